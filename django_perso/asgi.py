@@ -1,0 +1,56 @@
+"""The host's ASGI application with our sockets in it. In asgi.py change one import:
+
+    from django_perso.asgi import get_asgi_application
+
+Sockets resolve through the host's URLconf, where `include("django_perso.urls")` already stands.
+"""
+
+from typing import Any
+
+from django.core.asgi import get_asgi_application as django_asgi_application
+from django.urls import Resolver404, resolve
+from django.utils import translation
+
+NOT_FOUND = 4404
+
+
+def get_asgi_application(websocket: Any = None) -> Any:
+    """Django over HTTP and our sockets; `websocket` is the project's own Channels app, tried second."""
+    http, sockets = django_asgi_application(), PersoWebSocket(websocket)
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await sockets(scope, receive, send)
+        else:
+            await http({**scope, "django_perso.websocket": True}, receive, send)
+
+    return application
+
+
+class PersoWebSocket:
+    """An ASGI app for sockets: what the URLconf marks with `.websocket`, else `fallback`, else close 4404.
+
+    For projects with a router of their own: `{"websocket": PersoWebSocket(fallback=their_router)}`.
+    """
+
+    def __init__(self, fallback: Any = None) -> None:
+        self.fallback = fallback
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        app = _socket_at(scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))) or self.fallback
+        if app is not None:
+            await app(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.close", "code": NOT_FOUND})
+
+
+def _socket_at(path: str) -> Any:
+    """The socket application the URLconf has at `path`, or None."""
+    # Inside i18n_patterns a path resolves only while its own language is active.
+    with translation.override(translation.get_language_from_path(path) or translation.get_language()):
+        try:
+            match = resolve(path)
+        except Resolver404:
+            return None
+    return getattr(match.func, "websocket", None)

@@ -1,0 +1,328 @@
+"""Sends calls to Perso: in time, at most once where it costs money, and never anywhere else than to Perso."""
+
+import asyncio
+import functools
+import ipaddress
+import os
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from json import dumps
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+
+import httpx
+from asgiref.sync import async_to_sync
+
+from . import calls
+from .calls import Call
+from .errors import ApiError, PersoError, PersoUnreachable, PersoUnreadable
+from .types import Catalogue
+
+T = TypeVar("T")
+P = ParamSpec("P")
+App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+
+DEFAULT_API_SERVER = "https://platform.perso.ai"
+RETRY_PAUSES_SECONDS = (0.1, 0.5)
+# Answers of something between Perso and us, which soon may pass.
+PASSING_STATUSES = (502, 503, 504)
+USER_AGENT = f"django-perso/{version('django-perso')}"
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long an answer may take. The total covers retries and, for a template, both requests."""
+
+    connect_seconds: float = 3.0
+    read_seconds: float = 8.0  # between two pieces of an answer
+    total_seconds: float = 10.0
+
+
+class _Method(Generic[P, T]):
+    """A function of `calls` as a method of both clients: awaitable on the one, blocking on the other."""
+
+    def __init__(self, ask: Callable[P, Call[T]]) -> None:
+        self._ask = ask
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: "AsyncPersoClient", owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __get__(self, client: "PersoClient", owner: type) -> Callable[P, T]: ...
+    def __get__(self, client: "AsyncPersoClient | PersoClient | None", owner: type) -> Any:
+        if client is None:
+            return self
+
+        @functools.wraps(self._ask)
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return client.send(self._ask(*args, **kwargs))
+
+        return method
+
+
+class _Methods:
+    get_llms = _Method(calls.get_llms)
+    get_tts_types = _Method(calls.get_tts_types)
+    get_stt_types = _Method(calls.get_stt_types)
+    get_model_styles = _Method(calls.get_model_styles)
+    get_background_images = _Method(calls.get_background_images)
+    get_prompts = _Method(calls.get_prompts)
+    get_prompt = _Method(calls.get_prompt)
+    get_documents = _Method(calls.get_documents)
+    get_mcp_servers = _Method(calls.get_mcp_servers)
+    get_text_normalizations = _Method(calls.get_text_normalizations)
+    get_text_normalization = _Method(calls.get_text_normalization)
+    get_session_templates = _Method(calls.get_session_templates)
+    get_session_template = _Method(calls.get_session_template)
+    get_intro_message = _Method(calls.get_intro_message)
+    create_session_id = _Method(calls.create_session_id)
+    get_session_info = _Method(calls.get_session_info)
+    send_session_event = _Method(calls.send_session_event)
+    make_tts = _Method(calls.make_tts)
+    make_stt = _Method(calls.make_stt)
+    make_llm = _Method(calls.make_llm)
+    get_ice_servers = _Method(calls.get_ice_servers)
+    exchange_sdp = _Method(calls.exchange_sdp)
+
+
+class AsyncPersoClient(_Methods):
+    """Perso, for async code. Used plainly it shares the connections of the running event loop; `async with`
+    opens connections of its own and closes them. A `transport` given stays its owner's to close; `app` is an
+    ASGI application in this process that answers in Perso's place."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        api_server: str = DEFAULT_API_SERVER,
+        transport: httpx.AsyncBaseTransport | None = None,
+        app: App | None = None,
+        limits: Limits = Limits(),
+    ) -> None:
+        if app is not None:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        opens_sockets = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
+        self.api_server = _checked_server(api_server, may_be_plain=not opens_sockets)
+        self._api_key, self._transport, self._limits = (api_key or "").strip(), transport, limits
+        self._own_transport: httpx.AsyncHTTPTransport | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_server={self.api_server!r})"
+
+    async def __aenter__(self) -> Self:
+        if self._transport is None:
+            self._own_transport = _open_transport()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        transport, self._own_transport = self._own_transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def send(self, call: Call[T]) -> T:
+        """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
+        step: Any = call
+        try:
+            # httpx knows no total deadline: one byte a second would keep it waiting for hours.
+            async with asyncio.timeout(self._limits.total_seconds):
+                while isinstance(step, Call):
+                    # In a task, since an application in this process may change context variables.
+                    step = await asyncio.create_task(self._ask(step))
+        except TimeoutError:
+            raise _unreachable(step, "gave no answer in time") from None
+        return cast(T, step)
+
+    async def get_all_settings(self) -> Catalogue:
+        """All lists at once. The failure of one is raised, but for text normalizations: then there are none."""
+
+        async def text_normalizations() -> Any:
+            try:
+                return await self.get_text_normalizations()
+            except PersoError:
+                return ()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {name: group.create_task(self.send(ask())) for name, ask in calls.LISTS.items()}
+                tasks["text_normalizations"] = group.create_task(text_normalizations())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return Catalogue(**{name: task.result() for name, task in tasks.items()})
+
+    async def _ask(self, call: Call[T]) -> T | Call[T]:
+        for pause in RETRY_PAUSES_SECONDS if call.method == "GET" else ():
+            try:
+                return await self._exchange(call)
+            except ApiError as refusal:
+                if refusal.status not in PASSING_STATUSES:
+                    raise
+            except PersoUnreachable:
+                pass
+            await asyncio.sleep(pause)
+        return await self._exchange(call)
+
+    async def _exchange(self, call: Call[T]) -> T | Call[T]:
+        # The bare transport: an httpx client would follow its environment, keep cookies and log the URL.
+        transport = self._transport or self._own_transport or pooled_async_transport()
+        try:
+            response = await transport.handle_async_request(self._request(call))
+            try:
+                body = await _body(response, call.max_bytes)
+            finally:
+                await response.aclose()
+        # Without the cause, whose traceback holds the request's headers.
+        except NEVER_SENT as error:
+            raise _unreachable(call, f"could not be connected to: {error}", is_sent=False) from None
+        except (httpx.TransportError, OSError) as error:
+            raise _unreachable(call, f"gave no whole answer: {type(error).__name__}") from None
+        if response.is_success:
+            return call.read(body)
+        if self._api_key and len(self._api_key) >= 12:  # anything shorter is no key, but may be a common word
+            body = body.replace(self._api_key.encode(), b"[API key]")
+        raise call.refusal.of(response.status_code, body)
+
+    def _request(self, call: Call[Any]) -> httpx.Request:
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+        if call.json is not None:
+            headers["Content-Type"] = "application/json"
+        connect, read = self._limits.connect_seconds, self._limits.read_seconds
+        request = httpx.Request(
+            call.method,
+            self.api_server + call.path,
+            params=call.query or None,
+            headers=headers,
+            content=None if call.json is None else dumps(call.json, allow_nan=False).encode(),
+            files=call.form,
+            extensions={"timeout": {"connect": connect, "pool": connect, "read": read, "write": read}},
+        )
+        if call.needs_key:
+            if not (self._api_key and self._api_key.isascii() and self._api_key.isprintable()):
+                raise call.refusal(401, "not_authenticated", "There is no API key, or it is not one")
+            request.headers["PersoLive-APIKey"] = self._api_key
+        return request
+
+
+class PersoClient(_Methods):
+    """Perso, for code that is not async: the same client, on the event loop of one thread of the process. So it
+    has the same deadline, which blocking sockets cannot have, and its connections outlive the caller."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        api_server: str = DEFAULT_API_SERVER,
+        transport: httpx.AsyncBaseTransport | None = None,
+        app: App | None = None,
+        limits: Limits = Limits(),
+    ) -> None:
+        # An application in this process may be bound to the caller's loop or thread.
+        self._run: Callable[..., Any] = _run_in_background if app is None else _run_here
+        self._client = AsyncPersoClient(
+            api_key=api_key, api_server=api_server, transport=transport, app=app, limits=limits
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_server={self._client.api_server!r})"
+
+    def __enter__(self) -> Self:
+        self._run(self._client.__aenter__)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._run(self._client.__aexit__)
+
+    def send(self, call: Call[T]) -> T:
+        """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
+        return cast(T, self._run(self._client.send, call))
+
+    def get_all_settings(self) -> Catalogue:
+        """All lists at once. The failure of one is raised, but for text normalizations: then there are none."""
+        return cast(Catalogue, self._run(self._client.get_all_settings))
+
+
+def pooled_async_transport() -> httpx.AsyncHTTPTransport:
+    """The connections of the running event loop, kept while it lives."""
+    loop = asyncio.get_running_loop()
+    with _pools_lock:
+        # A pool refers to its loop, so that weak keys alone would keep loops that have ended.
+        for ended in [known for known in _pools if known.is_closed()]:
+            del _pools[ended]
+        if loop not in _pools:
+            _pools[loop] = _open_transport()
+        return _pools[loop]
+
+
+def pooled_transport() -> httpx.AsyncHTTPTransport:
+    """The connections of all blocking clients of the process."""
+
+    async def of_background_loop() -> httpx.AsyncHTTPTransport:
+        return pooled_async_transport()
+
+    return _run_in_background(of_background_loop)
+
+
+_pools: dict[asyncio.AbstractEventLoop, httpx.AsyncHTTPTransport] = {}
+_pools_lock = threading.Lock()
+
+
+def _open_transport() -> httpx.AsyncHTTPTransport:
+    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)  # costs some 20 ms, and is the same for all
+
+
+@functools.cache
+def _background_loop(pid: int) -> asyncio.AbstractEventLoop:
+    # By process, since a fork has the parent's objects but not its threads.
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="perso-client", daemon=True).start()
+    return loop
+
+
+def _run_in_background(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), _background_loop(os.getpid())).result()
+
+
+def _run_here(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    return async_to_sync(work)(*args, **kwargs)
+
+
+async def _body(response: httpx.Response, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for piece in cast(httpx.AsyncByteStream, response.stream):
+        body += piece
+        if len(body) > max_bytes:
+            raise PersoUnreadable(f"The answer has more than {max_bytes} bytes")
+    return bytes(body)
+
+
+def _unreachable(call: Call[Any], what: str, *, is_sent: bool = True) -> PersoUnreachable:
+    return PersoUnreachable(f"Perso {what} ({call})", is_sent and call.method != "GET")
+
+
+def _checked_server(api_server: str, *, may_be_plain: bool) -> str:
+    """`api_server` without what people paste around it. ValueError unless it is https, or on this machine."""
+    api_server = api_server.strip().rstrip("/") or DEFAULT_API_SERVER
+    try:
+        url = httpx.URL(api_server)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if not url.host or url.scheme not in ("http", "https") or url.query or url.fragment or url.userinfo:
+        raise ValueError("api_server must look like https://platform.perso.ai")
+    if url.scheme != "https" and not may_be_plain and not _is_loopback(url.host):
+        raise ValueError("api_server must be https: over plain http anyone on the way could read the API key")
+    return api_server
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,91 @@
+"""`settings.PERSO` as one typed object, read lazily, each default beside its name."""
+
+import os
+from typing import Any, Literal
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+# The SDK by exact version: the un-tagged URL of the same file changes its bytes.
+PINNED_SDK_URL = (
+    "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
+)
+PINNED_SDK_INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
+SANDBOX_KEY = "sandbox"
+
+
+class Conf:
+    """The app's settings. Every property reads `settings.PERSO` anew, so `override_settings` works."""
+
+    def _get(self, name: str, default: Any) -> Any:
+        values = getattr(settings, "PERSO", {})
+        if not isinstance(values, dict):
+            raise ImproperlyConfigured('PERSO must be a dict, e.g. PERSO = {"API_KEY": "sandbox"}')
+        value = values.get(name)
+        return default if value is None else value
+
+    @property
+    def API_KEY(self) -> str:
+        """The key used where no ApiKey row applies; `sandbox` turns the emulator on."""
+        return str(self._get("API_KEY", os.environ.get("PERSO_INTERACTIVE_API_KEY", "")))
+
+    @property
+    def API_SERVER(self) -> str:
+        """The server `API_KEY` belongs to; empty means Perso's default, or the emulator in this process."""
+        return str(self._get("API_SERVER", "")).strip().rstrip("/")
+
+    @property
+    def DEFAULT_PRESET(self) -> str:
+        """Slug of the preset of a tag that names none."""
+        return str(self._get("DEFAULT_PRESET", "default"))
+
+    @property
+    def SDK_URL(self) -> str:
+        """Where the browser gets the SDK; empty means the pinned CDN file (or the emulator's stand-in)."""
+        return str(self._get("SDK_URL", ""))
+
+    @property
+    def SDK_INTEGRITY(self) -> str:
+        """Subresource integrity of `SDK_URL`; empty means none is known."""
+        return str(self._get("SDK_INTEGRITY", PINNED_SDK_INTEGRITY if self.SDK_URL == PINNED_SDK_URL else ""))
+
+    @property
+    def ENCRYPTION_KEYS(self) -> list[str]:
+        """Fernet keys for secrets at rest, newest first; empty derives one from SECRET_KEY."""
+        return list(self._get("ENCRYPTION_KEYS", []))
+
+    @property
+    def ALLOWED_ORIGINS(self) -> list[str]:
+        """Further origins (`https://shop.example`) whose pages may write to the log."""
+        return list(self._get("ALLOWED_ORIGINS", []))
+
+    @property
+    def LOG_TRANSPORT(self) -> Literal["auto", "websocket", "post"]:
+        """How a page sends its log; `auto` uses the socket where this server has one."""
+        value = self._get("LOG_TRANSPORT", "auto")
+        if value not in ("auto", "websocket", "post"):
+            raise ImproperlyConfigured('PERSO["LOG_TRANSPORT"] must be "auto", "websocket" or "post"')
+        return value  # type: ignore[no-any-return]
+
+    @property
+    def TRUSTED_PROXY_COUNT(self) -> int:
+        """How many proxies in front add to X-Forwarded-For; 0 trusts REMOTE_ADDR alone."""
+        return int(self._get("TRUSTED_PROXY_COUNT", 0))
+
+    @property
+    def SANDBOX_ALLOW_IN_PRODUCTION(self) -> bool:
+        """Let the emulator answer with DEBUG off too (a staging site)."""
+        return bool(self._get("SANDBOX_ALLOW_IN_PRODUCTION", False))
+
+    @property
+    def uses_sandbox_key(self) -> bool:
+        """Whether `API_KEY` means the emulator inside this process."""
+        return self.API_KEY == SANDBOX_KEY and not self.API_SERVER
+
+    @property
+    def is_sandbox_on(self) -> bool:
+        """Whether the emulator inside this process answers."""
+        return self.uses_sandbox_key and (settings.DEBUG or self.SANDBOX_ALLOW_IN_PRODUCTION)
+
+
+conf = Conf()

@@ -1,0 +1,171 @@
+"""SecretField: text that is encrypted in the database and hidden everywhere else. Knows no model of ours.
+
+The plaintext is sealed together with where it belongs (model, primary key, field), so a ciphertext moved to
+another row does not open. What cannot be opened raises, and cannot be saved over.
+"""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+from django.conf import settings
+from django.core.exceptions import FieldError, ImproperlyConfigured
+from django.db import models
+from django.utils.encoding import force_bytes
+
+from .conf import conf
+
+
+class SecretUnreadable(Exception):
+    """A stored secret does not open: its encryption key is missing, or the row was tampered with."""
+
+
+class Secret:
+    """A value that shows itself only to `reveal()`: not in repr, str, format, JSON or a pickle."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself; keep it out of anything that is stored or shown."""
+        return self._value
+
+    @property
+    def tail(self) -> str:
+        """The last four characters of a long value, for a person to recognise it by."""
+        return self._value[-4:] if len(self._value) >= 12 else ""
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "<Secret>" if self else "<Secret: empty>"
+
+    def __deepcopy__(self, memo: object) -> "Secret":
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret cannot be pickled")
+
+
+class _Sealed(str):
+    """A ciphertext as it lies in the database: `<key id>.<Fernet token>`, or nothing."""
+
+    __slots__ = ()
+
+
+def _ciphers() -> dict[str, Fernet]:
+    """Ciphers by key id, the one to write with first; without ENCRYPTION_KEYS they derive from SECRET_KEY."""
+    keys = conf.ENCRYPTION_KEYS or [
+        base64.urlsafe_b64encode(hashlib.sha256(b"django_perso.fields:" + force_bytes(key)).digest()).decode()
+        for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    ]
+    try:
+        return {hashlib.sha256(key.encode()).hexdigest()[:8]: Fernet(key) for key in keys}
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            'PERSO["ENCRYPTION_KEYS"] holds a value that is no Fernet key. Make one: python -c '
+            '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+        ) from error
+
+
+class _SecretDescriptor:
+    """Decrypts on access, so listing rows costs no cryptography and one bad row breaks only itself."""
+
+    def __init__(self, field: "SecretField") -> None:
+        self.field = field
+
+    def __get__(self, instance: models.Model | None, owner: type[models.Model]) -> Any:
+        if instance is None:
+            return self
+        name = self.field.attname
+        if name not in instance.__dict__:  # deferred
+            instance.refresh_from_db(fields=[name])
+        value = instance.__dict__[name]
+        return self.field.open(value, instance) if isinstance(value, _Sealed) else value
+
+    def __set__(self, instance: models.Model, value: "Secret | _Sealed | str") -> None:
+        instance.__dict__[self.field.attname] = (
+            value if isinstance(value, Secret | _Sealed) else Secret(value)
+        )
+
+
+class SecretField(models.TextField):  # type: ignore[type-arg]
+    """Text encrypted at rest. Assign a str or a Secret, read a Secret.
+
+    The model's primary key is part of what is sealed, so it must be known before saving (a UUID default).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "editable": False, "default": ""})
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["editable"], kwargs["default"]
+        return name, path, args, kwargs
+
+    def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
+        super().contribute_to_class(cls, name, private_only)
+        setattr(cls, self.attname, _SecretDescriptor(self))
+
+    def from_db_value(self, value: str, *_: object) -> _Sealed:
+        return _Sealed(value)
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> _Sealed:
+        """Seal for the row, with the newest key; a value that does not open raises and so is never lost."""
+        return self.seal(getattr(model_instance, self.attname), model_instance)
+
+    def get_prep_value(self, value: Any) -> Any:
+        if isinstance(value, _Sealed) or not value:
+            return str(value or "")
+        raise FieldError(
+            f"{self.name} is secret: set it on the object and call save(), it cannot be updated in bulk"
+        )
+
+    def get_lookup(self, lookup_name: str) -> Any:
+        raise FieldError(f"{self.name} is secret and cannot be searched")
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """What dumpdata writes: nothing."""
+        return ""
+
+    def seal(self, value: Secret, instance: models.Model) -> _Sealed:
+        """The ciphertext of `value` for this row."""
+        if not value:
+            return _Sealed()
+        key_id, cipher = next(iter(_ciphers().items()))
+        token = cipher.encrypt(json.dumps([self._place(instance), value.reveal()]).encode())
+        return _Sealed(f"{key_id}.{token.decode()}")
+
+    def open(self, sealed: str, instance: models.Model) -> Secret:
+        """The secret of this very row; SecretUnreadable for a foreign, altered or keyless ciphertext."""
+        if not sealed:
+            return Secret("")
+        what = f"{self.model.__name__}.{self.name} of {instance.pk}"
+        key_id, _, token = sealed.partition(".")
+        cipher = _ciphers().get(key_id)
+        if cipher is None:
+            raise SecretUnreadable(
+                f"{what} was encrypted with key {key_id}, which is gone. Put the old key back at the end of "
+                'PERSO["ENCRYPTION_KEYS"] (or the old SECRET_KEY into SECRET_KEY_FALLBACKS).'
+            )
+        try:
+            place, value = json.loads(cipher.decrypt(token.encode()))
+        except (InvalidToken, ValueError) as error:
+            raise SecretUnreadable(f"{what} was altered in the database; enter the secret again") from error
+        if place != self._place(instance):
+            raise SecretUnreadable(f"{what} holds the secret of another row; enter the secret again")
+        return Secret(value)
+
+    def _place(self, instance: models.Model) -> str:
+        return f"{self.model._meta.label_lower}:{instance.pk}:{self.name}"

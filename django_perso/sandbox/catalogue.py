@@ -1,0 +1,228 @@
+"""What this Perso has to offer: voices, avatars, prompts and the rest, as the lists the settings routes answer.
+
+Plain data. Which face belongs to which `model_style` is known to `face`.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+Item = dict[str, Any]
+
+BORN = "2025-11-03T09:00:00.000Z"
+AVATAR_SERVICE = "sandbox"
+# (title, colour above, colour below): also what `face` paints behind the avatar.
+BACKDROPS = {
+    "pbi-studio": ("Studio", "#dfe9f5", "#9fb7d6"),
+    "pbi-evening": ("Evening light", "#ffd9b8", "#c98ba3"),
+    "pbi-garden": ("Garden", "#e3f2d9", "#8dbb9a"),
+    "pbi-night": ("Night blue", "#3b4a78", "#1b2140"),
+}
+
+
+def _swatch(above: str, below: str) -> str:
+    """A small picture of a backdrop as a data: URL, so that previews need no second request."""
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180"><linearGradient id="g" x2="0" y2="1">'
+        f'<stop stop-color="{above}"/><stop offset="1" stop-color="{below}"/></linearGradient>'
+        '<rect width="320" height="180" fill="url(#g)"/></svg>'
+    )
+    return "data:image/svg+xml," + quote(svg)
+
+
+def _style(name: str, model: str, style: str, platform_type: str = "webrtc") -> Item:
+    return {
+        "name": name,
+        "model": model,
+        "model_file": None,
+        "model_files": [],
+        "style": style,
+        "file": None,
+        "platform_type": platform_type,
+        "configs": [{"modelstyleconfig_id": f"msc-{model}", "key": "service", "value": AVATAR_SERVICE}],
+    }
+
+
+def _voice(name: str, service: str, voice: str, style: str | None = None) -> Item:
+    return {
+        "name": name,
+        "streamable": True,
+        "service": service,
+        "model": None,
+        "voice": voice,
+        "voice_settings": None,
+        "style": style,
+        "voice_extra_data": None,
+    }
+
+
+def _prompt(prompt_id: str, name: str, description: str, system_prompt: str, **more: Any) -> Item:
+    return {
+        "prompt_id": prompt_id,
+        "name": name,
+        "description": description,
+        "system_prompt": system_prompt,
+        "require_document": False,
+        "intro_message": "",
+    } | more
+
+
+def _document(document_id: str, title: str, description: str) -> Item:
+    return {
+        "document_id": document_id,
+        "title": title,
+        "file": f"https://files.example/{document_id}.pdf",
+        "description": description,
+        "search_count": 3,
+        "ef_search": None,
+        "processed": True,
+        "processed_v2": True,
+        "created_at": BORN,
+        "updated_at": BORN,
+    }
+
+
+def _mcp(mcpserver_id: str, name: str, description: str) -> Item:
+    return {
+        "mcpserver_id": mcpserver_id,
+        "name": name,
+        "url": f"https://mcp.example/{mcpserver_id}/",
+        "description": description,
+        "transport_protocol": "streamable_http",
+        "server_timeout_sec": 10,
+        "extra_data": None,
+    }
+
+
+LLM_TYPES: list[Item] = [
+    {"name": "azure-gpt-4o", "service": "azure"},
+    {"name": "gpt-4o-mini", "service": "openai"},
+    {"name": "claude-sonnet", "service": "anthropic"},
+    {"name": "gemini-flash", "service": "google"},
+]
+TTS_TYPES = [
+    _voice("openai-nova", "openai", "nova"),
+    _voice("yuri", "azure", "ko-KR-SunHiNeural", "cheerful"),
+    _voice("azure-ryan", "azure", "en-GB-RyanNeural"),
+    _voice("elevenlabs-aria", "elevenlabs", "aria"),
+]
+STT_TYPES: list[Item] = [
+    {"name": "default", "service": "azure", "options": None},
+    {"name": "gpt-4o-transcribe", "service": "openai", "options": None},
+]
+MODEL_STYLES = [
+    _style("nathalie-front-full_dress-nodded_loop", "nathalie", "full_dress"),
+    _style("minseo-front-casual-nodded_loop", "minseo", "casual"),
+    _style("amara-front-suit-nodded_loop", "amara", "suit"),
+    _style("leo-front-casual-nodded_loop", "leo", "casual"),
+    _style("nathalie-kiosk-full_dress", "nathalie", "full_dress", platform_type="onpremise"),
+]
+BACKGROUND_IMAGES = [
+    {"backgroundimage_id": key, "title": title, "image": _swatch(above, below), "created_at": BORN}
+    for key, (title, above, below) in BACKDROPS.items()
+]
+PROMPTS = [
+    _prompt(
+        "plp-guide",
+        "Friendly guide",
+        "Welcomes visitors and answers small talk.",
+        "You are a friendly guide. Answer briefly and warmly.",
+        intro_message="Hello! Nice to see you. Ask me anything, or tell me your name.",
+    ),
+    _prompt(
+        "plp-teacher",
+        "Maths teacher",
+        "Explains numbers step by step.",
+        "You are a patient maths teacher.",
+        intro_message="Welcome to class! Which number shall we look at today?",
+    ),
+    _prompt(
+        "plp-librarian",
+        "Librarian",
+        "Answers from a document only.",
+        "You answer only from the attached document.",
+        require_document=True,
+        intro_message="Good day. What would you like to look up?",
+    ),
+    _prompt("plp-quiet", "Quiet assistant", "Speaks only when asked.", "You are a concise assistant."),
+]
+DOCUMENTS = [
+    _document("pld-handbook", "Visitor handbook", "Opening hours, directions and house rules."),
+    _document("pld-menu", "Cafe menu", "Drinks and cakes with prices."),
+]
+MCP_SERVERS = [
+    _mcp("pmc-clock", "World clock", "Tells the current date and time."),
+    _mcp("pmc-library", "Library search", "Searches the catalogue of books."),
+]
+TEXT_NORMALIZATIONS: list[Item] = [
+    {"textnormalizationconfig_id": "ptn-units", "name": "Units and numbers", "created_at": BORN},
+    {"textnormalizationconfig_id": "ptn-names", "name": "Product names", "created_at": BORN},
+]
+
+
+def _template(sessiontemplate_id: str, name: str, style: Item, **more: Any) -> Item:
+    capability = [{"name": kind, "description": ""} for kind in ("STF_WEBRTC", "LLM", "TTS", "STT")]
+    return {
+        "sessiontemplate_id": sessiontemplate_id,
+        "name": name,
+        "description": None,
+        "prompt": PROMPTS[0],
+        "capability": capability,
+        "document": None,
+        "llm_type": LLM_TYPES[0],
+        "tts_type": TTS_TYPES[0],
+        "stt_type": STT_TYPES[0],
+        "text_normalization_config": None,
+        "text_normalization_locale": None,
+        "stt_text_normalization_config": None,
+        "stt_text_normalization_locale": None,
+        "model_style": style,
+        "background_image": BACKGROUND_IMAGES[0],
+        "agent": None,
+        "padding_left": None,
+        "padding_top": None,
+        "padding_height": None,
+        "extra_data": None,
+        "mcp_servers": [],
+        "created_at": BORN,
+        "last_used_at": None,
+    } | more
+
+
+SESSION_TEMPLATES = [
+    _template("pst-reception", "Reception desk", MODEL_STYLES[0], mcp_servers=[MCP_SERVERS[0]]),
+    _template(
+        "pst-library",
+        "Library",
+        MODEL_STYLES[2],
+        prompt=PROMPTS[2],
+        document=DOCUMENTS[0],
+        background_image=BACKGROUND_IMAGES[1],
+        padding_top=0.05,
+        text_normalization_config=TEXT_NORMALIZATIONS[0],
+        text_normalization_locale="en",
+    ),
+    _template("pst-kiosk", "Kiosk in the hall", MODEL_STYLES[4]),
+]
+
+# Known to Perso but not enabled for this organisation: choosing one is refused with `not_in_organization`.
+NOT_ENABLED = {"not-enabled"}
+
+# field of POST session/ → (the list it chooses from, the key of an item that is sent)
+CHOICES: dict[str, tuple[list[Item], str]] = {
+    "llm_type": (LLM_TYPES, "name"),
+    "tts_type": (TTS_TYPES, "name"),
+    "stt_type": (STT_TYPES, "name"),
+    "model_style": (MODEL_STYLES, "name"),
+    "prompt": (PROMPTS, "prompt_id"),
+    "document": (DOCUMENTS, "document_id"),
+    "background_image": (BACKGROUND_IMAGES, "backgroundimage_id"),
+    "mcp_servers": (MCP_SERVERS, "mcpserver_id"),
+    "text_normalization_config": (TEXT_NORMALIZATIONS, "textnormalizationconfig_id"),
+    "stt_text_normalization_config": (TEXT_NORMALIZATIONS, "textnormalizationconfig_id"),
+}
+
+
+def find(field: str, chosen: object) -> Item | None:
+    """The catalogue item that `field` of a session chose, or None."""
+    items, key = CHOICES[field]
+    return next((item for item in items if item[key] == chosen), None)

@@ -1,0 +1,106 @@
+"""What every route of the sandbox shares: CORS, faults, the key check and Perso's way to say no."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth import decorators as auth
+from django.core.exceptions import RequestDataTooBig
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+
+from .faults import HANG_SECONDS, error_response, faults
+from .sessions import sessions
+
+View = Callable[..., Awaitable[HttpResponseBase]]
+
+# Accepted values of the key header. `perso_sandbox --key` adds to it.
+API_KEYS = {"sandbox"}
+# Added to every answer, in milliseconds. Set by `perso_sandbox --latency`.
+latency = {"ms": 0}
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "content-type, persolive-apikey",
+    "Access-Control-Max-Age": "600",
+}
+
+
+class Refusal(Exception):
+    """Perso says no: an HTTP status and one entry of `errors[]`."""
+
+    def __init__(self, status: int, code: str, detail: str, attr: str | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.attr = status, code, detail, attr
+
+
+def open_to_hosts(view: Any) -> Any:
+    """Keep a host project's ATOMIC_REQUESTS, CSRF and login walls away from a view."""
+    login_not_required = getattr(auth, "login_not_required", lambda function: function)
+    return csrf_exempt(transaction.non_atomic_requests(login_not_required(view)))
+
+
+def endpoint(route: str, method: str = "GET", *, needs_key: bool = False, sees_fault: bool = False) -> Callable[[View], View]:
+    """Make a view a route of Perso. `route` is its name in the faults; `sees_fault` hands it the fault too."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        async def wrapped(request: HttpRequest, **ids: Any) -> HttpResponseBase:
+            if request.method == "OPTIONS":
+                return HttpResponse(status=204, headers=CORS)
+            sessions.count_request()
+            fault = faults.take(route)
+            await asyncio.sleep((latency["ms"] + fault.latency_ms) / 1000)
+            response: HttpResponseBase | None = fault.response()
+            if response is None:
+                extra = {"fault": fault} if sees_fault else {}
+                response = await _answer(view, request, method, needs_key, ids | extra)
+            if fault.hang:
+                await asyncio.sleep(HANG_SECONDS)
+            for name, value in CORS.items():
+                response[name] = value
+            return response
+
+        return open_to_hosts(wrapped)  # type: ignore[no-any-return]
+
+    return decorate
+
+
+async def _answer(
+    view: View, request: HttpRequest, method: str, needs_key: bool, arguments: dict[str, Any]
+) -> HttpResponseBase:
+    try:
+        if request.method != method:
+            raise Refusal(405, "method_not_allowed", f'Method "{request.method}" not allowed.')
+        if needs_key:
+            check_key(request)
+        return await view(request, **arguments)
+    except Refusal as no:
+        return error_response(no.status, no.code, no.detail, no.attr)
+    except RequestDataTooBig:
+        return error_response(413, "request_too_large", "The request is too large.")
+
+
+def check_key(request: HttpRequest) -> None:
+    """Raise unless the request carries an accepted `PersoLive-APIKey`."""
+    key = request.headers.get("PersoLive-APIKey")
+    if not key:
+        raise Refusal(401, "not_authenticated", "Authentication credentials were not provided.")
+    if key not in API_KEYS:
+        raise Refusal(401, "authentication_failed", "Invalid API key.")
+
+
+def read_json(request: HttpRequest) -> dict[str, Any]:
+    """The request's JSON object."""
+    try:
+        body = json.loads(request.body)
+    except ValueError as error:
+        raise Refusal(400, "parse_error", f"JSON parse error - {error}") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, "invalid", "Invalid data. Expected a dictionary.")
+    return body

@@ -1,0 +1,231 @@
+"""The routes of Perso, each parsing a request and answering from the catalogue, the sessions or the avatar."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+
+from . import catalogue, llm
+from .avatar import MissingAiortc, studio
+from .creation import clean
+from .faults import Fault, faults
+from .http import Refusal, View, endpoint, open_to_hosts, read_json
+from .sessions import Session, Status, sessions
+from .voice import speak, wav
+
+SDK = Path(__file__).with_name("perso-interactive-sdk.js")
+MAX_AUDIO_BYTES = 5 * 1024 * 1024
+
+
+def listing(route: str, items: list[catalogue.Item]) -> View:
+    """A route that answers a whole list of the catalogue."""
+
+    @endpoint(route, needs_key=True)
+    async def view(request: HttpRequest) -> HttpResponse:
+        return JsonResponse(items, safe=False)
+
+    return view
+
+
+def entry(route: str, items: list[catalogue.Item], key: str) -> View:
+    """A route that answers one item of a list."""
+
+    @endpoint(route, needs_key=True)
+    async def view(request: HttpRequest, item_id: str) -> HttpResponse:
+        return JsonResponse(_item(items, key, item_id))
+
+    return view
+
+
+def _item(items: list[catalogue.Item], key: str, item_id: str) -> catalogue.Item:
+    for item in items:
+        if item[key] == item_id:
+            return item
+    raise Refusal(404, "not_found", "Not found.")
+
+
+@endpoint("settings", needs_key=True)
+async def model_styles(request: HttpRequest) -> HttpResponse:
+    """GET settings/modelstyle/: all avatars, or those of one platform."""
+    platform = request.GET.get("platform_type")
+    items = [item for item in catalogue.MODEL_STYLES if platform in (None, item["platform_type"])]
+    return JsonResponse(items, safe=False)
+
+
+@endpoint("settings", needs_key=True)
+async def text_normalization(request: HttpRequest, config_id: str) -> HttpResponse:
+    """GET settings/text_normalization_config/{id}/download/."""
+    item = _item(catalogue.TEXT_NORMALIZATIONS, "textnormalizationconfig_id", config_id)
+    url = f"https://files.example/{config_id}.csv?signature=sandbox"
+    return JsonResponse({"config_id": config_id, "config_name": item["name"], "file_url": url})
+
+
+@endpoint("session", "POST", needs_key=True)
+async def create_session(request: HttpRequest) -> HttpResponse:
+    """POST session/."""
+    session = sessions.create(*clean(read_json(request)))
+    studio.warm()
+    return JsonResponse(_described(session), status=201)
+
+
+@endpoint("info")
+async def session_info(request: HttpRequest, session_id: str) -> HttpResponse:
+    """GET session/{id}/."""
+    return JsonResponse(_described(_session(session_id)))
+
+
+@endpoint("ice")
+async def ice_servers(request: HttpRequest, session_id: str) -> HttpResponse:
+    """GET session/{id}/ice-servers/: none are needed on one machine."""
+    _live(session_id)
+    return JsonResponse({"ice_servers": []})
+
+
+@endpoint("exchange", "POST")
+async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
+    """POST session/{id}/exchange/: the one time offer and answer are exchanged."""
+    session = _live(session_id)
+    offer = read_json(request).get("client_sdp")
+    if not isinstance(offer, dict) or offer.get("type") != "offer" or not isinstance(offer.get("sdp"), str):
+        raise Refusal(400, "invalid", "An SDP offer is required.", "client_sdp")
+    if not sessions.reserve(session):
+        raise Refusal(400, "invalid", "This session has been exchanged already.", "client_sdp")
+    try:
+        answer = await studio.answer(session, offer["sdp"])
+    except MissingAiortc as error:
+        sessions.release(session)
+        raise Refusal(501, "not_implemented", str(error)) from None
+    except ValueError as error:
+        sessions.release(session)
+        raise Refusal(400, "invalid", f"The offer cannot be used: {error}", "client_sdp") from None
+    sessions.exchanged(session, offer["sdp"], answer)
+    return JsonResponse({"server_sdp": {"type": "answer", "sdp": answer}})
+
+
+EVENTS = frozenset(f"SESSION_{name}" for name in ("START", "DURING", "LOG", "END", "ERROR", "TTS", "STT", "LLM"))
+
+
+@endpoint("event", "POST")
+async def event(request: HttpRequest, session_id: str) -> HttpResponse:
+    """POST session/{id}/event/create/."""
+    session = _live(session_id)
+    body = read_json(request)
+    if body.get("event") not in EVENTS:
+        raise Refusal(400, "invalid_choice", f'"{body.get("event")}" is not a valid choice.', "event")
+    if body["event"] == "SESSION_START":
+        sessions.connect(session)
+    if body["event"] == "SESSION_END":
+        sessions.terminate(session, "GRACEFUL_TERMINATION")
+    return JsonResponse(
+        {
+            "sessionevent_id": f"pse-{session_id[:8]}",
+            "created_at": session.created_at,
+            "detail": body.get("detail", ""),
+            "terminate": session.status is Status.TERMINATED,
+            "terminate_reason": session.termination_reason,
+            "event": body["event"],
+        }
+    )
+
+
+@endpoint("llm", "POST", sees_fault=True)
+async def converse(request: HttpRequest, session_id: str, fault: Fault) -> HttpResponseBase:
+    """POST session/{id}/llm/v2/: a streamed reply."""
+    session = _live(session_id)
+    body = read_json(request)
+    messages, tools = body.get("messages"), body.get("tools", [])
+    if not isinstance(messages, list) or not messages or not isinstance(tools, list):
+        raise Refusal(400, "invalid", "Messages and tools must be lists.", "messages")
+    events = llm.reply(messages, tools, session.params["mcp_servers"])
+    return llm.stream(request, llm.bent(events, fault.cut, fault.no_finish))
+
+
+@endpoint("tts", "POST")
+async def tts(request: HttpRequest, session_id: str) -> HttpResponse:
+    """POST session/{id}/tts/: a complete WAV file, whatever format was asked for."""
+    _live(session_id)
+    text = read_json(request).get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise Refusal(400, "blank", "This field may not be blank.", "text")
+    return JsonResponse({"audio": base64.b64encode(wav(speak(text))).decode()})
+
+
+@endpoint("stt", "POST")
+async def stt(request: HttpRequest, session_id: str) -> HttpResponse:
+    """POST session/{id}/stt/: always hears the same question."""
+    _live(session_id)
+    audio = request.FILES.get("audio")
+    if audio is None:
+        raise Refusal(400, "required", "No file was submitted.", "audio")
+    if (audio.size or 0) > MAX_AUDIO_BYTES:
+        raise Refusal(413, "request_too_large", "The audio file is too large.", "audio")
+    text = "Hello, what can you do?"
+    return JsonResponse({"text": text, "locale": request.POST.get("language", "en"), "normalized_text": text})
+
+
+@endpoint("*")
+async def not_found(request: HttpRequest, path: str) -> HttpResponse:
+    """Anything else below api/v1/."""
+    raise Refusal(404, "not_found", "Not found.")
+
+
+@endpoint("sdk")
+async def sdk(request: HttpRequest) -> HttpResponse:
+    """The stand-in for the vendor's JavaScript SDK."""
+    return HttpResponse(SDK.read_bytes(), content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"})
+
+
+@open_to_hosts
+async def ledger(request: HttpRequest) -> HttpResponse:
+    """GET control/ledger/: what was created and what it cost."""
+    return JsonResponse(sessions.ledger())
+
+
+@open_to_hosts
+async def control_faults(request: HttpRequest) -> HttpResponse:
+    """GET, PUT or DELETE control/faults/."""
+    if request.method == "DELETE":
+        faults.replace({})
+    elif request.method == "PUT":
+        try:
+            faults.replace(read_json(request))
+        except Refusal as no:
+            return JsonResponse({"detail": no.detail}, status=400)
+        except (ValueError, TypeError, AttributeError) as error:
+            return JsonResponse({"detail": str(error)}, status=400)
+    return JsonResponse(faults.as_json())
+
+
+def _session(session_id: str) -> Session:
+    session = sessions.find(session_id)
+    if session is None:
+        raise Refusal(404, "not_found", "Not found.")
+    return session
+
+
+def _live(session_id: str) -> Session:
+    session = _session(session_id)
+    if session.status is Status.TERMINATED:
+        raise Refusal(400, "invalid", f"The session has ended: {session.termination_reason}.")
+    return session
+
+
+def _described(session: Session) -> dict[str, Any]:
+    """A session as GET session/{id}/ shows it, catalogue items written out."""
+    params = session.params
+    chosen = {name: catalogue.find(name, params[name]) for name in catalogue.CHOICES if name != "mcp_servers"}
+    return {
+        **params,
+        **chosen,
+        **session.sdp,
+        "document": params["document"],
+        "session_id": session.session_id,
+        "capability": [{"name": name, "description": ""} for name in session.capability],
+        "ice_servers": [],
+        "status": session.status.value,
+        "termination_reason": session.termination_reason,
+        "duration_sec": sessions.duration(session),
+        "created_at": session.created_at,
+    }

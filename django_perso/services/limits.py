@@ -1,0 +1,95 @@
+"""May this visitor start now? Counted in the database under a lock: exact over processes."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import F, Q
+from django.utils.translation import gettext as _
+
+from ..models import AvatarSession, SessionPreset
+from . import Refused
+
+Status = AvatarSession.Status
+
+# A conversation that shows no sign of life counts as live for this long, for Perso may still be billing it.
+LIVE_FOR = timedelta(minutes=5)
+HOUR = timedelta(hours=1)
+RETRY_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks: the id in the visitor's cookie, the logged-in user or None, the address or None."""
+
+    id: str
+    user: Any = None
+    address: str | None = None
+
+
+def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -> None:
+    """Raises Refused unless the preset lets this visitor in.
+
+    The default preset on the emulator is open under DEBUG: it costs nothing, and a new project talks at once.
+    """
+    user, access = visitor.user, SessionPreset.Access(preset.access)
+    if access == access.PUBLIC or (is_sandbox and settings.DEBUG and preset.is_default):
+        return
+    if user is None:
+        raise Refused(
+            "login_required",
+            403,
+            _("Please log in to start a conversation."),
+            hint=f'Preset "{preset.slug}" is for {access.label}. Change "who may start" in the admin.',
+        )
+    if access == access.STAFF and not user.is_staff:
+        raise Refused(
+            "not_allowed",
+            403,
+            _("You may not start this conversation."),
+            hint=f'Preset "{preset.slug}" is for staff only. Change "who may start" in the admin to open it.',
+        )
+
+
+def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None:
+    """Raises Refused when the preset is full or the visitor has started too often.
+
+    Takes the preset's lock, so call it in the transaction that adds the row.
+    """
+    # An UPDATE locks the row on PostgreSQL and the file on SQLite, where SELECT FOR UPDATE does nothing.
+    SessionPreset.objects.filter(pk=preset.pk).update(is_active=F("is_active"))
+    preset.refresh_from_db(fields=["max_live", "starts_per_hour"])
+    if preset.max_live is not None and live(now).filter(preset=preset).count() >= preset.max_live:
+        raise Refused(
+            "too_many_live",
+            429,
+            _("All lines are busy. Please try again in a moment."),
+            retry_after=RETRY_SECONDS,
+        )
+    if preset.starts_per_hour is not None:
+        _check_rate(preset, visitor, now, preset.starts_per_hour)
+
+
+def live(now: datetime) -> Any:
+    """The conversations that are running, or may be."""
+    running = [Status.STARTING, Status.LIVE, Status.UNKNOWN]
+    return AvatarSession.objects.filter(status__in=running, last_seen_at__gt=now - LIVE_FOR)
+
+
+def _check_rate(preset: SessionPreset, visitor: Visitor, now: datetime, most: int) -> None:
+    starts = AvatarSession.objects.filter(preset=preset, created_at__gt=now - HOUR).exclude(
+        status=Status.FAILED
+    )
+    same_person = Q(visitor=visitor.id) if visitor.user is None else Q(user=visitor.user)
+    same_address = Q(address=visitor.address)
+    for same in [same_person, same_address] if visitor.address else [same_person]:
+        times = list(starts.filter(same).order_by("-created_at").values_list("created_at", flat=True)[:most])
+        if len(times) == most:
+            wait = int((times[-1] + HOUR - now).total_seconds()) + 1
+            raise Refused(
+                "too_many_starts",
+                429,
+                _("You have started many conversations. Please try again later."),
+                retry_after=max(1, wait),
+            )

@@ -1,0 +1,236 @@
+"""The life of a conversation: start, ticket, end."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core import signing
+from django.core.cache import cache
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from ..client import ApiError, PersoError, PersoUnreachable, calls
+from ..models import AvatarSession, SessionPreset, TranscriptEntry
+from ..protocol import Bye, Hello
+from . import Refused, limits, presets, transcripts, upstream
+
+log = logging.getLogger("django_perso")
+
+Status = AvatarSession.Status
+
+TICKET_SALT = "django_perso.ticket"
+TICKET_LASTS = timedelta(hours=24)  # after the conversation was last heard of
+INTRO_CACHE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a browser needs to hold the conversation. `session_id` is a bearer secret: no-store, no log."""
+
+    session: AvatarSession
+    ticket: str
+    session_id: str
+    api_server: str
+    intro_message: str
+    preset: SessionPreset
+
+
+async def start(slug: str, visitor: limits.Visitor, *, lasting_loop: bool) -> Started:
+    """Start a conversation with the preset `slug` (empty: the default one).
+
+    The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
+    """
+    if await sync_to_async(presets.find)(slug) is None:
+        await _make_first_preset(visitor, lasting_loop)
+    preset, account, session = await sync_to_async(_reserve)(slug, visitor)
+    try:
+        session_id, intro_message = await asyncio.gather(
+            upstream.send(calls.create_session_id(**session.params), account, lasting_loop=lasting_loop),
+            _intro_message(preset, account, lasting_loop),
+        )
+    except PersoError as error:
+        raise await sync_to_async(_failed)(session, error) from error
+    await sync_to_async(_went_live)(session, session_id)
+    return Started(session, _ticket(session), session_id, account.api_server, intro_message, preset)
+
+
+async def _make_first_preset(visitor: limits.Visitor, lasting_loop: bool) -> None:
+    account = await sync_to_async(upstream.account_for)(None)
+    limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
+    try:
+        catalogue = await upstream.get_catalogue(account, lasting_loop=lasting_loop)
+    except PersoError as error:
+        raise refusal(error) from error
+    await sync_to_async(presets.make_default)(catalogue)
+
+
+def _reserve(slug: str, visitor: limits.Visitor) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
+    """Access, limits and the row, in one transaction."""
+    now = timezone.now()
+    with transaction.atomic():
+        preset = presets.find(slug)
+        if preset is None:
+            raise presets.not_found(slug)
+        account = upstream.account_for(preset)
+        limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
+        limits.check_limits(preset, visitor, now)
+        session = AvatarSession.objects.create(
+            preset=preset,
+            api_key=account.row,
+            user=visitor.user,
+            visitor=visitor.id,
+            address=visitor.address,
+            api_server=account.api_server,
+            params=presets.params(preset),
+            created_at=now,
+            last_seen_at=now,
+        )
+    return preset, account, session
+
+
+def _went_live(session: AvatarSession, session_id: str) -> None:
+    session.session_id = session_id
+    session.status = Status.LIVE
+    session.save(update_fields=["session_id", "status"])
+    transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": "started"})
+
+
+def _failed(session: AvatarSession, error: PersoError) -> Refused:
+    """Write down how the start failed, and return what to tell whom.
+
+    Where Perso may have made the session all the same, it counts as live until it expires.
+    """
+    refused = refusal(error)
+    was_refused = isinstance(error, ApiError) and error.status < 500
+    never_left = isinstance(error, PersoUnreachable) and not error.may_have_arrived
+    session.status = Status.FAILED if was_refused or never_left else Status.UNKNOWN
+    if isinstance(error, PersoUnreachable) and error.may_have_arrived:
+        refused = Refused(
+            "start_unknown",
+            504,
+            _("The avatar service did not answer in time. Please try again in a few minutes."),
+            hint="Perso may have made (and bill) this session; it counts as live until it expires.",
+        )
+    session.error_code = refused.code
+    session.save(update_fields=["status", "error_code"])
+    transcripts.note(session, TranscriptEntry.Kind.ERROR, {"code": refused.code, "message": str(error)})
+    log.warning("conversation %s did not start: %s", session.pk, error)
+    return refused
+
+
+def refusal(error: PersoError) -> Refused:
+    """What to tell whom when Perso did not do what was asked."""
+    if isinstance(error, PersoUnreachable):
+        return Refused(
+            "perso_unreachable",
+            503,
+            _("The avatar service cannot be reached. Please try again in a moment."),
+            hint=str(error),
+        )
+    if isinstance(error, ApiError):
+        fix = (
+            "Check the API key and that it belongs to this API server. " if error.status in (401, 403) else ""
+        )
+        return Refused(
+            "perso_refused", 502, _("The avatar is not available right now."), hint=f"{fix}{error}"
+        )
+    return Refused(
+        "perso_unreadable", 502, _("The avatar service gave an answer we do not understand."), hint=str(error)
+    )
+
+
+async def _intro_message(preset: SessionPreset, account: upstream.Account, lasting_loop: bool) -> str:
+    """The intro message of the preset's prompt, from a list kept five minutes; "" where it cannot be had."""
+    if not preset.has_intro:
+        return ""
+    owner = hashlib.sha256(f"{account.api_server} {account.api_key.reveal()}".encode()).hexdigest()[:16]
+    key = f"django_perso.intro.{owner}"
+    try:
+        intros: dict[str, str] | None = await cache.aget(key)
+        if intros is None:
+            prompts = await upstream.send(calls.get_prompts(), account, lasting_loop=lasting_loop)
+            intros = {prompt.prompt_id: prompt.intro_message or "" for prompt in prompts}
+            await cache.aset(key, intros, INTRO_CACHE_SECONDS)
+    except (
+        Exception
+    ) as error:  # the host's cache may fail in its own ways, and a greeting is not worth the session
+        log.warning("no intro message: %r", error)
+        return ""
+    return intros.get(preset.prompt, "")
+
+
+def _ticket(session: AvatarSession) -> str:
+    return signing.dumps([str(session.pk), session.visitor], salt=TICKET_SALT, compress=False)
+
+
+def open_stream(hello: Hello, visitor_id: str) -> AvatarSession:
+    """The conversation a ticket opens for the visitor it was given to; raises Refused (401 or 404)."""
+    try:
+        is_valid = signing.loads(hello.ticket, salt=TICKET_SALT) == [str(hello.stream), visitor_id]
+    except signing.BadSignature:
+        is_valid = False
+    if not is_valid:
+        raise Refused("not_authorised", 401, _("This ticket does not open this conversation."))
+    session = AvatarSession.objects.filter(pk=hello.stream).first()
+    if session is None or (session.ended_at or session.last_seen_at) + TICKET_LASTS < timezone.now():
+        raise Refused("no_stream", 404, _("This conversation is over."))
+    return session
+
+
+def raise_lease(session: AvatarSession) -> AvatarSession:
+    """Make the caller the one socket that may write; an older one is superseded."""
+    with transaction.atomic():
+        AvatarSession.objects.filter(pk=session.pk).update(lease=F("lease") + 1, last_seen_at=timezone.now())
+        session.refresh_from_db(fields=["lease", "last_seq"])
+    return session
+
+
+async def end(
+    session: AvatarSession, bye: Bye, *, lasting_loop: bool, delays: Sequence[float] = (0, 0.5, 1)
+) -> dict[str, Any]:
+    """End the conversation once all its entries are here, and answer: gap, or done with Perso's reason.
+
+    The reason may lag behind the end, so it is asked for once per entry of `delays` (seconds). Idempotent.
+    """
+    await session.arefresh_from_db(fields=["last_seq", "ended_at", "termination_reason"])
+    if bye.last > session.last_seq:
+        return {"t": "gap", "s": session.last_seq}
+    if session.ended_at is None:
+        reason = await _termination_reason(session, lasting_loop, delays)
+        await sync_to_async(_ended)(session, bye.how, reason)
+    return {"t": "done", "reason": session.termination_reason}
+
+
+async def _termination_reason(session: AvatarSession, lasting_loop: bool, delays: Sequence[float]) -> str:
+    for delay in delays:
+        await asyncio.sleep(delay)
+        try:
+            info = await upstream.send(
+                calls.get_session_info(session.session_id.reveal()),
+                upstream.account_of(session),
+                lasting_loop=lasting_loop,
+            )
+        except PersoError as error:
+            log.warning("conversation %s ended, Perso does not say why: %s", session.pk, error)
+            break
+        if info.termination_reason:
+            return info.termination_reason
+    return ""
+
+
+def _ended(session: AvatarSession, how: str, reason: str) -> None:
+    with transaction.atomic():
+        is_first = AvatarSession.objects.filter(pk=session.pk, ended_at=None).update(
+            status=Status.ENDED, ended_at=timezone.now(), termination_reason=reason[:100], is_complete=True
+        )
+        session.refresh_from_db()
+        if is_first:
+            data: dict[str, Any] = {"name": "ended", "how": how, "reason": reason}
+            transcripts.note(session, TranscriptEntry.Kind.STATE, data)

@@ -1,0 +1,130 @@
+"""Which Perso is asked, with which key, over which connections."""
+
+import io
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from ..client import DEFAULT_API_SERVER, AsyncPersoClient, Call, Catalogue, PersoClient
+from ..conf import SANDBOX_KEY, conf
+from ..fields import Secret
+from ..models import ApiKey, AvatarSession, SessionPreset
+from . import Refused
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Account:
+    """A key and its server. `api_server` is empty for the emulator in this process."""
+
+    api_key: Secret
+    api_server: str
+    row: ApiKey | None = None
+
+    @property
+    def is_sandbox(self) -> bool:
+        return not self.api_server
+
+
+def account_for(preset: SessionPreset | None) -> Account:
+    """The preset's key, else the default key, else the one in settings; raises Refused without any."""
+    row = preset.api_key if preset is not None and preset.api_key_id else None
+    if row is None:
+        row = ApiKey.objects.filter(is_default=True, is_active=True).first()
+    if row is not None and row.is_active:
+        return Account(row.secret, row.api_server, row)
+    if row is None and conf.is_sandbox_on:
+        return Account(Secret(SANDBOX_KEY), "")
+    if row is None and conf.API_KEY and not conf.uses_sandbox_key:
+        return Account(Secret(conf.API_KEY), conf.API_SERVER or DEFAULT_API_SERVER)
+    raise Refused("no_api_key", 503, _("The avatar is not available right now."), hint=_no_key_hint(row))
+
+
+def _no_key_hint(row: ApiKey | None) -> str:
+    if row is not None:
+        return f'API key "{row.name}" is inactive. Activate it in the admin, or give the preset another one.'
+    if conf.uses_sandbox_key:
+        return (
+            "The sandbox is off while DEBUG is False. Set a real key, or for a staging site: "
+            'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'
+        )
+    return (
+        "No Perso API key. Set PERSO_INTERACTIVE_API_KEY, add a key in the admin, "
+        'or while developing: PERSO = {"API_KEY": "sandbox"}'
+    )
+
+
+def account_of(session: AvatarSession) -> Account:
+    """The server a conversation runs on, without a key: what is asked by session id needs none."""
+    return Account(Secret(""), session.api_server)
+
+
+async def send(call: Call[T], account: Account, *, lasting_loop: bool) -> T:
+    """Perso's answer to `call`.
+
+    `lasting_loop`: the running event loop outlives this request, so connections can be kept on it. Under WSGI
+    each request has a loop of its own.
+    """
+    if account.is_sandbox or lasting_loop:
+        return await _async_client(account).send(call)
+    return await sync_to_async(_client(account).send, thread_sensitive=False)(call)
+
+
+async def get_catalogue(account: Account, *, lasting_loop: bool) -> Catalogue:
+    """All lists the account may choose from."""
+    if account.is_sandbox or lasting_loop:
+        return await _async_client(account).get_all_settings()
+    return await sync_to_async(_client(account).get_all_settings, thread_sensitive=False)()
+
+
+def _async_client(account: Account) -> AsyncPersoClient:
+    # Neither client is closed: used plainly, they share the connections of the event loop or the process.
+    app = _sandbox() if account.is_sandbox else None
+    return AsyncPersoClient(api_key=_key(account), api_server=account.api_server, app=app)
+
+
+def _client(account: Account) -> PersoClient:
+    return PersoClient(api_key=_key(account), api_server=account.api_server)
+
+
+def _key(account: Account) -> str | None:
+    return account.api_key.reveal() or None
+
+
+class _SandboxHandler(ASGIHandler):
+    """The emulator as an ASGI application: its own URLs, none of the host's middleware, request signals or
+    script prefix, any of which could answer first or close the caller's database connection."""
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        view = self._get_response_async  # type: ignore[attr-defined]
+        self._middleware_chain: Any = convert_exception_to_response(view)
+
+    def resolve_request(self, request: HttpRequest) -> Any:
+        request.urlconf = "django_perso.sandbox.urls"
+        return super().resolve_request(request)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = io.BytesIO()
+        while (message := await receive())["type"] == "http.request":
+            body.write(message.get("body", b""))
+            if not message.get("more_body"):
+                break
+        body.seek(0)
+        request, refusal = self.create_request(scope, body)
+        response: Any = refusal if request is None else await self.get_response_async(request)
+        await self.send_response(response, send)
+
+
+@cache
+def _sandbox() -> Any:
+    return _SandboxHandler()

@@ -1,0 +1,82 @@
+"""`{% perso_avatar %}`, `{% perso_avatar "slug" %}`, `{% perso_sdk %}`. They read no row and call nobody."""
+
+import json
+
+from django import template
+from django.middleware.csrf import get_token
+from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from ..conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, conf
+
+register = template.Library()
+
+MODULES = ("sdk", "log", "tools")
+
+
+@register.simple_tag(takes_context=True)
+def perso_avatar(context: template.Context, preset: str = "") -> SafeString:
+    """The avatar of a preset (none: the default one): its element, and the module that brings it to life."""
+    request = context.get("request")
+    if request is None:
+        raise template.TemplateSyntaxError(
+            "{% perso_avatar %} needs the request. Add to TEMPLATES OPTIONS context_processors: "
+            '"django.template.context_processors.request", and render with the request.'
+        )
+    try:
+        endpoint = reverse("django_perso:start_session")
+    except NoReverseMatch as error:
+        raise template.TemplateSyntaxError(
+            "{% perso_avatar %} needs the app's URLs. Add to your urls.py: "
+            'path("perso/", include("django_perso.urls"))'
+        ) from error
+    url, integrity = _sdk()
+    attributes = {
+        "preset": preset,
+        "endpoint": endpoint,
+        "csrf-token": get_token(request),
+        "sdk-url": url,
+        "sdk-integrity": integrity,
+        "nonce": _nonce(context),
+        "data-modules": json.dumps({name: static(f"django_perso/{name}.js") for name in MODULES}),
+    }
+    return format_html(
+        '<perso-avatar{}></perso-avatar>\n<script type="module" src="{}"{}></script>',
+        _attributes(attributes),
+        static("django_perso/perso-avatar.js"),
+        _attributes({"nonce": _nonce(context)}),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def perso_sdk(context: template.Context) -> SafeString:
+    """The SDK's script, for pages that call `PersoInteractive` themselves; the avatar brings its own."""
+    url, integrity = _sdk()
+    attributes = {"integrity": integrity, "nonce": _nonce(context)}
+    return format_html(
+        '<script src="{}" crossorigin="anonymous" defer{}></script>', url, _attributes(attributes)
+    )
+
+
+def _sdk() -> tuple[str, str]:
+    """The SDK's address and its integrity ("" where none is known)."""
+    if conf.SDK_URL:
+        return conf.SDK_URL, conf.SDK_INTEGRITY
+    if conf.is_sandbox_on:
+        return reverse("django_perso:sandbox", args=["perso-interactive-sdk.js"]), ""
+    return PINNED_SDK_URL, PINNED_SDK_INTEGRITY
+
+
+def _nonce(context: template.Context) -> str:
+    """The page's CSP nonce: of Django's own context processor, or of django-csp on the request."""
+    nonce = context.get("csp_nonce")
+    if nonce is None:
+        nonce = getattr(context.get("request"), "csp_nonce", None)
+    # A lazy nonce is falsy until somebody asks for its text.
+    return "" if nonce is None else str(nonce)
+
+
+def _attributes(attributes: dict[str, str]) -> SafeString:
+    return format_html_join("", ' {}="{}"', ((k, v) for k, v in attributes.items() if v or k == "preset"))

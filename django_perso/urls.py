@@ -1,0 +1,14 @@
+"""The app's URLs: `path("perso/", include("django_perso.urls"))`."""
+
+from django.urls import path, re_path
+
+from . import views
+
+app_name = "django_perso"
+urlpatterns = [
+    path("sessions/", views.start_session, name="start_session"),
+    path("log/", views.log_socket, name="log"),
+    path("log/entries/", views.log_entries, name="log_entries"),
+    path("demo/", views.demo, name="demo"),
+    re_path(r"^sandbox/(.*)$", views.sandbox, name="sandbox"),
+]

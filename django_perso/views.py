@@ -1,0 +1,195 @@
+"""HTTP in, one service, HTTP out: start a session, take log entries, the demo page, the emulator's gate.
+
+Every refusal is problem JSON (RFC 9457) with a stable `code`; its `hint`, for whoever runs the site, is shown
+to staff, and to all under DEBUG.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.core.handlers.asgi import ASGIRequest
+from django.db import DatabaseError, transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.shortcuts import render
+from django.urls import resolve, reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+
+from . import protocol, visitors
+from .conf import conf
+from .consumers import LogConsumer
+from .services import Refused, sessions, transcripts
+from .services.limits import Visitor
+
+MAX_BODY = protocol.MAX_FRAME + 4096  # a frame's worth of entries, and the ticket
+CLOSE_STATUS = {protocol.TOO_BIG: 413}
+
+View = Callable[..., Awaitable[HttpResponseBase]]
+
+
+def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
+    """A refusal as problem JSON."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": refused.code.replace("_", " ").capitalize(),
+        "status": refused.status,
+        "detail": refused.detail,
+        "code": refused.code,
+    }
+    headers = {"Cache-Control": "no-store"}
+    if refused.retry_after is not None:
+        body["retry_after"] = refused.retry_after
+        headers["Retry-After"] = str(refused.retry_after)
+    if refused.hint and (show_hint or settings.DEBUG):
+        body["hint"] = refused.hint
+    return JsonResponse(body, status=refused.status, content_type="application/problem+json", headers=headers)
+
+
+class _Csrf(CsrfViewMiddleware):
+    """Django's own check, raising Refused instead of answering with a page."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        detail = _("Please reload the page and try again.")
+        raise Refused("csrf_failed", 403, detail, hint=f"CSRF check failed: {reason}")
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    def unexempted(request: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    check = _Csrf(unexempted)
+    check.process_request(request)
+    check.process_view(request, unexempted, (), {})
+
+
+def _endpoint(view: View) -> Any:
+    """POST only, JSON in and out; safe in a host that requires logins or wraps requests in transactions."""
+
+    async def guarded(request: HttpRequest) -> HttpResponseBase:
+        if request.method != "POST":
+            response = problem(Refused("method_not_allowed", 405, _("Use POST.")))
+            response.headers["Allow"] = "POST"
+            return response
+        visitor = Visitor(id="")
+        try:
+            visitor = await visitors.identify(request)
+            return await view(request, visitor)
+        except Refused as refused:
+            return problem(refused, show_hint=visitor.user is not None and visitor.user.is_staff)
+        except protocol.BadFrame as bad:
+            return problem(Refused("bad_request", CLOSE_STATUS.get(bad.code, 400), str(bad)))
+        except DatabaseError:
+            detail = _("This site is busy. Please try again in a moment.")
+            return problem(Refused("database_unavailable", 503, detail))
+
+    return login_not_required(transaction.non_atomic_requests(guarded))
+
+
+def _body(request: HttpRequest) -> dict[str, Any]:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal() or int(length) > MAX_BODY:
+        raise protocol.BadFrame(protocol.TOO_BIG, f"a body may have {MAX_BODY} bytes")
+    return protocol.load(request.body.decode(errors="replace"))
+
+
+def _lasts(request: HttpRequest) -> bool:
+    """Whether the running event loop outlives this request: it does under ASGI."""
+    return isinstance(request, ASGIRequest)
+
+
+async def _start_session(request: HttpRequest, visitor: Visitor) -> HttpResponseBase:
+    await sync_to_async(_check_csrf)(request)
+    slug = _body(request).get("preset", "")
+    if not isinstance(slug, str):
+        raise protocol.BadFrame(protocol.BAD_FRAME, "preset must be a string")
+    started = await sessions.start(slug, visitor, lasting_loop=_lasts(request))
+    preset = started.preset
+    response = JsonResponse(
+        {
+            "stream": str(started.session.pk),
+            "ticket": started.ticket,
+            "session_id": started.session_id,
+            "api_server": started.api_server or sandbox_url(request).rstrip("/"),
+            "intro_message": started.intro_message,
+            "width": preset.width,
+            "height": preset.height,
+            "voice": preset.voice,
+            "tools": preset.client_tools,
+            "log": {
+                "ws": reverse("django_perso:log") if _has_sockets(request) else None,
+                "post": reverse("django_perso:log_entries"),
+            },
+        },
+        status=201,
+        headers={"Cache-Control": "no-store"},
+    )
+    visitors.remember(request, response, visitor)
+    return response
+
+
+def _has_sockets(request: HttpRequest) -> bool:
+    # Our ASGI application marks its requests: plain django.core.asgi has a scope too, but no sockets.
+    marked = "django_perso.websocket" in getattr(request, "scope", {})
+    return conf.LOG_TRANSPORT == "websocket" or (conf.LOG_TRANSPORT == "auto" and marked)
+
+
+async def _log_entries(request: HttpRequest, visitor: Visitor) -> HttpResponseBase:
+    """What the socket takes, by POST: `items`, `bye` or both; answers the same frames."""
+    if not visitors.is_allowed_origin(request):
+        raise Refused("origin", 403, _("This page may not write here."), hint=visitors.origin_hint(request))
+    body = _body(request)
+    session = await sync_to_async(sessions.open_stream)(protocol.parse_hello(body), visitor.id)
+    answer: dict[str, Any] = {"t": "ack", "s": session.last_seq}
+    if "items" in body:
+        events = protocol.parse_items(body["items"])
+        answer = await sync_to_async(transcripts.record)(session.pk, events)
+    if "bye" in body and answer["t"] == "ack":
+        bye = protocol.parse_bye(body["bye"])
+        answer = await sessions.end(session, bye, lasting_loop=_lasts(request))
+    return JsonResponse(answer, headers={"Cache-Control": "no-store"})
+
+
+# The first checks the CSRF token itself, to answer in JSON (`_check_csrf`). The second needs a ticket, and this
+# site's Origin.
+start_session = csrf_exempt(_endpoint(_start_session))
+log_entries = csrf_exempt(_endpoint(_log_entries))
+
+
+@login_not_required
+@transaction.non_atomic_requests
+async def log_socket(request: HttpRequest) -> HttpResponse:
+    """The log's socket, for those who come by HTTP: sockets reach `log_socket.websocket` through `asgi`."""
+    hint = "In asgi.py: from django_perso.asgi import get_asgi_application; and run it with an ASGI server."
+    return problem(Refused("websocket_only", 426, _("This address speaks WebSocket only."), hint=hint))
+
+
+log_socket.websocket = LogConsumer.as_asgi()  # type: ignore[attr-defined]
+
+
+@login_not_required
+def demo(request: HttpRequest) -> HttpResponse:
+    """A page with the avatar, while DEBUG is on."""
+    if not settings.DEBUG:
+        raise Http404
+    return render(request, "django_perso/demo.html")
+
+
+def sandbox_url(request: HttpRequest) -> str:
+    """Where a browser finds the emulator of this process, with a trailing slash."""
+    return request.build_absolute_uri(reverse("django_perso:sandbox", args=[""]))
+
+
+@csrf_exempt
+@login_not_required
+@transaction.non_atomic_requests
+async def sandbox(request: HttpRequest, path: str) -> HttpResponseBase:
+    """The emulator's gate: 404 while it is off."""
+    if not conf.is_sandbox_on:
+        raise Http404
+    match = resolve(f"/{path}", "django_perso.sandbox.urls")
+    response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
+    return response

@@ -1,0 +1,1 @@
+"""A site with one page: an avatar that answers, draws on the page's own tools, and is written down."""

@@ -1,0 +1,133 @@
+"""`manage.py seed`: somebody who may enter the admin, and two presets made of what the Perso key offers."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.handlers.asgi import ASGIHandler
+from django.urls import reverse
+
+from django_perso.client import (
+    DEFAULT_API_SERVER,
+    ApiError,
+    Catalogue,
+    PersoClient,
+    PersoError,
+    PersoUnreachable,
+    SessionParams,
+    calls,
+)
+from django_perso.models import SessionPreset
+
+PASSWORD_FILE = Path(settings.DEMO_DIR) / "admin-password"
+
+
+class Command(BaseCommand):
+    """Runs as often as you like: what is there and still fits the key stays as it is."""
+
+    help = __doc__
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--password", help="of the user admin; without it one is made up and kept")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            client = perso()
+            catalogue = client.get_all_settings()
+            choices = [*from_templates(client), *from_lists(catalogue)]
+        except (PersoError, ValueError) as error:
+            raise CommandError(advice(error)) from error
+        for slug, name, choice in (("default", "Default", choices[0]), ("second", "Second", choices[1])):
+            preset = SessionPreset.objects.filter(slug=slug).first()
+            if preset is None or preset.prompt not in {prompt.prompt_id for prompt in catalogue.prompts}:
+                make_preset(slug, name, choice)  # not there, or made for another key
+        password = make_admin(options["password"])
+        self.stdout.write(f"User admin, password {password}; presets default and second.")
+
+
+def make_admin(given: str | None) -> str:
+    """The superuser `admin`; returns the password, which is kept in a file unless it was given."""
+    users = get_user_model()._default_manager
+    kept = PASSWORD_FILE.read_text().strip() if PASSWORD_FILE.exists() else ""
+    password = given or kept or secrets.token_urlsafe(9)
+    admin, is_new = users.get_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
+    if is_new or password != kept:
+        admin.set_password(password)
+        admin.save()
+    if password not in (given, kept):
+        PASSWORD_FILE.parent.mkdir(exist_ok=True)
+        PASSWORD_FILE.touch(mode=0o600)
+        PASSWORD_FILE.write_text(f"{password}\n")
+    return password
+
+
+def perso() -> PersoClient:
+    """Perso as the settings name it; the sandbox is asked in this process, under the site's own URLs."""
+    key, server = settings.PERSO["API_KEY"], settings.PERSO["API_SERVER"]
+    if key == "sandbox" and not server:
+        sandbox = reverse("django_perso:sandbox", args=[""])
+        return PersoClient(api_key=key, api_server=f"http://localhost{sandbox}", app=ASGIHandler())
+    return PersoClient(api_key=key, api_server=server or DEFAULT_API_SERVER)
+
+
+def from_templates(client: PersoClient) -> list[SessionParams]:
+    """The key's session templates that a browser can show, as parameters."""
+    try:
+        templates = client.get_session_templates()
+    except ApiError:  # a key without that feature
+        return []
+    return [
+        calls.template_params(template)
+        for template in templates
+        if template.model_style and template.model_style.platform_type == "webrtc"
+    ]
+
+
+def from_lists(catalogue: Catalogue) -> list[SessionParams]:
+    """Two choices from the lists: the first entry of each, and the same with the second look, if there is one."""
+    needed = ("model_styles", "prompts", "llms", "tts_types")
+    if missing := [name for name in needed if not getattr(catalogue, name)]:
+        raise CommandError(f"This key is offered no {', '.join(missing)}: ask Perso to enable them.")
+    prompts = sorted(catalogue.prompts, key=lambda prompt: prompt.require_document)
+    params = SessionParams(
+        prompt=prompts[0].prompt_id,
+        llm_type=catalogue.llms[0].name,
+        tts_type=catalogue.tts_types[0].name,
+    )
+    if catalogue.stt_types:
+        params["stt_type"] = catalogue.stt_types[0].name
+    return [{**params, "model_style": catalogue.model_styles[at].name} for at in (0, -1)]
+
+
+def make_preset(slug: str, name: str, params: SessionParams) -> None:
+    """The preset `slug` with these parameters; everybody may start it while this is a developer's site."""
+    fields = {field.name for field in SessionPreset._meta.concrete_fields}
+    access = SessionPreset.Access.PUBLIC if settings.DEBUG else SessionPreset.Access.STAFF
+    given = {key: value for key, value in params.items() if key in fields and value is not None}
+    is_default = (
+        slug == "default" and not SessionPreset.objects.filter(is_default=True).exclude(slug=slug).exists()
+    )
+    more = {"name": name, "is_default": is_default, "access": access, "width": 720, "height": 960}
+    SessionPreset.objects.update_or_create(slug=slug, defaults={**more, **given})
+
+
+def advice(error: Exception) -> str:
+    """One line: what went wrong with Perso and what to do about it. Shows at most the end of the key."""
+    key = settings.PERSO["API_KEY"]
+    server = settings.PERSO["API_SERVER"] or DEFAULT_API_SERVER
+    ending = f" ending in …{key[-4:]}" if len(key) >= 12 else ""
+    match error:
+        case ApiError(status=401 | 403 as status):
+            return (
+                f"Perso refused the key{ending} ({status}): check PERSO_INTERACTIVE_API_KEY, "
+                f"and that the key belongs to {server}"
+            )
+        case ApiError():
+            return f"Perso at {server} refused ({error}): check what the key{ending} may use"
+        case PersoUnreachable():
+            return f"{server} cannot be reached ({error}): check the network and PERSO_INTERACTIVE_API_SERVER"
+        case _:
+            return f"{error}: check PERSO_INTERACTIVE_API_SERVER ({server})"

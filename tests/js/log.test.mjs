@@ -1,0 +1,444 @@
+// The outbox against a server that keeps the rules of the log protocol, with faults in between.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { LIMITS, Outbox } from "../../django_perso/static/django_perso/log.js";
+import { Clock, Server, settle, world } from "./world.mjs";
+
+const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post: "/perso/log/entries/" };
+
+function open({ address = ADDRESS, server = new Server(), random } = {}) {
+  const clock = new Clock();
+  const statuses = [];
+  const outbox = new Outbox(address, world(server, clock, { random }), (status) => statuses.push(status));
+  const say = (text) => outbox.add("chat", { role: "visitor", text });
+  return { server, clock, statuses, outbox, say };
+}
+
+const texts = (server) => server.rows.map((row) => row.d.text ?? row.d.reason);
+const numbers = (server) => server.rows.map((row) => row.s);
+const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
+
+test("an entry is saved once the server has acknowledged it, not before", async () => {
+  const { server, clock, statuses, say } = open();
+  say("hello");
+  assert.deepEqual(statuses, ["saving"]);
+  await clock.wind(0);
+  assert.deepEqual(statuses, ["saving", "saved"]);
+  assert.deepEqual(texts(server), ["hello"]);
+  assert.deepEqual(server.sockets[0].sent[0], { t: "hello", stream: "6f1c", ticket: "t0", bytes: 41 });
+});
+
+test("the ticket is never part of an address", async () => {
+  const { server, clock } = open();
+  await clock.wind(0);
+  assert.equal(server.sockets[0].url, ADDRESS.ws);
+});
+
+test("an entry's time goes on from the age the server tells", async () => {
+  const server = new Server();
+  server.age = 48_000;
+  const { clock, say } = open({ server });
+  await clock.wind(10);
+  await clock.wind(500);
+  say("later");
+  await clock.wind(0);
+  assert.ok(Math.abs(server.rows[0].t - 48_500) <= 10, `t is ${server.rows[0].t}`);
+});
+
+test("entries whose acknowledgement was lost are sent again and written once", async () => {
+  const { server, clock, statuses, say } = open();
+  server.answers = (frame) => (frame.t === "ack" ? [] : [frame]);
+  say("one");
+  say("two");
+  await clock.wind(0);
+  assert.equal(server.last, 2);
+  assert.equal(statuses.at(-1), "saving");
+  server.answers = (frame) => [frame];
+  server.sockets[0].cut(1006);
+  await clock.wind(1000);
+  assert.deepEqual(texts(server), ["one", "two"]);
+  assert.equal(statuses.at(-1), "saved");
+});
+
+test("a doubled answer changes nothing", async () => {
+  const { server, clock, statuses, say } = open();
+  server.answers = (frame) => [frame, frame];
+  for (const n of upTo(9)) say(`line ${n}`);
+  await clock.wind(0);
+  assert.deepEqual(numbers(server), upTo(9));
+  assert.equal(statuses.at(-1), "saved");
+});
+
+test("a late acknowledgement of fewer entries takes nothing back", async () => {
+  const { server, clock, statuses, say } = open();
+  const late = [];
+  server.answers = (frame) => (frame.t === "ack" ? (late.push(frame), late.length < 3 ? [] : late.splice(0).reverse()) : [frame]);
+  for (const n of upTo(3)) {
+    say(`line ${n}`);
+    await clock.wind(0);
+  }
+  assert.deepEqual(numbers(server), upTo(3));
+  assert.equal(statuses.at(-1), "saved");
+  server.answers = (frame) => [frame];
+  say("line 4");
+  await clock.wind(0);
+  assert.deepEqual(numbers(server), upTo(4));
+});
+
+test("a frame lost on the way is answered with gap, and all is sent again in order", async () => {
+  const { server, clock, say, statuses } = open();
+  await clock.wind(0);
+  let lost = 0;
+  server.hears = (frame) => !(frame.t === "ev" && frame.items[0].s === 1 && lost++ === 0);
+  for (const n of upTo(6)) say(`line ${n}`);
+  await clock.wind(0);
+  assert.deepEqual(numbers(server), []);
+  assert.equal(statuses.at(-1), "queued");
+  await clock.wind(30_000);
+  assert.deepEqual(numbers(server), upTo(6));
+  assert.equal(statuses.at(-1), "saved");
+});
+
+test("a server that answers gap for ever is asked more and more slowly", async () => {
+  const { server, clock, say } = open();
+  server.answer = () => ({ t: "gap", s: 7 });
+  say("one");
+  await clock.wind(10 * 60_000);
+  const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
+  assert.ok(frames.length > 5 && frames.length < 60, `${frames.length} frames in ten minutes`);
+});
+
+test("no more frames are on their way than the server's window allows", async () => {
+  const server = new Server();
+  server.window = 3;
+  const { clock, say } = open({ server });
+  await clock.wind(0);
+  server.hears = () => false;
+  for (const n of upTo(10)) say(`line ${n}`);
+  await settle();
+  assert.equal(server.sockets[0].sent.filter((frame) => frame.t === "ev").length, 3);
+});
+
+test("a frame holds at most fifty entries and stays under 64 KiB", async () => {
+  const { server, clock, say } = open();
+  for (const n of upTo(120)) say(`line ${n} ${"é".repeat(n % 2 ? 10 : 3000)}`);
+  await clock.wind(0);
+  const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
+  assert.deepEqual(numbers(server), upTo(120));
+  assert.ok(frames.every((frame) => frame.items.length <= LIMITS.items && frame.bytes <= LIMITS.frame));
+  assert.ok(frames.length < 20, `${frames.length} frames`);
+});
+
+test("an entry over 16 KiB is cut where it is longest and says so", async () => {
+  const { server, clock, outbox } = open();
+  outbox.add("tool", { id: "c1", name: "look", phase: "answered", result: { rows: ["😀".repeat(20_000)] }, ms: 3 });
+  outbox.add("chat", { role: "visitor", text: "short" });
+  await clock.wind(0);
+  const [cut, short] = server.rows;
+  assert.equal(cut.d.truncated, true);
+  assert.deepEqual([cut.d.id, cut.d.name, cut.d.ms], ["c1", "look", 3]);
+  assert.ok(JSON.stringify(cut).length > 4000 && new TextEncoder().encode(JSON.stringify(cut)).length <= LIMITS.entry);
+  assert.ok(!/[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(cut.d.result), "no half of a character is left over");
+  assert.equal(short.d.truncated, undefined);
+});
+
+test("an entry the server rejects becomes a gap entry of the same number", async () => {
+  const { server, clock, say, statuses } = open();
+  server.refuses = (entry) => (entry.d.text === "bad" ? "bad_schema" : null);
+  say("one");
+  say("bad");
+  say("three");
+  await clock.wind(5000);
+  assert.deepEqual(numbers(server), [1, 2, 3]);
+  assert.deepEqual(server.rows[1].k, "gap");
+  assert.deepEqual(server.rows[1].d, { count: 1, reason: "bad_schema" });
+  assert.equal(statuses.at(-1), "saved");
+});
+
+test("a server that takes not even the gap entry is left alone", async () => {
+  const { server, clock, say, statuses } = open();
+  server.record = (items) => ({ t: "reject", s: [items[0].s], code: "limit" });
+  say("one");
+  await clock.wind(60_000);
+  assert.equal(server.sockets[0].sent.filter((frame) => frame.t === "ev").length, 2);
+  assert.equal(statuses.at(-1), "queued");
+});
+
+test("retry keeps everything and waits as long as the server asks", async () => {
+  const { server, clock, say, statuses } = open();
+  await clock.wind(0);
+  server.answer = () => ({ t: "retry", after: 9000 });
+  say("one");
+  await clock.wind(8000);
+  assert.equal(statuses.at(-1), "queued");
+  delete server.answer;
+  await clock.wind(900);
+  assert.deepEqual(numbers(server), []);
+  await clock.wind(200);
+  assert.deepEqual(numbers(server), [1]);
+  assert.equal(server.hellos, 1);
+});
+
+test("a lost socket is opened again with growing, scattered patience", async () => {
+  const { server, clock, say } = open({ random: () => 1 });
+  await clock.wind(0);
+  say("one");
+  await clock.wind(0);
+  server.refusesSockets = 1006;
+  const start = clock.time;
+  server.sockets[0].cut(1012);
+  await clock.wind(10 * 60_000);
+  const tries = server.sockets.length - 1;
+  assert.ok(tries >= 20 && tries <= 26, `${tries} sockets in ten minutes`);
+  server.refusesSockets = 0;
+  say("two");
+  await clock.wind(31_000);
+  assert.deepEqual(texts(server), ["one", "two"]);
+  assert.ok(clock.time > start);
+});
+
+test("the network coming back ends the wait", async () => {
+  const { server, clock, outbox, say } = open({ random: () => 1 });
+  await clock.wind(0);
+  server.refusesSockets = 1006;
+  server.sockets[0].cut(1006);
+  await clock.wind(20_000);
+  server.refusesSockets = 0;
+  say("one");
+  outbox.wake();
+  await settle();
+  assert.deepEqual(numbers(server), [1]);
+});
+
+test("silence is taken for a lost line after three unanswered pings", async () => {
+  const { server, clock, say } = open();
+  await clock.wind(0);
+  server.hears = (frame, socket) => socket !== server.sockets[0];
+  await clock.wind(59_000);
+  assert.equal(server.sockets.length, 1);
+  await clock.wind(2000);
+  assert.equal(server.sockets.length, 2);
+  say("one");
+  await clock.wind(0);
+  assert.deepEqual(numbers(server), [1]);
+});
+
+for (const code of [4401, 4404, 4409]) {
+  test(`a socket closed with ${code} is not opened again, and the page hears that entries wait`, async () => {
+    const { server, clock, say, statuses } = open();
+    await clock.wind(0);
+    server.sockets[0].cut(code);
+    say("one");
+    await clock.wind(60_000);
+    assert.equal(server.sockets.length, 1);
+    assert.equal(server.posts.length, 0);
+    assert.equal(statuses.at(-1), "queued");
+  });
+}
+
+test("where sockets never open the same entries travel by POST", async () => {
+  const server = new Server();
+  server.refusesSockets = 1006;
+  const { clock, say, statuses } = open({ server });
+  for (const n of upTo(60)) say(`line ${n}`);
+  await clock.wind(5000);
+  assert.equal(server.sockets.length, 2);
+  assert.deepEqual(numbers(server), upTo(60));
+  assert.equal(statuses.at(-1), "saved");
+  assert.deepEqual(Object.keys(server.posts[0]).sort(), ["items", "keepalive", "stream", "ticket", "url"]);
+});
+
+test("a socket that opens but is never welcomed is given up for POST too", async () => {
+  const { server, clock, say } = open();
+  server.hears = () => false;
+  say("one");
+  await clock.wind(40_000);
+  assert.deepEqual(numbers(server), [1]);
+  assert.ok(server.posts.length >= 2);
+});
+
+test("a site without sockets starts with POST and says every 15 s that the page is there", async () => {
+  const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
+  say("one");
+  await clock.wind(100);
+  assert.deepEqual(server.posts.map((post) => post.items.length), [0, 1]);
+  await clock.wind(45_500);
+  assert.deepEqual(server.posts.map((post) => post.items.length), [0, 1, 0, 0, 0]);
+  assert.equal(server.sockets.length, 0);
+});
+
+test("a POST whose answer was lost is repeated and written once", async () => {
+  const { server, clock, say, statuses } = open({ address: { ...ADDRESS, ws: null } });
+  await clock.wind(0);
+  let lost = 0;
+  server.failsPost = ({ items }) => {
+    if (lost++) return Response.json(server.record(items));
+    server.record(items);
+    throw new TypeError("network");
+  };
+  say("one");
+  await clock.wind(0);
+  assert.equal(statuses.at(-1), "queued");
+  await clock.wind(5000);
+  assert.deepEqual(numbers(server), [1]);
+  assert.equal(statuses.at(-1), "saved");
+});
+
+test("a POST answered 429 or 503 waits as long as Retry-After says", async () => {
+  const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
+  await clock.wind(0);
+  server.failsPost = () => new Response("", { status: 503, headers: { "Retry-After": "20" } });
+  say("one");
+  await clock.wind(0);
+  server.failsPost = null;
+  await clock.wind(19_000);
+  assert.deepEqual(numbers(server), []);
+  await clock.wind(2000);
+  assert.deepEqual(numbers(server), [1]);
+});
+
+test("a POST refused with 403 is not repeated", async () => {
+  const { server, clock, say, statuses } = open({ address: { ...ADDRESS, ws: null } });
+  await clock.wind(0);
+  server.failsPost = () => Response.json({ code: "ticket" }, { status: 403 });
+  say("one");
+  await clock.wind(120_000);
+  assert.equal(server.posts.length, 2);
+  assert.equal(statuses.at(-1), "queued");
+});
+
+test("a page of HTML in place of an answer is taken for a lost line", async () => {
+  const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
+  server.failsPost = () => new Response("<html>sign in</html>");
+  say("one");
+  await clock.wind(3000);
+  server.failsPost = null;
+  await clock.wind(60_000);
+  assert.deepEqual(numbers(server), [1]);
+});
+
+test("over its bound the outbox keeps what came first and one gap entry with the count of the rest", async () => {
+  const server = new Server();
+  server.refusesSockets = 1012;
+  const { clock, say, outbox } = open({ server, address: { ...ADDRESS, post: "/down/" } });
+  server.failsPost = () => new Response("", { status: 503 });
+  for (const n of upTo(5200)) say(`line ${n}`);
+  await clock.wind(5000);
+  server.failsPost = null;
+  await clock.wind(60_000);
+  say("after");
+  await clock.wind(1000);
+  assert.deepEqual(numbers(server), upTo(5001));
+  assert.deepEqual(server.rows[4999].d, { count: 201, reason: "overflow" });
+  assert.equal(server.rows[5000].d.text, "after");
+  assert.ok(outbox);
+});
+
+test("the outbox is bounded in bytes as well", async () => {
+  const server = new Server();
+  server.failsPost = () => new Response("", { status: 503 });
+  const { clock, outbox } = open({ server, address: { ...ADDRESS, ws: null } });
+  for (const n of upTo(200)) outbox.add("chat", { role: "avatar", text: `${n}${"x".repeat(15_000)}` });
+  await clock.wind(1000);
+  server.failsPost = null;
+  await clock.wind(60_000);
+  const gap = server.rows.at(-1);
+  assert.equal(gap.k, "gap");
+  assert.equal(gap.d.count + server.last - 1, 200);
+  assert.ok(JSON.stringify(server.rows).length <= LIMITS.bytes);
+});
+
+test("bye goes out when everything is acknowledged and brings the server's reason", async () => {
+  const { server, clock, outbox, say } = open();
+  say("one");
+  const ended = outbox.end("visitor");
+  say("too late");
+  await clock.wind(0);
+  assert.equal(await ended, "GRACEFUL_TERMINATION");
+  assert.deepEqual(server.bye, { last: 1, how: "visitor" });
+  assert.equal(server.sockets[0].isCut, true);
+  assert.equal(clock.timers.size, 0);
+});
+
+test("a bye whose answer was lost is said again on the next socket", async () => {
+  const { server, clock, outbox, say } = open();
+  say("one");
+  await clock.wind(0);
+  server.answers = (frame) => (frame.t === "done" ? [] : [frame]);
+  const ended = outbox.end("remote");
+  await clock.wind(0);
+  server.answers = (frame) => [frame];
+  server.sockets[0].cut(1006);
+  await clock.wind(2000);
+  assert.equal(await ended, "GRACEFUL_TERMINATION");
+  assert.equal(server.sockets.length, 2);
+});
+
+test("by POST the bye is a request of its own", async () => {
+  const { server, clock, outbox, say } = open({ address: { ...ADDRESS, ws: null } });
+  say("one");
+  const ended = outbox.end("visitor");
+  await clock.wind(0);
+  assert.equal(await ended, "GRACEFUL_TERMINATION");
+  assert.deepEqual(server.posts.at(-1).bye, { last: 1, how: "visitor" });
+});
+
+test("an outbox that was given up ends without a reason and without waiting", async () => {
+  const { server, clock, outbox } = open();
+  await clock.wind(0);
+  server.sockets[0].cut(4401);
+  assert.equal(await outbox.end("visitor"), "");
+});
+
+test("a page that goes away says what is left and bye in one request nobody waits for", async () => {
+  const { server, clock, outbox, say } = open();
+  await clock.wind(0);
+  server.hears = () => false;
+  say("last words");
+  outbox.leave("visitor");
+  await settle();
+  assert.deepEqual(texts(server), ["last words"]);
+  assert.deepEqual(server.bye, { last: 1, how: "visitor" });
+  assert.equal(server.posts[0].keepalive, true);
+  assert.equal(server.sockets[0].isCut, true);
+  assert.equal(clock.timers.size, 0);
+});
+
+/** A small chance generator (xorshift), so that a failing trace can be replayed by its seed. */
+function dice(seed) {
+  let x = seed + 1;
+  return () => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return (x >>> 0) / 2 ** 32;
+  };
+}
+
+for (const seed of upTo(40)) {
+  test(`through lost, doubled and late frames and cut sockets every entry arrives once and in order (seed ${seed})`, async () => {
+    const chance = dice(seed);
+    const { server, clock, say, statuses, outbox } = open({ random: chance });
+    server.hears = () => chance() > 0.1;
+    const late = [];
+    server.answers = (frame) => {
+      const roll = chance();
+      if (roll < 0.1) return [];
+      if (roll < 0.2) return [frame, frame];
+      if (roll < 0.3 && frame.t === "ack") return late.push(frame), [];
+      return [...late.splice(0), frame];
+    };
+    for (const n of upTo(80)) {
+      say(`line ${n}`);
+      if (chance() < 0.3) await clock.wind(chance() * 2000);
+      if (chance() < 0.1) server.sockets.at(-1).cut(1006);
+    }
+    Object.assign(server, { hears: () => true, answers: (frame) => [frame] });
+    const ended = outbox.end("visitor");
+    await clock.wind(10 * 60_000);
+    assert.equal(await ended, "GRACEFUL_TERMINATION");
+    assert.deepEqual(texts(server), upTo(80).map((n) => `line ${n}`));
+    assert.equal(statuses.at(-1), "saved");
+  });
+}

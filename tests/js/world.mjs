@@ -1,0 +1,106 @@
+// A world for the outbox: a clock that is wound by hand, and a server that keeps the rules of perso.log.1.
+
+/** Timers that run when the test winds the clock; `settle` lets pending promises finish. */
+export class Clock {
+  time = 0;
+  timers = new Map();
+  now = () => this.time;
+  setTimeout = (run, ms) => {
+    const id = Symbol(ms);
+    this.timers.set(id, { at: this.time + ms, run });
+    return id;
+  };
+  clearTimeout = (id) => void this.timers.delete(id);
+
+  async wind(ms) {
+    const end = this.time + ms;
+    for (;;) {
+      await settle();
+      const due = [...this.timers].filter(([, timer]) => timer.at <= end).sort((a, b) => a[1].at - b[1].at)[0];
+      if (!due) break;
+      this.timers.delete(due[0]);
+      this.time = Math.max(this.time, due[1].at);
+      due[1].run();
+    }
+    this.time = end;
+  }
+}
+
+export const settle = () => new Promise((done) => setImmediate(done));
+
+/** The server's side of one stream: what it has written down, and the faults a test asks for. */
+export class Server {
+  rows = [];
+  hellos = 0;
+  sockets = [];
+  posts = [];
+  window = 4;
+  refuses = () => null; // entry → reject code
+  answers = (frame) => [frame]; // a fault: drop, double or change what goes back
+  hears = () => true; // a fault: lose what arrives
+
+  get last() {
+    return this.rows.length;
+  }
+
+  /** One transaction, as the protocol tells it. */
+  record(items) {
+    const bad = items.filter((entry) => entry.k !== "gap" && this.refuses(entry));
+    if (bad.length) return { t: "reject", s: bad.map((entry) => entry.s), code: this.refuses(bad[0]) };
+    const fresh = items.filter((entry) => entry.s > this.last);
+    if (fresh.length && fresh[0].s !== this.last + 1) return { t: "gap", s: this.last };
+    this.rows.push(...fresh);
+    return { t: "ack", s: this.last };
+  }
+
+  /** What a frame or a body is answered with. */
+  answer(message) {
+    if (message.bye) {
+      this.bye = message.bye;
+      return message.bye.last === this.last ? { t: "done", reason: "GRACEFUL_TERMINATION" } : { t: "gap", s: this.last };
+    }
+    return this.record(message.items);
+  }
+}
+
+/** The world an outbox lives in, joined to `server` by sockets and POST. */
+export function world(server, clock, { random = () => 0.5 } = {}) {
+  class FakeSocket {
+    sent = [];
+    constructor(url) {
+      Object.assign(this, { url, isOpen: false });
+      server.sockets.push(this);
+      queueMicrotask(() => (server.refusesSockets ? this.cut(server.refusesSockets) : this.onopen?.()));
+    }
+    send(text) {
+      const frame = JSON.parse(text);
+      this.sent.push({ ...frame, bytes: new TextEncoder().encode(text).length });
+      if (this.isCut || !server.hears(frame, this)) return;
+      for (const answer of this.replies(frame)) queueMicrotask(() => this.onmessage?.({ data: JSON.stringify(answer) }));
+    }
+    replies(frame) {
+      if (frame.t === "hello") {
+        server.hellos += 1;
+        return server.answers({ t: "welcome", ack: server.last, age: server.age ?? clock.time, window: server.window, ping: 15 });
+      }
+      if (frame.t === "ping") return server.answers({ t: "pong" });
+      return server.answers(server.answer(frame.t === "bye" ? { bye: { last: frame.last, how: frame.how } } : frame), frame);
+    }
+    cut(code) {
+      this.isCut = true;
+      this.onclose?.({ code });
+    }
+    close() {
+      this.isCut = true;
+    }
+  }
+  const fetch = async (url, { body, keepalive }) => {
+    const message = JSON.parse(body);
+    server.posts.push({ url, keepalive, ...message });
+    if (server.failsPost) return server.failsPost(message);
+    const { stream: _stream, ticket: _ticket, ...told } = message;
+    if (told.items.length) server.record(told.items);
+    return Response.json(server.answer(told));
+  };
+  return { WebSocket: FakeSocket, fetch, random, now: clock.now, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout };
+}

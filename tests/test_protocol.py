@@ -1,0 +1,122 @@
+"""The frames of the log socket."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_perso import protocol
+from django_perso.protocol import BadFrame, Bye, Entry, Events, Hello, Ping, parse
+
+
+def chat(s: int, **more: Any) -> dict[str, Any]:
+    return {"s": s, "k": "chat", "t": 5, "d": {"role": "visitor", "text": "hi"}, **more}
+
+
+def events(*items: Any) -> str:
+    return json.dumps({"t": "ev", "items": items})
+
+
+def code_of(text: str) -> int:
+    with pytest.raises(BadFrame) as caught:
+        parse(text)
+    return caught.value.code
+
+
+def test_each_frame_is_read() -> None:
+    stream = uuid4()
+    assert parse(json.dumps({"t": "hello", "stream": str(stream), "ticket": "x"})) == Hello(stream, "x")
+    assert parse('{"t":"bye","last":7,"how":"visitor"}') == Bye(7, "visitor")
+    assert parse('{"t":"ping"}') == Ping()
+    assert parse(events(chat(1))) == Events((Entry(1, "chat", 5, {"role": "visitor", "text": "hi"}),))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        '{"t":"dance"}',
+        '{"t":["ev"]}',
+        '{"t":"hello","stream":"x","ticket":"y"}',
+        '{"t":"hello","stream":"00000000-0000-0000-0000-000000000000"}',
+        '{"t":"bye","last":-1,"how":"visitor"}',
+        '{"t":"bye","last":true,"how":"visitor"}',
+        '{"t":"bye","last":1,"how":"because"}',
+        '{"t":"ev","items":{}}',
+        '{"t":"ev","items":[1]}',
+        '{"t":"ev","items":[{"s":0}]}',
+        '{"t":"ev","items":[{"s":1e999}]}',
+        '{"t":"ev","items":' + "[" * 20_000 + "]" * 20_000 + "}",
+    ],
+)
+def test_a_frame_that_cannot_be_read_ends_the_socket(text: str) -> None:
+    assert code_of(text) == protocol.BAD_FRAME
+
+
+def test_a_frame_over_its_limits_is_too_big() -> None:
+    assert code_of(events(chat(1)) + " " * protocol.MAX_FRAME) == protocol.TOO_BIG
+    assert code_of(json.dumps({"t": "ping", "x": "é" * 40_000}, ensure_ascii=False)) == protocol.TOO_BIG
+    assert code_of(events(*(chat(n) for n in range(1, 52)))) == protocol.TOO_BIG
+    assert parse(events(*(chat(n) for n in range(1, 51)))) != Ping()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        chat(2, k="poem"),
+        chat(2, k=[]),
+        chat(2, t=-1),
+        chat(2, t="soon"),
+        chat(2, d=[]),
+        chat(2, d={"role": "god", "text": "hi"}),
+        chat(2, d={"role": [], "text": "hi"}),
+        chat(2, d={"role": "visitor", "text": 1}),
+        chat(2, k="gap", d={"count": True, "reason": "x"}),
+        chat(2, k="tool", d={"id": "c1", "name": "f"}),
+    ],
+)
+def test_an_entry_against_its_schema_is_rejected_and_those_before_it_kept(bad: Any) -> None:
+    parsed = parse(events(chat(1), bad, chat(3)))
+    assert isinstance(parsed, Events)
+    assert [entry.s for entry in parsed.items] == [1]
+    assert parsed.rejected == (2, "bad_schema")
+
+
+def test_an_entry_over_16_kib_is_rejected_by_its_number() -> None:
+    parsed = parse(events(chat(1, d={"role": "visitor", "text": "x" * protocol.MAX_ENTRY})))
+    assert parsed == Events((), (1, "too_big"))
+
+
+def test_what_databases_refuse_in_json_is_replaced() -> None:
+    parsed = parse(
+        '{"t":"ev","items":[{"s":1,"k":"chat","t":0,"d":{"role":"visitor","text":"a\\u0000b\\ud800"}}]}'
+    )
+    assert isinstance(parsed, Events)
+    assert parsed.items[0].d["text"] == "a\ufffdb\ufffd"
+
+
+KEYS = st.sampled_from(["t", "s", "k", "d", "items", "stream", "ticket", "last", "how"])
+SCALARS = st.none() | st.booleans() | st.floats() | st.text() | st.integers()
+
+
+@given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
+def test_whatever_comes_it_is_a_frame_or_a_bad_frame(value: Any) -> None:
+    for text in (
+        json.dumps(value),
+        json.dumps({"t": "ev", "items": value}),
+        json.dumps({"t": "ev", "items": [value]}),
+    ):
+        try:
+            parse(text)
+        except BadFrame as bad:
+            code = bad.code
+        else:
+            code = protocol.BAD_FRAME
+        assert 4400 <= code <= 4499
