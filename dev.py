@@ -128,7 +128,7 @@ def install_with_pip(venv: list[str], python: Path, asked: list[str]) -> bool:
     if not find_spec("ensurepip"):
         package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
         raise Trouble(f"This Python cannot make environments. Type: sudo apt-get install {package}")
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     return run(*venv) == 0 == run(*pip, *asked)
 
 
@@ -221,12 +221,11 @@ def demo(port: int) -> int:
         "DJANGO_SETTINGS_MODULE": "example_project.settings",
         "DATABASE_URL": f"sqlite:///{DEMO / 'db.sqlite3'}",
     }
-    if run(python, "manage.py", "migrate", "--verbosity=0", env=env):
-        return 1
-    if run(python, "manage.py", "seed", env=env, stdout=subprocess.DEVNULL):
-        return 1
     port = free_port(port)
-    with daphne(python, port, env) as server:
+    with daphne(python, port, env) as server:  # it loads while the database is made
+        if run(python, "manage.py", "seed", env=env, stdout=subprocess.DEVNULL):
+            return 1
+        wait_until_it_answers(server, port)
         password = (DEMO / "admin-password").read_text().strip()
         print(f"\n  The avatar   http://127.0.0.1:{port}/")
         print(f"  The admin    http://127.0.0.1:{port}/admin/   user admin, password {password}")
@@ -236,14 +235,11 @@ def demo(port: int) -> int:
 
 @contextmanager
 def daphne(python: str, port: int, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The example site behind daphne, answering; gone when the block is left."""
-    limits = ["--websocket-max-message-size", "131072"]  # frames of the log end at 64 KiB
-    command = [python, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), *limits]
+    """The example site behind daphne; gone when the block is left."""
     for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
         signal.signal(ending, signal.default_int_handler)
-    server = subprocess.Popen([*command, "example_project.asgi:application"], cwd=ROOT, env=env)
+    server = subprocess.Popen(daphne_command(python, port), cwd=ROOT, env=env)
     try:
-        wait_until_it_answers(server, port)
         yield server
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -252,6 +248,12 @@ def daphne(python: str, port: int, env: Mapping[str, str]) -> Iterator[subproces
             server.wait(10)
         server.kill()
         server.wait()
+
+
+def daphne_command(python: str, port: int) -> list[str]:
+    """How the example site is served; frames of the log end at 64 KiB, so no larger message is read."""
+    where = ["-b", "127.0.0.1", "-p", str(port), "--websocket-max-message-size", "131072"]
+    return [python, "-m", "daphne", "-v", "0", *where, "example_project.asgi:application"]
 
 
 def wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
@@ -268,11 +270,17 @@ def wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
 
 def test(arguments: list[str]) -> int:
     """Run pytest; without a working Chromium all but the browser tests run, and that counts as a failure."""
+    parser = argparse.ArgumentParser(prog="dev.py test", allow_abbrev=False, epilog="The rest is pytest's.")
+    parser.add_argument("--no-browser", action="store_true", help="accept that the browser tests do not run")
+    parser.add_argument("--sdk", type=Path, metavar="FILE", help="serve this SDK file at its CDN address")
+    chosen, arguments = parser.parse_known_args(arguments)
     python = environment(everything=True)
     env = {name: value for name, value in os.environ.items() if not name.startswith("PERSO_INTERACTIVE_")}
     command = [python, "-m", "pytest", *arguments]
-    if "--no-browser" in arguments:
-        return run(*command, env=env)
+    if chosen.sdk:
+        command.append(f"--sdk={chosen.sdk.resolve()}")
+    if chosen.no_browser:
+        return run(*command, "--no-browser", env=env)
     if chromium := find_or_install_chromium(python):
         return run(*command, env={**env, "PERSO_CHROMIUM": chromium})
     code = run(*command, "--no-browser", env=env)

@@ -143,7 +143,7 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
         """The ciphertext of `value` for this row."""
         if not value:
             return _Sealed()
-        key_id, cipher = next(iter(_ciphers().items()))
+        key_id, cipher = list(_ciphers().items())[-1]
         token = cipher.encrypt(json.dumps([self._place(instance), value.reveal()]).encode())
         return _Sealed(f"{key_id}.{token.decode()}")
 

@@ -153,8 +153,8 @@ async def _log_entries(request: HttpRequest, visitor: Visitor) -> HttpResponseBa
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})
 
 
-# The first checks the CSRF token itself, to answer in JSON (`_check_csrf`). The second needs a ticket, and this
-# site's Origin.
+# The first checks the CSRF token itself, to answer in JSON (`_check_csrf`); the second needs a ticket, and an
+# Origin of this site.
 start_session = csrf_exempt(_endpoint(_start_session))
 log_entries = csrf_exempt(_endpoint(_log_entries))
 

@@ -56,7 +56,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
 def database() -> dict[str, Any]:
-    """DATABASE_URL; without one a SQLite file under `.demo/`. SQLite is set up to be written by several at once."""
+    """DATABASE_URL, else a SQLite file under `.demo/`; SQLite is set up for several writers at once."""
     if not env("DATABASE_URL", default=""):
         DEMO_DIR.mkdir(exist_ok=True)
     found: dict[str, Any] = env.db_url("DATABASE_URL", default=f"sqlite:///{DEMO_DIR / 'db.sqlite3'}")

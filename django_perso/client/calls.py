@@ -142,9 +142,11 @@ def create_session_id(*, session_template: str | None = None, **params: Unpack[S
     Refused with SessionCreationError, DoesNotExistError or NotInOrganizationError.
     """
     if session_template is None:
-        capability = [*params.get("capability", ()), *_capability(params)]
-        # "capability" comes first, wherever the caller put it: as the vendor's SDK sends it.
-        body = {"capability": capability} | params | {"capability": capability}
+        body: dict[str, object] = {"capability": (), **params}  # in the order the vendor's SDK writes them
+        body["capability"] = [*params.get("capability", ()), *_capability(params)]
+        for name, value in body.items():
+            if isinstance(value, float) and value.is_integer():
+                body[name] = int(value)  # as JavaScript writes 1.0
         return _call("POST", "session/", _session_id, json=body, refusal=SessionCreationError)
     if params:
         raise TypeError("A session is made of a template or of parameters, not of both")

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from json import dumps
@@ -25,7 +25,6 @@ P = ParamSpec("P")
 App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 DEFAULT_API_SERVER = "https://platform.perso.ai"
-RETRY_PAUSES_SECONDS = (0.1, 0.5)
 # Answers of something between Perso and us, which soon may pass.
 PASSING_STATUSES = (502, 503, 504)
 USER_AGENT = f"django-perso/{version('django-perso')}"
@@ -39,6 +38,7 @@ class Limits:
     connect_seconds: float = 3.0
     read_seconds: float = 8.0  # between two pieces of an answer
     total_seconds: float = 10.0
+    retry_pauses_seconds: tuple[float, ...] = (0.1, 0.5)  # before a GET is asked again
 
 
 class _Method(Generic[P, T]):
@@ -137,7 +137,7 @@ class AsyncPersoClient(_Methods):
         return cast(T, step)
 
     async def get_all_settings(self) -> Catalogue:
-        """All lists at once. The failure of one is raised, but for text normalizations: then there are none."""
+        """All lists at once. One that fails fails all, but for text normalizations: then there are none."""
 
         async def text_normalizations() -> Any:
             try:
@@ -154,7 +154,7 @@ class AsyncPersoClient(_Methods):
         return Catalogue(**{name: task.result() for name, task in tasks.items()})
 
     async def _ask(self, call: Call[T]) -> T | Call[T]:
-        for pause in RETRY_PAUSES_SECONDS if call.method == "GET" else ():
+        for pause in self._limits.retry_pauses_seconds if call.method == "GET" else ():
             try:
                 return await self._exchange(call)
             except ApiError as refusal:
@@ -195,7 +195,7 @@ class AsyncPersoClient(_Methods):
             self.api_server + call.path,
             params=call.query or None,
             headers=headers,
-            content=None if call.json is None else dumps(call.json, allow_nan=False).encode(),
+            content=None if call.json is None else _json(call.json),
             files=call.form,
             extensions={"timeout": {"connect": connect, "pool": connect, "read": read, "write": read}},
         )
@@ -207,8 +207,8 @@ class AsyncPersoClient(_Methods):
 
 
 class PersoClient(_Methods):
-    """Perso, for code that is not async: the same client, on the event loop of one thread of the process. So it
-    has the same deadline, which blocking sockets cannot have, and its connections outlive the caller."""
+    """Perso, for code that is not async: the same client, on the event loop of one thread of the process. So
+    it has the same deadline, which blocking sockets cannot have, and its connections outlive the caller."""
 
     def __init__(
         self,
@@ -240,7 +240,7 @@ class PersoClient(_Methods):
         return cast(T, self._run(self._client.send, call))
 
     def get_all_settings(self) -> Catalogue:
-        """All lists at once. The failure of one is raised, but for text normalizations: then there are none."""
+        """All lists at once. One that fails fails all, but for text normalizations: then there are none."""
         return cast(Catalogue, self._run(self._client.get_all_settings))
 
 
@@ -292,6 +292,11 @@ def _run_in_background(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args,
 
 def _run_here(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
     return async_to_sync(work)(*args, **kwargs)
+
+
+def _json(body: Mapping[str, object]) -> bytes:
+    text = dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode(errors="replace")
 
 
 async def _body(response: httpx.Response, max_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Perso's nouns, in Perso's words, read from its JSON: fields not known here are ignored, optional ones may be
+"""Perso's nouns, in Perso's words, read from its JSON: unknown fields are ignored, optional ones may be
 missing or null, and what has a value has the type written here. Times are ISO 8601 text, as Perso gives them.
 """
 
@@ -248,7 +248,7 @@ def read(kind: type[N], value: object) -> N:
     if not isinstance(value, dict):
         raise PersoUnreadable(f"The answer has no {kind.__name__} where one belongs")
     given = {}
-    for name, hint, is_required in _fields(kind):
+    for name, hint, is_required in _fields(kind):  # type: ignore[arg-type]
         if value.get(name) is not None or (name in value and NoneType in get_args(hint)):
             given[name] = _read_field(hint, value[name], f"{kind.__name__}.{name}")
         elif is_required:
@@ -284,6 +284,6 @@ def _read_field(hint: Any, value: Any, where: str) -> Any:
         return value
     if hint is str and isinstance(value, str):
         return value.encode(errors="replace").decode()  # half a surrogate pair fits JSON, but no database
-    if hint in (int, float) and type(value) in (int, float) and abs(value) < 1e15:
-        return hint(value)
+    if type(value) in (int, hint) and hint in (int, float) and abs(value) < 1e15:
+        return value
     raise PersoUnreadable(f"The answer's {where} is not {hint.__name__}")

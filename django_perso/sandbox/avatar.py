@@ -1,6 +1,6 @@
-"""The avatar's side of a WebRTC connection: one thread with its own event loop keeps all peers, whatever serves HTTP.
+"""The avatar's side of WebRTC: one thread with its own event loop keeps all peers, whatever serves HTTP.
 
-aiortc is imported in that thread and nowhere else. This module knows sessions and nothing of Django's requests.
+aiortc is imported in that thread and nowhere else. Knows sessions and nothing of requests.
 """
 
 import asyncio
@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .sessions import GRACEFUL, LOST, Session, Status, sessions
 
 if TYPE_CHECKING:
-    from aiortc import RTCDataChannel, RTCPeerConnection
-
-    from .tracks import Performance
+    from aiortc import RTCDataChannel
 
 logger = logging.getLogger("django_perso.sandbox")
 T = TypeVar("T")
 
 # The browser pings every second; a page that was closed just stops.
 PING_SECONDS = 15.0
-# The answer leaves without waiting for ever: aioice never gives up on a browser that does not come.
+# Gathering addresses takes milliseconds; it must not hold a request for ever.
 ANSWER_SECONDS = 10.0
 
 
@@ -46,7 +44,9 @@ class Studio:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._run, args=(self._loop,), name="perso-sandbox", daemon=True).start()
+                threading.Thread(
+                    target=self._run, args=(self._loop,), name="perso-sandbox", daemon=True
+                ).start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -54,11 +54,14 @@ class Studio:
         loop.run_until_complete(self._watch())
 
     async def _watch(self) -> None:
-        """Close what is over. aiortc's decoder threads keep a process alive, so the end of the main thread ends them."""
+        """Close what is over. aiortc's threads keep a process alive, so they end with the main thread."""
         while threading.main_thread().is_alive():
             await asyncio.sleep(0.2)
             for peer in tuple(self.peers):
-                await peer.check()
+                try:
+                    await peer.check()
+                except Exception:
+                    logger.exception("A peer of the sandbox could not be closed.")
         await self.close()
 
     async def close(self) -> None:
@@ -106,12 +109,13 @@ class Peer:
         self._studio = studio
         self._clock = asyncio.get_running_loop().time
         # No ICE servers given means aiortc's default, a public STUN server.
-        self._pc: RTCPeerConnection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._channel: RTCDataChannel | None = None
-        self._performance: Performance = Performance(session.params, self._started)
+        self._performance = Performance(session.params, self._started)
         self._files: dict[str, bytes] = {}
         self._last_ping: float | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._recorded = False
         self._pc.on("datachannel", self._opened)
         self._pc.on("connectionstatechange", self._changed)
@@ -124,7 +128,11 @@ class Peer:
         # After setRemoteDescription, so that the tracks bind to the lines of the offer.
         self._pc.addTrack(self._performance.audio)
         self._pc.addTrack(self._performance.video)
-        vp8 = [c for c in RTCRtpSender.getCapabilities("video").codecs if c.mimeType in ("video/VP8", "video/rtx")]
+        vp8 = [
+            c
+            for c in RTCRtpSender.getCapabilities("video").codecs
+            if c.mimeType in ("video/VP8", "video/rtx")
+        ]
         for transceiver in self._pc.getTransceivers():
             # What the microphone hears is never listened to, so decoding it would only burn the processor.
             transceiver.direction = "sendonly"
@@ -140,7 +148,9 @@ class Peer:
         elif self._last_ping is not None and self._clock() - self._last_ping > PING_SECONDS:
             await self.close(LOST)
         else:
-            sessions.find(self.session.session_id)  # a session nobody connected to expires when it is looked at
+            sessions.find(
+                self.session.session_id
+            )  # a session nobody connected to expires when it is looked at
 
     async def close(self, reason: str | None) -> None:
         """Release everything; `reason` ends the session. Does nothing the second time."""
@@ -155,8 +165,8 @@ class Peer:
 
     def _later(self, reason: str) -> None:
         """Close from inside one of aiortc's own tasks, which must not wait for its own end."""
-        task = asyncio.get_running_loop().create_task(self.close(reason))
-        self._closing = task
+        if not self._closed:
+            self._closing = asyncio.get_running_loop().create_task(self.close(reason))
 
     def _changed(self) -> None:
         state = self._pc.connectionState
@@ -226,7 +236,7 @@ class Peer:
 
 
 class _FileUpload:
-    """The handshake of a `file` channel: an empty text says go, an empty binary says end, a reference answers."""
+    """The handshake of a `file` channel: empty text means go, empty binary the end; a reference answers."""
 
     LIMIT = 32 * 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""What this Perso has to offer: voices, avatars, prompts and the rest, as the lists the settings routes answer.
+"""What this Perso has to offer: voices, avatars, prompts and the rest, as the settings routes answer them.
 
 Plain data. Which face belongs to which `model_style` is known to `face`.
 """
@@ -9,7 +9,6 @@ from urllib.parse import quote
 Item = dict[str, Any]
 
 BORN = "2025-11-03T09:00:00.000Z"
-AVATAR_SERVICE = "sandbox"
 # (title, colour above, colour below): also what `face` paints behind the avatar.
 BACKDROPS = {
     "pbi-studio": ("Studio", "#dfe9f5", "#9fb7d6"),
@@ -22,7 +21,8 @@ BACKDROPS = {
 def _swatch(above: str, below: str) -> str:
     """A small picture of a backdrop as a data: URL, so that previews need no second request."""
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180"><linearGradient id="g" x2="0" y2="1">'
+        '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180">'
+        '<linearGradient id="g" x2="0" y2="1">'
         f'<stop stop-color="{above}"/><stop offset="1" stop-color="{below}"/></linearGradient>'
         '<rect width="320" height="180" fill="url(#g)"/></svg>'
     )
@@ -38,7 +38,7 @@ def _style(name: str, model: str, style: str, platform_type: str = "webrtc") -> 
         "style": style,
         "file": None,
         "platform_type": platform_type,
-        "configs": [{"modelstyleconfig_id": f"msc-{model}", "key": "service", "value": AVATAR_SERVICE}],
+        "configs": [{"modelstyleconfig_id": f"msc-{model}", "key": "service", "value": "sandbox"}],
     }
 
 

@@ -12,7 +12,11 @@ CAPABILITIES = {
     "TTS": ("tts_type",),
     "STT": ("stt_type",),
 }
-PADDINGS = {"padding_left": (-1.0, 1.0, 0.0), "padding_top": (0.0, 1.0, 0.0), "padding_height": (0.0, 5.0, 1.0)}
+PADDINGS = {
+    "padding_left": (-1.0, 1.0, 0.0),
+    "padding_top": (0.0, 1.0, 0.0),
+    "padding_height": (0.0, 5.0, 1.0),
+}
 LOCALES = ("text_normalization_locale", "stt_text_normalization_locale")
 
 

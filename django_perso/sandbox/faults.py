@@ -6,10 +6,9 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
-ROUTES = frozenset(
-    "settings background_image prompt document session_template session info ice exchange event llm tts stt sdk *".split()
-)
-# Longer than any sane client waits; bounded because a thread that waits for ever keeps the process from ending.
+LISTS = {"settings", "background_image", "prompt", "document", "session_template"}
+ROUTES = LISTS | {"session", "info", "ice", "exchange", "event", "llm", "tts", "stt", "sdk", "*"}
+# Longer than any sane client waits; bounded since a thread that waits for ever keeps the process from ending.
 HANG_SECONDS = 60.0
 BODIES: dict[str, tuple[str, bytes]] = {
     "json": ("application/json", b'{"detail": "Something else went wrong."}'),
@@ -32,7 +31,7 @@ class Fault:
     times: int | None = None
 
     def response(self) -> HttpResponse | None:
-        """The broken answer, or None when the route is to answer by itself. The status is 500 unless given."""
+        """The broken answer (500 unless a status is given), or None when the route answers by itself."""
         if self.status is None and self.body is None:
             return None
         status = self.status or 500
@@ -53,6 +52,8 @@ class Faults:
     """The faults that are set, by route; `*` stands for every route without one of its own."""
 
     def __init__(self) -> None:
+        # Added to every answer. Set by `perso_sandbox --latency`.
+        self.latency_ms = 0
         self._lock = threading.Lock()
         self._faults: dict[str, Fault] = {}
 
@@ -63,7 +64,9 @@ class Faults:
             if route not in ROUTES:
                 raise ValueError(f"unknown route {route!r}: one of {', '.join(sorted(ROUTES))}")
             if unknown := set(values) - known:
-                raise ValueError(f"unknown key {', '.join(sorted(unknown))}: one of {', '.join(sorted(known))}")
+                raise ValueError(
+                    f"unknown key {', '.join(sorted(unknown))}: one of {', '.join(sorted(known))}"
+                )
             if values.get("body", "errors") not in {"errors", *BODIES}:
                 raise ValueError(f"unknown body {values['body']!r}")
         with self._lock:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
@@ -16,12 +16,10 @@ from django.views.decorators.csrf import csrf_exempt
 from .faults import HANG_SECONDS, error_response, faults
 from .sessions import sessions
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 # Accepted values of the key header. `perso_sandbox --key` adds to it.
 API_KEYS = {"sandbox"}
-# Added to every answer, in milliseconds. Set by `perso_sandbox --latency`.
-latency = {"ms": 0}
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -45,8 +43,10 @@ def open_to_hosts(view: Any) -> Any:
     return csrf_exempt(transaction.non_atomic_requests(login_not_required(view)))
 
 
-def endpoint(route: str, method: str = "GET", *, needs_key: bool = False, sees_fault: bool = False) -> Callable[[View], View]:
-    """Make a view a route of Perso. `route` is its name in the faults; `sees_fault` hands it the fault too."""
+def endpoint(
+    route: str, method: str = "GET", *, needs_key: bool = False, sees_fault: bool = False
+) -> Callable[[View], View]:
+    """Make a view a route of Perso. `route` is its name in the faults; `sees_fault` hands it the fault."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -55,7 +55,7 @@ def endpoint(route: str, method: str = "GET", *, needs_key: bool = False, sees_f
                 return HttpResponse(status=204, headers=CORS)
             sessions.count_request()
             fault = faults.take(route)
-            await asyncio.sleep((latency["ms"] + fault.latency_ms) / 1000)
+            await asyncio.sleep((faults.latency_ms + fault.latency_ms) / 1000)
             response: HttpResponseBase | None = fault.response()
             if response is None:
                 extra = {"fault": fault} if sees_fault else {}
@@ -64,6 +64,9 @@ def endpoint(route: str, method: str = "GET", *, needs_key: bool = False, sees_f
                 await asyncio.sleep(HANG_SECONDS)
             for name, value in CORS.items():
                 response[name] = value
+            if isinstance(response, HttpResponse):
+                # Without a length Django's own server closes the connection.
+                response["Content-Length"] = len(response.content)
             return response
 
         return open_to_hosts(wrapped)  # type: ignore[no-any-return]

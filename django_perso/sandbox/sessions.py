@@ -1,4 +1,4 @@
-"""The sessions this Perso has created: their life from CREATED to TERMINATED, and the ledger of what they cost.
+"""The sessions of this Perso: their life from CREATED to TERMINATED, and the ledger of what they cost.
 
 Knows no HTTP and no WebRTC. Safe to use from every thread.
 """

@@ -1,4 +1,4 @@
-"""What the avatar performs: a sound track that speaks and a picture track whose mouth follows it. Imports aiortc."""
+"""What the avatar performs: a sound track that speaks, a picture track that follows. Imports aiortc."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ _all_addresses = aioice.ice.get_host_addresses
 
 
 def _addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
-    """What a peer may be dialled at: this machine, and what PERSO["SANDBOX_HOSTS"] adds. Others in the process keep theirs."""
+    """Where to dial us: this machine and PERSO["SANDBOX_HOSTS"]. Other users of aioice keep their own way."""
     if threading.current_thread().name != "perso-sandbox":
         return list(_all_addresses(use_ipv4, use_ipv6))
     return ["127.0.0.1", *getattr(settings, "PERSO", {}).get("SANDBOX_HOSTS", [])]
@@ -36,7 +36,7 @@ aioice.ice.get_host_addresses = _addresses
 
 
 class Performance:
-    """The queue of things to say, and the two tracks that show it. `started` hears of each utterance as it begins."""
+    """What is to be said, and the two tracks that show it. `started` hears of each utterance as it begins."""
 
     def __init__(self, params: dict[str, Any], started: Callable[[str, int], None]) -> None:
         self._params = params
@@ -83,7 +83,7 @@ class Performance:
         return sound
 
 
-class _Paced(MediaStreamTrack):  # type: ignore[misc]
+class _Paced(MediaStreamTrack):
     """A track that gives a frame every `period` seconds of real time."""
 
     period = 1.0
@@ -146,6 +146,7 @@ class FaceTrack(_Paced):
         self._spoken = self._spoken + 1 if mouth != "closed" else 0
         if not self._eyes:
             glance = random.choice(["open", "open", "left", "right"])  # noqa: S311
-            self._eyes.extend(["half", "shut", "shut", "half"] + [glance] * 12 + ["open"] * random.randint(15, 45))  # noqa: S311
+            rest = random.randint(15, 45)  # noqa: S311
+            self._eyes.extend(["half", "shut", "shut", "half"] + [glance] * 12 + ["open"] * rest)
         nod = 1 if self._spoken % 18 > 9 else 0
         return Pose(mouth, self._eyes.popleft(), nod)

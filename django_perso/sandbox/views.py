@@ -1,4 +1,4 @@
-"""The routes of Perso, each parsing a request and answering from the catalogue, the sessions or the avatar."""
+"""The routes of Perso: each reads a request and answers from the catalogue, the sessions or the avatar."""
 
 import base64
 from pathlib import Path
@@ -104,7 +104,9 @@ async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
     return JsonResponse({"server_sdp": {"type": "answer", "sdp": answer}})
 
 
-EVENTS = frozenset(f"SESSION_{name}" for name in ("START", "DURING", "LOG", "END", "ERROR", "TTS", "STT", "LLM"))
+EVENTS = frozenset(
+    f"SESSION_{name}" for name in ("START", "DURING", "LOG", "END", "ERROR", "TTS", "STT", "LLM")
+)
 
 
 @endpoint("event", "POST")
@@ -136,8 +138,11 @@ async def converse(request: HttpRequest, session_id: str, fault: Fault) -> HttpR
     session = _live(session_id)
     body = read_json(request)
     messages, tools = body.get("messages"), body.get("tools", [])
-    if not isinstance(messages, list) or not messages or not isinstance(tools, list):
-        raise Refusal(400, "invalid", "Messages and tools must be lists.", "messages")
+    for name, value in (("messages", messages), ("tools", tools)):
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise Refusal(400, "invalid", "Expected a list of objects.", name)
+    if not messages:
+        raise Refusal(400, "empty", "This list may not be empty.", "messages")
     events = llm.reply(messages, tools, session.params["mcp_servers"])
     return llm.stream(request, llm.bent(events, fault.cut, fault.no_finish))
 
@@ -174,7 +179,9 @@ async def not_found(request: HttpRequest, path: str) -> HttpResponse:
 @endpoint("sdk")
 async def sdk(request: HttpRequest) -> HttpResponse:
     """The stand-in for the vendor's JavaScript SDK."""
-    return HttpResponse(SDK.read_bytes(), content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"})
+    return HttpResponse(
+        SDK.read_bytes(), content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"}
+    )
 
 
 @open_to_hosts

@@ -1,7 +1,7 @@
-"""The avatar's voice: text becomes vowels and consonants, those become sound and the mouth shapes that go with it.
+"""The avatar's voice: text becomes vowels and consonants, those become sound and mouth shapes.
 
-Nothing is computed per sample while speaking: each pitch period of each sound is made once, and speech is those
-periods in a row. Sound is 48 kHz, mono, 16 bit, cut into frames of 20 ms.
+Nothing is computed per sample while speaking: each pitch period of each sound is made once, and speech is
+those periods in a row. Sound is 48 kHz, mono, 16 bit, cut into frames of 20 ms.
 """
 
 import io
@@ -29,13 +29,16 @@ VOICED: dict[str, tuple[tuple[tuple[int, float], ...], float, str]] = {
     "l": (((380, 1.0), (1200, 0.3), (2700, 0.15)), 0.6, "small"),
 }
 # letter → (sound, how long in ms); anything else that is a letter or digit is one syllable of a vowel
-LETTERS = {
+LETTERS: dict[str, tuple[str, int]] = {
     **{letter: (letter, 105) for letter in "aeo"},
-    **{"i": ("i", 95), "y": ("i", 80), "u": ("u", 95), "w": ("u", 60)},
-    **{letter: ("m", 65) for letter in "mn"},
-    **{letter: ("l", 55) for letter in "lrvjzgd"},
-    **{letter: ("hiss", 75) for letter in "sfcxh"},
-    **{letter: ("stop", 55) for letter in "ptkbq"},
+    "i": ("i", 95),
+    "y": ("i", 80),
+    "u": ("u", 95),
+    "w": ("u", 60),
+    **dict.fromkeys("mn", ("m", 65)),
+    **dict.fromkeys("lrvjzgd", ("l", 55)),
+    **dict.fromkeys("sfcxh", ("hiss", 75)),
+    **dict.fromkeys("ptkbq", ("stop", 55)),
 }
 PAUSES = {" ": 45, ",": 180, ";": 200, ":": 200, ".": 280, "!": 280, "?": 280, "\n": 280}
 
@@ -108,7 +111,7 @@ def _shape(sound: str) -> str:
 def speak(text: str) -> Utterance:
     """Synthesise a text. Every text has some duration, so that every request is answered by speech."""
     sounds = _letters(text)
-    track, shapes = bytearray(), []
+    track, shapes = bytearray(), list[str]()
     for index, (sound, milliseconds) in enumerate(sounds):
         # The melody falls over the sentence and sways a little.
         pitch = 215 - 45 * index / len(sounds) + 9 * math.sin(index * 0.7)
@@ -118,15 +121,17 @@ def speak(text: str) -> Utterance:
     track += bytes(2 * FRAME * (len(shapes) or 10) - len(track))
     shapes = shapes or ["closed"] * 10
     cut = range(0, len(track), 2 * FRAME)
-    return Utterance(text, tuple((bytes(track[at : at + 2 * FRAME]), s) for at, s in zip(cut, shapes, strict=True)))
+    return Utterance(
+        text, tuple((bytes(track[at : at + 2 * FRAME]), s) for at, s in zip(cut, shapes, strict=True))
+    )
 
 
 def play(data: bytes, text: str) -> Utterance:
-    """An uploaded WAV or MP3 as an utterance; the mouth opens as far as the sound is loud. Raises ValueError."""
+    """An uploaded WAV or MP3 as an utterance, the mouth as open as it is loud. Raises ValueError."""
     import av
 
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
             decoded = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
             track = b"".join(bytes(frame.planes[0])[: 2 * frame.samples] for frame in decoded)

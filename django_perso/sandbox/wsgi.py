@@ -1,4 +1,4 @@
-"""The sandbox on its own: Django's threaded development server, our URLs, and none of the project's middleware."""
+"""The sandbox on its own: Django's threaded development server, our URLs, and no middleware."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class SandboxHandler(WSGIHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        self._middleware_chain = convert_exception_to_response(self._get_response)
+        self._middleware_chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
 
 
 class QuietRequestHandler(WSGIRequestHandler):

@@ -121,7 +121,7 @@ def _failed(session: AvatarSession, error: PersoError) -> Refused:
     session.error_code = refused.code
     session.save(update_fields=["status", "error_code"])
     transcripts.note(session, TranscriptEntry.Kind.ERROR, {"code": refused.code, "message": str(error)})
-    log.warning("conversation %s did not start: %s", session.pk, error)
+    log.warning("conversation %s did not start: %r", session.pk, error)
     return refused
 
 
@@ -218,7 +218,7 @@ async def _termination_reason(session: AvatarSession, lasting_loop: bool, delays
                 lasting_loop=lasting_loop,
             )
         except PersoError as error:
-            log.warning("conversation %s ended, Perso does not say why: %s", session.pk, error)
+            log.warning("conversation %s ended, Perso does not say why: %r", session.pk, error)
             break
         if info.termination_reason:
             return info.termination_reason

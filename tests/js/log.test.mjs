@@ -26,7 +26,7 @@ test("an entry is saved once the server has acknowledged it, not before", async 
   await clock.wind(0);
   assert.deepEqual(statuses, ["saving", "saved"]);
   assert.deepEqual(texts(server), ["hello"]);
-  assert.deepEqual(server.sockets[0].sent[0], { t: "hello", stream: "6f1c", ticket: "t0", bytes: 41 });
+  assert.deepEqual(server.sockets[0].sent[0], { t: "hello", stream: "6f1c", ticket: "t0", bytes: 43 });
 });
 
 test("the ticket is never part of an address", async () => {

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_perso.sandbox import http
 from django_perso.sandbox.avatar import MissingAiortc, studio
+from django_perso.sandbox.faults import faults
 from django_perso.sandbox.wsgi import make_server
 
 
@@ -23,24 +24,34 @@ class Command(BaseCommand):
         """Where to listen, which keys to accept, how slow to be."""
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8801, help="0 takes a free port")
-        parser.add_argument("--key", action="append", default=[], help='accept this API key besides "sandbox"')
-        parser.add_argument("--latency", type=int, default=0, metavar="MS", help="wait this long before each answer")
-        parser.add_argument("--allow-lan", action="store_true", help="let --host be an address others can reach")
+        parser.add_argument(
+            "--key", action="append", default=[], help='accept this API key besides "sandbox"'
+        )
+        parser.add_argument(
+            "--latency", type=int, default=0, metavar="MS", help="wait this long before each answer"
+        )
+        parser.add_argument(
+            "--allow-lan", action="store_true", help="let --host be an address others can reach"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve."""
         host: str = options["host"]
         if not options["allow_lan"] and not _is_loopback(host):
-            raise CommandError(f"{host} can be reached from other machines; add --allow-lan if you mean that.")
+            raise CommandError(
+                f"{host} can be reached from other machines; add --allow-lan if you mean that."
+            )
         http.API_KEYS.update(options["key"])
-        http.latency["ms"] = options["latency"]
+        faults.latency_ms = options["latency"]
         try:
             studio.warm().result()
         except MissingAiortc as error:
             raise CommandError(str(error)) from None
         signal.signal(signal.SIGTERM, _interrupt)
         with make_server(host, options["port"]) as server:
-            self.stdout.write(f"Perso sandbox at http://{host}:{server.server_port}  (API key: sandbox; Ctrl-C ends it)")
+            self.stdout.write(
+                f"Perso sandbox at http://{host}:{server.server_port}  (API key: sandbox; Ctrl-C ends it)"
+            )
             self.stdout.flush()
             try:
                 server.serve_forever()

@@ -81,6 +81,7 @@ export class Outbox {
   /** @type {any} */ #timer;
   #isPaused = true;
   #acked = 0;
+  #bytes = 0;
   #seen = 0; // the highest number that ever left; a later one may still change
   #window = 0; // none before the first welcome
   #ping = 15;
@@ -101,12 +102,13 @@ export class Outbox {
     if (this.#bye) return;
     const t = Math.max(0, Math.round(this.world.now() - this.started));
     const entry = fitted({ s: this.#acked + this.#kept.length + 1, k, t, d });
-    if (this.#kept.length + 1 >= LIMITS.entries || size([...this.#kept, entry]) > LIMITS.bytes) {
+    if (this.#kept.length + 1 >= LIMITS.entries || this.#bytes + size(entry) > LIMITS.bytes) {
       const tail = this.#kept[this.#kept.length - 1];
       if (tail.d.reason === "overflow" && tail.s > this.#seen) return void tail.d.count++;
       Object.assign(entry, { k: "gap", d: { count: 1, reason: "overflow" } });
     }
     this.#kept.push(entry);
+    this.#bytes += size(entry);
     this.#pump();
   }
 
@@ -153,7 +155,8 @@ export class Outbox {
   /** @param {Frame} frame */
   #read(frame) {
     if (this.#state === "over") return;
-    if (!this.#isPaused) this.#listen(0);
+    const isMute = frame.t === "pong" && this.#flying.length; // alive, but what was sent is still unanswered
+    if (!this.#isPaused && !isMute) this.#listen(0);
     if (frame.t === "welcome") {
       this.#state = "up";
       this.#window = frame.window ?? 4;
@@ -162,7 +165,9 @@ export class Outbox {
     }
     if (frame.t === "ack") this.#tries = 0;
     if (frame.t === "welcome" || frame.t === "ack") {
-      this.#acked += this.#kept.splice(0, (frame.ack ?? frame.s) - this.#acked).length;
+      const saved = this.#kept.splice(0, (frame.ack ?? frame.s) - this.#acked);
+      this.#acked += saved.length;
+      this.#bytes = this.#kept.length && this.#bytes - saved.reduce((sum, entry) => sum + size(entry), 0);
       this.#flying = this.#flying.filter((last) => last > this.#acked);
     } else if (frame.t === "reject") this.#replace(frame.s, frame.code);
     else if (frame.t === "gap" || frame.t === "retry") this.#back(frame.after);

@@ -1,13 +1,13 @@
-"""`manage.py seed`: somebody who may enter the admin, and two presets made of what the Perso key offers."""
+"""`manage.py seed`: tables, somebody who may enter the admin, two presets of what the Perso key offers."""
 
 import secrets
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.handlers.asgi import ASGIHandler
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
 from django_perso.client import (
@@ -21,19 +21,23 @@ from django_perso.client import (
     calls,
 )
 from django_perso.models import SessionPreset
+from example_project.settings import DEMO_DIR
 
-PASSWORD_FILE = Path(settings.DEMO_DIR) / "admin-password"
+PASSWORD_FILE = DEMO_DIR / "admin-password"
+API_KEY, API_SERVER = str(settings.PERSO["API_KEY"]), str(settings.PERSO["API_SERVER"])
 
 
 class Command(BaseCommand):
     """Runs as often as you like: what is there and still fits the key stays as it is."""
 
     help = __doc__
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--password", help="of the user admin; without it one is made up and kept")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", verbosity=0)
         try:
             client = perso()
             catalogue = client.get_all_settings()
@@ -66,11 +70,11 @@ def make_admin(given: str | None) -> str:
 
 def perso() -> PersoClient:
     """Perso as the settings name it; the sandbox is asked in this process, under the site's own URLs."""
-    key, server = settings.PERSO["API_KEY"], settings.PERSO["API_SERVER"]
-    if key == "sandbox" and not server:
-        sandbox = reverse("django_perso:sandbox", args=[""])
-        return PersoClient(api_key=key, api_server=f"http://localhost{sandbox}", app=ASGIHandler())
-    return PersoClient(api_key=key, api_server=server or DEFAULT_API_SERVER)
+    if API_KEY != "sandbox" or API_SERVER:
+        return PersoClient(api_key=API_KEY, api_server=API_SERVER or DEFAULT_API_SERVER)
+    sandbox: Any = ASGIHandler()
+    path = reverse("django_perso:sandbox", args=[""])
+    return PersoClient(api_key=API_KEY, api_server=f"http://localhost{path}", app=sandbox)
 
 
 def from_templates(client: PersoClient) -> list[SessionParams]:
@@ -87,7 +91,7 @@ def from_templates(client: PersoClient) -> list[SessionParams]:
 
 
 def from_lists(catalogue: Catalogue) -> list[SessionParams]:
-    """Two choices from the lists: the first entry of each, and the same with the second look, if there is one."""
+    """Two choices from the lists: the first entry of each, and the same with the last look."""
     needed = ("model_styles", "prompts", "llms", "tts_types")
     if missing := [name for name in needed if not getattr(catalogue, name)]:
         raise CommandError(f"This key is offered no {', '.join(missing)}: ask Perso to enable them.")
@@ -116,9 +120,8 @@ def make_preset(slug: str, name: str, params: SessionParams) -> None:
 
 def advice(error: Exception) -> str:
     """One line: what went wrong with Perso and what to do about it. Shows at most the end of the key."""
-    key = settings.PERSO["API_KEY"]
-    server = settings.PERSO["API_SERVER"] or DEFAULT_API_SERVER
-    ending = f" ending in …{key[-4:]}" if len(key) >= 12 else ""
+    server = API_SERVER or DEFAULT_API_SERVER
+    ending = f" ending in …{API_KEY[-4:]}" if len(API_KEY) >= 12 else ""
     match error:
         case ApiError(status=401 | 403 as status):
             return (

@@ -1,0 +1,144 @@
+"""Who shares connections with whom, and applications that answer in this process."""
+
+import asyncio
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import httpx
+import pytest
+
+from django_perso.client import (
+    ApiError,
+    AsyncPersoClient,
+    PersoClient,
+    PersoUnreachable,
+)
+from django_perso.client.client import pooled_async_transport, pooled_transport
+
+from .conftest import (
+    KEY,
+    SHORT,
+    Behaviour,
+    RawServer,
+    Serve,
+    answers,
+    http,
+)
+
+
+def keeping(connections: set[int]) -> Behaviour:
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        connections.add(id(connection))
+        answers(http(b"[]"))(server, connection)
+
+    return behave
+
+
+async def test_clients_used_plainly_share_the_connections_of_their_loop(serve: Serve) -> None:
+    connections: set[int] = set()
+    server = serve(keeping(connections))
+    for _ in range(3):
+        await AsyncPersoClient(api_key=KEY, api_server=server.url).get_llms()
+    assert len(connections) == 1
+    await pooled_async_transport().aclose()
+
+
+def test_blocking_clients_share_connections_between_threads(serve: Serve) -> None:
+    connections: set[int] = set()
+    server = serve(keeping(connections))
+    for _ in range(3):
+        thread = threading.Thread(target=PersoClient(api_key=KEY, api_server=server.url).get_llms)
+        thread.start()
+        thread.join()
+    assert len(connections) == 1
+    assert pooled_transport() is pooled_transport()
+
+
+def test_a_loop_that_has_ended_leaves_no_connections_behind() -> None:
+    async def pool() -> weakref.ref[Any]:
+        return weakref.ref(pooled_async_transport())
+
+    ended = asyncio.run(pool())
+    asyncio.run(pool())
+    gc.collect()
+    assert ended() is None
+
+
+async def test_a_transport_that_was_given_is_not_closed() -> None:
+    class Given(httpx.MockTransport):
+        is_closed = False
+
+        async def aclose(self) -> None:
+            self.is_closed = True
+
+    transport = Given(lambda request: httpx.Response(200, json=[]))
+    async with AsyncPersoClient(api_key=KEY, transport=transport) as perso:
+        await perso.get_llms()
+    assert not transport.is_closed
+
+
+def test_a_process_that_forks_asks_on_connections_of_its_own(serve: Serve) -> None:
+    server = serve(answers(http(b"[]")))
+    script = f"""if True:
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the point
+        from django_perso.client import PersoClient
+        perso = PersoClient(api_key="sandbox", api_server={server.url!r})
+        perso.get_llms()
+        child = os.fork()
+        perso.get_llms()
+        os._exit(0) if not child else os._exit(os.waitpid(child, 0)[1])
+    """
+    assert subprocess.run([sys.executable, "-c", script], timeout=20, env={**os.environ}).returncode == 0
+    assert len(server.requests) == 3
+
+
+def test_a_client_is_cheap_to_make() -> None:
+    started = time.process_time()
+    for _ in range(100):
+        AsyncPersoClient(api_key=KEY, transport=pooled_transport())
+    assert time.process_time() - started < 0.1
+
+
+place: ContextVar[str] = ContextVar("place", default="caller")
+
+
+async def application(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Perso in this process: answers lists, hangs for a session, breaks for anything else."""
+    place.set("application")
+    if scope["path"].endswith("/session/"):
+        await asyncio.sleep(60)
+    if not scope["path"].startswith("/api/v1/settings/"):
+        raise RuntimeError("broken")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b'[{"name": "here"}]'})
+
+
+async def test_an_application_in_this_process_answers_and_does_not_touch_the_callers_context() -> None:
+    (llm,) = await AsyncPersoClient(api_key=KEY, app=application).get_llms()
+    assert (llm.name, place.get()) == ("here", "caller")
+
+
+async def test_an_application_that_hangs_is_given_up_at_the_deadline() -> None:
+    perso = AsyncPersoClient(api_key=KEY, app=application, limits=SHORT)
+    with pytest.raises(PersoUnreachable) as caught:
+        await perso.create_session_id(prompt="p")
+    assert caught.value.may_have_arrived
+
+
+def test_the_blocking_client_asks_an_application_too() -> None:
+    with PersoClient(api_key=KEY, app=application, api_server="http://perso") as perso:
+        (llm,) = perso.get_llms()
+        assert (llm.name, place.get()) == ("here", "caller")
+        with pytest.raises(ApiError) as caught:
+            perso.get_prompts()
+    assert caught.value.status == 500

@@ -1,0 +1,153 @@
+"""The key goes to Perso and nowhere else: not into errors, logs or tracebacks, nor to other servers."""
+
+import logging
+import traceback
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from django_perso.client import (
+    ApiError,
+    AsyncPersoClient,
+    PersoClient,
+    PersoError,
+    calls,
+)
+from django_perso.client.client import pooled_transport
+
+from .conftest import (
+    KEY,
+    Ask,
+    Behaviour,
+    Serve,
+    answers,
+    cut,
+    hang_up,
+    http,
+    lists,
+    no_http,
+)
+
+
+@pytest.fixture
+def loud() -> Iterator[list[str]]:
+    """Everything that any library logs."""
+    lines: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    root, collector = logging.getLogger(), Collector(level=0)
+    before = root.level
+    root.addHandler(collector)
+    root.setLevel(1)
+    yield lines
+    root.removeHandler(collector)
+    root.setLevel(before)
+
+
+ECHO = f'{{"errors": [{{"code": "{KEY}", "detail": "Bad key {KEY}", "attr": "{KEY}"}}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        answers(http(ECHO, "401 X")),
+        answers(http(b"<p>" + ECHO, "500 X")),
+        answers(http(ECHO)),
+        cut,
+        hang_up,
+        no_http,
+    ],
+)
+def test_the_key_and_the_session_are_in_no_error_no_traceback_and_no_log(
+    ask: Ask, serve: Serve, loud: list[str], behave: Behaviour
+) -> None:
+    server = serve(behave)
+    for call in (calls.create_session_id(prompt="p"), calls.get_llms(), calls.get_session_info("ses-secret")):
+        with pytest.raises(PersoError) as caught:
+            ask(server.url, call)
+        shown = f"{caught.value!r} {caught.value} {caught.value.args} {call!r}" + "".join(loud)
+        assert KEY not in shown
+        assert "ses-secret" not in shown
+    assert loud
+
+
+def test_a_traceback_with_local_variables_does_not_show_the_key(serve: Serve) -> None:
+    perso = PersoClient(api_key=KEY, api_server=serve(hang_up).url)
+    for call in (calls.get_llms(), calls.create_session_id(prompt="p")):
+        with pytest.raises(PersoError) as caught:
+            perso.send(call)
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        text = "".join(shown.format())
+        assert "_exchange" in text
+        assert KEY not in text
+
+
+def test_a_client_does_not_show_its_key() -> None:
+    for client in (PersoClient(api_key=KEY), AsyncPersoClient(api_key=KEY)):
+        assert KEY not in f"{client!r} {client}"
+
+
+def test_a_key_is_not_sent_where_none_is_needed(ask: Ask, serve: Serve) -> None:
+    server = serve(answers(http(b'{"session_id": "ses-1", "status": "CREATED"}')))
+    assert ask(server.url, calls.get_session_info("ses-1")).status == "CREATED"
+    assert KEY.encode() not in server.requests[0]
+
+
+@pytest.mark.parametrize("key", [None, "", "  ", "a\r\nX-Other: b", "ключ"])
+def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(key: str | None) -> None:
+    asked: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=[])
+
+    with pytest.raises(ApiError) as caught:
+        PersoClient(api_key=key, transport=httpx.MockTransport(handle)).get_llms()
+    assert (caught.value.status, asked) == (401, [])
+    assert str(key or "none").strip() not in str(caught.value).split() or not key
+
+
+def test_space_around_a_pasted_key_does_not_matter(serve: Serve) -> None:
+    server = serve(answers(http(b"[]")))
+    with PersoClient(api_key=f" {KEY}\n", api_server=server.url) as perso:
+        perso.get_llms()
+    assert f": {KEY}\r\n".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize("server", ["http://perso.example", "http://10.0.0.1", "http://127.0.0.1.example"])
+def test_plain_http_is_refused_but_on_this_machine(server: str) -> None:
+    with pytest.raises(ValueError, match="https"):
+        PersoClient(api_key=KEY, api_server=server)
+    with pytest.raises(ValueError, match="https"):
+        AsyncPersoClient(api_key=KEY, api_server=server, transport=pooled_transport())
+
+
+@pytest.mark.parametrize(
+    "server", ["http://localhost:1", "http://127.0.0.2", "http://[::1]:8801", "https://x.example"]
+)
+def test_plain_http_is_allowed_on_this_machine(server: str) -> None:
+    assert AsyncPersoClient(api_server=server).api_server == server
+
+
+def test_plain_http_is_allowed_where_no_socket_is_opened() -> None:
+    assert AsyncPersoClient(api_server="http://perso", transport=lists()).api_server == "http://perso"
+
+
+@pytest.mark.parametrize(
+    "server", ["perso.example", "ftp://x", "https://", "https://u:p@x", "https://x?a", "https://x\n"]
+)
+def test_what_is_no_server_is_refused(server: str) -> None:
+    if server.strip() == server:
+        with pytest.raises(ValueError, match="api_server"):
+            PersoClient(api_server=server)
+    else:
+        assert AsyncPersoClient(api_server=server).api_server == server.strip()
+
+
+@pytest.mark.parametrize("server", ["", "  ", "https://platform.perso.ai", " https://platform.perso.ai// "])
+def test_a_blank_server_is_persos_own(server: str) -> None:
+    assert AsyncPersoClient(api_server=server).api_server == "https://platform.perso.ai"

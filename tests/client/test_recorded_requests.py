@@ -1,0 +1,103 @@
+"""Our clients ask exactly what the vendor's server SDK 1.6.1 was seen to ask for the same wishes."""
+
+import email
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from django_perso.client import AsyncPersoClient, PersoClient, PersoError
+
+from .conftest import KEY
+
+TABLE = json.loads((Path(__file__).parent / "recorded_requests.json").read_text("utf-8"))
+# These ask for what is not there: no such prompt, no avatar that a browser can show.
+REFUSED = (["plp-none"], {"session_template": "onpremise"}, {"session_template": "no-platform"})
+
+
+class Recorder:
+    """Answers as the recorded server did, and writes the requests down as they were written down then."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        content_type = request.headers.get("Content-Type")
+        seen = {
+            "method": request.method,
+            "path": request.url.path,
+            "query": request.url.query.decode(),
+            "key": request.headers.get("PersoLive-APIKey") == KEY,
+            "content_type": content_type,
+        }
+        if content_type and content_type.startswith("multipart/form-data"):
+            seen |= {"content_type": "multipart/form-data", "parts": _parts(content_type, request.content)}
+        else:
+            seen["body"] = json.loads(request.content) if request.content else None
+        self.seen.append(seen)
+        return httpx.Response(200, json=TABLE["answers"].get(request.url.path, []))
+
+
+def _parts(content_type: str, body: bytes) -> list[list[Any]]:
+    message = email.message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    return [
+        [
+            part.get_param("name", header="content-disposition"),
+            part.get_filename(),
+            part["Content-Type"],
+            part.get_payload(),
+        ]
+        for part in message.walk()
+        if not part.is_multipart()
+    ]
+
+
+def _text(requests: list[dict[str, Any]]) -> list[str]:
+    """As text, in which the order of keys counts. The lists of get_all_settings are asked all at once."""
+    return sorted(map(json.dumps, requests)) if len(requests) > 2 else list(map(json.dumps, requests))
+
+
+def _wish(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], bool]:
+    args = [
+        arg.encode() if row["call"] == "make_stt" and i == 1 else arg for i, arg in enumerate(row["args"])
+    ]
+    return args, row["kwargs"], row["args"] in REFUSED or row["kwargs"] in REFUSED
+
+
+@pytest.mark.parametrize("row", TABLE["calls"], ids=lambda row: row["call"])
+async def test_the_async_client_asks_what_the_vendor_asks(row: dict[str, Any]) -> None:
+    recorder = Recorder()
+    perso = AsyncPersoClient(api_key=KEY, transport=httpx.MockTransport(recorder))
+    args, kwargs, is_refused = _wish(row)
+    try:
+        await getattr(perso, row["call"])(*args, **kwargs)
+    except PersoError:
+        assert is_refused
+    else:
+        assert not is_refused
+    assert _text(recorder.seen) == _text(row["requests"])
+
+
+@pytest.mark.parametrize("row", TABLE["calls"], ids=lambda row: row["call"])
+def test_the_blocking_client_asks_what_the_vendor_asks(row: dict[str, Any]) -> None:
+    recorder = Recorder()
+    perso = PersoClient(api_key=KEY, transport=httpx.MockTransport(recorder))
+    args, kwargs, is_refused = _wish(row)
+    try:
+        getattr(perso, row["call"])(*args, **kwargs)
+    except PersoError:
+        assert is_refused
+    else:
+        assert not is_refused
+    assert _text(recorder.seen) == _text(row["requests"])
+
+
+def test_the_table_has_every_call_but_the_one_the_vendor_lacks() -> None:
+    ours = {
+        name
+        for name in dir(PersoClient)
+        if name.split("_")[0] in ("get", "make", "create", "send", "exchange")
+    }
+    assert ours - {row["call"] for row in TABLE["calls"]} == {"send", "get_prompt"}

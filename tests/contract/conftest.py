@@ -1,0 +1,71 @@
+"""A sandbox to talk to: inside this process, or in one of its own over HTTP."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.asgi import get_asgi_application
+from django.test import override_settings
+
+from django_perso.client import AsyncPersoClient, PersoClient
+
+ROOT = Path(__file__).parents[2]
+Work = Callable[[AsyncPersoClient], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture(scope="session")
+def sandbox_url() -> Iterator[str]:
+    """`manage.py perso_sandbox` on a free port."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "perso_sandbox", "--port", "0"],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        started = re.search(r"http://[\d.:]+", process.stdout.readline())
+        assert started, "perso_sandbox did not start"
+        yield started[0]
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+
+
+@pytest.fixture(params=["in process", "over http"])
+def where(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """How a client is told of the sandbox."""
+    if request.param == "over http":
+        yield {"api_server": request.getfixturevalue("sandbox_url")}
+        return
+    with override_settings(ROOT_URLCONF="django_perso.sandbox.urls", MIDDLEWARE=[], ALLOWED_HOSTS=["*"]):
+        yield {"app": get_asgi_application()}
+
+
+@pytest.fixture
+def perso(where: dict[str, Any]) -> Iterator[PersoClient]:
+    """A blocking client of the sandbox."""
+    with PersoClient(api_key="sandbox", **where) as client:
+        yield client
+
+
+@pytest.fixture
+def run(where: dict[str, Any]) -> Callable[[Work], Any]:
+    """Runs a coroutine function with an async client of the sandbox."""
+
+    async def with_client(work: Work) -> Any:
+        async with AsyncPersoClient(api_key="sandbox", **where) as client:
+            return await work(client)
+
+    def runner(work: Work) -> Any:
+        return asyncio.run(with_client(work))
+
+    return partial(runner)

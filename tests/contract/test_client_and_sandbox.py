@@ -1,0 +1,177 @@
+"""The client and the sandbox know nothing of each other but Perso's protocol; here every call of the one is
+answered by the other, in the same process and over HTTP."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from django_perso.client import (
+    ApiError,
+    AsyncPersoClient,
+    Catalogue,
+    DoesNotExistError,
+    NotInOrganizationError,
+    PersoClient,
+    SessionCreationError,
+    SessionParams,
+    calls,
+)
+
+QUESTION = {"role": "user", "content": "Hello"}
+
+
+def params(catalogue: Catalogue) -> SessionParams:
+    """The first entry of every list."""
+    return SessionParams(
+        using_stf_webrtc=True,
+        model_style=catalogue.model_styles[0].name,
+        prompt=catalogue.prompts[0].prompt_id,
+        document=None,
+        background_image=catalogue.background_images[0].backgroundimage_id,
+        mcp_servers=[catalogue.mcp_servers[0].mcpserver_id],
+        padding_left=-0.25,
+        padding_top=0.0,
+        padding_height=1.0,
+        llm_type=catalogue.llms[0].name,
+        tts_type=catalogue.tts_types[0].name,
+        stt_type=catalogue.stt_types[0].name,
+    )
+
+
+@pytest.fixture
+def session_id(perso: PersoClient) -> str:
+    """A session of everything."""
+    return perso.create_session_id(**params(perso.get_all_settings()))
+
+
+def test_every_list_has_entries_that_we_can_read(perso: PersoClient) -> None:
+    catalogue = perso.get_all_settings()
+    for name, entries in vars(catalogue).items():
+        assert entries, name
+    assert {style.platform_type for style in catalogue.model_styles} == {"webrtc"}
+    assert catalogue.llms == perso.get_llms()
+    assert catalogue.text_normalizations == perso.get_text_normalizations()
+
+
+def test_the_async_client_reads_the_same(perso: PersoClient, run: Callable[..., Any]) -> None:
+    assert run(AsyncPersoClient.get_all_settings) == perso.get_all_settings()
+
+
+def test_entries_can_be_asked_one_by_one(perso: PersoClient) -> None:
+    prompt = perso.get_prompts()[0]
+    assert perso.get_prompt(prompt.prompt_id) == prompt
+    assert perso.get_intro_message(prompt.prompt_id) == prompt.intro_message != ""
+    template = perso.get_session_templates()[0]
+    assert perso.get_session_template(template.sessiontemplate_id) == template
+    config = perso.get_text_normalizations()[0]
+    download = perso.get_text_normalization(config.textnormalizationconfig_id)
+    assert (download.config_name, download.file_url[:8]) == (config.name, "https://")
+
+
+def test_a_session_is_what_it_was_asked_to_be(perso: PersoClient, session_id: str) -> None:
+    info, wanted = perso.get_session_info(session_id), params(perso.get_all_settings())
+    assert (info.session_id, info.status, info.termination_reason) == (session_id, "CREATED", None)
+    assert [capability.name for capability in info.capability] == ["STF_WEBRTC", "LLM", "TTS", "STT"]
+    assert info.prompt
+    assert info.model_style
+    assert (info.prompt.prompt_id, info.model_style.name) == (wanted["prompt"], wanted["model_style"])
+    assert (info.padding_left, info.padding_top, info.padding_height) == (-0.25, 0, 1)
+
+
+def test_a_template_becomes_a_session(perso: PersoClient) -> None:
+    template = perso.get_session_templates()[0]
+    info = perso.get_session_info(perso.create_session_id(session_template=template.sessiontemplate_id))
+    assert template.prompt
+    assert info.prompt
+    assert info.prompt.prompt_id == template.prompt.prompt_id
+    assert {capability.name for capability in info.capability} == {
+        capability.name for capability in template.capability
+    }
+
+
+def test_a_session_can_be_told_of_events_until_it_ends(perso: PersoClient, session_id: str) -> None:
+    perso.send_session_event(session_id, "SESSION_LOG", "all is well")
+    perso.send_session_event(session_id, "SESSION_END")
+    info = perso.get_session_info(session_id)
+    assert (info.status, info.termination_reason) == ("TERMINATED", "GRACEFUL_TERMINATION")
+    with pytest.raises(ApiError) as caught:
+        perso.send_session_event(session_id, "SESSION_LOG")
+    assert caught.value.status == 400
+
+
+def test_a_session_speaks_and_hears(perso: PersoClient, session_id: str) -> None:
+    speech = perso.make_tts(session_id, "Hello, 세계.", locale="en", output_format="wav")
+    assert speech[:4] == b"RIFF"
+    heard = perso.make_stt(session_id, speech, "en")
+    assert (bool(heard.text), heard.locale) == (True, "en")
+
+
+def test_a_session_answers_in_events_that_end(perso: PersoClient, session_id: str) -> None:
+    events = perso.make_llm(session_id, [QUESTION])
+    assert "message" in {event["type"] for event in events}
+    assert events[-1]["type"] != "message"
+
+
+def test_a_session_tells_how_to_reach_it(perso: PersoClient, session_id: str) -> None:
+    assert perso.get_ice_servers(session_id) == ()
+    with pytest.raises(ApiError) as caught:
+        perso.exchange_sdp(session_id, {"type": "answer", "sdp": "v=0"})
+    assert (caught.value.status, caught.value.attr) == (400, "client_sdp")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "attr"),
+    [
+        ({"prompt": "plp-none"}, DoesNotExistError, "prompt"),
+        ({"model_style": "none"}, DoesNotExistError, "model_style"),
+        ({"padding_height": 9}, SessionCreationError, "padding_height"),
+        ({"llm_type": ""}, SessionCreationError, "llm_type"),
+        ({"mcp_servers": ["none"]}, DoesNotExistError, "mcp_servers"),
+    ],
+)
+def test_a_refused_session_names_the_parameter(
+    perso: PersoClient, change: SessionParams, kind: type[ApiError], attr: str
+) -> None:
+    wanted = params(perso.get_all_settings()) | change
+    with pytest.raises(SessionCreationError) as caught:
+        perso.create_session_id(**wanted)
+    assert type(caught.value) is kind
+    assert (caught.value.status, caught.value.attr) == (400, attr)
+
+
+def test_what_the_organization_may_not_use_is_told_apart(perso: PersoClient) -> None:
+    from django_perso.sandbox.catalogue import NOT_ENABLED
+
+    wanted = params(perso.get_all_settings()) | SessionParams(llm_type=next(iter(NOT_ENABLED)))
+    with pytest.raises(NotInOrganizationError) as caught:
+        perso.create_session_id(**wanted)
+    assert caught.value.attr == "llm_type"
+
+
+def test_only_known_keys_are_served(where: dict[str, Any]) -> None:
+    with PersoClient(api_key="pak-unknown", **where) as perso, pytest.raises(ApiError) as caught:
+        perso.get_llms()
+    assert (caught.value.status, caught.value.code) == (401, "authentication_failed")
+
+
+def test_the_session_is_its_own_credential(where: dict[str, Any], session_id: str) -> None:
+    with PersoClient(**where) as stranger:
+        assert stranger.get_session_info(session_id).session_id == session_id
+        with pytest.raises(ApiError) as caught:
+            stranger.get_llms()
+    assert caught.value.status == 401
+
+
+def test_what_is_not_there_is_not_found(perso: PersoClient) -> None:
+    for call in (
+        calls.get_prompt("none"),
+        calls.get_session_template("none"),
+        calls.get_session_info("none"),
+    ):
+        with pytest.raises(ApiError) as caught:
+            perso.send(call)
+        assert (caught.value.status, caught.value.code) == (404, "not_found")
+    with pytest.raises(SessionCreationError):
+        perso.create_session_id(session_template="none")

@@ -1,0 +1,107 @@
+"""What the visitor sees when something is wrong: words and a way on, never a frozen widget."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.widget import Avatar
+
+pytestmark = pytest.mark.browser
+
+PINNED = (
+    "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
+)
+INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
+
+
+def test_an_sdk_with_changed_bytes_is_refused_and_the_widget_says_so(
+    example_server: Any, page: Any, console_errors: list[str]
+) -> None:
+    site = example_server(PERSO_SDK_URL=PINNED, PERSO_SDK_INTEGRITY=INTEGRITY)
+    headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
+    page.route(PINNED, lambda route: route.fulfill(body="globalThis.PersoInteractive = {}", headers=headers))
+    page.goto(site.url)
+    avatar = Avatar(page)
+    avatar.part("start").click()
+    avatar.wait_for(state="error")
+    assert avatar.element.get_by_role("alert").inner_text().strip()
+    assert page.evaluate("typeof PersoInteractive") == "undefined"
+    assert site.rows("SELECT count(*) FROM django_perso_avatarsession") == [(0,)], "nothing was paid for"
+    assert any("integrity" in line for line in console_errors)
+    console_errors.clear()
+
+
+def test_a_full_house_is_told_in_words_and_ends(
+    example_server: Any, new_context: Any, console_errors: list[str]
+) -> None:
+    site = example_server()
+    site.execute("UPDATE django_perso_sessionpreset SET max_live = 1")
+    first, second = (new_context().new_page() for _ in range(2))
+    for page in (first, second):
+        page.goto(site.url)
+    Avatar(first).start()
+    waiting = Avatar(second)
+    waiting.part("start").click()
+    waiting.wait_for(state="error")
+    assert "busy" in waiting.element.get_by_role("alert").inner_text()
+    Avatar(first).end()
+    waiting.start()  # the same button
+    waiting.end()
+    assert all("429" in line for line in console_errors)
+    console_errors.clear()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 502, "body": "html"},
+        {"body": "garbage"},
+        {"body": "empty"},
+        {"status": 401},
+    ],
+    ids=json.dumps,
+)
+def test_when_perso_fails_the_visitor_can_try_again(
+    example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str], fault: dict[str, Any]
+) -> None:
+    sandbox = sandbox_server()
+    site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
+    sandbox.set_faults(session={**fault, "times": 1})
+    page.goto(site.url)
+    avatar = Avatar(page)
+    avatar.part("start").click()
+    avatar.wait_for(state="error")
+    assert avatar.element.get_by_role("alert").inner_text().strip()
+    avatar.start()
+    avatar.end()
+    console_errors.clear()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 502, "body": "html"},
+        {"status": 500},
+        {"status": 400, "body": "json"},
+        {"cut": 1},
+        {"body": "garbage"},
+    ],
+    ids=json.dumps,
+)
+def test_when_an_answer_fails_the_conversation_goes_on(
+    example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str], fault: dict[str, Any]
+) -> None:
+    sandbox = sandbox_server()
+    site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
+    page.goto(site.url)
+    avatar = Avatar(page)
+    avatar.start()
+    sandbox.set_faults(llm={**fault, "times": 1})
+    avatar.type("Tell me something about yourself")
+    avatar.element.get_by_role("alert").filter(has_text="a").wait_for()
+    avatar.ask("What is 5 squared?", "25")
+    avatar.end()
+    assert site.rows("SELECT count(*) FROM django_perso_transcriptentry WHERE kind = 'error'")[0][0] >= 1
+    console_errors.clear()

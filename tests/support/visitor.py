@@ -1,0 +1,73 @@
+"""A visitor's browser as far as HTTP and sockets go: cookies, CSRF, Origin; it draws nothing."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+
+class HttpVisitor:
+    """One visitor of a site. Use as `async with`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.AsyncClient(base_url=url, timeout=60, follow_redirects=True, trust_env=False)
+
+    async def __aenter__(self) -> "HttpVisitor":
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.http.aclose()
+
+    async def open_page(self, path: str = "/") -> str:
+        """The page; what its avatar needs to start is remembered."""
+        page = (await self.http.get(path)).text
+        self.csrf_token = re.findall(r'csrf-token="(\w+)"', page)[0]
+        return page
+
+    async def start(self, preset: str = "", **headers: str) -> httpx.Response:
+        """Press Start."""
+        headers = {"X-CSRFToken": self.csrf_token, "Origin": self.url, **headers}
+        return await self.http.post("/perso/sessions/", json={"preset": preset}, headers=headers)
+
+    async def post_log(self, started: dict[str, Any], **body: Any) -> httpx.Response:
+        """Send entries or a goodbye by POST."""
+        opening = {"stream": started["stream"], "ticket": started["ticket"]}
+        return await self.http.post(
+            started["log"]["post"], json={**opening, **body}, headers={"Origin": self.url}
+        )
+
+    def log_in(self, username: str, password: str) -> Any:
+        """Enter the admin."""
+        return self.submit("/admin/login/", username=username, password=password)
+
+    async def submit(self, path: str, **fields: str) -> httpx.Response:
+        """Fill in and send the form of a page of Django's."""
+        page = await self.http.get(path)
+        token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
+        data = {"csrfmiddlewaretoken": token, **fields}
+        return await self.http.post(path, data=data, headers={"Origin": self.url, "Referer": self.url + path})
+
+    def socket(self, path: str, origin: str | None = "") -> connect:
+        """The log's socket, from a page of this site unless another origin is given."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)
+        return connect(
+            self.url.replace("http", "ws", 1) + path,
+            origin=(self.url if origin == "" else origin),  # type: ignore[arg-type]
+            additional_headers={"Cookie": cookies},
+            proxy=None,
+        )
+
+
+async def say(socket: ClientConnection, **frame: Any) -> dict[str, Any]:
+    """Send one frame and wait for the next one back."""
+    await socket.send(json.dumps(frame))
+    answer: dict[str, Any] = json.loads(await socket.recv())
+    return answer
+
+
+def chat(s: int, text: str, role: str = "visitor") -> dict[str, Any]:
+    """A chat entry."""
+    return {"s": s, "k": "chat", "t": s, "d": {"role": role, "text": text}}

@@ -1,0 +1,66 @@
+"""The avatar as its visitor sees and works it, in a real browser."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+WATCHED = """async (video) => {
+  const before = video.currentTime;
+  for (let tries = 0; tries < 100; tries += 1) {
+    if (video.videoWidth > 0 && video.currentTime > before + 0.3) return true;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  return false;
+}"""
+
+
+class Avatar:
+    """The page's first avatar."""
+
+    def __init__(self, page: "Page") -> None:
+        self.page = page
+        self.element = page.locator("perso-avatar").first
+
+    def part(self, name: str) -> "Locator":
+        """What page CSS would call `::part(name)`."""
+        return self.element.locator(f"[part~={name}]")
+
+    def wait_for(self, **attributes: str) -> None:
+        """Wait until `data-state`, `data-log` … have these values."""
+        chosen = "".join(f'[data-{name}="{value}"]' for name, value in attributes.items())
+        self.page.locator(f"perso-avatar{chosen}").first.wait_for()
+
+    def start(self) -> None:
+        """Press Start; return when the conversation is live and the picture moves."""
+        self.part("start").click()
+        self.wait_for(state="live")
+        assert self.part("video").evaluate(WATCHED), "the picture does not move"
+
+    def type(self, text: str) -> None:
+        """Type a line and send it."""
+        self.part("input").fill(text)
+        self.part("input").press("Enter")
+
+    def ask(self, question: str, answer: str = "") -> None:
+        """Type a question; wait for a new answer (with this text in it), and until all is saved."""
+        answers = self.part("message-avatar")
+        heard = answers.count()
+        self.type(question)
+        answers.nth(heard).wait_for()
+        answers.filter(has_text=answer).last.wait_for()
+        self.wait_for(state="live", activity="ready", log="saved")
+
+    def end(self) -> None:
+        """Press End; return when the conversation is over and saved."""
+        self.part("end").click()
+        self.wait_for(state="ended", log="saved")
+
+    def messages(self) -> list[tuple[str, str]]:
+        """(visitor | avatar | tool, text) of each line of the conversation, oldest first."""
+        script = """(items) => items.map((item) => [
+          item.getAttribute("part").match(/message-(\\w+)/)[1],
+          (item.querySelector("[part~=message-text]") ?? item).textContent.trim(),
+        ])"""
+        found: list[Any] = self.part("message").evaluate_all(script)
+        return [(role, text) for role, text in found]

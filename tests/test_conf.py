@@ -1,0 +1,88 @@
+"""The settings dict `PERSO`."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, Conf, conf
+
+SETTINGS = sorted(name for name in vars(Conf) if name.isupper())
+
+
+def test_there_are_at_most_fifteen_settings_and_each_says_what_it_does() -> None:
+    assert len(SETTINGS) <= 15
+    assert [name for name in SETTINGS if not getattr(Conf, name).__doc__] == []
+
+
+def test_without_any_setting_everything_has_its_default(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
+    del settings.PERSO
+    assert {name: getattr(conf, name) for name in SETTINGS} == {
+        "ALLOWED_ORIGINS": [],
+        "API_KEY": "",
+        "API_SERVER": "",
+        "DEFAULT_PRESET": "default",
+        "ENCRYPTION_KEYS": [],
+        "LOG_TRANSPORT": "auto",
+        "SANDBOX_ALLOW_IN_PRODUCTION": False,
+        "SDK_INTEGRITY": "",
+        "SDK_URL": "",
+        "TRUSTED_PROXY_COUNT": 0,
+    }
+
+
+def test_the_key_may_come_from_the_environment_but_settings_win(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSO_INTERACTIVE_API_KEY", "pak-env")
+    settings.PERSO = {}
+    assert conf.API_KEY == "pak-env"
+    settings.PERSO = {"API_KEY": None}
+    assert conf.API_KEY == "pak-env"
+    settings.PERSO = {"API_KEY": "pak-settings"}
+    assert conf.API_KEY == "pak-settings"
+
+
+def test_an_api_server_is_taken_without_blanks_and_slashes(settings: Any) -> None:
+    settings.PERSO = {"API_SERVER": " https://live-api.perso.ai// "}
+    assert conf.API_SERVER == "https://live-api.perso.ai"
+
+
+@pytest.mark.parametrize(
+    ("perso", "debug", "on"),
+    [
+        ({"API_KEY": "sandbox"}, True, True),
+        ({"API_KEY": "sandbox"}, False, False),
+        ({"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}, False, True),
+        ({"API_KEY": "sandbox", "API_SERVER": "http://127.0.0.1:8801"}, True, False),
+        ({"API_KEY": "pak-1"}, True, False),
+        ({}, True, False),
+    ],
+)
+def test_the_emulator_is_on_for_its_key_alone_and_in_production_only_when_told(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, perso: dict[str, Any], debug: bool, on: bool
+) -> None:
+    monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
+    settings.PERSO, settings.DEBUG = perso, debug
+    assert conf.is_sandbox_on is on
+
+
+def test_the_pinned_file_has_its_integrity_and_any_other_only_what_is_given(settings: Any) -> None:
+    settings.PERSO = {"SDK_URL": PINNED_SDK_URL}
+    assert conf.SDK_INTEGRITY == PINNED_SDK_INTEGRITY
+    settings.PERSO = {"SDK_URL": "https://cdn.example/sdk.js"}
+    assert conf.SDK_INTEGRITY == ""
+
+
+@pytest.mark.parametrize("perso", ["sandbox", None, [("API_KEY", "x")]])
+def test_perso_must_be_a_dict(settings: Any, perso: Any) -> None:
+    settings.PERSO = perso
+    with pytest.raises(ImproperlyConfigured, match=r'PERSO = \{"API_KEY": "sandbox"\}'):
+        conf.API_KEY  # noqa: B018
+
+
+def test_a_log_transport_that_is_none_is_told_with_those_that_are(settings: Any) -> None:
+    settings.PERSO = {"LOG_TRANSPORT": "pigeon"}
+    with pytest.raises(ImproperlyConfigured, match='"auto", "websocket" or "post"'):
+        conf.LOG_TRANSPORT  # noqa: B018

@@ -1,0 +1,151 @@
+"""What is shipped: built as a release is, compared with an allow-list, searched for what must not leave."""
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import dev
+from tests.support.sdk import PUBLISHED
+
+Files = dict[str, bytes]
+
+PACKAGE = (
+    r"django_perso/([a-z_]+/)*[a-z_0-9]+\.py",
+    r"django_perso/py\.typed",
+    r"django_perso/(sandbox/)?static/django_perso/([a-z]+/)*[a-z-]+(\.d\.ts|\.js|\.css|\.svg)",
+    r"django_perso/sandbox/perso-interactive-sdk\.js",
+    r"django_perso/templates/(admin/)?django_perso/([a-z_]+/)*[a-z_]+\.html",
+    r"django_perso/locale/[a-zA-Z_]+/LC_MESSAGES/django(js)?\.(po|mo)",
+)
+WHEEL = (*PACKAGE, r"django_perso-[\d.]+\.dist-info/(METADATA|RECORD|WHEEL|licenses/(LICENSE|NOTICE))")
+SDIST = (*PACKAGE, r"README\.md|CHANGELOG\.md|LICENSE|NOTICE|PKG-INFO|pyproject\.toml|\.gitignore")
+
+UNWANTED = {
+    "absolute path": rb"(?<![\w.$}])/(home|root|Users|tmp|work|opt|var)/\w|\b[A-Z]:\\\\?Users|"
+    + re.escape(bytes(dev.ROOT)),
+    "Perso key": rb"\bpl?ak-[0-9a-f]{16,}",
+    "private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY",
+    "token": rb"\b(ghp|gho|github_pat|xox[bp]|AKIA|sk-[a-z]+)[-_A-Za-z0-9]{16,}",
+    "third-party code": rb"[^\n]{1000}",  # a minified file is one line
+}
+
+
+def unwanted(files: Files) -> list[str]:
+    """What was found where."""
+    found = [
+        f"{kind} in {name}: {match.group()[:60]!r}"
+        for name, content in files.items()
+        for kind, pattern in UNWANTED.items()
+        if (match := re.search(pattern, content))
+    ]
+    for name, content in files.items():
+        if "sha384-" + base64.b64encode(hashlib.sha384(content).digest()).decode() in PUBLISHED:
+            found.append(f"the vendor's SDK as {name}")
+    return found
+
+
+def build(directory: Path) -> tuple[Path, Path]:
+    """The wheel and the sdist of this tree."""
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(directory)]
+    done = subprocess.run(command, cwd=dev.ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(directory.glob("*.whl")), next(directory.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(built: tuple[Path, Path]) -> Files:
+    with zipfile.ZipFile(built[0]) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def sdist(built: tuple[Path, Path]) -> Files:
+    files = {}
+    with tarfile.open(built[1]) as archive:
+        for member in archive.getmembers():
+            if content := archive.extractfile(member):
+                files[member.name.split("/", 1)[1]] = content.read()
+    return files
+
+
+def strangers(files: Files, allowed: tuple[str, ...]) -> list[str]:
+    """The names no pattern allows."""
+    return [name for name in files if not any(re.fullmatch(pattern, name) for pattern in allowed)]
+
+
+def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
+    wheel: Files, sdist: Files, figure: Callable[[str, str], None]
+) -> None:
+    assert strangers(wheel, WHEEL) == []
+    assert strangers(sdist, SDIST) == []
+    assert unwanted(wheel) == []
+    assert unwanted(sdist) == []
+    figure(
+        "T25", f"{len(wheel)} files in the wheel, {len(sdist)} in the sdist: 0 strangers, 0 secrets, 0 paths"
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "py.typed",
+        "static/django_perso/perso-avatar.js",
+        "static/django_perso/perso-avatar.d.ts",
+        "sandbox/perso-interactive-sdk.js",
+        "migrations/0001_initial.py",
+        "templates/django_perso/demo.html",
+    ],
+)
+def test_what_is_not_python_is_shipped_too(wheel: Files, sdist: Files, path: str) -> None:
+    assert f"django_perso/{path}" in wheel
+    assert f"django_perso/{path}" in sdist
+
+
+def test_the_licence_and_the_notice_about_the_vendors_sdk_are_shipped(wheel: Files, sdist: Files) -> None:
+    assert any(name.endswith("licenses/NOTICE") for name in wheel)
+    assert any(name.endswith("licenses/LICENSE") for name in wheel)
+    assert {"LICENSE", "NOTICE"} <= set(sdist)
+
+
+def test_tests_and_the_example_are_not_shipped(wheel: Files, sdist: Files) -> None:
+    assert not [
+        name for name in [*wheel, *sdist] if re.match(r"(tests|example_project|docs|\.venv|\.demo)/", name)
+    ]
+
+
+def test_building_twice_gives_the_same_bytes(built: tuple[Path, Path], tmp_path: Path) -> None:
+    again = build(tmp_path)
+    assert [path.read_bytes() for path in built] == [path.read_bytes() for path in again]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        b'path = "/home/somebody/project"',
+        b"see " + bytes(dev.ROOT),
+        b'key = "pak-' + b"0a" * 16 + b'"',
+        b"-----BEGIN RSA PRIVATE " + b"KEY-----",
+        b"var a=1;" * 200,
+    ],
+)
+def test_the_search_finds_what_is_planted(planted: bytes) -> None:
+    assert unwanted({"planted.py": b"# a line\n" + planted + b"\n"})
+
+
+def test_a_stranger_is_noticed() -> None:
+    assert strangers({"django_perso/notes.txt": b"", "django_perso/models.py": b""}, WHEEL) == [
+        "django_perso/notes.txt"
+    ]

@@ -1,0 +1,37 @@
+"""T5: nobody starts more than the operator allows, however many ask at once and of whichever process."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.visitor import HttpVisitor
+
+pytestmark = pytest.mark.threat
+
+STARTS, LIVE = 200, 5
+
+
+async def test_200_starts_over_two_processes_make_exactly_as_many_sessions_as_may_live(
+    example_server: Any, sandbox_server: Any, postgres: str, figure: Callable[[str, str], None]
+) -> None:
+    sandbox = sandbox_server("--latency", "300")
+    env = {"DATABASE_URL": postgres, "PERSO_INTERACTIVE_API_SERVER": sandbox.url}
+    sites = [example_server(**env), example_server(**env)]
+    sites[0].execute(f"UPDATE django_perso_sessionpreset SET max_live = {LIVE}, starts_per_hour = 1000")
+
+    async def one_visitor(number: int) -> httpx.Response:
+        async with HttpVisitor(sites[number % 2].url) as visitor:
+            visitor.http.cookies.set("csrftoken", "t" * 32)
+            visitor.csrf_token = "t" * 32
+            return await visitor.start("default")
+
+    answers = await asyncio.gather(*map(one_visitor, range(STARTS)))
+    counts = Counter((answer.status_code, answer.json().get("code")) for answer in answers)
+    assert counts == {(201, None): LIVE, (429, "too_many_live"): STARTS - LIVE}
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers if answer.status_code == 429)
+    assert sandbox.ledger()["created"] == LIVE
+    figure("T5", f"{STARTS} parallel starts, 2 processes: {LIVE} created, {STARTS - LIVE} x 429")

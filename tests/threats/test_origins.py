@@ -1,0 +1,76 @@
+"""T6, T8: other sites' pages can neither start a session nor write to a log."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.support.visitor import HttpVisitor, say
+
+pytestmark = pytest.mark.threat
+
+
+@pytest.mark.browser
+def test_a_page_of_another_site_cannot_start_a_session(
+    example_server: Any, sandbox_server: Any, page: Any, figure: Callable[[str, str], None]
+) -> None:
+    sandbox = sandbox_server()
+    site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
+    page.goto(site.url)  # so that the visitor has the site's cookies
+    foreign = site.url.replace("127.0.0.1", "localhost")
+    target = f"{site.url}/perso/sessions/"
+    statuses = []
+    page.on("response", lambda response: statuses.append(response.status) if response.url == target else None)
+    attacks = {
+        "fetch": "u => fetch(u, {method: 'POST', body: '{}', credentials: 'include', mode: 'no-cors'})",
+        "image": "u => new Promise(done => Object.assign(new Image(), {onerror: done, src: u}))",
+        "form": """u => document.body.append(Object.assign(document.createElement('form'),
+            {method: 'post', action: u, enctype: 'text/plain', id: 'evil'})) ?? evil.submit()""",
+    }
+    for attack in attacks.values():
+        page.goto(f"{foreign}/static/example/home.css")
+        page.evaluate(attack, target)
+        page.wait_for_timeout(300)
+    assert sorted(statuses) == [403, 403, 405]
+    assert sandbox.ledger()["created"] == 0
+    figure("T6", f"{len(attacks)} attacks from another site: answers {sorted(statuses)}, 0 sessions created")
+
+
+async def test_only_the_sites_own_origin_opens_the_log_socket(
+    example_server: Any, figure: Callable[[str, str], None]
+) -> None:
+    site = example_server()
+    host = f"127.0.0.1:{site.port}"
+    foreign = [
+        None,
+        "null",
+        f"https://{host}",
+        f"http://127.0.0.1:{site.port + 1}",
+        "http://127.0.0.1",
+        f"http://sub.{host}",
+        f"http://{host}.evil.example",
+        f"http://127.0.0.1.:{site.port}",
+        f"HTTP://{host}",
+        f"http://user@{host}",
+        f"http://{host}/",
+        f"http://localhost:{site.port}",
+        "http://xn--e1afmkfd.example",
+    ]
+    async with HttpVisitor(site.url) as visitor:
+        await visitor.open_page()
+        started = (await visitor.start()).json()
+        hello = {"t": "hello", "stream": started["stream"], "ticket": started["ticket"]}
+        for origin in foreign:
+            with pytest.raises(InvalidStatus) as refused:
+                async with visitor.socket(started["log"]["ws"], origin):
+                    pass
+            assert refused.value.response.status_code == 403, origin
+            headers = {"Origin": origin} if origin else {}
+            body = {"stream": started["stream"], "ticket": started["ticket"], "items": []}
+            assert (
+                await visitor.http.post("/perso/log/entries/", json=body, headers=headers)
+            ).status_code == 403
+        async with visitor.socket(started["log"]["ws"]) as socket:
+            assert (await say(socket, **hello))["t"] == "welcome"
+    figure("T8", f"{len(foreign)} foreign origins refused by socket and POST, the site's own let in")
