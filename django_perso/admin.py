@@ -25,7 +25,7 @@ ENTRIES_A_PAGE = 500
 class ApiKeyAdmin(KeyAdmin):
     form = ApiKeyForm
     list_display = ["name", "masked", "api_server", "is_default", "is_active"]
-    fields = ["name", "api_server", "masked", "secret", "is_default", "is_active"]
+    fields = ["name", "api_server", "masked", "new_secret", "is_default", "is_active"]
     readonly_fields = ["masked"]
 
     @admin.display(description=_("key"))

@@ -8,6 +8,7 @@ Sockets resolve through the host's URLconf, where `include("django_perso.urls")`
 from typing import Any
 
 from django.core.asgi import get_asgi_application as django_asgi_application
+from django.core.handlers.asgi import get_script_prefix
 from django.urls import Resolver404, resolve
 from django.utils import translation
 
@@ -37,7 +38,8 @@ class PersoWebSocket:
         self.fallback = fallback
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        app = _socket_at(scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))) or self.fallback
+        prefix = get_script_prefix(scope).rstrip("/")
+        app = _socket_at(scope["path"].removeprefix(prefix)) or self.fallback
         if app is not None:
             await app(scope, receive, send)
             return

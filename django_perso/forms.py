@@ -20,7 +20,7 @@ NO_ENCRYPTION_KEYS = _(
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     """An API key whose secret goes in and never comes out."""
 
-    secret = forms.CharField(
+    new_secret = forms.CharField(
         label=_("Secret"),
         required=False,
         strip=True,
@@ -34,20 +34,20 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding:
-            self.fields["secret"].help_text = _("Stored. Leave blank to keep it.")
+            self.fields["new_secret"].help_text = _("Stored. Leave blank to keep it.")
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        secret = cleaned.get("secret")
+        secret = cleaned.get("new_secret")
         if not secret and self.instance._state.adding:
-            self.add_error("secret", _("Enter the key Perso gave you."))
+            self.add_error("new_secret", _("Enter the key Perso gave you."))
         elif not secret and "api_server" in self.changed_data:
-            self.add_error("secret", _("Enter the key again: it is about to be sent to another server."))
+            self.add_error("new_secret", _("Enter the key again: it is about to be sent to another server."))
         if secret and not settings.DEBUG and not conf.ENCRYPTION_KEYS:
             raise ValidationError(NO_ENCRYPTION_KEYS, code="no_encryption_keys")
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
-        if self.cleaned_data.get("secret"):
-            self.instance.secret = self.cleaned_data["secret"]
+        if self.cleaned_data.get("new_secret"):
+            self.instance.secret = self.cleaned_data["new_secret"]
         return super().save(commit)

@@ -23,7 +23,7 @@ HELLO_SECONDS = 5
 PING_SECONDS = 15
 
 BAD_FRAME, NOT_AUTHORISED, ORIGIN, NO_STREAM, HELLO_TIMEOUT = 4400, 4401, 4403, 4404, 4408
-SUPERSEDED, TOO_BIG = 4409, 4413
+SUPERSEDED, TOO_BIG, BUSY = 4409, 4413, 4503
 
 HOW = ("visitor", "remote", "error")
 # What an entry's `d` must hold: the type of each key, or the values allowed. Further keys are kept.
@@ -126,9 +126,9 @@ def parse_hello(data: dict[str, Any]) -> Hello:
     return Hello(stream, ticket)
 
 
-def parse_bye(data: dict[str, Any]) -> Bye:
+def parse_bye(data: object) -> Bye:
     """The number of the last entry, and who ended the conversation."""
-    last, how = data.get("last"), data.get("how")
+    last, how = (data.get("last"), data.get("how")) if isinstance(data, dict) else (None, None)
     if not _is_whole(last) or how not in HOW:
         raise BadFrame(BAD_FRAME, f"bye needs last, and how: one of {', '.join(HOW)}")
     return Bye(last, how)  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ def _entry(item: dict[str, Any]) -> Entry:
         raise _BadEntry("bad_schema")
     for key, rule in schema.items():
         value = data.get(key)
-        fits = value in rule if isinstance(rule, tuple) else isinstance(value, rule) and value is not True
+        fits = value in rule if isinstance(rule, tuple) else type(value) is rule  # True is no number
         if not fits:
             raise _BadEntry("bad_schema")
     return Entry(item["s"], str(kind), int(at), data)  # type: ignore[arg-type]

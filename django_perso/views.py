@@ -7,11 +7,10 @@ to staff, and to all under DEBUG.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.asgi import ASGIRequest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
@@ -23,9 +22,9 @@ from . import protocol, visitors
 from .conf import conf
 from .consumers import LogConsumer
 from .services import Refused, sessions, transcripts
+from .services.database import in_database
 from .services.limits import Visitor
 
-MAX_BODY = protocol.MAX_FRAME + 4096  # a frame's worth of entries, and the ticket
 CLOSE_STATUS = {protocol.TOO_BIG: 413}
 
 View = Callable[..., Awaitable[HttpResponseBase]]
@@ -82,7 +81,7 @@ def _endpoint(view: View) -> Any:
             return problem(refused, show_hint=visitor.user is not None and visitor.user.is_staff)
         except protocol.BadFrame as bad:
             return problem(Refused("bad_request", CLOSE_STATUS.get(bad.code, 400), str(bad)))
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             detail = _("This site is busy. Please try again in a moment.")
             return problem(Refused("database_unavailable", 503, detail))
 
@@ -90,10 +89,8 @@ def _endpoint(view: View) -> Any:
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    if not length.isdecimal() or int(length) > MAX_BODY:
-        raise protocol.BadFrame(protocol.TOO_BIG, f"a body may have {MAX_BODY} bytes")
-    return protocol.load(request.body.decode(errors="replace"))
+    # As a stream and no further than a frame goes: a body may hide its length, and forms are not parsed.
+    return protocol.load(request.read(protocol.MAX_FRAME + 1).decode(errors="replace"))
 
 
 def _lasts(request: HttpRequest) -> bool:
@@ -102,8 +99,9 @@ def _lasts(request: HttpRequest) -> bool:
 
 
 async def _start_session(request: HttpRequest, visitor: Visitor) -> HttpResponseBase:
-    await sync_to_async(_check_csrf)(request)
-    slug = _body(request).get("preset", "")
+    body = _body(request)
+    await in_database(_check_csrf)(request)
+    slug = body.get("preset", "")
     if not isinstance(slug, str):
         raise protocol.BadFrame(protocol.BAD_FRAME, "preset must be a string")
     started = await sessions.start(slug, visitor, lasting_loop=_lasts(request))
@@ -142,13 +140,11 @@ async def _log_entries(request: HttpRequest, visitor: Visitor) -> HttpResponseBa
     if not visitors.is_allowed_origin(request):
         raise Refused("origin", 403, _("This page may not write here."), hint=visitors.origin_hint(request))
     body = _body(request)
-    session = await sync_to_async(sessions.open_stream)(protocol.parse_hello(body), visitor.id)
-    answer: dict[str, Any] = {"t": "ack", "s": session.last_seq}
-    if "items" in body:
-        events = protocol.parse_items(body["items"])
-        answer = await sync_to_async(transcripts.record)(session.pk, events)
-    if "bye" in body and answer["t"] == "ack":
-        bye = protocol.parse_bye(body["bye"])
+    hello, events = protocol.parse_hello(body), protocol.parse_items(body.get("items", []))
+    bye = protocol.parse_bye(body["bye"]) if "bye" in body else None
+    session = await in_database(sessions.open_stream)(hello, visitor.id)
+    answer = await in_database(transcripts.record)(session.pk, events)
+    if bye is not None and answer["t"] == "ack":
         answer = await sessions.end(session, bye, lasting_loop=_lasts(request))
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})
 

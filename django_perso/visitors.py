@@ -5,6 +5,7 @@ import secrets
 
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import salted_hmac
 
 from .conf import conf
 from .services.limits import Visitor
@@ -18,10 +19,16 @@ async def identify(request: HttpRequest) -> Visitor:
     """The visitor of this request; a first-time visitor gets an id, which `remember` sends home."""
     user = await request.auser() if hasattr(request, "auser") else None
     return Visitor(
-        id=cookie_id(request) or secrets.token_urlsafe(16),
+        id=cookie_id(request) or _new_id(request),
         user=user if user is not None and user.is_authenticated else None,
         address=address(request),
     )
+
+
+def _new_id(request: HttpRequest) -> str:
+    # From the CSRF cookie where there is one, so that two tabs that start at once are the same visitor.
+    secret = request.META.get("CSRF_COOKIE")
+    return salted_hmac(COOKIE_SALT, secret).hexdigest()[:32] if secret else secrets.token_urlsafe(16)
 
 
 def cookie_id(request: HttpRequest) -> str:
@@ -45,14 +52,19 @@ def remember(request: HttpRequest, response: HttpResponse, visitor: Visitor) -> 
 def address(request: HttpRequest) -> str | None:
     """The visitor's address; of X-Forwarded-For only what PERSO["TRUSTED_PROXY_COUNT"] proxies wrote counts.
 
-    An IPv6 visitor owns a whole /64, so that network stands for the visitor.
+    Where they wrote none the nearest hop stands in: without an address there would be no limit for it.
     """
     hops = [request.META.get("REMOTE_ADDR", "")]
     if conf.TRUSTED_PROXY_COUNT:
         forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        hops = [hop.strip() for hop in forwarded][-conf.TRUSTED_PROXY_COUNT :]
+        hops.insert(0, forwarded[-conf.TRUSTED_PROXY_COUNT :][0].strip())
+    return next(filter(None, map(_network, hops)), None)
+
+
+def _network(hop: str) -> str | None:
+    # An IPv6 visitor owns a whole /64, so that network stands for the visitor.
     try:
-        ip = ipaddress.ip_address(hops[0])
+        ip = ipaddress.ip_address(hop)
     except ValueError:
         return None
     if isinstance(ip, ipaddress.IPv4Address):

@@ -139,7 +139,7 @@ def example_server(
     started: list[servers.ExampleServer] = []
 
     def start(**values: str) -> servers.ExampleServer:
-        pages = sdk.settings if sdk else {}
+        pages = sdk.settings if sdk else servers.stand_in(values.get("PERSO_INTERACTIVE_API_SERVER"))
         directory = tmp_path / f"site{len(started)}"
         server = servers.example_server(directory, template_database, {**pages, **values})
         started.append(server)
@@ -152,11 +152,11 @@ def example_server(
 
 
 @pytest.fixture
-def sandbox_server(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
+def sandbox_server(tmp_path: Path) -> Iterator[Callable[..., servers.SandboxServer]]:
     """`sandbox_server("--latency", "50", …)`: `manage.py perso_sandbox`, running."""
-    started: list[servers.Server] = []
+    started: list[servers.SandboxServer] = []
 
-    def start(*arguments: str) -> servers.Server:
+    def start(*arguments: str) -> servers.SandboxServer:
         server = servers.sandbox_server(tmp_path / f"sandbox{len(started)}", arguments)
         started.append(server)
         server.start()

@@ -18,7 +18,7 @@ from django.forms.models import model_to_dict
 from django_perso.fields import Secret, SecretUnreadable
 from django_perso.models import ApiKey
 
-from .stage import KEY
+from tests.stage import KEY
 
 pytestmark = pytest.mark.django_db
 

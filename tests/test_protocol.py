@@ -79,6 +79,7 @@ def test_a_frame_over_its_limits_is_too_big() -> None:
         chat(2, d={"role": [], "text": "hi"}),
         chat(2, d={"role": "visitor", "text": 1}),
         chat(2, k="gap", d={"count": True, "reason": "x"}),
+        chat(2, k="gap", d={"count": False, "reason": "x"}),
         chat(2, k="tool", d={"id": "c1", "name": "f"}),
     ],
 )

@@ -176,7 +176,8 @@ class AsyncPersoClient(_Methods):
                 await response.aclose()
         # Without the cause, whose traceback holds the request's headers.
         except NEVER_SENT as error:
-            raise _unreachable(call, f"could not be connected to: {error}", is_sent=False) from None
+            reason = str(error) or type(error).__name__
+            raise _unreachable(call, f"cannot be reached: {reason}", is_sent=False) from None
         except (httpx.TransportError, OSError) as error:
             raise _unreachable(call, f"gave no whole answer: {type(error).__name__}") from None
         if response.is_success:
@@ -254,15 +255,6 @@ def pooled_async_transport() -> httpx.AsyncHTTPTransport:
         if loop not in _pools:
             _pools[loop] = _open_transport()
         return _pools[loop]
-
-
-def pooled_transport() -> httpx.AsyncHTTPTransport:
-    """The connections of all blocking clients of the process."""
-
-    async def of_background_loop() -> httpx.AsyncHTTPTransport:
-        return pooled_async_transport()
-
-    return _run_in_background(of_background_loop)
 
 
 _pools: dict[asyncio.AbstractEventLoop, httpx.AsyncHTTPTransport] = {}

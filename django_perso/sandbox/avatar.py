@@ -38,6 +38,7 @@ class Studio:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.peers: set[Peer] = set()
+        self.ping_seconds = PING_SECONDS
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Run a coroutine in the studio's loop."""
@@ -122,22 +123,15 @@ class Peer:
 
     async def answer(self, offer: str) -> str:
         """Take the offer, add picture and sound to the lines it offers, and gather addresses."""
-        from aiortc import RTCRtpSender, RTCSessionDescription
+        from aiortc import RTCSessionDescription
 
         await self._pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         # After setRemoteDescription, so that the tracks bind to the lines of the offer.
         self._pc.addTrack(self._performance.audio)
         self._pc.addTrack(self._performance.video)
-        vp8 = [
-            c
-            for c in RTCRtpSender.getCapabilities("video").codecs
-            if c.mimeType in ("video/VP8", "video/rtx")
-        ]
         for transceiver in self._pc.getTransceivers():
             # What the microphone hears is never listened to, so decoding it would only burn the processor.
             transceiver.direction = "sendonly"
-            if transceiver.kind == "video":
-                transceiver.setCodecPreferences(vp8)
         await self._pc.setLocalDescription(await self._pc.createAnswer())
         return str(self._pc.localDescription.sdp)
 
@@ -145,7 +139,7 @@ class Peer:
         """Close when the session is over or nobody pings any more."""
         if self.session.status is Status.TERMINATED:
             await self.close(None)
-        elif self._last_ping is not None and self._clock() - self._last_ping > PING_SECONDS:
+        elif self._last_ping is not None and self._clock() - self._last_ping > self._studio.ping_seconds:
             await self.close(LOST)
         else:
             sessions.find(

@@ -1,11 +1,20 @@
 """Faults on demand: what goes wrong next, per route, and the broken answers themselves."""
 
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
+KINDS: dict[str, type] = {
+    "latency_ms": int,
+    "status": int,
+    "body": str,
+    "hang": bool,
+    "cut": int,
+    "no_finish": bool,
+    "times": int,
+}
 LISTS = {"settings", "background_image", "prompt", "document", "session_template"}
 ROUTES = LISTS | {"session", "info", "ice", "exchange", "event", "llm", "tts", "stt", "sdk", "*"}
 # Longer than any sane client waits; bounded since a thread that waits for ever keeps the process from ending.
@@ -58,17 +67,18 @@ class Faults:
         self._faults: dict[str, Fault] = {}
 
     def replace(self, wanted: dict[str, dict[str, Any]]) -> None:
-        """Set exactly these faults. Raises ValueError when a route or a key is unknown."""
-        known = {field.name for field in fields(Fault)}
+        """Set exactly these faults. Raises ValueError when one makes no sense."""
         for route, values in wanted.items():
             if route not in ROUTES:
                 raise ValueError(f"unknown route {route!r}: one of {', '.join(sorted(ROUTES))}")
-            if unknown := set(values) - known:
-                raise ValueError(
-                    f"unknown key {', '.join(sorted(unknown))}: one of {', '.join(sorted(known))}"
-                )
+            for key, value in values.items():
+                if type(value) is not KINDS.get(key):
+                    kinds = ", ".join(f"{name} ({kind.__name__})" for name, kind in KINDS.items())
+                    raise ValueError(f"{key}={value!r} is not one of {kinds}")
             if values.get("body", "errors") not in {"errors", *BODIES}:
-                raise ValueError(f"unknown body {values['body']!r}")
+                raise ValueError(f"unknown body {values['body']!r}: one of errors, {', '.join(BODIES)}")
+            if not 200 <= values.get("status", 200) <= 599:
+                raise ValueError(f"not an HTTP status: {values['status']}")
         with self._lock:
             self._faults = {route: Fault(**values) for route, values in wanted.items()}
 

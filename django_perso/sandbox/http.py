@@ -52,7 +52,7 @@ def endpoint(
         @wraps(view)
         async def wrapped(request: HttpRequest, **ids: Any) -> HttpResponseBase:
             if request.method == "OPTIONS":
-                return HttpResponse(status=204, headers=CORS)
+                return HttpResponse(headers={**CORS, "Content-Length": "0"})
             sessions.count_request()
             fault = faults.take(route)
             await asyncio.sleep((faults.latency_ms + fault.latency_ms) / 1000)

@@ -73,7 +73,7 @@ def yuv(colour: str) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=512)
 def _blend(part: int, percent: int) -> bytes:
-    """A table mixing `percent` of one value into any other, rounded towards it so that faint layers add up."""
+    """A table mixing `percent` of one value into any other, rounded towards it so that faint layers show."""
     return bytes(
         old + (math.ceil if part > old else math.floor)((part - old) * percent / 100) for old in range(256)
     )

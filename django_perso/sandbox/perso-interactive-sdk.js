@@ -11,20 +11,14 @@
  *   tool_call_id?: string, reason?: string}} LLMEvent  one line of a streamed reply
  * @typedef {Record<string, unknown>} Message  one entry of the history the model is sent
  */
-// eslint-disable-next-line no-unused-vars, no-var
 var PersoInteractive = (() => {
   "use strict";
 
-  const READY_CHECKS = 50;
-  const READY_INTERVAL_MS = 100;
-  const PING_INTERVAL_MS = 1000;
-  const PING_TIMEOUT_MS = 5000;
-  const PING_GRACE_MS = 3000;
+  const READY = { checks: 50, intervalMs: 100 };
+  const PING = { intervalMs: 1000, timeoutMs: 5000, graceMs: 3000 };
 
   /** What the avatar is doing; a set of these is published. @enum {string} */
-  const ChatState = Object.freeze({
-    RECORDING: "RECORDING", LLM: "LLM", ANALYZING: "ANALYZING", SPEAKING: "SPEAKING",
-  });
+  const ChatState = { RECORDING: "RECORDING", LLM: "LLM", ANALYZING: "ANALYZING", SPEAKING: "SPEAKING" };
 
   /** A refusal of the server: HTTP status and the first entry of `errors[]`. */
   class ApiError extends Error {
@@ -38,19 +32,13 @@ var PersoInteractive = (() => {
   /** The reply stream said it failed, or could not be read. */
   class LLMStreamingResponseError extends Error {
     /** @param {string} description */
-    constructor(description) {
-      super();
-      this.description = description;
-    }
+    constructor(description) { super(); this.description = description; }
   }
 
   /** A reply went wrong; `underlyingError` says how. */
   class LLMError extends Error {
     /** @param {Error} underlyingError */
-    constructor(underlyingError) {
-      super();
-      this.underlyingError = underlyingError;
-    }
+    constructor(underlyingError) { super(); this.underlyingError = underlyingError; }
   }
 
   /** A function of the page that the model may call. */
@@ -80,23 +68,10 @@ var PersoInteractive = (() => {
     throw new ApiError(response.status, error.code, error.detail, error.attr);
   }
 
-  /** A list of listeners. @template T */
-  class Listeners {
-    constructor() {
-      /** @type {Set<(value: T) => void>} */
-      this.all = new Set();
-    }
-
-    /** @param {(value: T) => void} listener @returns {() => void} unsubscribe */
-    add(listener) {
-      this.all.add(listener);
-      return () => void this.all.delete(listener);
-    }
-
-    /** @param {T} value */
-    tell(value) {
-      for (const listener of [...this.all]) listener(value);
-    }
+  /** @template T @param {Set<T>} listeners @param {T} listener @returns {() => void} unsubscribe */
+  function subscribe(listeners, listener) {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
   }
 
   /** A live conversation with an avatar. */
@@ -105,17 +80,15 @@ var PersoInteractive = (() => {
     #log = /** @type {Chat[]} */ ([]);
     #states = /** @type {Set<string>} */ (new Set());
     #analyzing = 0;
-    #speakingUntil = 0;
-    #speakingTimer = 0;
-    #lastPing = Date.now() + PING_GRACE_MS;
-    #pingTimer = 0;
+    #speaking = { until: 0, timer: 0 };
+    #ping = { last: Date.now() + PING.graceMs, timer: 0 };
     #cancelled = false;
     #closed = false;
     #job = Promise.resolve();
-    #closeListeners = /** @type {Listeners<boolean>} */ (new Listeners());
-    #stateListeners = /** @type {Listeners<Set<string>>} */ (new Listeners());
-    #logListeners = /** @type {Listeners<Chat[]>} */ (new Listeners());
-    #errorListeners = /** @type {Listeners<Error>} */ (new Listeners());
+    #onClose = /** @type {Set<(manual: boolean) => void>} */ (new Set());
+    #onStates = /** @type {Set<(states: Set<string>) => void>} */ (new Set());
+    #onLog = /** @type {Set<(log: Chat[]) => void>} */ (new Set());
+    #onError = /** @type {Set<(error: Error) => void>} */ (new Set());
     #onSpeechText = /** @type {((text: string) => void)|null} */ (null);
     #remote = /** @type {MediaStream|undefined} */ (undefined);
 
@@ -138,8 +111,8 @@ var PersoInteractive = (() => {
       pc.onconnectionstatechange = () => {
         if (pc.connectionState === "failed" || pc.connectionState === "disconnected") this.#close(408);
       };
-      dc.onopen = () => { this.#pingTimer = window.setInterval(() => this.#ping(), PING_INTERVAL_MS); };
-      dc.onclose = () => window.clearInterval(this.#pingTimer);
+      dc.onopen = () => { this.#ping.timer = window.setInterval(() => this.#checkPing(), PING.intervalMs); };
+      dc.onclose = () => window.clearInterval(this.#ping.timer);
       dc.onmessage = (event) => this.#receive(JSON.parse(event.data));
     }
 
@@ -151,8 +124,8 @@ var PersoInteractive = (() => {
       const response = await request(this.#url("exchange/"), { client_sdp: { type: offer.type, sdp: offer.sdp } });
       await pc.setRemoteDescription((await response.json()).server_sdp);
       for (let check = 1; !(this.#remote && dc.readyState === "open"); check += 1) {
-        if (check === READY_CHECKS) throw new Error("WebRTC connection timeout");
-        await new Promise((resolve) => setTimeout(resolve, READY_INTERVAL_MS));
+        if (check === READY.checks) throw new Error("WebRTC connection timeout");
+        await new Promise((resolve) => setTimeout(resolve, READY.intervalMs));
       }
       this.changeSize(width, height);
     }
@@ -165,13 +138,13 @@ var PersoInteractive = (() => {
     /** @param {number} width @param {number} height */
     changeSize(width, height) { this.#send("change-size", { width, height }); }
     /** @param {(manual: boolean) => void} listener */
-    onClose(listener) { return this.#closeListeners.add(listener); }
+    onClose(listener) { return subscribe(this.#onClose, listener); }
     /** @param {(states: Set<string>) => void} listener */
-    subscribeChatStates(listener) { return this.#stateListeners.add(listener); }
+    subscribeChatStates(listener) { return subscribe(this.#onStates, listener); }
     /** Newest first, the whole log each time. @param {(log: Chat[]) => void} listener */
-    subscribeChatLog(listener) { return this.#logListeners.add(listener); }
+    subscribeChatLog(listener) { return subscribe(this.#onLog, listener); }
     /** @param {(error: Error) => void} listener */
-    setErrorHandler(listener) { return this.#errorListeners.add(listener); }
+    setErrorHandler(listener) { return subscribe(this.#onError, listener); }
 
     /** Take recognised speech instead of chatting with it. @param {(text: string) => void} callback */
     setSttResultCallback(callback) {
@@ -184,7 +157,7 @@ var PersoInteractive = (() => {
       this.#write(text, true);
       this.#cancelled = false;
       this.#job = this.#turn([{ role: "user", content: text }])
-        .catch((error) => this.#errorListeners.tell(error instanceof LLMError ? error : new LLMError(error)))
+        .catch((error) => this.#onError.forEach((listener) => listener(new LLMError(error))))
         .finally(() => this.#set(ChatState.LLM, false));
     }
 
@@ -203,26 +176,19 @@ var PersoInteractive = (() => {
       this.#analyze(1);
     }
 
-    startVoiceChat() {
-      this.#send("record-start", {});
-      this.#set(ChatState.RECORDING, true);
-    }
+    startVoiceChat() { this.#send("record-start", {}); this.#set(ChatState.RECORDING, true); }
 
-    stopVoiceChat() {
-      this.#send("record-end-stt", {});
-      this.#set(ChatState.RECORDING, false);
-      this.#analyze(1);
-    }
+    stopVoiceChat() { this.#send("record-end-stt", {}); this.#set(ChatState.RECORDING, false); this.#analyze(1); }
 
     /** Stop the reply and the voice. */
     async clearBuffer() {
       this.#cancelled = true;
       await this.#job;
       this.#send("clear-buffer", {});
-      window.clearTimeout(this.#speakingTimer);
+      window.clearTimeout(this.#speaking.timer);
       this.#analyzing = 0;
       this.#states = new Set();
-      this.#stateListeners.tell(new Set());
+      this.#tellStates();
     }
 
     stopSession() { this.#close(200); }
@@ -233,9 +199,9 @@ var PersoInteractive = (() => {
     /** One request to the model and what follows from it. @param {Message[]} turn the messages not yet in the history */
     async #turn(turn) {
       this.#set(ChatState.LLM, true);
-      const tools = this.clientTools.map(({ name, description, parameters }) => ({
-        type: "function", function: { name, description, parameters },
-      }));
+      const tools = this.clientTools.map(({ description, name, parameters }) => (
+        { type: "function", function: { description, name, parameters } }
+      ));
       const response = await request(this.#url("llm/v2/"), { messages: [...this.#history, ...turn], tools });
       const calls = await this.#listen(response, turn);
       if (this.#cancelled) return;
@@ -277,19 +243,14 @@ var PersoInteractive = (() => {
     async #run(call) {
       const tool = this.clientTools.find(({ name }) => name === call.function.name);
       if (!tool) return null;
-      let result;
-      try {
-        result = await tool.call(JSON.parse(call.function.arguments));
-      } catch {
-        result = { result: "error!" };
-      }
+      const result = await (async () => tool.call(JSON.parse(call.function.arguments)))().catch(() => ({ result: "error!" }));
       return { role: "tool", content: JSON.stringify(result), tool_call_id: call.id };
     }
 
     /** @param {string} text @param {boolean} isUser */
     #write(text, isUser) {
       this.#log = [{ text, isUser, timestamp: new Date() }, ...this.#log];
-      this.#logListeners.tell(this.#log);
+      this.#onLog.forEach((listener) => listener(this.#log));
     }
 
     /** @param {string} state @param {boolean} on */
@@ -297,8 +258,10 @@ var PersoInteractive = (() => {
       if (this.#states.has(state) === on) return;
       if (on) this.#states.add(state);
       else this.#states.delete(state);
-      this.#stateListeners.tell(new Set(this.#states));
+      this.#tellStates();
     }
+
+    #tellStates() { this.#onStates.forEach((listener) => listener(new Set(this.#states))); }
 
     /** @param {1|-1} step */
     #analyze(step) {
@@ -310,10 +273,10 @@ var PersoInteractive = (() => {
     #speak(duration) {
       const now = Date.now();
       const speaking = this.#states.has(ChatState.SPEAKING);
-      this.#speakingUntil = speaking ? this.#speakingUntil + duration + 1000 : now + duration + 2000;
+      this.#speaking.until = speaking ? this.#speaking.until + duration + 1000 : now + duration + 2000;
       this.#set(ChatState.SPEAKING, true);
-      window.clearTimeout(this.#speakingTimer);
-      this.#speakingTimer = window.setTimeout(() => this.#set(ChatState.SPEAKING, false), this.#speakingUntil - now);
+      window.clearTimeout(this.#speaking.timer);
+      this.#speaking.timer = window.setTimeout(() => this.#set(ChatState.SPEAKING, false), this.#speaking.until - now);
     }
 
     /** @param {string} type @param {object} data */
@@ -321,15 +284,15 @@ var PersoInteractive = (() => {
 
     /** @param {{type: string, data: any}} frame */
     #receive({ type, data }) {
-      if (type === "ping") this.#lastPing = Date.now();
+      if (type === "ping") this.#ping.last = Date.now();
       if (["stf", "stt", "stt-error"].includes(type)) this.#analyze(-1);
       if (type === "stf") this.#speak(data.duration);
       if (type === "stt" && this.#onSpeechText) this.#onSpeechText(data.text);
       else if (type === "stt" && data.text) void this.processChat(data.text);
     }
 
-    #ping() {
-      if (Date.now() - this.#lastPing > PING_TIMEOUT_MS) this.#close(408);
+    #checkPing() {
+      if (Date.now() - this.#ping.last > PING.timeoutMs) this.#close(408);
       else this.#send("ping", {});
     }
 
@@ -337,11 +300,11 @@ var PersoInteractive = (() => {
     #close(code) {
       if (this.#closed) return;
       this.#closed = true;
-      window.clearInterval(this.#pingTimer);
+      window.clearInterval(this.#ping.timer);
       this.perso.dc.close();
       this.perso.pc.close();
       this.releaseLocal();
-      this.#closeListeners.tell(code === 200);
+      this.#onClose.forEach((listener) => listener(code === 200));
     }
   }
 
@@ -364,9 +327,7 @@ var PersoInteractive = (() => {
 
   /** Sound to send: the microphone, or silence that asks for no permission. @param {boolean} microphone */
   async function localSound(microphone) {
-    if (microphone) {
-      return { stream: await navigator.mediaDevices.getUserMedia({ audio: true, video: false }), release: () => {} };
-    }
+    if (microphone) return { stream: await navigator.mediaDevices.getUserMedia({ audio: true }), release() {} };
     const context = new AudioContext();
     return { stream: context.createMediaStreamDestination().stream, release: () => void context.close() };
   }

@@ -144,15 +144,16 @@ def _by_topic(said: str, before: Sentences) -> Sentences | None:
 def _politely(text: str, turn: int) -> Sentences:
     """Something about a subject the script knows nothing of, naming it."""
     if text.rstrip().endswith("?"):
+        subject = QUESTION_WORDS.sub("", text) or text
         return [
-            f"You ask about {_short(QUESTION_WORDS.sub('', text) or text)}.",
-            "My script in the sandbox does not cover that;",
-            "with a real key the language model you chose would answer.",
+            f"You ask about {_short(subject)}.",
+            "My script does not cover that.",
+            "With a real key, the language model you chose would answer.",
         ]
     openings = ["I hear you:", "I see. You say:", "Thank you for telling me:"]
     return [f"{openings[turn % len(openings)]} “{_short(text)}”.", "Tell me more, or ask what I can do."]
 
 
 def _short(text: str) -> str:
-    text = text.strip(" ?!.,\n")
+    text = text.strip(" ?!.,\n") or text.strip()
     return text if len(text) <= 80 else text[:79].rsplit(" ", 1)[0] + "…"

@@ -118,8 +118,8 @@ def speak(text: str) -> Utterance:
         track += _sound(sound, milliseconds, pitch)
         while len(shapes) * 2 * FRAME < len(track):
             shapes.append(_shape(sound))
-    track += bytes(2 * FRAME * (len(shapes) or 10) - len(track))
-    shapes = shapes or ["closed"] * 10
+    track += bytes(2 * FRAME * (len(shapes) or 5) - len(track))
+    shapes = shapes or ["closed"] * 5
     cut = range(0, len(track), 2 * FRAME)
     return Utterance(
         text, tuple((bytes(track[at : at + 2 * FRAME]), s) for at, s in zip(cut, shapes, strict=True))

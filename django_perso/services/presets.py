@@ -82,11 +82,13 @@ def first_params(catalogue: Catalogue) -> SessionParams:
     return cast(SessionParams, chosen)
 
 
-def make_default(catalogue: Catalogue) -> None:
-    """Save the default preset of a fresh site; for staff, since each of its conversations will cost money."""
-    preset = from_params(first_params(catalogue), name="Default", slug=conf.DEFAULT_PRESET, is_default=True)
+def make_default(catalogue: Catalogue) -> SessionPreset:
+    """The default preset of a new site, saved; for staff, since each of its conversations will cost money."""
+    slug = conf.DEFAULT_PRESET
+    preset = from_params(first_params(catalogue), name="Default", slug=slug, is_default=True)
     try:
         with transaction.atomic():
             preset.save()
-    except IntegrityError:
-        pass  # another first start was faster
+    except IntegrityError:  # another first start was faster
+        return SessionPreset.objects.get(slug=slug)
+    return preset

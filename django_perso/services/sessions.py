@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core import signing
 from django.core.cache import cache
 from django.db import transaction
@@ -17,9 +16,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..client import ApiError, PersoError, PersoUnreachable, calls
+from ..fields import SecretUnreadable
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 from ..protocol import Bye, Hello
 from . import Refused, limits, presets, transcripts, upstream
+from .database import in_database
 
 log = logging.getLogger("django_perso")
 
@@ -47,39 +48,36 @@ async def start(slug: str, visitor: limits.Visitor, *, lasting_loop: bool) -> St
 
     The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
     """
-    if await sync_to_async(presets.find)(slug) is None:
-        await _make_first_preset(visitor, lasting_loop)
-    preset, account, session = await sync_to_async(_reserve)(slug, visitor)
+    preset = await in_database(presets.find)(slug) or await _first_preset(visitor, lasting_loop)
+    account, session = await in_database(_reserve)(preset, visitor)
     try:
         session_id, intro_message = await asyncio.gather(
             upstream.send(calls.create_session_id(**session.params), account, lasting_loop=lasting_loop),
             _intro_message(preset, account, lasting_loop),
         )
     except PersoError as error:
-        raise await sync_to_async(_failed)(session, error) from error
-    await sync_to_async(_went_live)(session, session_id)
+        raise await in_database(_failed)(session, error) from error
+    await in_database(_went_live)(session, session_id)
     return Started(session, _ticket(session), session_id, account.api_server, intro_message, preset)
 
 
-async def _make_first_preset(visitor: limits.Visitor, lasting_loop: bool) -> None:
-    account = await sync_to_async(upstream.account_for)(None)
+async def _first_preset(visitor: limits.Visitor, lasting_loop: bool) -> SessionPreset:
+    account = await in_database(upstream.account_for)(None)
     limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
     try:
         catalogue = await upstream.get_catalogue(account, lasting_loop=lasting_loop)
     except PersoError as error:
         raise refusal(error) from error
-    await sync_to_async(presets.make_default)(catalogue)
+    preset: SessionPreset = await in_database(presets.make_default)(catalogue)
+    return preset
 
 
-def _reserve(slug: str, visitor: limits.Visitor) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
-    """Access, limits and the row, in one transaction."""
+def _reserve(preset: SessionPreset, visitor: limits.Visitor) -> tuple[upstream.Account, AvatarSession]:
+    account = upstream.account_for(preset)
+    limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
     now = timezone.now()
+    # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
     with transaction.atomic():
-        preset = presets.find(slug)
-        if preset is None:
-            raise presets.not_found(slug)
-        account = upstream.account_for(preset)
-        limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
         limits.check_limits(preset, visitor, now)
         session = AvatarSession.objects.create(
             preset=preset,
@@ -92,7 +90,7 @@ def _reserve(slug: str, visitor: limits.Visitor) -> tuple[SessionPreset, upstrea
             created_at=now,
             last_seen_at=now,
         )
-    return preset, account, session
+    return account, session
 
 
 def _went_live(session: AvatarSession, session_id: str) -> None:
@@ -199,12 +197,12 @@ async def end(
 
     The reason may lag behind the end, so it is asked for once per entry of `delays` (seconds). Idempotent.
     """
-    await session.arefresh_from_db(fields=["last_seq", "ended_at", "termination_reason"])
+    await in_database(session.refresh_from_db)(fields=["last_seq", "ended_at", "termination_reason"])
     if bye.last > session.last_seq:
         return {"t": "gap", "s": session.last_seq}
     if session.ended_at is None:
         reason = await _termination_reason(session, lasting_loop, delays)
-        await sync_to_async(_ended)(session, bye.how, reason)
+        await in_database(_ended)(session, bye.how, reason)
     return {"t": "done", "reason": session.termination_reason}
 
 
@@ -217,7 +215,7 @@ async def _termination_reason(session: AvatarSession, lasting_loop: bool, delays
                 upstream.account_of(session),
                 lasting_loop=lasting_loop,
             )
-        except PersoError as error:
+        except (PersoError, SecretUnreadable) as error:
             log.warning("conversation %s ended, Perso does not say why: %r", session.pk, error)
             break
         if info.termination_reason:
@@ -230,7 +228,7 @@ def _ended(session: AvatarSession, how: str, reason: str) -> None:
         is_first = AvatarSession.objects.filter(pk=session.pk, ended_at=None).update(
             status=Status.ENDED, ended_at=timezone.now(), termination_reason=reason[:100], is_complete=True
         )
-        session.refresh_from_db()
+        session.refresh_from_db(fields=["ended_at", "termination_reason"])
         if is_first:
             data: dict[str, Any] = {"name": "ended", "how": how, "reason": reason}
             transcripts.note(session, TranscriptEntry.Kind.STATE, data)

@@ -6,9 +6,11 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from ..models import AvatarSession, TranscriptEntry
 from ..protocol import Entry, Events
+from . import Refused
 
 
 class Superseded(Exception):
@@ -19,7 +21,8 @@ def record(stream: UUID, events: Events, *, lease: int | None = None) -> dict[st
     """Store what the browser reports, and answer it: ack (stored), gap (send again from there) or reject.
 
     Entries already stored are dropped; a hole or a bad entry stops the rest. With a `lease` (a socket) raises
-    Superseded when a newer socket has come; the POST road has none. Safe to repeat, from both at once too.
+    Superseded when a newer socket has come; the POST road has none. Refused (404) when the conversation was
+    deleted. Safe to repeat, from both at once too.
     """
     with transaction.atomic():
         session = _locked(stream)
@@ -79,5 +82,6 @@ def age_ms(session: AvatarSession) -> int:
 
 def _locked(stream: UUID) -> AvatarSession:
     # Starting with an UPDATE takes the lock on every database, and is the sign of life at the same time.
-    AvatarSession.objects.filter(pk=stream).update(last_seen_at=timezone.now())
+    if not AvatarSession.objects.filter(pk=stream).update(last_seen_at=timezone.now()):
+        raise Refused("no_stream", 404, _("This conversation is over."))
     return AvatarSession.objects.only("last_seq", "lease").get(pk=stream)

@@ -11,9 +11,9 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from ..client import DEFAULT_API_SERVER, AsyncPersoClient, Call, Catalogue, PersoClient
+from ..client import AsyncPersoClient, Call, Catalogue, PersoClient
 from ..conf import SANDBOX_KEY, conf
-from ..fields import Secret
+from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, AvatarSession, SessionPreset
 from . import Refused
 
@@ -38,13 +38,22 @@ def account_for(preset: SessionPreset | None) -> Account:
     row = preset.api_key if preset is not None and preset.api_key_id else None
     if row is None:
         row = ApiKey.objects.filter(is_default=True, is_active=True).first()
-    if row is not None and row.is_active:
-        return Account(row.secret, row.api_server, row)
-    if row is None and conf.is_sandbox_on:
-        return Account(Secret(SANDBOX_KEY), "")
-    if row is None and conf.API_KEY and not conf.uses_sandbox_key:
-        return Account(Secret(conf.API_KEY), conf.API_SERVER or DEFAULT_API_SERVER)
-    raise Refused("no_api_key", 503, _("The avatar is not available right now."), hint=_no_key_hint(row))
+    hint = _no_key_hint(row)
+    try:
+        if row is not None and row.is_active:
+            return Account(row.secret, _server(row.api_server), row)
+        if row is None and conf.is_sandbox_on:
+            return Account(Secret(SANDBOX_KEY), "")
+        if row is None and conf.API_KEY and not conf.uses_sandbox_key:
+            return Account(Secret(conf.API_KEY), _server(conf.API_SERVER))
+    except (SecretUnreadable, ValueError) as error:
+        hint = str(error)
+    raise Refused("no_api_key", 503, _("The avatar is not available right now."), hint=hint)
+
+
+def _server(api_server: str) -> str:
+    """The address as the client takes it; ValueError for one that no key may be sent to."""
+    return AsyncPersoClient(api_server=api_server).api_server
 
 
 def _no_key_hint(row: ApiKey | None) -> str:

@@ -102,6 +102,12 @@ def test_what_does_not_pass_is_raised(ask: Ask, serve: Serve, status: int, reque
     )
 
 
+def test_a_body_is_compact_utf_8_whatever_it_holds(ask: Ask, serve: Serve) -> None:
+    server = serve(answers(SESSION))
+    ask(server.url, calls.create_session_id(prompt="é \ud800", padding_top=0.5))
+    assert server.requests[0].endswith('\r\n\r\n{"capability":[],"prompt":"é ?","padding_top":0.5}'.encode())
+
+
 def test_a_refused_post_is_not_repeated(ask: Ask, serve: Serve) -> None:
     server = serve(answers(http(b"", "503 X"), SESSION))
     with pytest.raises(SessionCreationError):
@@ -159,7 +165,16 @@ def test_speech_may_be_longer_than_a_mebibyte(ask: Ask, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<!doctype html><h1>Hello</h1>", b"\xff\xfe", b"[" * 200_000, b"{}", b"[{}]"]
+    "body",
+    [
+        b"",
+        b"<!doctype html><h1>Hello</h1>",
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b"{}",
+        b"[{}]",
+        b'[{"name": "a", "new": NaN}]',
+    ],
 )
 def test_an_answer_that_perso_does_not_give_is_unreadable(ask: Ask, serve: Serve, body: bytes) -> None:
     with pytest.raises(PersoUnreadable):

@@ -3,19 +3,20 @@
 import asyncio
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from django.core.asgi import get_asgi_application
 from django.test import override_settings
 
 from django_perso.client import AsyncPersoClient, PersoClient
+from django_perso.sandbox.faults import faults
+from django_perso.sandbox.sessions import sessions
 
 ROOT = Path(__file__).parents[2]
 Work = Callable[[AsyncPersoClient], Coroutine[Any, Any, Any]]
@@ -36,8 +37,8 @@ def sandbox_url() -> Iterator[str]:
         started = re.search(r"http://[\d.:]+", process.stdout.readline())
         assert started, "perso_sandbox did not start"
         yield started[0]
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+        process.kill()  # it may still hold an answer back, as a test asked it to
+        process.wait()
 
 
 @pytest.fixture(params=["in process", "over http"])
@@ -65,7 +66,35 @@ def run(where: dict[str, Any]) -> Callable[[Work], Any]:
         async with AsyncPersoClient(api_key="sandbox", **where) as client:
             return await work(client)
 
-    def runner(work: Work) -> Any:
-        return asyncio.run(with_client(work))
+    return lambda work: asyncio.run(with_client(work))
 
-    return partial(runner)
+
+@pytest.fixture
+def set_faults(where: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Makes things go wrong in the sandbox, until the test ends."""
+
+    def put(wanted: dict[str, Any]) -> None:
+        if "app" in where:
+            faults.replace(wanted)
+        else:
+            httpx.put(
+                f"{where['api_server']}/control/faults/", json=wanted, trust_env=False
+            ).raise_for_status()
+
+    yield put
+    put({})
+
+
+@pytest.fixture
+def created(where: dict[str, Any]) -> Callable[[], int]:
+    """How many sessions the sandbox has made so far."""
+
+    def read() -> int:
+        if "app" in where:
+            return int(sessions.ledger()["created"])
+        ledger = (
+            httpx.get(f"{where['api_server']}/control/ledger/", trust_env=False).raise_for_status().json()
+        )
+        return int(ledger["created"])
+
+    return read

@@ -1,7 +1,6 @@
 """The client and the sandbox know nothing of each other but Perso's protocol; here every call of the one is
 answered by the other, in the same process and over HTTP."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,11 @@ from django_perso.client import (
     AsyncPersoClient,
     Catalogue,
     DoesNotExistError,
+    Limits,
     NotInOrganizationError,
     PersoClient,
+    PersoUnreachable,
+    PersoUnreadable,
     SessionCreationError,
     SessionParams,
     calls,
@@ -142,9 +144,7 @@ def test_a_refused_session_names_the_parameter(
 
 
 def test_what_the_organization_may_not_use_is_told_apart(perso: PersoClient) -> None:
-    from django_perso.sandbox.catalogue import NOT_ENABLED
-
-    wanted = params(perso.get_all_settings()) | SessionParams(llm_type=next(iter(NOT_ENABLED)))
+    wanted = params(perso.get_all_settings()) | SessionParams(llm_type="not-enabled")
     with pytest.raises(NotInOrganizationError) as caught:
         perso.create_session_id(**wanted)
     assert caught.value.attr == "llm_type"
@@ -175,3 +175,49 @@ def test_what_is_not_there_is_not_found(perso: PersoClient) -> None:
         assert (caught.value.status, caught.value.code) == (404, "not_found")
     with pytest.raises(SessionCreationError):
         perso.create_session_id(session_template="none")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("errors", "error"), *((body, "UNKNOWN_ERROR") for body in ("json", "html", "empty", "garbage"))],
+)
+def test_a_broken_perso_is_an_api_error_whatever_its_body(
+    perso: PersoClient, set_faults: Callable[..., None], body: str, code: str
+) -> None:
+    set_faults({"settings": {"status": 500, "body": body}})
+    with pytest.raises(ApiError) as caught:
+        perso.get_llms()
+    assert (caught.value.status, caught.value.code) == (500, code)
+
+
+@pytest.mark.parametrize("body", ["html", "empty", "garbage", "json"])
+def test_success_without_sense_is_unreadable(
+    perso: PersoClient, set_faults: Callable[..., None], body: str
+) -> None:
+    set_faults({"session": {"status": 200, "body": body}})
+    with pytest.raises(PersoUnreadable):
+        perso.create_session_id(prompt="plp-guide")
+
+
+def test_a_passing_failure_is_not_noticed(perso: PersoClient, set_faults: Callable[..., None]) -> None:
+    set_faults({"settings": {"status": 503, "body": "html", "times": 2}})
+    assert perso.get_llms()
+
+
+def test_a_session_whose_answer_never_comes_is_made_once_and_may_have_arrived(
+    where: dict[str, Any], set_faults: Callable[..., None], created: Callable[[], int]
+) -> None:
+    with PersoClient(api_key="sandbox", limits=Limits(total_seconds=1), **where) as perso:
+        wanted, before = params(perso.get_all_settings()), created()
+        set_faults({"session": {"hang": True}})
+        with pytest.raises(PersoUnreachable) as caught:
+            perso.create_session_id(**wanted)
+    assert (caught.value.may_have_arrived, created() - before) == (True, 1)
+
+
+def test_a_stream_that_is_cut_is_read_as_far_as_it_went(
+    perso: PersoClient, session_id: str, set_faults: Callable[..., None]
+) -> None:
+    whole = perso.make_llm(session_id, [QUESTION])
+    set_faults({"llm": {"cut": 1}})
+    assert perso.make_llm(session_id, [QUESTION]) == whole[:1] != whole

@@ -1,5 +1,6 @@
 """Server processes on loopback ports. A test talks to them as a browser would; their rows it reads by SQL."""
 
+import json
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +126,42 @@ class ExampleServer(Server):
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query. (The ORM refuses to work in the thread that drives a browser.)"""
+        with self._database() as database:
+            found: list[tuple[Any, ...]] = database.execute(query).fetchall()
+        return found
+
+    def execute(self, statement: str) -> None:
+        """Change the database behind the site's back."""
+        with self._database() as database:
+            database.execute(statement)
+            database.commit()
+
+    def _database(self) -> AbstractContextManager[Any]:
         if path := sqlite_path(self.env["DATABASE_URL"]):
-            database = sqlite3.connect(path, timeout=20)
-            try:
-                return database.execute(query).fetchall()
-            finally:
-                database.close()
-        with psycopg.connect(self.env["DATABASE_URL"]) as connection:
-            return connection.execute(query.encode()).fetchall()
+            return closing(sqlite3.connect(path, timeout=20))
+        return psycopg.connect(self.env["DATABASE_URL"])
+
+
+class SandboxServer(Server):
+    """`manage.py perso_sandbox`: a Perso in a process of its own."""
+
+    def __init__(self, port: int, arguments: tuple[str, ...], env: Mapping[str, str], log: Path) -> None:
+        command = [sys.executable, "manage.py", "perso_sandbox", "--port", str(port), *arguments]
+        super().__init__(command, port, env, log, "/control/ledger/")
+
+    def ledger(self) -> dict[str, Any]:
+        """What it was asked for, and what that cost."""
+        answer: dict[str, Any] = self._control("ledger", "GET")
+        return answer
+
+    def set_faults(self, **routes: Mapping[str, Any]) -> None:
+        """These routes misbehave from now on, e.g. `session={"status": 500, "times": 1}`, and no others."""
+        self._control("faults", "PUT", json.dumps(routes).encode())
+
+    def _control(self, what: str, method: str, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(f"{self.url}/control/{what}/", body, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
 
 
 def sqlite_path(database_url: str) -> Path | None:
@@ -157,10 +187,13 @@ def seed(env: Mapping[str, str]) -> None:
     manage("seed", "--password", ADMIN_PASSWORD, env=env)
 
 
-def sandbox_server(directory: Path, arguments: tuple[str, ...]) -> Server:
-    """`manage.py perso_sandbox`, not started."""
+def stand_in(api_server: str | None) -> dict[str, str]:
+    """The environment of a site whose pages load the SDK of a sandbox in another process."""
+    return {"PERSO_SDK_URL": f"{api_server}/perso-interactive-sdk.js"} if api_server else {}
+
+
+def sandbox_server(directory: Path, arguments: tuple[str, ...]) -> SandboxServer:
+    """A Perso in a process of its own, not started."""
     directory.mkdir()
-    port = unused_port()
-    command = [sys.executable, "manage.py", "perso_sandbox", "--port", str(port), *arguments]
     env = environment(DATABASE_URL=f"sqlite:///{directory / 'none.sqlite3'}")
-    return Server(command, port, env, directory / "server.log", "/control/ledger/")
+    return SandboxServer(unused_port(), arguments, env, directory / "server.log")

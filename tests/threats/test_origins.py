@@ -49,7 +49,7 @@ async def test_only_the_sites_own_origin_opens_the_log_socket(
         f"http://127.0.0.1:{site.port + 1}",
         "http://127.0.0.1",
         f"http://sub.{host}",
-        f"http://{host}.evil.example",
+        f"http://127.0.0.1.evil.example:{site.port}",
         f"http://127.0.0.1.:{site.port}",
         f"HTTP://{host}",
         f"http://user@{host}",
@@ -65,7 +65,7 @@ async def test_only_the_sites_own_origin_opens_the_log_socket(
             with pytest.raises(InvalidStatus) as refused:
                 async with visitor.socket(started["log"]["ws"], origin):
                     pass
-            assert refused.value.response.status_code == 403, origin
+            assert refused.value.response.status_code in (400, 403), origin
             headers = {"Origin": origin} if origin else {}
             body = {"stream": started["stream"], "ticket": started["ticket"], "items": []}
             assert (

@@ -3,16 +3,7 @@
  * Knows no DOM: sockets, fetch, timers, chance and clock are given to it. It keeps in memory only.
  */
 
-/** @typedef {{s: number, k: string, t: number, d: Record<string, any>}} Entry one line; `s` counts 1, 2, 3 … */
-/** @typedef {"saved" | "saving" | "queued"} Status saved: all acknowledged; queued: the server is out of reach */
-/** @typedef {{t: string, s?: any, ack?: number, age?: number, window?: number, ping?: number, after?: number,
- *   code?: string, reason?: string}} Frame an answer of the server */
-/** @typedef {{items: Entry[], bye?: {last: number, how: string}}} Message with nothing in it: "still there?" */
-/** @typedef {{WebSocket: new (url: string) => WebSocket, fetch: typeof fetch, random(): number, now(): number,
- *   setTimeout(run: () => void, ms: number): any, clearTimeout(timer: any): void}} World */
-/** @typedef {{stream: string, ticket: string, ws: string | null, post: string}} Address */
-/** @typedef {(address: Address, world: World, onframe: (frame: Frame) => void,
- *   ondown: (code: number, after?: number) => void) => {open(): void, send(message: Message): void, close(): void}} Road */
+/** @import { Address, Entry, Frame, Message, Road, Status, World } from "./types.d.ts" */
 
 export const LIMITS = { items: 50, frame: 65536, entry: 16384, entries: 5000, bytes: 2 * 1024 * 1024 };
 const ENVELOPE = 2048; // what stream, ticket and brackets may take of a frame

@@ -44,10 +44,10 @@ class Command(BaseCommand):
             choices = [*from_templates(client), *from_lists(catalogue)]
         except (PersoError, ValueError) as error:
             raise CommandError(advice(error)) from error
-        for slug, name, choice in (("default", "Default", choices[0]), ("second", "Second", choices[1])):
+        for slug, (name, params) in zip(("default", "second"), choices, strict=False):
             preset = SessionPreset.objects.filter(slug=slug).first()
             if preset is None or preset.prompt not in {prompt.prompt_id for prompt in catalogue.prompts}:
-                make_preset(slug, name, choice)  # not there, or made for another key
+                make_preset(slug, name, params)  # not there, or made for another key
         password = make_admin(options["password"])
         self.stdout.write(f"User admin, password {password}; presets default and second.")
 
@@ -77,20 +77,20 @@ def perso() -> PersoClient:
     return PersoClient(api_key=API_KEY, api_server=f"http://localhost{path}", app=sandbox)
 
 
-def from_templates(client: PersoClient) -> list[SessionParams]:
-    """The key's session templates that a browser can show, as parameters."""
+def from_templates(client: PersoClient) -> list[tuple[str, SessionParams]]:
+    """The key's session templates that a browser can show: names and parameters."""
     try:
         templates = client.get_session_templates()
     except ApiError:  # a key without that feature
         return []
     return [
-        calls.template_params(template)
+        (template.name, calls.template_params(template))
         for template in templates
         if template.model_style and template.model_style.platform_type == "webrtc"
     ]
 
 
-def from_lists(catalogue: Catalogue) -> list[SessionParams]:
+def from_lists(catalogue: Catalogue) -> list[tuple[str, SessionParams]]:
     """Two choices from the lists: the first entry of each, and the same with the last look."""
     needed = ("model_styles", "prompts", "llms", "tts_types")
     if missing := [name for name in needed if not getattr(catalogue, name)]:
@@ -103,7 +103,8 @@ def from_lists(catalogue: Catalogue) -> list[SessionParams]:
     )
     if catalogue.stt_types:
         params["stt_type"] = catalogue.stt_types[0].name
-    return [{**params, "model_style": catalogue.model_styles[at].name} for at in (0, -1)]
+    looks = {"First look": catalogue.model_styles[0], "Another look": catalogue.model_styles[-1]}
+    return [(name, {**params, "model_style": style.name}) for name, style in looks.items()]
 
 
 def make_preset(slug: str, name: str, params: SessionParams) -> None:

@@ -1,0 +1,55 @@
+/** Types of the <perso-avatar> element, its methods and its events. */
+
+export type PersoState = "idle" | "connecting" | "live" | "ended" | "error";
+export type PersoActivity = "ready" | "thinking" | "speaking";
+
+export interface PersoTool {
+  description?: string;
+  /** JSON schema of the handler's first argument. */
+  parameters?: Record<string, any>;
+  handler: (args: any, context: { signal: AbortSignal }) => unknown;
+  /** A side effect that needs no answer of the avatar. */
+  executeOnly?: boolean;
+}
+
+export declare class PersoAvatarElement extends HTMLElement {
+  readonly state: PersoState;
+  readonly activity: PersoActivity;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Says something as the visitor; false: it was not sent. */
+  send(text: string): Promise<boolean>;
+  /** Makes the avatar say something; false: there is no conversation. */
+  say(text: string): boolean;
+  interrupt(): Promise<void>;
+  /** Lends the model a function of the page from the next start on; returns what takes it back. */
+  registerTool(name: string, tool: PersoTool["handler"] | PersoTool): () => void;
+}
+
+export interface PersoToolDetail {
+  id: string;
+  name: string;
+  phase: "called" | "answered" | "failed";
+  arguments?: any;
+  result?: any;
+  error?: { code: string; message: string };
+  ms?: number;
+}
+
+export interface PersoEvents {
+  /** Cancelable: nothing starts, nothing is paid for. */
+  "perso-start": CustomEvent<{ preset: string }>;
+  "perso-state": CustomEvent<{ state: PersoState; activity: PersoActivity }>;
+  "perso-message": CustomEvent<{ role: "visitor" | "avatar"; text: string; cut?: true }>;
+  "perso-tool": CustomEvent<PersoToolDetail>;
+  "perso-error": CustomEvent<{ code: string; message: string; detail?: string }>;
+  "perso-end": CustomEvent<{ how: "visitor" | "remote" | "other" | "error"; reason: string; ms: number }>;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "perso-avatar": PersoAvatarElement;
+  }
+  interface HTMLElementEventMap extends PersoEvents {}
+  interface DocumentEventMap extends PersoEvents {}
+}

@@ -1,0 +1,268 @@
+"""The avatar's side of WebRTC, seen by an aiortc peer whose offer, like a browser's, has no candidates."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack
+
+from django_perso.sandbox import voice
+from django_perso.sandbox.avatar import studio
+
+from .conftest import KEY, PARAMS
+
+Scenario = Callable[["Visitor"], Awaitable[None]]
+
+
+class Visitor:
+    """A browser made of aiortc."""
+
+    def __init__(self, url: str) -> None:
+        self.http = httpx.AsyncClient(base_url=f"{url}/api/v1/", timeout=15, trust_env=False)
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.channel = self.pc.createDataChannel("message", protocol="message")
+        self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.tracks: dict[str, Any] = {}
+        self.path = ""
+        self.opened, self.closed = asyncio.Event(), asyncio.Event()
+        self.channel.on("open", self.opened.set)
+        self.channel.on("close", self.closed.set)
+        self.channel.on("message", lambda text: self.frames.put_nowait(json.loads(text)))
+        self.pc.on("track", lambda track: self.tracks.update({track.kind: track}))
+
+    async def connect(self) -> None:
+        created = await self.http.post("session/", json=PARAMS, headers=KEY)
+        self.path = f"session/{created.json()['session_id']}/"
+        self.pc.addTrack(AudioStreamTrack())
+        self.pc.addTransceiver("video", direction="recvonly")
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        lines = self.pc.localDescription.sdp.splitlines(keepends=True)
+        self.offer = "".join(line for line in lines if "candidate" not in line)
+        answer = await self.exchange()
+        await self.pc.setRemoteDescription(
+            RTCSessionDescription(answer.json()["server_sdp"]["sdp"], "answer")
+        )
+        async with asyncio.timeout(10):
+            await self.opened.wait()
+
+    async def exchange(self) -> httpx.Response:
+        return await self.http.post(
+            self.path + "exchange/", json={"client_sdp": {"type": "offer", "sdp": self.offer}}
+        )
+
+    async def info(self) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self.http.get(self.path)).json()
+        return answer
+
+    async def ended(self) -> str:
+        """Why the session ended, once it has."""
+        for _ in range(100):
+            info = await self.info()
+            if info["status"] == "TERMINATED":
+                return str(info["termination_reason"])
+            await asyncio.sleep(0.1)
+        raise AssertionError("the session did not end")
+
+    def send(self, kind: str, **data: Any) -> None:
+        self.channel.send(json.dumps({"type": kind, "data": data}))
+
+    async def receive(self, kind: str, seconds: float = 8) -> dict[str, Any]:
+        """The next frame, which has to be of this kind."""
+        async with asyncio.timeout(seconds):
+            frame = await self.frames.get()
+        assert frame["type"] == kind, frame
+        data: dict[str, Any] = frame["data"]
+        return data
+
+    async def close(self) -> None:
+        await self.pc.close()
+        await self.http.aclose()
+
+
+@pytest.fixture
+def visit(sandbox_url: str) -> Callable[[Scenario], Awaitable[None]]:
+    """Runs a scenario with a connected visitor, in the studio's loop: there aiortc also dials loopback."""
+
+    async def run(scenario: Scenario) -> None:
+        async def whole() -> None:
+            visitor = Visitor(sandbox_url)
+            try:
+                await visitor.connect()
+                await scenario(visitor)
+            finally:
+                await visitor.close()
+
+        studio.warm().result()
+        await asyncio.wrap_future(studio.submit(whole()))
+
+    return run
+
+
+async def test_a_session_becomes_exchanged_then_in_progress_then_ends_gracefully(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        info = await visitor.info()
+        assert info["status"] == "IN_PROGRESS"
+        assert info["client_sdp"] == visitor.offer
+        again = await visitor.exchange()
+        assert (again.status_code, again.json()["errors"][0]["attr"]) == (400, "client_sdp")
+        await visitor.pc.close()
+        assert await visitor.ended() == "GRACEFUL_TERMINATION"
+        assert 0 < (await visitor.info())["duration_sec"] < 30
+        assert not studio.peers
+
+    await visit(scenario)
+
+
+async def test_the_answer_offers_loopback_only_and_puts_both_tracks_into_one_stream(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        answer = (await visitor.info())["server_sdp"].splitlines()
+        addresses = {line.split()[4] for line in answer if line.startswith("a=candidate")}
+        assert addresses == {"127.0.0.1"}
+        assert next(line for line in answer if line.endswith("/90000")).endswith(" VP8/90000")
+        assert len({line.split()[0] for line in answer if line.startswith("a=msid:")}) == 1
+        assert answer.count("a=sendonly") == 2
+
+    await visit(scenario)
+
+
+async def test_picture_and_sound_arrive_and_the_picture_takes_the_shape_wished_for(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        async with asyncio.timeout(10):
+            picture = await visitor.tracks["video"].recv()
+            assert (picture.width, picture.height) == (480, 360)
+            visitor.send("change-size", width=1080, height=1920)
+            while (picture.width, picture.height) != (310, 554):
+                picture = await visitor.tracks["video"].recv()
+            assert (await visitor.tracks["audio"].recv()).sample_rate == 48000
+
+    await visit(scenario)
+
+
+async def test_each_utterance_is_answered_by_one_stf_when_it_begins(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        for text in ("Hello there.", "Good.", ""):
+            visitor.send("ttstf", message=text)
+        loop = asyncio.get_running_loop()
+        first, began = await visitor.receive("stf"), loop.time()
+        second = await visitor.receive("stf")
+        assert (first["message"], second["message"]) == ("Hello there.", "Good.")
+        assert first["duration"] == voice.speak("Hello there.").duration
+        assert abs(loop.time() - began - first["duration"] / 1000) < 0.5
+        assert (await visitor.receive("stf"))["message"] == ""
+        visitor.send("ping")
+        await visitor.receive("ping")
+
+    await visit(scenario)
+
+
+async def test_the_voice_is_heard_while_the_avatar_speaks(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        visitor.send("ttstf", message="Ah, ah, ah, ah, ah.")
+        await visitor.receive("stf")
+        async with asyncio.timeout(8):
+            while max(memoryview(bytes((await visitor.tracks["audio"].recv()).planes[0])).cast("h")) < 3000:
+                pass
+
+    await visit(scenario)
+
+
+async def test_clearing_drops_what_waits_and_the_avatar_speaks_on_afterwards(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        visitor.send("ttstf", message="A long sentence that will not be heard to its end.")
+        visitor.send("ttstf", message="Never heard.")
+        await visitor.receive("stf")
+        visitor.send("clear-buffer")
+        visitor.send("ttstf", message="After.")
+        assert (await visitor.receive("stf", seconds=1))["message"] == "After."
+
+    await visit(scenario)
+
+
+async def test_recorded_speech_is_answered_once_with_text_or_an_error(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        visitor.send("record-start")
+        visitor.send("record-end-stt")
+        assert (await visitor.receive("stt"))["text"]
+        visitor.send("record-end-stt")
+        assert (await visitor.receive("stt-error"))["code"]
+
+    await visit(scenario)
+
+
+async def test_frames_we_do_not_know_are_ignored(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        for text in (
+            "{",
+            "[]",
+            "5",
+            '{"type": "dance", "data": {}}',
+            '{"type": "ttstf", "data": 5}',
+            '{"data": {}}',
+        ):
+            visitor.channel.send(text)
+        visitor.channel.send(b"\x00\x01")
+        visitor.send("change-size", width=-1, height="x")
+        visitor.send("set-template", model="x")
+        visitor.send("ping")
+        await visitor.receive("ping")
+
+    await visit(scenario)
+
+
+async def test_a_sound_file_is_uploaded_in_pieces_and_played(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        sound = voice.wav(voice.speak("This comes from a file."))
+        answers: asyncio.Queue[str | bytes] = asyncio.Queue()
+        file = visitor.pc.createDataChannel("file", protocol="file")
+        file.on("message", answers.put_nowait)
+        async with asyncio.timeout(8):
+            assert await answers.get() == ""
+            for at in range(0, len(sound), 65536):
+                file.send(sound[at : at + 65536])
+            file.send(b"")
+            reference = await answers.get()
+        visitor.send("stf", message="file", file_ref=reference, format="wav")
+        played = await visitor.receive("stf")
+        assert played["message"] == "file"
+        assert abs(played["duration"] - voice.speak("This comes from a file.").duration) <= 40
+        visitor.send("stf", message="lost", file_ref="file-lost", format="wav")
+        assert (await visitor.receive("stf"))["duration"] > 0
+
+    await visit(scenario)
+
+
+async def test_a_page_that_stops_pinging_is_lost(visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        for _ in range(4):
+            visitor.send("ping")
+            await asyncio.sleep(0.4)
+        assert (await visitor.info())["status"] == "IN_PROGRESS"
+        assert await visitor.ended() == "SESSION_LOST_AFTER_CONNECTION"
+        assert not studio.peers
+
+    monkeypatch.setattr(studio, "ping_seconds", 1.0)
+    await visit(scenario)
+
+
+async def test_an_ended_session_closes_its_connection(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        await visitor.http.post(visitor.path + "event/create/", json={"event": "SESSION_END"})
+        async with asyncio.timeout(10):
+            await visitor.closed.wait()
+
+    await visit(scenario)
+
+
+@pytest.mark.parametrize(
+    "offer", [{}, {"type": "answer", "sdp": "v=0"}, {"type": "offer", "sdp": "nonsense"}]
+)
+def test_an_offer_that_is_none_is_refused_and_costs_nothing(
+    perso: httpx.Client, session_id: str, offer: dict[str, str]
+) -> None:
+    response = perso.post(f"session/{session_id}/exchange/", json={"client_sdp": offer})
+    assert (response.status_code, response.json()["errors"][0]["attr"]) == (400, "client_sdp")
+    assert perso.get(f"session/{session_id}/").json()["status"] == "CREATED"

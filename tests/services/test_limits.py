@@ -1,0 +1,155 @@
+"""May this visitor start now?"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from django_perso.models import AvatarSession, SessionPreset
+from django_perso.services import Refused, limits
+from django_perso.services.limits import Visitor
+
+from tests.stage import make_preset
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ADDRESS = "203.0.113.9"
+Status = AvatarSession.Status
+
+
+def conversation(preset: SessionPreset, minutes: float = 0, **values: Any) -> AvatarSession:
+    at = NOW - timedelta(minutes=minutes)
+    usual = {"visitor": "somebody", "status": Status.LIVE, "created_at": at, "last_seen_at": at}
+    return AvatarSession.objects.create(preset=preset, **{**usual, **values})
+
+
+def refusal(preset: SessionPreset, visitor: Visitor = Visitor("me", None, ADDRESS)) -> Refused | None:
+    try:
+        limits.check_limits(preset, visitor, NOW)
+    except Refused as refused:
+        return refused
+    return None
+
+
+ANONYMOUS, USER, STAFF = None, User(username="u"), User(username="s", is_staff=True)
+
+
+@pytest.mark.parametrize(
+    ("access", "user", "code"),
+    [
+        ("staff", ANONYMOUS, "login_required"),
+        ("staff", USER, "not_allowed"),
+        ("staff", STAFF, None),
+        ("logged_in", ANONYMOUS, "login_required"),
+        ("logged_in", USER, None),
+        ("logged_in", STAFF, None),
+        ("public", ANONYMOUS, None),
+        ("public", USER, None),
+        ("public", STAFF, None),
+    ],
+)
+def test_who_may_start_a_preset(access: str, user: Any, code: str | None) -> None:
+    preset = SessionPreset(slug="guide", access=access, is_default=True)
+    try:
+        limits.check_access(preset, Visitor("me", user), is_sandbox=True)
+    except Refused as refused:
+        assert (refused.code, refused.status) == (code, 403)
+        assert '"guide"' in refused.hint
+    else:
+        assert code is None
+
+
+@pytest.mark.parametrize(
+    ("debug", "is_sandbox", "is_default", "opens"),
+    [(True, True, True, True), (False, True, True, False), (True, False, True, False), (True, True, False, False)],
+)
+def test_only_the_default_preset_on_the_emulator_under_debug_opens_to_all(
+    settings: Any, debug: bool, is_sandbox: bool, is_default: bool, opens: bool
+) -> None:
+    settings.DEBUG = debug
+    preset = SessionPreset(access="staff", is_default=is_default)
+    if opens:
+        limits.check_access(preset, Visitor("me"), is_sandbox=is_sandbox)
+    else:
+        with pytest.raises(Refused):
+            limits.check_access(preset, Visitor("me"), is_sandbox=is_sandbox)
+
+
+@pytest.mark.parametrize(
+    ("status", "minutes", "counts"),
+    [
+        (Status.STARTING, 0, True),
+        (Status.LIVE, 4.9, True),
+        (Status.UNKNOWN, 4.9, True),
+        (Status.LIVE, 5.1, False),
+        (Status.UNKNOWN, 5.1, False),
+        (Status.ENDED, 0, False),
+        (Status.FAILED, 0, False),
+    ],
+)
+def test_what_runs_or_may_run_counts_as_live_until_it_shows_no_life(status: str, minutes: float, counts: bool) -> None:
+    preset = make_preset(max_live=1, starts_per_hour=None, access="staff")
+    conversation(preset, minutes, status=status)
+    refused = refusal(preset)
+    assert (refused is not None) is counts
+    if refused:
+        assert (refused.code, refused.status, refused.retry_after) == ("too_many_live", 429, 30)
+
+
+def test_conversations_of_another_preset_do_not_count() -> None:
+    conversation(make_preset(slug="other", max_live=1))
+    assert refusal(make_preset(max_live=1)) is None
+
+
+def test_a_limit_changed_since_the_preset_was_read_holds() -> None:
+    preset = make_preset(max_live=5)
+    conversation(preset)
+    SessionPreset.objects.update(max_live=1)
+    refused = refusal(preset)
+    assert refused is not None
+    assert refused.code == "too_many_live"
+
+
+def test_no_limit_is_no_limit() -> None:
+    preset = make_preset(access="staff", max_live=None, starts_per_hour=None)
+    for _ in range(20):
+        conversation(preset, visitor="me", address=ADDRESS)
+    assert refusal(preset) is None
+
+
+@pytest.mark.parametrize(
+    ("same", "visitor"),
+    [
+        ({"visitor": "me"}, Visitor("me", None, ADDRESS)),
+        ({"visitor": "other", "address": ADDRESS}, Visitor("me", None, ADDRESS)),
+        ({"visitor": "me"}, Visitor("me", None, None)),
+    ],
+)
+def test_a_visitor_and_an_address_may_start_so_often_an_hour(same: dict[str, Any], visitor: Visitor) -> None:
+    preset = make_preset(max_live=50, starts_per_hour=3)
+    for minutes in (10, 30, 50):
+        conversation(preset, minutes, status=Status.ENDED, **same)
+    refused = refusal(preset, visitor)
+    assert refused is not None
+    assert (refused.code, refused.status) == ("too_many_starts", 429)
+    assert refused.retry_after == 10 * 60 + 1  # when the oldest of the three is an hour old
+    assert refusal(preset, Visitor("you", None, "203.0.113.10")) is None
+
+
+def test_a_user_is_the_same_person_on_every_device() -> None:
+    user = User.objects.create(username="u")
+    preset = make_preset(max_live=50, starts_per_hour=1)
+    conversation(preset, 1, user=user, visitor="phone", address="203.0.113.1")
+    assert refusal(preset, Visitor("laptop", user, "203.0.113.2")) is not None
+    assert refusal(preset, Visitor("laptop", None, "203.0.113.2")) is None
+
+
+def test_a_start_that_failed_for_nothing_is_not_held_against_the_visitor_but_an_unknown_one_is() -> None:
+    preset = make_preset(max_live=50, starts_per_hour=1)
+    failed = conversation(preset, 1, visitor="me", status=Status.FAILED)
+    assert refusal(preset) is None
+    failed.status = Status.UNKNOWN
+    failed.save()
+    assert refusal(preset) is not None

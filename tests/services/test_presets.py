@@ -1,0 +1,82 @@
+"""Presets by name, as Perso's parameters, and the first one of a fresh site."""
+
+from typing import Any
+
+import pytest
+
+from django_perso.client import Catalogue
+from django_perso.models import SessionPreset
+from django_perso.services import Refused, presets
+
+from tests.stage import make_preset
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_preset_is_found_by_its_slug_and_the_default_one_without() -> None:
+    guide, default = make_preset(), make_preset(slug="x", is_default=True)
+    assert presets.find("guide") == guide
+    assert presets.find("") == default
+
+
+def test_without_a_default_the_one_named_in_settings_serves(settings: Any) -> None:
+    settings.PERSO = {"DEFAULT_PRESET": "guide"}
+    guide = make_preset()
+    assert presets.find("") == guide
+
+
+def test_a_site_without_presets_has_its_default_still_to_come() -> None:
+    assert presets.find("") is None
+    assert presets.find("default") is None
+
+
+@pytest.mark.parametrize(("slug", "said"), [("nope", 'No active preset "nope"'), ("", "marked as the default")])
+def test_a_preset_that_is_missing_is_told_with_those_that_are_there(slug: str, said: str) -> None:
+    make_preset(slug="b")
+    make_preset(slug="a")
+    make_preset(slug="gone", is_active=False)
+    with pytest.raises(Refused) as caught:
+        presets.find(slug)
+    assert (caught.value.code, caught.value.status) == ("preset_not_found", 404)
+    assert said in caught.value.hint
+    assert "Existing: a, b." in caught.value.hint
+
+
+def test_an_inactive_preset_is_not_found_even_when_it_is_the_only_one() -> None:
+    make_preset(slug="default", is_default=True, is_active=False)
+    for slug in ("", "default"):
+        with pytest.raises(Refused):
+            presets.find(slug)
+
+
+def test_what_is_blank_is_left_to_perso_and_zero_is_not_blank() -> None:
+    assert presets.params(make_preset(padding_left=0, mcp_servers=["mcp-1"])) == {
+        "using_stf_webrtc": True,
+        "model_style": "nathalie-front-full_dress-nodded_loop",
+        "prompt": "plp-guide",
+        "mcp_servers": ["mcp-1"],
+        "padding_left": 0,
+        "padding_top": 0,
+        "padding_height": 1,
+        "llm_type": "azure-gpt-4o",
+        "tts_type": "openai-nova",
+    }
+
+
+def test_every_parameter_has_its_field() -> None:
+    names = {field.name for field in SessionPreset._meta.get_fields()}
+    assert set(presets.PARAMS) <= names
+
+
+def test_a_catalogue_without_avatars_makes_no_preset() -> None:
+    empty = Catalogue(**{name: () for name in Catalogue.__dataclass_fields__})
+    with pytest.raises(Refused) as caught:
+        presets.first_params(empty)
+    assert caught.value.code == "perso_refused"
+    assert "model_style, prompt, llm_type, tts_type" in caught.value.hint
+
+
+def test_parameters_become_a_preset_for_staff() -> None:
+    given: Any = {"prompt": "plp-x", "document": None, "using_stf_webrtc": True}
+    preset = presets.from_params(given, name="X", slug="x")
+    assert (preset.prompt, preset.document, preset.access) == ("plp-x", "", "staff")

@@ -1,0 +1,118 @@
+"""Which Perso is asked, with which key, and how the emulator of this process is reached."""
+
+from typing import Any
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.urls import get_script_prefix, set_script_prefix
+
+from django_perso.client import ApiError, calls
+from django_perso.fields import Secret
+from django_perso.models import ApiKey
+from django_perso.services import Refused, upstream
+from django_perso.services.upstream import Account, account_for
+from tests.stage import KEY, make_preset
+
+pytestmark = pytest.mark.django_db
+
+PLATFORM = "https://platform.perso.ai"
+EMULATOR = Account(Secret("sandbox"), "")
+
+
+def make_key(name: str, **values: Any) -> ApiKey:
+    return ApiKey.objects.create(**{"name": name, "secret": KEY, **values})
+
+
+def refusal(preset: Any = None) -> Refused:
+    with pytest.raises(Refused) as caught:
+        account_for(preset)
+    assert (caught.value.code, caught.value.status) == ("no_api_key", 503)
+    assert KEY not in f"{caught.value.hint}{caught.value.detail}"
+    return caught.value
+
+
+def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settings(settings: Any) -> None:
+    settings.PERSO = {"API_KEY": "pak-of-the-settings"}
+    own, default = make_key("own"), make_key("default", is_default=True, api_server="https://live-api.perso.ai/")
+    preset = make_preset(api_key=own)
+    assert account_for(preset) == Account(Secret(KEY), PLATFORM, own)
+    preset.api_key = None
+    assert account_for(preset) == Account(Secret(KEY), "https://live-api.perso.ai", default)
+    default.delete()
+    assert account_for(None) == Account(Secret("pak-of-the-settings"), PLATFORM)
+
+
+def test_the_key_of_the_settings_goes_to_the_server_of_the_settings(settings: Any) -> None:
+    settings.PERSO = {"API_KEY": "sandbox", "API_SERVER": "http://127.0.0.1:8801"}
+    assert account_for(None) == Account(Secret("sandbox"), "http://127.0.0.1:8801")
+
+
+def test_the_key_sandbox_is_the_emulator_in_this_process() -> None:
+    assert account_for(None) == EMULATOR
+    assert account_for(None).is_sandbox
+
+
+@pytest.mark.parametrize(
+    ("perso", "hint"),
+    [
+        ({"API_KEY": "sandbox"}, 'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'),
+        ({"API_KEY": ""}, "PERSO_INTERACTIVE_API_KEY"),
+        ({"API_KEY": KEY, "API_SERVER": "http://perso.example"}, "must be https"),
+        ({"API_KEY": KEY, "API_SERVER": "perso.example"}, "must look like"),
+    ],
+)
+def test_settings_without_a_usable_key_are_told_with_the_fix(settings: Any, perso: Any, hint: str) -> None:
+    settings.PERSO = perso
+    assert hint in refusal().hint
+
+
+def test_an_inactive_key_is_not_replaced_by_another_one_that_somebody_else_pays_for(settings: Any) -> None:
+    settings.PERSO = {"API_KEY": "pak-of-the-settings"}
+    preset = make_preset(api_key=make_key("Old", is_active=False))
+    assert '"Old" is inactive' in refusal(preset).hint
+
+
+def test_a_key_that_does_not_open_any_more_is_told_with_the_fix(settings: Any) -> None:
+    make_key("Main", is_default=True)
+    settings.SECRET_KEY = "another"
+    assert 'PERSO["ENCRYPTION_KEYS"]' in refusal().hint
+
+
+def test_a_key_is_never_sent_over_plain_http() -> None:
+    make_key("Main", is_default=True, api_server="http://perso.example")
+    assert "must be https" in refusal().hint
+
+
+@pytest.mark.parametrize("lasting_loop", [True, False])
+async def test_the_emulator_answers_past_everything_the_host_has(settings: Any, lasting_loop: bool) -> None:
+    settings.MIDDLEWARE = ["tests.no.such.middleware"]
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    settings.SECURE_SSL_REDIRECT = True
+    prompts = await upstream.send(calls.get_prompts(), EMULATOR, lasting_loop=lasting_loop)
+    assert prompts[0].prompt_id == "plp-guide"
+    assert (await upstream.get_catalogue(EMULATOR, lasting_loop=lasting_loop)).prompts == prompts
+
+
+async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
+    signals: list[Any] = []
+    for signal in (request_started, request_finished):
+        signal.connect(lambda signal, **_: signals.append(signal), weak=False, dispatch_uid="heard")
+    set_script_prefix("/app/")
+    try:
+        await upstream.send(calls.get_llms(), EMULATOR, lasting_loop=True)
+        assert get_script_prefix() == "/app/"
+    finally:
+        set_script_prefix("/")
+        for signal in (request_started, request_finished):
+            signal.disconnect(dispatch_uid="heard")
+    assert signals == []  # they close database connections
+
+
+async def test_the_emulator_refuses_as_perso_does() -> None:
+    with pytest.raises(ApiError) as caught:
+        await upstream.send(calls.get_session_info("no-such-session"), EMULATOR, lasting_loop=True)
+    assert (caught.value.status, caught.value.code) == (404, "not_found")
+
+
+def test_an_account_shows_no_key() -> None:
+    assert KEY not in repr(Account(Secret(KEY), PLATFORM))

@@ -1,0 +1,352 @@
+"""The log socket through the site's ASGI application: `perso.log.1`, answer by answer."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.db import OperationalError, connections
+from django.db.backends.signals import connection_created
+from django.db.utils import InterfaceError
+from django.utils import timezone
+
+from django_perso import protocol
+from django_perso.asgi import get_asgi_application
+from django_perso.consumers import LogConsumer
+from django_perso.models import AvatarSession
+from tests.stage import chat, events, make_preset
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SITE = "http://testserver"
+WELCOME = {"t": "welcome", "ack": 0, "window": 4, "frame": 65536, "ping": 15}
+
+
+class Browser:
+    """A visitor's browser: started by HTTP, then as many sockets as wanted."""
+
+    def __init__(self, application: Any = None) -> None:
+        self.application = application or get_asgi_application()
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.application), base_url=SITE)
+        self.sockets: list[WebsocketCommunicator] = []
+
+    async def start(self) -> None:
+        page = (await self.http.get("/perso/demo/")).text
+        token = page.partition('csrf-token="')[2].partition('"')[0]
+        answer = await self.http.post("/perso/sessions/", json={"preset": "guide"}, headers={"X-CSRFToken": token})
+        self.started = answer.json()
+        self.hello_frame = {"t": "hello", "stream": self.started["stream"], "ticket": self.started["ticket"]}
+
+    def socket(self, path: str = "/perso/log/", origin: bytes | None = SITE.encode()) -> WebsocketCommunicator:
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)
+        headers = [(b"host", b"testserver"), (b"cookie", cookies.encode())]
+        headers += [] if origin is None else [(b"origin", origin)]
+        self.sockets.append(WebsocketCommunicator(self.application, path, headers=headers))
+        return self.sockets[-1]
+
+    async def hello(self, **changes: Any) -> WebsocketCommunicator:
+        """A socket that has been welcomed."""
+        socket = self.socket()
+        assert (await socket.connect())[0]
+        assert (await say(socket, **{**self.hello_frame, **changes}))["t"] == "welcome"
+        return socket
+
+    async def close(self) -> None:
+        await asyncio.gather(*(socket.disconnect() for socket in self.sockets), return_exceptions=True)
+        await self.http.aclose()
+
+
+@pytest.fixture
+async def browser(settings: Any) -> AsyncIterator[Browser]:
+    settings.DEBUG = True
+    await sync_to_async(make_preset)()
+    browser = Browser()
+    await browser.start()
+    yield browser
+    await browser.close()
+    await sync_to_async(connections.close_all)()
+
+
+async def say(socket: WebsocketCommunicator, **frame: Any) -> dict[str, Any]:
+    await socket.send_json_to(frame)
+    answer: dict[str, Any] = await socket.receive_json_from(timeout=5)
+    return answer
+
+
+async def closed(socket: WebsocketCommunicator) -> int:
+    """The code the socket was closed with, and that nothing was said before."""
+    output = await socket.receive_output(timeout=5)
+    assert output["type"] == "websocket.close"
+    return int(output["code"])
+
+
+async def row() -> AvatarSession:
+    return await AvatarSession.objects.aget()
+
+
+async def stored() -> list[int]:
+    entries = (await row()).entries.filter(source="browser").order_by("pk").values_list("seq", flat=True)
+    return [seq async for seq in entries]
+
+
+async def test_under_our_asgi_application_a_start_offers_the_socket(browser: Browser) -> None:
+    assert browser.started["log"] == {"ws": "/perso/log/", "post": "/perso/log/entries/"}
+
+
+async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -> None:
+    socket = browser.socket()
+    assert await socket.connect() == (True, None)
+    welcome = await say(socket, **browser.hello_frame)
+    assert 0 <= welcome.pop("age") < 10_000
+    assert welcome == WELCOME
+    assert await say(socket, t="ev", items=[chat(1), chat(2)]) == {"t": "ack", "s": 2}
+    assert await say(socket, t="ping") == {"t": "pong"}
+    assert await say(socket, t="bye", last=3, how="visitor") == {"t": "gap", "s": 2}
+    assert await say(socket, t="ev", items=[chat(3)]) == {"t": "ack", "s": 3}
+    session_url = f"/perso/sandbox/api/v1/session/{browser.started['session_id']}/event/create/"
+    await browser.http.post(session_url, json={"event": "SESSION_END", "detail": ""})
+    done = {"t": "done", "reason": "GRACEFUL_TERMINATION"}
+    assert await say(socket, t="bye", last=3, how="visitor") == done
+    assert await say(socket, t="bye", last=3, how="error") == done
+    session = await row()
+    assert (session.is_complete, session.status, session.last_seq) == (True, "ended", 3)
+    assert await stored() == [1, 2, 3]
+
+
+async def test_what_comes_again_or_out_of_order_or_cannot_be_stored_leaves_no_hole(browser: Browser) -> None:
+    socket = await browser.hello()
+    assert await say(socket, t="ev", items=[chat(2)]) == {"t": "gap", "s": 0}
+    assert await say(socket, t="ev", items=[chat(1), chat(3)]) == {"t": "gap", "s": 1}
+    assert await say(socket, t="ev", items=[chat(1), chat(2)]) == {"t": "ack", "s": 2}
+    too_big = chat(3, "x" * protocol.MAX_ENTRY)
+    assert await say(socket, t="ev", items=[too_big, chat(4)]) == {"t": "reject", "s": [3], "code": "too_big"}
+    poem = {**chat(3), "k": "poem"}
+    assert await say(socket, t="ev", items=[poem]) == {"t": "reject", "s": [3], "code": "bad_schema"}
+    gap = {"s": 3, "k": "gap", "t": 1, "d": {"count": 1, "reason": "too_big"}}
+    assert await say(socket, t="ev", items=[gap, chat(4)]) == {"t": "ack", "s": 4}
+    assert await stored() == [1, 2, 3, 4]
+
+
+async def test_after_a_reload_the_stream_goes_on_and_the_old_socket_is_superseded(browser: Browser) -> None:
+    old = await browser.hello()
+    await say(old, t="ev", items=[chat(1)])
+    new = browser.socket()
+    await new.connect()
+    assert (await say(new, **browser.hello_frame))["ack"] == 1
+    await old.send_json_to({"t": "ev", "items": [chat(2, "from the old page")]})
+    assert await closed(old) == 4409
+    assert await say(new, t="ev", items=[chat(2)]) == {"t": "ack", "s": 2}
+    assert (await row()).lease == 2
+    assert (await (await row()).entries.aget(seq=2)).data["text"] == "hi"
+
+
+async def test_a_superseded_socket_is_told_so_by_its_next_ping(browser: Browser) -> None:
+    old, _ = await browser.hello(), await browser.hello()
+    await old.send_json_to({"t": "ping"})
+    assert await closed(old) == 4409
+
+
+async def test_a_quiet_conversation_stays_alive_while_its_socket_pings(browser: Browser) -> None:
+    socket = await browser.hello()
+    await AvatarSession.objects.aupdate(last_seen_at=timezone.now() - timedelta(minutes=6))
+    assert await say(socket, t="ping") == {"t": "pong"}
+    assert timezone.now() - (await row()).last_seen_at < timedelta(minutes=1)
+
+
+async def test_socket_and_post_may_tell_the_same_at_once(browser: Browser) -> None:
+    socket = await browser.hello()
+    body = {"stream": browser.started["stream"], "ticket": browser.started["ticket"]}
+
+    async def post(first: int) -> dict[str, Any]:
+        items = [chat(n) for n in range(1, first + 5)]
+        answer = await browser.http.post("/perso/log/entries/", json={**body, "items": items}, headers={"Origin": SITE})
+        return dict(answer.json())
+
+    async def send() -> list[dict[str, Any]]:
+        return [await say(socket, t="ev", items=[chat(n) for n in range(1, s + 5)]) for s in range(1, 20, 4)]
+
+    answers = await asyncio.gather(send(), *(post(first) for first in range(1, 20, 4)))
+    assert await stored() == list(range(1, 24 - 2))[:21]
+    assert {frame["t"] for frame in [*answers[0], *answers[1:]]} == {"ack"}
+
+
+# --- who is let in ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [None, b"", b"null", b"https://testserver", b"http://testserver:81", b"http://testserver.evil.test", b"http://evil"],
+)
+async def test_a_page_of_another_origin_gets_no_socket(origin: bytes | None) -> None:
+    socket = Browser().socket(origin=origin)
+    assert await socket.connect() == (False, 4403)
+
+
+@pytest.mark.parametrize("scheme", ["wss", "https"])
+async def test_a_page_over_https_has_its_socket_over_tls(scheme: str) -> None:
+    browser = Browser()
+    socket = browser.socket(origin=b"https://testserver")
+    socket.scope["scheme"] = scheme
+    assert await socket.connect() == (True, None)
+    await browser.close()
+
+
+async def test_a_host_the_site_does_not_have_gets_no_socket(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    assert await Browser().socket().connect() == (False, 4403)
+
+
+async def refused_hello(browser: Browser, **changes: Any) -> int:
+    socket = browser.socket()
+    await socket.connect()
+    await socket.send_json_to({**browser.hello_frame, **changes})
+    return await closed(socket)
+
+
+async def test_only_the_ticket_of_this_visitor_and_this_stream_opens_it(browser: Browser) -> None:
+    other = Browser(browser.application)
+    await other.start()
+    assert await refused_hello(browser, ticket="x") == 4401
+    assert await refused_hello(browser, ticket=other.started["ticket"]) == 4401
+    assert await refused_hello(browser, stream=other.started["stream"]) == 4401
+    assert await refused_hello(other, **browser.hello_frame) == 4401
+    other.http.cookies.clear()
+    assert await refused_hello(other) == 4401
+    await other.close()
+
+
+async def test_a_conversation_that_is_over_for_a_day_or_deleted_is_not_there(browser: Browser) -> None:
+    await AvatarSession.objects.aupdate(ended_at=timezone.now() - timedelta(hours=25))
+    assert await refused_hello(browser) == 4404
+    await AvatarSession.objects.all().adelete()
+    assert await refused_hello(browser) == 4404
+
+
+async def test_a_conversation_deleted_meanwhile_takes_nothing_more(browser: Browser) -> None:
+    socket = await browser.hello()
+    await AvatarSession.objects.all().adelete()
+    await socket.send_json_to({"t": "ev", "items": [chat(1)]})
+    assert await closed(socket) == 4404
+
+
+class Impatient(LogConsumer):
+    """It waits for hello as long as a test likes to."""
+
+    hello_seconds = 0.05
+
+
+async def test_who_says_nothing_is_sent_away() -> None:
+    browser = Browser(Impatient.as_asgi())
+    socket = browser.socket()
+    await socket.connect()
+    assert await closed(socket) == 4408
+    await browser.close()
+
+
+async def test_who_was_welcomed_may_be_silent(browser: Browser) -> None:
+    browser.application = Impatient.as_asgi()
+    socket = await browser.hello()
+    assert await socket.receive_nothing(timeout=0.2)
+
+
+# --- what cannot be read ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ({"t": "ping"}, 4401),
+        ({"t": "ev", "items": []}, 4401),
+        ({"t": "bye", "last": 0, "how": "visitor"}, 4401),
+        ({"t": "dance"}, 4400),
+        ({"t": "hello"}, 4400),
+    ],
+)
+async def test_whoever_does_not_say_hello_first_is_sent_away(frame: dict[str, Any], code: int) -> None:
+    browser = Browser()
+    socket = browser.socket()
+    await socket.connect()
+    await socket.send_json_to(frame)
+    assert await closed(socket) == code
+    await browser.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"text": "{"}, 4400),
+        ({"text": "null"}, 4400),
+        ({"text": ""}, 4400),
+        ({"text": json.dumps({"t": "bye", "last": 0, "how": "because"})}, 4400),
+        ({"text": "[" * 50_000}, 4400),
+        ({"text": " " * (protocol.MAX_FRAME + 1)}, 4413),
+        ({"text": json.dumps({"t": "ev", "items": [chat(n) for n in range(1, 52)]})}, 4413),
+        ({"bytes": b"\0\1"}, 4400),
+        ({"bytes": json.dumps({"t": "ping"}).encode()}, 4400),
+    ],
+)
+async def test_a_frame_that_cannot_be_read_closes_the_socket_with_its_code(
+    browser: Browser, message: dict[str, Any], code: int
+) -> None:
+    socket = await browser.hello()
+    await socket.send_input({"type": "websocket.receive", **message})
+    assert await closed(socket) == code
+    await socket.send_json_to({"t": "ev", "items": [chat(1)]})  # was on its way
+    assert await socket.receive_nothing(timeout=0.05)
+    assert await stored() == []
+
+
+# --- a database that is down ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[OperationalError, InterfaceError])
+def dead(request: pytest.FixtureRequest) -> Any:
+    """Whether the database of every thread is down: `dead["now"] = True`."""
+    state = {"now": False}
+
+    def refuse(execute: Any, *query: Any) -> Any:
+        if state["now"]:
+            raise request.param("server closed the connection unexpectedly")
+        return execute(*query)
+
+    def wrap(connection: Any, **_: Any) -> None:
+        connection.execute_wrappers.append(refuse)
+
+    connections.close_all()
+    connection_created.connect(wrap)
+    yield state
+    state["now"] = False
+    connection_created.disconnect(wrap)
+    connections.close_all()
+    connections["default"].execute_wrappers.clear()
+
+
+async def test_while_the_database_is_down_the_browser_keeps_what_it_has(dead: Any, browser: Browser) -> None:
+    socket = await browser.hello()
+    dead["now"] = True
+    retry = {"t": "retry", "after": 1000}
+    assert await say(socket, t="ev", items=[chat(1)]) == retry
+    assert await say(socket, t="ping") == retry
+    assert await say(socket, t="bye", last=0, how="visitor") == retry
+    assert await refused_hello(browser) == 4503  # the code after which a browser comes again
+    dead["now"] = False
+    assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
+
+
+async def test_ending_by_socket_leaves_no_connection_behind_that_could_go_stale(browser: Browser) -> None:
+    socket = await browser.hello()
+    await AvatarSession.objects.aupdate(ended_at=timezone.now())
+    assert await say(socket, t="bye", last=0, how="visitor") == {"t": "done", "reason": ""}
+    assert await sync_to_async(lambda: connections["default"].connection)() is None
+
+
+async def test_the_socket_has_no_channel_layer(settings: Any, browser: Browser) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "no.such.Layer"}}
+    socket = await browser.hello()
+    assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
+    assert events(1).items[0].s == 1

@@ -1,0 +1,133 @@
+"""Who is on the other end: cookie, address, origin."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpResponse
+from django.test import RequestFactory
+
+from django_perso import visitors
+
+
+def request(**meta: Any) -> Any:
+    return RequestFactory().get("/", **meta)
+
+
+def with_cookie_of(response: HttpResponse) -> Any:
+    made = request()
+    made.COOKIES[visitors.COOKIE] = response.cookies[visitors.COOKIE].value
+    return made
+
+
+async def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
+    first = await visitors.identify(request())
+    response = HttpResponse()
+    visitors.remember(request(), response, first)
+    assert len(first.id) >= 20
+    assert (await visitors.identify(with_cookie_of(response))).id == first.id
+    assert (await visitors.identify(request())).id != first.id
+
+
+async def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
+    one, other, stranger = [(await visitors.identify(request(CSRF_COOKIE=secret))).id for secret in "aab"]
+    assert one == other != stranger
+
+
+@pytest.mark.parametrize("secure", [True, False])
+async def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(secure: bool) -> None:
+    response = HttpResponse()
+    visitors.remember(request(secure=secure), response, visitors.Visitor("me"))
+    cookie = response.cookies[visitors.COOKIE]
+    assert (cookie["httponly"], cookie["samesite"], bool(cookie["secure"])) == (True, "Lax", secure)
+    forged = with_cookie_of(response)
+    forged.COOKIES[visitors.COOKIE] = cookie.value.replace("me", "you", 1)
+    assert visitors.cookie_id(forged) == ""
+
+
+async def test_an_anonymous_user_is_no_user() -> None:
+    made = request()
+
+    async def auser() -> AnonymousUser:
+        return AnonymousUser()
+
+    made.auser = auser
+    assert (await visitors.identify(made)).user is None
+
+
+@pytest.mark.parametrize(
+    ("proxies", "remote", "forwarded", "address"),
+    [
+        (0, "198.51.100.7", None, "198.51.100.7"),
+        (0, "198.51.100.7", "203.0.113.9", "198.51.100.7"),  # nobody is trusted: a spoof
+        (1, "10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        (1, "10.0.0.1", "6.6.6.6, 203.0.113.9", "203.0.113.9"),  # the visitor wrote the first
+        (2, "10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        (1, "10.0.0.1", None, "10.0.0.1"),
+        (1, "10.0.0.1", "203.0.113.9, unknown", "10.0.0.1"),  # never no address at all: that has no limit
+        (0, "", None, None),
+        (0, "2001:db8:1:2:3:4:5:6", None, "2001:db8:1:2::"),
+        (0, "2001:db8:1:2:ffff::1", None, "2001:db8:1:2::"),
+        (0, "::ffff:198.51.100.7", None, "198.51.100.7"),
+    ],
+)
+def test_the_address_is_what_a_trusted_proxy_saw_and_an_ipv6_network_is_one(
+    settings: Any, proxies: int, remote: str, forwarded: str | None, address: str | None
+) -> None:
+    settings.PERSO = {"TRUSTED_PROXY_COUNT": proxies}
+    meta = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
+    assert visitors.address(request(REMOTE_ADDR=remote, **meta)) == address
+
+
+ORIGINS = [
+    ("https://shop.example", True),
+    ("https://partner.example", True),  # in ALLOWED_ORIGINS
+    (None, False),
+    ("", False),
+    ("null", False),
+    ("http://shop.example", False),
+    ("https://shop.example:8443", False),
+    ("https://shop.example:443", False),  # no browser writes it
+    ("https://www.shop.example", False),
+    ("https://example", False),
+    ("https://shop.example.evil.test", False),
+    ("https://shop.example.", False),
+    ("https://SHOP.example", False),
+    ("HTTPS://shop.example", False),
+    ("https://shop.example@evil.test", False),
+    ("https://evil.test@shop.example", False),
+    ("https://shop.example/", False),
+    ("https://shop.exämple", False),
+    ("https://partner.example.evil.test", False),
+]
+
+
+@pytest.mark.parametrize(("origin", "allowed"), ORIGINS)
+def test_only_the_exact_origin_may_write(settings: Any, origin: str | None, allowed: bool) -> None:
+    settings.PERSO = {"ALLOWED_ORIGINS": ["https://partner.example"]}
+    headers = {} if origin is None else {"HTTP_ORIGIN": origin}
+    assert visitors.is_allowed_origin(request(HTTP_HOST="shop.example", secure=True, **headers)) is allowed
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("Shop.Example:443", "https://shop.example"), ("shop.example:8443", "https://shop.example:8443")],
+)
+def test_the_own_origin_is_written_as_a_browser_writes_it(host: str, origin: str) -> None:
+    assert visitors.is_allowed_origin(request(HTTP_HOST=host, HTTP_ORIGIN=origin, secure=True))
+
+
+def test_behind_a_proxy_the_scheme_and_host_are_those_the_settings_trust(settings: Any) -> None:
+    seen = {"HTTP_HOST": "10.0.0.5:8000", "HTTP_X_FORWARDED_HOST": "shop.example", "HTTP_X_FORWARDED_PROTO": "https"}
+    made = request(HTTP_ORIGIN="https://shop.example", **seen)
+    assert not visitors.is_allowed_origin(made)
+    assert "SECURE_PROXY_SSL_HEADER" in visitors.origin_hint(made)
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.USE_X_FORWARDED_HOST = True
+    assert visitors.is_allowed_origin(made)
+
+
+def test_a_host_the_site_does_not_have_is_no_origin_of_it(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    made = request(HTTP_HOST="evil.test", HTTP_ORIGIN="https://evil.test", secure=True)
+    assert not visitors.is_allowed_origin(made)

@@ -1,0 +1,168 @@
+"""A site of a few lines for the widget: static files, a page, start_session and the log, on a loopback port."""
+
+import json
+import threading
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+STATIC = Path(__file__).parents[2] / "django_perso/static/django_perso"
+MODULES = {name: f"/static/{name}.js" for name in ("sdk", "log", "tools")}
+PARAMETERS = {
+    "capability": ["STF_WEBRTC", "LLM", "TTS"],
+    "model_style": "nathalie-front-full_dress-nodded_loop",
+    "prompt": "plp-guide",
+    "llm_type": "azure-gpt-4o",
+    "tts_type": "openai-nova",
+}
+
+
+@dataclass
+class Site:
+    """What the page needs of a server, with everything it was told. `perso` is the address of a sandbox."""
+
+    perso: str
+    sdk_url: str
+    sdk_integrity: str = ""
+    url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""  # the page's own HTML after the avatar
+    avatars: int = 1
+    intro: str = ""
+    reason: str = "GRACEFUL_TERMINATION"
+    refusal: tuple[int, dict[str, Any]] | None = None
+    start_waits: threading.Event | None = None
+    requests: list[str] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    byes: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def chat(self) -> list[tuple[str, str]]:
+        """(role, text) of all that was said, as it was logged."""
+        return [(row["d"]["role"], row["d"]["text"]) for row in self.rows if row["k"] == "chat"]
+
+    @property
+    def states(self) -> list[str]:
+        """The names of the states that were logged."""
+        return [row["d"]["name"] for row in self.rows if row["k"] == "state"]
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """What was logged of tool calls."""
+        return [row["d"] for row in self.rows if row["k"] == "tool"]
+
+    def page(self) -> str:
+        """A page as a template would give it."""
+        attributes = {
+            "preset": "guide",
+            "endpoint": "/start/",
+            "csrf-token": "token",
+            "sdk-url": self.sdk_url,
+            "sdk-integrity": self.sdk_integrity,
+            "data-modules": json.dumps(MODULES),
+        }
+        said = " ".join(f'{name}="{escape(value)}"' for name, value in attributes.items() if value)
+        avatar = f"<perso-avatar {said}><p>Write to us instead.</p></perso-avatar>" * self.avatars
+        return (
+            '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
+            f'<title>Site</title>{avatar}<script type="module" src="/static/perso-avatar.js"></script>{self.body}'
+        )
+
+    def start(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """What start_session answers; a session is made in the sandbox."""
+        self.starts.append(body)
+        if self.start_waits:
+            self.start_waits.wait(20)
+        if self.refusal:
+            return self.refusal
+        headers = {"PersoLive-APIKey": "sandbox", "Content-Type": "application/json"}
+        asked = urllib.request.Request(
+            f"{self.perso}/api/v1/session/", json.dumps(PARAMETERS).encode(), headers, method="POST"
+        )
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            session_id = json.load(answer)["session_id"]
+        return 201, {
+            "stream": str(uuid.uuid4()),
+            "ticket": "ticket",
+            "session_id": session_id,
+            "api_server": self.perso,
+            "intro_message": self.intro,
+            "width": 640,
+            "height": 480,
+            "voice": False,
+            "tools": [],
+            "log": {"ws": None, "post": "/log/"},
+        }
+
+    def log(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Once and in order, as the protocol has it; one conversation after the other."""
+        with self._lock:
+            for item in body["items"]:
+                known = [row["s"] for row in self.rows if row["stream"] == body["stream"]]
+                if item["s"] == max(known, default=0) + 1:
+                    self.rows.append({"stream": body["stream"], **item})
+            last = max((row["s"] for row in self.rows if row["stream"] == body["stream"]), default=0)
+            if bye := body.get("bye"):
+                assert bye["last"] == last
+                self.byes.append(bye)
+                return 200, {"t": "done", "reason": self.reason}
+            return 200, {"t": "ack", "s": last}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP for a Site."""
+
+    def __init__(self, site: Site, *request: Any) -> None:
+        self.site = site
+        super().__init__(*request)
+
+    def do_GET(self) -> None:
+        self.site.requests.append(self.path)
+        if self.path == "/":
+            return self._answer(200, "text/html", self.site.page().encode(), self.site.headers)
+        file = STATIC / self.path.removeprefix("/static/")
+        if self.path.startswith("/static/") and file.is_file():
+            return self._answer(200, "text/javascript", file.read_bytes())
+        return self._answer(404, "text/plain", b"")
+
+    def do_POST(self) -> None:
+        self.site.requests.append(self.path)
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status, told = self.site.start(body) if self.path == "/start/" else self.site.log(body)
+        kind = "application/json" if status < 400 else "application/problem+json"
+        self._answer(status, kind, json.dumps(told).encode())
+
+    def _answer(self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Site]:
+    """The site, on a free port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, site)) as server:
+        site.url = f"http://127.0.0.1:{server.server_port}/"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield site
+        finally:
+            if site.start_waits:
+                site.start_waits.set()
+            server.shutdown()
+            thread.join()

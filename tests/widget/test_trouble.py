@@ -1,0 +1,263 @@
+"""The widget when something is wrong: a sentence, a code, a way on; and never frozen."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.widget import Avatar
+
+from .site import Site
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[[], Avatar]
+WRONG = "sha384-" + "A" * 64
+
+
+def alert(talk: Avatar) -> tuple[str, str]:
+    """(sentence, code) of the error shown."""
+    talk.element.locator("[role=alert] code").wait_for()
+    words, code = talk.element.get_by_role("alert").inner_text().rsplit("\n", 1)
+    return words.strip(), code.strip()
+
+
+def fail_to_start(talk: Avatar) -> tuple[str, str]:
+    """Press Start; (sentence, code) of what goes wrong."""
+    talk.part("start").click()
+    talk.wait_for(state="error")
+    assert talk.part("start").inner_text() == "Try again"
+    return alert(talk)
+
+
+def answer_sdk(page: Any, site: Site, **answer: Any) -> None:
+    """The SDK's address answers this."""
+    headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
+    page.route(site.sdk_url, lambda route: route.fulfill(**{"headers": headers, **answer}))
+
+
+def test_an_sdk_with_changed_bytes_is_refused_and_said_so(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    site.sdk_url, site.sdk_integrity = "https://cdn.example/perso-interactive-sdk.js", WRONG
+    answer_sdk(page, site, body="globalThis.PersoInteractive = {}")
+    words, code = fail_to_start(avatar())
+    assert (words, code) == (
+        "The avatar's program is not the one this site trusts, so it was refused.",
+        "sdk_changed",
+    )
+    assert site.starts == [], "nothing was paid for"
+    assert console_errors
+    console_errors.clear()
+
+
+def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    page.route(site.sdk_url, lambda route: route.abort())
+    talk = avatar()
+    assert fail_to_start(talk)[1] == "sdk_unreachable"
+    assert site.starts == []
+    page.unroute(site.sdk_url)
+    console_errors.clear()
+    talk.start()
+
+
+def test_an_sdk_the_security_policy_forbids_is_said_so(
+    site: Site, avatar: Open, console_errors: list[str]
+) -> None:
+    site.headers["Content-Security-Policy"] = "script-src 'self'"
+    assert fail_to_start(avatar())[1] == "sdk_forbidden"
+    console_errors.clear()
+
+
+def test_a_script_that_is_no_sdk_is_said_so(site: Site, avatar: Open, page: Any) -> None:
+    site.sdk_url, site.sdk_integrity = "https://cdn.example/perso-interactive-sdk.js", ""
+    answer_sdk(page, site, body="var PersoInteractive = {}")
+    assert fail_to_start(avatar())[1] == "sdk_unusable"
+
+
+def test_modules_that_do_not_load_are_said_so(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    page.route("**/log.js", lambda route: route.abort())
+    assert fail_to_start(avatar())[1] == "modules"
+    console_errors.clear()
+
+
+def test_what_the_site_says_of_a_refusal_is_shown(
+    site: Site, avatar: Open, console_errors: list[str]
+) -> None:
+    site.refusal = (429, {"code": "too_many_live", "detail": "All places are taken, please wait a minute."})
+    talk = avatar()
+    assert fail_to_start(talk) == ("All places are taken, please wait a minute.", "too_many_live")
+    site.refusal = None
+    console_errors.clear()
+    talk.start()
+    talk.end()
+    assert len(site.starts) == 2
+
+
+@pytest.mark.parametrize("answer", [(500, {}), (200, {"page": "sign in"})])
+def test_an_answer_without_a_session_is_an_error_in_words(
+    site: Site, avatar: Open, console_errors: list[str], answer: tuple[int, dict[str, Any]]
+) -> None:
+    site.refusal = answer
+    assert fail_to_start(avatar())[1] == "site_unreadable"
+    console_errors.clear()
+
+
+def test_a_site_that_is_gone_is_an_error_in_words(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    page.route("**/start/", lambda route: route.abort())
+    assert fail_to_start(avatar())[1] == "site_unreachable"
+    console_errors.clear()
+
+
+def test_a_cancel_while_the_site_thinks_gives_the_session_back(site: Site, avatar: Open) -> None:
+    site.start_waits = threading.Event()
+    talk = avatar()
+    talk.part("start").click()
+    talk.page.wait_for_function("window.PersoInteractive")
+    talk.page.wait_for_timeout(300)
+    talk.part("cancel").click()
+    talk.wait_for(state="ended")
+    site.start_waits.set()
+    for _ in range(100):
+        if site.byes:
+            break
+        talk.page.wait_for_timeout(50)
+    assert site.byes == [{"last": 0, "how": "visitor"}]
+    assert talk.element.get_attribute("data-state") == "ended"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 500}, {"status": 400, "body": "json"}, {"status": 502, "body": "html"}, {"cut": 0}],
+    ids=str,
+)
+def test_an_answer_that_fails_leaves_a_widget_that_works(
+    site: Site, avatar: Open, sandbox: Any, console_errors: list[str], fault: dict[str, Any]
+) -> None:
+    talk = avatar()
+    talk.start()
+    sandbox.set_faults(llm={**fault, "times": 1})
+    talk.type("Hello!")
+    if "status" in fault:
+        assert alert(talk) == ("The avatar could not answer. You can ask again.", "llm_failed")
+        assert [row["d"]["code"] for row in site.rows if row["k"] == "error"] == ["llm_failed"]
+    talk.wait_for(state="live", activity="ready")
+    talk.ask("What is 2 times 3?", "6")
+    assert talk.element.get_by_role("alert").inner_text() == ""
+    console_errors.clear()
+
+
+def test_an_answer_that_never_comes_can_be_given_up(
+    site: Site, avatar: Open, sandbox: Any, console_errors: list[str]
+) -> None:
+    talk = avatar()
+    talk.start()
+    sandbox.set_faults(llm={"hang": True, "times": 1})
+    talk.type("Hello!")
+    talk.wait_for(activity="thinking")
+    talk.part("interrupt").click()
+    talk.wait_for(activity="ready")
+    talk.ask("What is 2 times 3?", "6")
+    talk.end()
+    console_errors.clear()
+
+
+def test_a_model_that_calls_tools_without_end_is_stopped(site: Site, avatar: Open, page: Any) -> None:
+    site.body = "<script>document.querySelector('perso-avatar').registerTool('again', () => ({}))</script>"
+    rounds: list[str] = []
+    call = '{"id": "c", "type": "function", "function": {"name": "again", "arguments": "{}"}}'
+    event = f'{{"status": "success", "type": "tool_call", "role": "assistant", "tool_calls": [{call}]}}'
+
+    def answer(route: Any) -> None:
+        rounds.append(route.request.post_data)
+        headers = {"access-control-allow-origin": "*", "content-type": "text/event-stream"}
+        route.fulfill(body=f"data: {event}\n", headers=headers)
+
+    talk = avatar()
+    talk.start()
+    page.route("**/llm/v2/", answer)
+    talk.type("Go round!")
+    assert alert(talk)[1] == "tools_without_end"
+    page.unroute("**/llm/v2/", answer)
+    talk.wait_for(activity="ready")
+    assert 10 <= len([tool for tool in site.tools if tool["phase"] == "answered"]) <= 11
+    talk.ask("What is 2 times 3?", "6")
+
+
+def test_a_conversation_the_other_side_ends_says_why(
+    site: Site, avatar: Open, sandbox_server: Any, console_errors: list[str]
+) -> None:
+    perso = sandbox_server()
+    site.perso, site.reason = perso.url, "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED"
+    talk = avatar()
+    talk.start()
+    talk.part("input").fill("half a sen")
+    perso.kill()
+    talk.wait_for(state="ended", log="saved")
+    talk.part("reason").filter(has_text="This conversation reached its time limit.").wait_for()
+    assert [bye["how"] for bye in site.byes] == ["remote"]
+    assert talk.part("input").input_value() == "half a sen"
+    assert talk.part("start").inner_text() == "Start again"
+    console_errors.clear()
+
+
+def test_a_reason_nobody_knows_is_shown_as_it_is(site: Site, avatar: Open, page: Any) -> None:
+    site.reason = "SOMETHING_NEW"
+    page.add_init_script(
+        "const make = RTCPeerConnection.prototype.createDataChannel;"
+        "RTCPeerConnection.prototype.createDataChannel = function (...how) {"
+        "  return (window.channel = make.apply(this, how)); };"
+    )
+    talk = avatar()
+    talk.start()
+    page.evaluate("channel.close()")  # the SDK does not notice that
+    talk.wait_for(state="ended")
+    talk.part("reason").filter(has_text="The conversation was closed. (SOMETHING_NEW)").wait_for()
+
+
+def test_a_browser_that_forbids_sound_shows_the_picture_and_a_button(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    page.add_init_script(
+        "const play = HTMLMediaElement.prototype.play;"
+        "HTMLMediaElement.prototype.play = function () { return this.muted || window.mayPlay ? play.call(this)"
+        " : Promise.reject(new DOMException('gesture', 'NotAllowedError')); };"
+    )
+    talk = avatar()
+    talk.start()
+    assert talk.part("video").evaluate("(video) => video.muted") is True
+    page.evaluate("window.mayPlay = true")
+    talk.part("sound").click()
+    assert talk.part("video").evaluate("(video) => video.muted") is False
+    assert not talk.part("sound").is_visible()
+    assert "sound_blocked" in site.states
+
+
+def test_a_browser_without_webrtc_shows_what_the_page_says_instead(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    page.add_init_script("delete window.RTCPeerConnection")
+    talk = avatar()
+    assert talk.element.inner_text() == "Write to us instead."
+
+
+def test_while_the_log_cannot_be_saved_the_widget_says_so_and_goes_on(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    talk = avatar()
+    talk.start()
+    page.route("**/log/", lambda route: route.abort())
+    talk.type("Hello!")
+    talk.wait_for(state="live", activity="ready", log="queued")
+    assert talk.part("saved").inner_text() == "Not saved yet"
+    page.unroute("**/log/")
+    talk.wait_for(log="saved")
+    assert site.chat == talk.messages()
+    console_errors.clear()
