@@ -302,7 +302,7 @@ def check() -> int:
         "ruff": [str(tools / "ruff"), "check", "--quiet"],
         "ruff format": [str(tools / "ruff"), "format", "--check", "--quiet"],
         "mypy": [python, "-m", "mypy"],
-        "import floors": [str(tools / "lint-imports")],
+        "import floors": [str(tools / "lint-imports"), "--no-logo"],
         "migrations": [python, "-m", "django", "makemigrations", "--check", "--dry-run", "django_perso"],
         "npm": [python, "-c", TSC, "--version"],  # apart: a dead network should not look like a type error
         "tsc": [python, "-c", TSC, "--project", "tests/js"],

@@ -1,5 +1,6 @@
 """What an operator sees: keys that are written and never read, presets, and conversations to read."""
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -78,7 +79,7 @@ class AvatarSessionAdmin(SessionAdmin):
     list_display = ["created_at", "preset", "who", "status", "length", "entries_stored", "termination_reason"]
     list_filter = ["status", "preset", "created_at"]
     list_select_related = ["preset", "user"]
-    search_fields = ["id__exact"]
+    search_fields = ["id"]
     search_help_text = _("The id of a conversation")
     ordering = ["-created_at"]
     date_hierarchy = "created_at"
@@ -104,6 +105,15 @@ class AvatarSessionAdmin(SessionAdmin):
     @admin.display(description=_("entries"), ordering="last_seq")
     def entries_stored(self, session: AvatarSession) -> int:
         return session.last_seq
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """By the whole id, which each database writes in its own way, so that text does not find it."""
+        if not search_term:
+            return queryset, False
+        try:
+            return queryset.filter(pk=uuid.UUID(search_term.strip())), False
+        except ValueError:
+            return queryset.none(), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from .conf import conf
+from .fields import SecretUnreadable
 from .models import ApiKey
 
 NO_ENCRYPTION_KEYS = _(
@@ -43,6 +44,8 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("new_secret", _("Enter the key Perso gave you."))
         elif not secret and "api_server" in self.changed_data:
             self.add_error("new_secret", _("Enter the key again: it is about to be sent to another server."))
+        elif not secret and (reason := _unreadable(self.instance)):
+            self.add_error("new_secret", reason)
         if secret and not settings.DEBUG and not conf.ENCRYPTION_KEYS:
             raise ValidationError(NO_ENCRYPTION_KEYS, code="no_encryption_keys")
         return cleaned
@@ -51,3 +54,11 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.cleaned_data.get("new_secret"):
             self.instance.secret = self.cleaned_data["new_secret"]
         return super().save(commit)
+
+
+def _unreadable(key: ApiKey) -> str:
+    """Why the stored secret cannot be kept, or ""."""
+    try:
+        return "" if key.secret else str(_("Enter the key Perso gave you."))
+    except SecretUnreadable as error:
+        return str(error)

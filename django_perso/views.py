@@ -88,9 +88,9 @@ def _endpoint(view: View) -> Any:
     return login_not_required(transaction.non_atomic_requests(guarded))
 
 
-def _body(request: HttpRequest) -> dict[str, Any]:
+def _body(request: HttpRequest) -> str:
     # As a stream and no further than a frame goes: a body may hide its length, and forms are not parsed.
-    return protocol.load(request.read(protocol.MAX_FRAME + 1).decode(errors="replace"))
+    return request.read(protocol.MAX_FRAME + 1).decode(errors="replace")
 
 
 def _lasts(request: HttpRequest) -> bool:
@@ -101,7 +101,7 @@ def _lasts(request: HttpRequest) -> bool:
 async def _start_session(request: HttpRequest, visitor: Visitor) -> HttpResponseBase:
     body = _body(request)
     await in_database(_check_csrf)(request)
-    slug = body.get("preset", "")
+    slug = protocol.load(body).get("preset", "")
     if not isinstance(slug, str):
         raise protocol.BadFrame(protocol.BAD_FRAME, "preset must be a string")
     started = await sessions.start(slug, visitor, lasting_loop=_lasts(request))
@@ -139,7 +139,7 @@ async def _log_entries(request: HttpRequest, visitor: Visitor) -> HttpResponseBa
     """What the socket takes, by POST: `items`, `bye` or both; answers the same frames."""
     if not visitors.is_allowed_origin(request):
         raise Refused("origin", 403, _("This page may not write here."), hint=visitors.origin_hint(request))
-    body = _body(request)
+    body = protocol.load(_body(request))
     hello, events = protocol.parse_hello(body), protocol.parse_items(body.get("items", []))
     bye = protocol.parse_bye(body["bye"]) if "bye" in body else None
     session = await in_database(sessions.open_stream)(hello, visitor.id)

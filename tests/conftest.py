@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--sdk", metavar="FILE", help="a published SDK file, served at its CDN address (--sdk=FILE)"
     )
+    group.addoption("--pictures", metavar="DIR", help="keep the screenshots (--pictures=docs)")
     group.addoption("--figures", metavar="IDS", default="", help="fail unless each of these has a figure")
 
 
@@ -227,7 +228,8 @@ def new_context(
         route.fulfill(body=sdk.content, headers=headers)
 
     def note(line: "ConsoleMessage") -> None:
-        if line.type == "error":
+        is_ours = not line.location["url"].endswith("/favicon.ico")  # asked for by itself; the admin has none
+        if line.type == "error" and is_ours:
             console_errors.append(f"{line.text} ({line.location['url']})")
 
     def make(**options: Any) -> "BrowserContext":

@@ -15,7 +15,9 @@ def test_there_are_at_most_fifteen_settings_and_each_says_what_it_does() -> None
     assert [name for name in SETTINGS if not getattr(Conf, name).__doc__] == []
 
 
-def test_without_any_setting_everything_has_its_default(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_setting_everything_has_its_default(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
     del settings.PERSO
     assert {name: getattr(conf, name) for name in SETTINGS} == {
@@ -40,8 +42,9 @@ def test_the_key_may_come_from_the_environment_but_settings_win(
     assert conf.API_KEY == "pak-env"
     settings.PERSO = {"API_KEY": None}
     assert conf.API_KEY == "pak-env"
-    settings.PERSO = {"API_KEY": "pak-settings"}
-    assert conf.API_KEY == "pak-settings"
+    for key in ("pak-settings", ""):
+        settings.PERSO = {"API_KEY": key}
+        assert key == conf.API_KEY
 
 
 def test_an_api_server_is_taken_without_blanks_and_slashes(settings: Any) -> None:

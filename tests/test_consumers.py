@@ -19,7 +19,7 @@ from django_perso import protocol
 from django_perso.asgi import get_asgi_application
 from django_perso.consumers import LogConsumer
 from django_perso.models import AvatarSession
-from tests.stage import chat, events, make_preset
+from tests.stage import chat, make_preset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,11 +38,15 @@ class Browser:
     async def start(self) -> None:
         page = (await self.http.get("/perso/demo/")).text
         token = page.partition('csrf-token="')[2].partition('"')[0]
-        answer = await self.http.post("/perso/sessions/", json={"preset": "guide"}, headers={"X-CSRFToken": token})
+        answer = await self.http.post(
+            "/perso/sessions/", json={"preset": "guide"}, headers={"X-CSRFToken": token}
+        )
         self.started = answer.json()
         self.hello_frame = {"t": "hello", "stream": self.started["stream"], "ticket": self.started["ticket"]}
 
-    def socket(self, path: str = "/perso/log/", origin: bytes | None = SITE.encode()) -> WebsocketCommunicator:
+    def socket(
+        self, path: str = "/perso/log/", origin: bytes | None = SITE.encode()
+    ) -> WebsocketCommunicator:
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)
         headers = [(b"host", b"testserver"), (b"cookie", cookies.encode())]
         headers += [] if origin is None else [(b"origin", origin)]
@@ -164,23 +168,33 @@ async def test_socket_and_post_may_tell_the_same_at_once(browser: Browser) -> No
 
     async def post(first: int) -> dict[str, Any]:
         items = [chat(n) for n in range(1, first + 5)]
-        answer = await browser.http.post("/perso/log/entries/", json={**body, "items": items}, headers={"Origin": SITE})
+        answer = await browser.http.post(
+            "/perso/log/entries/", json={**body, "items": items}, headers={"Origin": SITE}
+        )
         return dict(answer.json())
 
     async def send() -> list[dict[str, Any]]:
         return [await say(socket, t="ev", items=[chat(n) for n in range(1, s + 5)]) for s in range(1, 20, 4)]
 
     answers = await asyncio.gather(send(), *(post(first) for first in range(1, 20, 4)))
-    assert await stored() == list(range(1, 24 - 2))[:21]
+    assert await stored() == list(range(1, 22))
     assert {frame["t"] for frame in [*answers[0], *answers[1:]]} == {"ack"}
 
 
-# --- who is let in ------------------------------------------------------------------------------------------
+# --- who is let in --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "origin",
-    [None, b"", b"null", b"https://testserver", b"http://testserver:81", b"http://testserver.evil.test", b"http://evil"],
+    [
+        None,
+        b"",
+        b"null",
+        b"https://testserver",
+        b"http://testserver:81",
+        b"http://testserver.evil.test",
+        b"http://evil",
+    ],
 )
 async def test_a_page_of_another_origin_gets_no_socket(origin: bytes | None) -> None:
     socket = Browser().socket(origin=origin)
@@ -254,7 +268,7 @@ async def test_who_was_welcomed_may_be_silent(browser: Browser) -> None:
     assert await socket.receive_nothing(timeout=0.2)
 
 
-# --- what cannot be read ------------------------------------------------------------------------------------
+# --- what cannot be read --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -301,7 +315,7 @@ async def test_a_frame_that_cannot_be_read_closes_the_socket_with_its_code(
     assert await stored() == []
 
 
-# --- a database that is down ----------------------------------------------------------------------------------
+# --- a database that is down ----------------------------------------------------------------------
 
 
 @pytest.fixture(params=[OperationalError, InterfaceError])
@@ -349,4 +363,3 @@ async def test_the_socket_has_no_channel_layer(settings: Any, browser: Browser) 
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "no.such.Layer"}}
     socket = await browser.hello()
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
-    assert events(1).items[0].s == 1

@@ -17,7 +17,6 @@ from django.forms.models import model_to_dict
 
 from django_perso.fields import Secret, SecretUnreadable
 from django_perso.models import ApiKey
-
 from tests.stage import KEY
 
 pytestmark = pytest.mark.django_db
@@ -61,7 +60,9 @@ def test_an_empty_secret_is_empty_in_the_database_and_false() -> None:
     assert not again(row).secret
 
 
-@pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r:>20}".format, lambda s: f"{s}", lambda s: "%s" % s])
+@pytest.mark.parametrize(
+    "show", [repr, str, "{}".format, "{!r:>20}".format, lambda s: f"{s}", lambda s: f"{s!s}"]
+)
 def test_no_way_to_print_a_secret_shows_it(show: Any) -> None:
     shown = show(Secret(KEY))
     assert "<Secret>" in shown
@@ -94,7 +95,9 @@ def test_a_tail_is_shown_only_of_what_is_long_enough_to_stay_secret(secret: str,
     assert Secret(secret).tail == tail
 
 
-def test_a_deferred_secret_is_loaded_when_it_is_asked_for(row: ApiKey, django_assert_num_queries: Any) -> None:
+def test_a_deferred_secret_is_loaded_when_it_is_asked_for(
+    row: ApiKey, django_assert_num_queries: Any
+) -> None:
     deferred = ApiKey.objects.defer("secret").get()
     with django_assert_num_queries(1):
         assert deferred.secret.reveal() == KEY
@@ -160,7 +163,9 @@ def test_a_ciphertext_moved_to_another_row_does_not_open_and_is_not_saved_over(r
     assert again(other).secret.reveal() == "pak-entered-again"
 
 
-@pytest.mark.parametrize("alter", [lambda t: t[:-5] + "AAAA=", lambda t: t[:40], lambda t: t.replace("g", "ä")])
+@pytest.mark.parametrize(
+    "alter", [lambda t: t[:-5] + "AAAA=", lambda t: t[:40], lambda t: t.replace("g", "ä")]
+)
 def test_an_altered_ciphertext_does_not_open_and_is_not_saved_over(row: ApiKey, alter: Any) -> None:
     altered = alter(column(row))
     write_column(row, altered)
@@ -192,7 +197,9 @@ def test_a_new_encryption_key_is_put_in_front_and_the_old_one_still_opens(settin
         again(row).save()
 
 
-def test_without_encryption_keys_they_come_from_the_secret_key_and_its_fallbacks(settings: Any, row: ApiKey) -> None:
+def test_without_encryption_keys_they_come_from_the_secret_key_and_its_fallbacks(
+    settings: Any, row: ApiKey
+) -> None:
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [settings.SECRET_KEY]
     assert again(row).secret.reveal() == KEY
     settings.SECRET_KEY_FALLBACKS = []
@@ -200,7 +207,9 @@ def test_without_encryption_keys_they_come_from_the_secret_key_and_its_fallbacks
         _ = again(row).secret
 
 
-def test_an_encryption_key_that_is_none_is_told_with_the_line_that_makes_one(settings: Any, row: ApiKey) -> None:
+def test_an_encryption_key_that_is_none_is_told_with_the_line_that_makes_one(
+    settings: Any, row: ApiKey
+) -> None:
     settings.PERSO = {"ENCRYPTION_KEYS": ["correct horse"]}
     with pytest.raises(ImproperlyConfigured, match=r"Fernet.generate_key") as caught:
         row.save()

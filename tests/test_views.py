@@ -18,7 +18,19 @@ from django.utils import timezone
 
 from django_perso import protocol
 from django_perso.models import ApiKey, AvatarSession, SessionPreset
-from tests.stage import KEY, LOG, SANDBOX, START, chat, created, faults, http_answer, make_preset, post_log, raw_server
+from tests.stage import (
+    KEY,
+    LOG,
+    SANDBOX,
+    START,
+    chat,
+    created,
+    faults,
+    http_answer,
+    make_preset,
+    post_log,
+    raw_server,
+)
 from tests.stage import start as post_start
 
 pytestmark = pytest.mark.django_db
@@ -39,9 +51,7 @@ def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
     assert answer["Content-Type"] == "application/problem+json"
     assert "no-store" in answer["Cache-Control"]
     assert set(problem) >= PROBLEM
-    assert problem["detail"].endswith((".", "bytes", "JSON", "object", "entries", "string", "missing", "UUID")) or (
-        problem["code"] == "bad_request"
-    )
+    assert problem["detail"]
     assert KEY not in str(problem) + str(answer.headers)
     return problem
 
@@ -52,7 +62,7 @@ def staff_client() -> Client:
     return client
 
 
-# --- a start ----------------------------------------------------------------------------------------------
+# --- a start --------------------------------------------------------------------------------------
 
 
 def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(client: Client) -> None:
@@ -84,10 +94,10 @@ def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> N
     assert len(set(AvatarSession.objects.values_list("visitor", flat=True))) == 1
 
 
-@pytest.mark.parametrize(
-    ("transport", "ws"), [("auto", None), ("post", None), ("websocket", "/perso/log/")]
-)
-def test_a_socket_is_offered_only_where_one_is(client: Client, settings: Any, transport: str, ws: Any) -> None:
+@pytest.mark.parametrize(("transport", "ws"), [("auto", None), ("post", None), ("websocket", "/perso/log/")])
+def test_a_socket_is_offered_only_where_one_is(
+    client: Client, settings: Any, transport: str, ws: Any
+) -> None:
     settings.PERSO = {**SANDBOX, "LOG_TRANSPORT": transport}
     make_preset()
     assert post_start(client).json()["log"] == {"ws": ws, "post": "/perso/log/entries/"}
@@ -165,7 +175,7 @@ def test_hints_are_for_staff_and_for_debug(client: Client, settings: Any) -> Non
     assert refused(post_start(client, "nope"), 404, "preset_not_found")["hint"] == hint
 
 
-# --- CSRF -------------------------------------------------------------------------------------------------
+# --- CSRF -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["cookie", "session"])
@@ -179,7 +189,7 @@ def browser(request: pytest.FixtureRequest, settings: Any) -> Client:
 def token(browser: Client) -> str:
     """The token the page's avatar carries."""
     page = browser.get("/perso/demo/").content.decode()
-    return re.findall(r'csrf-token="(\w+)"', page)[0]
+    return str(re.findall(r'csrf-token="(\w+)"', page)[0])
 
 
 def test_a_start_from_the_page_passes_the_csrf_check(browser: Client) -> None:
@@ -189,7 +199,8 @@ def test_a_start_from_the_page_passes_the_csrf_check(browser: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"X-CSRFToken": "x" * 64}, {"X-CSRFToken": ""}, {"X-CSRFToken": None, "Origin": "http://evil.test"}]
+    "headers",
+    [{}, {"X-CSRFToken": "x" * 64}, {"X-CSRFToken": ""}, {"X-CSRFToken": None, "Origin": "http://evil.test"}],
 )
 def test_without_the_pages_token_or_from_another_origin_nothing_starts(
     browser: Client, headers: dict[str, str | None]
@@ -211,11 +222,14 @@ def test_a_token_without_its_cookie_starts_nothing(browser: Client) -> None:
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [
-        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
+        ),
         ("multipart/form-data; boundary=x", b"garbage"),
         ("multipart/form-data", b"[]"),
         ("application/x-www-form-urlencoded", b"preset=guide"),
-        ("text/plain", b'preset=guide'),
+        ("text/plain", b"preset=guide"),
     ],
 )
 def test_a_form_of_whatever_kind_is_refused_and_breaks_nothing(
@@ -226,7 +240,7 @@ def test_a_form_of_whatever_kind_is_refused_and_breaks_nothing(
     refused(browser.post(START, body, content_type=content_type, headers=headers), 400, "bad_request")
 
 
-# --- limits -----------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def test_a_full_preset_says_when_to_come_back(client: Client) -> None:
@@ -306,7 +320,7 @@ def test_the_first_starts_of_a_fresh_site_make_one_default_preset(settings: Any)
     assert SessionPreset.objects.get().slug == "default"
 
 
-# --- a Perso that misbehaves --------------------------------------------------------------------------------
+# --- a Perso that misbehaves ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -338,8 +352,8 @@ def test_whatever_perso_answers_the_visitor_gets_a_sentence_and_the_row_says_wha
 
 def test_a_wrong_parameter_is_told_to_staff(client: Client) -> None:
     make_preset(prompt="plp-gone")
-    hint = refused(post_start(staff_client()), 502, "perso_refused")
-    assert "does_not_exist (prompt)" in hint["hint"] or "access" in hint
+    problem = refused(post_start(staff_client()), 502, "perso_refused")
+    assert "does_not_exist (prompt)" in problem["hint"]
     assert "does_not_exist" in AvatarSession.objects.get().entries.get().data["message"]
 
 
@@ -371,7 +385,9 @@ def test_a_refusal_that_repeats_the_key_does_not_pass_it_on(
 
 
 @pytest.mark.parametrize("answer", [b"", http_answer(201, b'{"session_id": "abc"}')[:-9], b"\0\1\2" * 99])
-def test_an_answer_that_breaks_off_leaves_a_conversation_that_may_be_billed(key_row: ApiKey, answer: bytes) -> None:
+def test_an_answer_that_breaks_off_leaves_a_conversation_that_may_be_billed(
+    key_row: ApiKey, answer: bytes
+) -> None:
     with raw_server(answer) as (server, asked):
         at(key_row, server)
         problem = refused(post_start(staff_client()), 504, "start_unknown")
@@ -448,7 +464,7 @@ def test_a_database_that_dies_before_the_row_is_there_spends_nothing(client: Cli
     assert created() == before
 
 
-# --- the log by POST ----------------------------------------------------------------------------------------
+# --- the log by POST ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -460,7 +476,11 @@ def started(client: Client) -> dict[str, Any]:
 
 def test_entries_are_acknowledged_as_they_are_stored(client: Client, started: dict[str, Any]) -> None:
     answer = post_log(client, started, items=[chat(1), chat(2)])
-    assert (answer.status_code, answer.json(), answer["Cache-Control"]) == (200, {"t": "ack", "s": 2}, "no-store")
+    assert (answer.status_code, answer.json(), answer["Cache-Control"]) == (
+        200,
+        {"t": "ack", "s": 2},
+        "no-store",
+    )
     assert post_log(client, started, items=[]).json() == {"t": "ack", "s": 2}
     assert post_log(client, started, items=[chat(2), chat(3)]).json() == {"t": "ack", "s": 3}
     assert post_log(client, started, items=[chat(5)]).json() == {"t": "gap", "s": 3}
@@ -487,13 +507,19 @@ def test_the_goodbye_is_done_once_all_is_there(client: Client, started: dict[str
     assert AvatarSession.objects.get().is_complete
 
 
-@pytest.mark.parametrize("origin", ["http://evil.test", "null", "https://testserver", "http://testserver:81", ""])
-def test_entries_from_another_origin_are_refused(client: Client, started: dict[str, Any], origin: str) -> None:
+@pytest.mark.parametrize(
+    "origin", ["http://evil.test", "null", "https://testserver", "http://testserver:81", ""]
+)
+def test_entries_from_another_origin_are_refused(
+    client: Client, started: dict[str, Any], origin: str
+) -> None:
     refused(post_log(client, started, origin, items=[chat(1)]), 403, "origin")
     assert AvatarSession.objects.get().last_seq == 0
 
 
-def test_entries_without_the_ticket_of_this_visitor_are_refused(client: Client, started: dict[str, Any]) -> None:
+def test_entries_without_the_ticket_of_this_visitor_are_refused(
+    client: Client, started: dict[str, Any]
+) -> None:
     other = post_start(Client(REMOTE_ADDR="198.51.100.2")).json()
     for sender, changes in (
         (client, {"ticket": "x"}),
@@ -528,12 +554,16 @@ def test_a_log_body_that_cannot_be_read_changes_nothing(
     assert (session.last_seq, session.ended_at) == (0, None)
 
 
-def test_a_conversation_that_is_over_for_a_day_takes_nothing_more(client: Client, started: dict[str, Any]) -> None:
+def test_a_conversation_that_is_over_for_a_day_takes_nothing_more(
+    client: Client, started: dict[str, Any]
+) -> None:
     AvatarSession.objects.update(ended_at=timezone.now() - timedelta(hours=25))
     refused(post_log(client, started, items=[chat(1)]), 404, "no_stream")
 
 
-def test_a_log_while_the_database_is_down_is_to_be_sent_again(client: Client, started: dict[str, Any]) -> None:
+def test_a_log_while_the_database_is_down_is_to_be_sent_again(
+    client: Client, started: dict[str, Any]
+) -> None:
     def dead(*_: Any) -> None:
         raise OperationalError("gone")
 
@@ -542,7 +572,7 @@ def test_a_log_while_the_database_is_down_is_to_be_sent_again(client: Client, st
     assert post_log(client, started, items=[chat(1)]).json() == {"t": "ack", "s": 1}
 
 
-# --- what else there is ---------------------------------------------------------------------------------------
+# --- what else there is ---------------------------------------------------------------------------
 
 
 def test_the_sockets_address_by_http_says_what_it_is(client: Client) -> None:
@@ -550,14 +580,18 @@ def test_the_sockets_address_by_http_says_what_it_is(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("debug", "status"), [(True, 200), (False, 404)])
-def test_the_demo_page_is_there_while_debug_is_on(client: Client, settings: Any, debug: bool, status: int) -> None:
+def test_the_demo_page_is_there_while_debug_is_on(
+    client: Client, settings: Any, debug: bool, status: int
+) -> None:
     settings.DEBUG = debug
     page = client.get("/perso/demo/")
     assert page.status_code == status
     assert (b"<perso-avatar" in page.content) is debug
 
 
-@pytest.mark.parametrize("path", ["perso-interactive-sdk.js", "control/ledger/", "api/v1/prompt/", "no/such/"])
+@pytest.mark.parametrize(
+    "path", ["perso-interactive-sdk.js", "control/ledger/", "api/v1/prompt/", "no/such/"]
+)
 def test_the_emulators_gate_is_shut_while_it_is_off(client: Client, settings: Any, path: str) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}
     assert client.get(f"/perso/sandbox/{path}").status_code == 404

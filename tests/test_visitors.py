@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from django_perso import visitors
+from django_perso.services.limits import Visitor
 
 
 def request(**meta: Any) -> Any:
@@ -37,7 +38,7 @@ async def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
 @pytest.mark.parametrize("secure", [True, False])
 async def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(secure: bool) -> None:
     response = HttpResponse()
-    visitors.remember(request(secure=secure), response, visitors.Visitor("me"))
+    visitors.remember(request(secure=secure), response, Visitor("me"))
     cookie = response.cookies[visitors.COOKIE]
     assert (cookie["httponly"], cookie["samesite"], bool(cookie["secure"])) == (True, "Lax", secure)
     forged = with_cookie_of(response)
@@ -118,7 +119,11 @@ def test_the_own_origin_is_written_as_a_browser_writes_it(host: str, origin: str
 
 
 def test_behind_a_proxy_the_scheme_and_host_are_those_the_settings_trust(settings: Any) -> None:
-    seen = {"HTTP_HOST": "10.0.0.5:8000", "HTTP_X_FORWARDED_HOST": "shop.example", "HTTP_X_FORWARDED_PROTO": "https"}
+    seen = {
+        "HTTP_HOST": "10.0.0.5:8000",
+        "HTTP_X_FORWARDED_HOST": "shop.example",
+        "HTTP_X_FORWARDED_PROTO": "https",
+    }
     made = request(HTTP_ORIGIN="https://shop.example", **seen)
     assert not visitors.is_allowed_origin(made)
     assert "SECURE_PROXY_SSL_HEADER" in visitors.origin_hint(made)

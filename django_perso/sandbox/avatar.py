@@ -6,12 +6,14 @@ aiortc is imported in that thread and nowhere else. Knows sessions and nothing o
 import asyncio
 import json
 import logging
+import secrets
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .sessions import GRACEFUL, LOST, Session, Status, sessions
+from .sessions import GRACEFUL, LOST, NEVER_CONNECTED, Session, Status, sessions
+from .voice import HEARD
 
 if TYPE_CHECKING:
     from aiortc import RTCDataChannel
@@ -39,6 +41,8 @@ class Studio:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.peers: set[Peer] = set()
         self.ping_seconds = PING_SECONDS
+        # Whether to offer every address of this machine for video, not only loopback.
+        self.is_on_lan = False
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Run a coroutine in the studio's loop."""
@@ -118,6 +122,15 @@ class Peer:
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._recorded = False
+        self._commands = {
+            "ping": self._ping,
+            "change-size": self._change_size,
+            "ttstf": self._speak,
+            "stf": self._play,
+            "clear-buffer": lambda data: self._performance.clear(),
+            "record-start": self._record,
+            "record-end-stt": self._recognise,
+        }
         self._pc.on("datachannel", self._opened)
         self._pc.on("connectionstatechange", self._changed)
 
@@ -142,9 +155,8 @@ class Peer:
         elif self._last_ping is not None and self._clock() - self._last_ping > self._studio.ping_seconds:
             await self.close(LOST)
         else:
-            sessions.find(
-                self.session.session_id
-            )  # a session nobody connected to expires when it is looked at
+            # A session nobody connected to expires when it is looked at.
+            sessions.find(self.session.session_id)
 
     async def close(self, reason: str | None) -> None:
         """Release everything; `reason` ends the session. Does nothing the second time."""
@@ -160,7 +172,8 @@ class Peer:
     def _later(self, reason: str) -> None:
         """Close from inside one of aiortc's own tasks, which must not wait for its own end."""
         if not self._closed:
-            self._closing = asyncio.get_running_loop().create_task(self.close(reason))
+            ending = self.close(reason if self._channel else NEVER_CONNECTED)
+            self._closing = asyncio.get_running_loop().create_task(ending)
 
     def _changed(self) -> None:
         state = self._pc.connectionState
@@ -191,39 +204,35 @@ class Peer:
         """One frame of the `message` channel; what we do not know is ignored."""
         try:
             message = json.loads(frame)
-            kind, data = message["type"], message.get("data") or {}
+            command, data = self._commands[message["type"]], message.get("data") or {}
         except (ValueError, TypeError, KeyError, AttributeError):
             return
-        command = getattr(self, "_on_" + str(kind).replace("-", "_"), None)
-        if command and isinstance(data, dict):
+        if isinstance(data, dict):
             command(data)
 
-    def _on_ping(self, data: dict[str, Any]) -> None:
+    def _ping(self, data: dict[str, Any]) -> None:
         self._last_ping = self._clock()
         self._send("ping")
 
-    def _on_change_size(self, data: dict[str, Any]) -> None:
+    def _change_size(self, data: dict[str, Any]) -> None:
         width, height = data.get("width"), data.get("height")
         if isinstance(width, int) and isinstance(height, int) and 0 < width <= 8192 and 0 < height <= 8192:
             self._performance.resize(width, height)
 
-    def _on_ttstf(self, data: dict[str, Any]) -> None:
+    def _speak(self, data: dict[str, Any]) -> None:
         self._performance.say(str(data.get("message", "")))
 
-    def _on_stf(self, data: dict[str, Any]) -> None:
+    def _play(self, data: dict[str, Any]) -> None:
         """Speak an uploaded sound file; one that is missing or broken is answered like silence."""
         content = self._files.pop(str(data.get("file_ref")), b"")
         self._performance.play(content, str(data.get("message", "")))
 
-    def _on_clear_buffer(self, data: dict[str, Any]) -> None:
-        self._performance.clear()
-
-    def _on_record_start(self, data: dict[str, Any]) -> None:
+    def _record(self, data: dict[str, Any]) -> None:
         self._recorded = True
 
-    def _on_record_end_stt(self, data: dict[str, Any]) -> None:
+    def _recognise(self, data: dict[str, Any]) -> None:
         if self._recorded:
-            self._send("stt", text="Hello, what can you do?")
+            self._send("stt", text=HEARD)
         else:
             self._send("stt-error", code=400)
         self._recorded = False
@@ -247,7 +256,7 @@ class _FileUpload:
         if len(self._content) > self.LIMIT:
             self._channel.close()
         elif not chunk:
-            reference = f"file-{id(self):x}"
+            reference = f"file-{secrets.token_hex(8)}"
             self._files[reference] = bytes(self._content)
             self._channel.send(reference)
 

@@ -63,7 +63,7 @@ def tokens(text: str) -> set[str]:
     """The telling words of a text or a name in snake_case or camelCase, without their endings."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
     words = {word for word in re.findall(r"[^\W_]+", apart) if word not in WEAK}
-    return {re.sub(r"(?<=\w{3})(ing|ed|es|s)$", "", word) for word in words}
+    return {re.sub(r"(?<=\w{3})(ing|ed|es|e|s)$", "", word) for word in words}
 
 
 def _score(heard: set[str], tool: Tool) -> int:

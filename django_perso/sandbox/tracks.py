@@ -14,6 +14,7 @@ from aiortc import MediaStreamTrack
 from av import AudioFrame, VideoFrame
 from django.conf import settings
 
+from .avatar import studio
 from .face import Pose, picture, scene_of
 from .voice import FRAME, FRAME_MS, RATE, SILENCE, Utterance, play, speak
 
@@ -28,7 +29,8 @@ def _addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     """Where to dial us: this machine and PERSO["SANDBOX_HOSTS"]. Other users of aioice keep their own way."""
     if threading.current_thread().name != "perso-sandbox":
         return list(_all_addresses(use_ipv4, use_ipv6))
-    return ["127.0.0.1", *getattr(settings, "PERSO", {}).get("SANDBOX_HOSTS", [])]
+    others = _all_addresses(use_ipv4, use_ipv6) if studio.is_on_lan else []
+    return ["127.0.0.1", *getattr(settings, "PERSO", {}).get("SANDBOX_HOSTS", []), *others]
 
 
 # aioice leaves loopback out and has no setting for it.

@@ -13,7 +13,7 @@ from .creation import clean
 from .faults import Fault, faults
 from .http import Refusal, View, endpoint, open_to_hosts, read_json
 from .sessions import Session, Status, sessions
-from .voice import speak, wav
+from .voice import HEARD, speak, wav
 
 SDK = Path(__file__).with_name("perso-interactive-sdk.js")
 MAX_AUDIO_BYTES = 5 * 1024 * 1024
@@ -166,8 +166,8 @@ async def stt(request: HttpRequest, session_id: str) -> HttpResponse:
         raise Refusal(400, "required", "No file was submitted.", "audio")
     if (audio.size or 0) > MAX_AUDIO_BYTES:
         raise Refusal(413, "request_too_large", "The audio file is too large.", "audio")
-    text = "Hello, what can you do?"
-    return JsonResponse({"text": text, "locale": request.POST.get("language", "en"), "normalized_text": text})
+    locale = request.POST.get("language", "en")
+    return JsonResponse({"text": HEARD, "locale": locale, "normalized_text": HEARD})
 
 
 @endpoint("*")

@@ -17,6 +17,8 @@ FRAME = RATE // 50
 FRAME_MS = 20
 SILENCE = bytes(2 * FRAME)
 MAX_CHARACTERS = 1500
+# There is no speech recognition here: whatever was said, this is what was heard.
+HEARD = "Hello, what can you do?"
 
 # sound → (the formants in Hz with their strengths, loudness, mouth shape)
 VOICED: dict[str, tuple[tuple[tuple[int, float], ...], float, str]] = {

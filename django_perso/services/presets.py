@@ -54,7 +54,7 @@ def not_found(slug: str) -> Refused:
 def params(preset: SessionPreset) -> SessionParams:
     """What Perso is told of the preset to create a session; what is blank is left out."""
     given = {name: getattr(preset, name) for name in PARAMS}
-    filled = {name: value for name, value in given.items() if value not in ("", [])}
+    filled = {name: value for name, value in given.items() if value not in ("", [], {})}
     return cast(SessionParams, {"using_stf_webrtc": True, **filled})
 
 

@@ -56,7 +56,7 @@ def test_a_slow_answer_is_given_up_at_the_total_deadline(ask: Ask, serve: Serve,
     with pytest.raises(PersoUnreachable) as caught:
         ask(server.url, calls.create_session_id(prompt="p"), limits=SHORT)
     assert caught.value.may_have_arrived
-    assert time.monotonic() - started < SHORT.total_seconds + 0.5
+    assert time.monotonic() - started < SHORT.total_seconds + 1
     assert len(server.requests) == 1
 
 
@@ -179,6 +179,28 @@ def test_speech_may_be_longer_than_a_mebibyte(ask: Ask, serve: Serve) -> None:
 def test_an_answer_that_perso_does_not_give_is_unreadable(ask: Ask, serve: Serve, body: bytes) -> None:
     with pytest.raises(PersoUnreadable):
         ask(serve(answers(http(body))).url, calls.get_llms())
+
+
+@pytest.mark.parametrize("session_id", ['""', '"a\\nb"', '"\\ud800"', "5", "null"])
+def test_what_can_be_no_session_is_unreadable(ask: Ask, serve: Serve, session_id: str) -> None:
+    server = serve(answers(http(f'{{"session_id": {session_id}}}'.encode(), "201 Created")))
+    with pytest.raises(PersoUnreadable):
+        ask(server.url, calls.create_session_id(prompt="p"))
+
+
+def test_speech_that_is_not_base64_and_an_event_without_an_answer_are_unreadable(
+    ask: Ask, serve: Serve
+) -> None:
+    server = serve(answers(http(b'{"audio": "UklG*Rg=="}'), http(b"")))
+    for call in (calls.make_tts("s", "Hello"), calls.send_session_event("s", "SESSION_LOG")):
+        with pytest.raises(PersoUnreadable):
+            ask(server.url, call)
+
+
+def test_a_template_that_is_not_there_refuses_the_session(ask: Ask, serve: Serve) -> None:
+    server = serve(answers(http(b'{"errors": [{"code": "not_found"}]}', "404 Not Found")))
+    with pytest.raises(SessionCreationError):
+        ask(server.url, calls.create_session_id(session_template="t"))
 
 
 def test_a_compressed_answer_nobody_asked_for_is_not_unpacked(ask: Ask, serve: Serve) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_perso.client import (
@@ -59,6 +59,7 @@ bodies = st.binary(max_size=200) | anything.map(lambda value: json.dumps(value).
 
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
+@settings(deadline=None)  # the machine may be busy
 @given(status=st.integers(200, 599), body=bodies)
 def test_no_answer_raises_anything_but_a_perso_error(call: calls.Call[Any], status: int, body: bytes) -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(status, content=body))

@@ -148,7 +148,7 @@ def test_plain_http_is_allowed_where_no_socket_is_opened() -> None:
 
 
 @pytest.mark.parametrize(
-    "server", ["perso.example", "ftp://x", "https://", "https://u:p@x", "https://x?a", "https://x\n"]
+    "server", ["perso.example", "ftp://localhost", "https://", "https://u:p@x", "https://x?a", "https://x\n"]
 )
 def test_what_is_no_server_is_refused(server: str) -> None:
     if server.strip() == server:

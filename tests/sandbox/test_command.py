@@ -40,6 +40,11 @@ def test_it_listens_to_other_machines_only_when_that_is_meant() -> None:
         call_command("perso_sandbox", host="0.0.0.0", port=0)
 
 
+def test_a_port_that_is_taken_is_said_in_one_line(sandbox_url: str) -> None:
+    with pytest.raises(CommandError, match=r"Cannot listen on 127\.0\.0\.1 port"):
+        call_command("perso_sandbox", port=int(sandbox_url.rsplit(":", 1)[1]))
+
+
 def test_importing_its_urls_is_cheap_and_loads_no_webrtc() -> None:
     code = (
         "import django, sys; django.setup(); import django_perso.sandbox.urls;"

@@ -173,6 +173,7 @@ def test_a_missing_argument_is_asked_for_and_the_answer_completes_the_call() -> 
         ("open the settings", Call("show_settings", {})),
         ("tell me a joke", None),
         ("give me a number", None),
+        ("what a lovely place", None),
     ],
 )
 def test_arguments_come_from_the_words_and_the_schema(words: str, expected: Call | None) -> None:

@@ -27,7 +27,8 @@ START = """async ([server, id]) => {
     () => { throw new Error('no settings here'); }, true);
   window.session = await P.createSession(server, id, 320, 240, false, [square, settings]);
   session.subscribeChatStates((states) => seen.states.push([...states].sort().join(' ')));
-  session.subscribeChatLog((log) => { seen.log = log.map(({ text, isUser }) => (isUser ? '> ' : '') + text); });
+  const line = ({ text, isUser }) => (isUser ? '> ' : '') + text;
+  session.subscribeChatLog((log) => { seen.log = log.map(line); });
   session.setErrorHandler((error) => seen.errors.push(error));
   session.onClose((manual) => seen.closed.push(manual));
   document.body.innerHTML = '<video autoplay muted playsinline></video>';

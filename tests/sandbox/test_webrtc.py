@@ -129,6 +129,16 @@ async def test_the_answer_offers_loopback_only_and_puts_both_tracks_into_one_str
     await visit(scenario)
 
 
+async def test_further_addresses_are_offered_when_the_settings_name_them(visit: Any, settings: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        answer = (await visitor.info())["server_sdp"].splitlines()
+        addresses = {line.split()[4] for line in answer if line.startswith("a=candidate")}
+        assert addresses == {"127.0.0.1", "127.0.0.2"}
+
+    settings.PERSO = {**settings.PERSO, "SANDBOX_HOSTS": ["127.0.0.2"]}
+    await visit(scenario)
+
+
 async def test_picture_and_sound_arrive_and_the_picture_takes_the_shape_wished_for(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
         async with asyncio.timeout(10):

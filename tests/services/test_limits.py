@@ -5,17 +5,19 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from django_perso.models import AvatarSession, SessionPreset
 from django_perso.services import Refused, limits
 from django_perso.services.limits import Visitor
-
 from tests.stage import make_preset
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ADDRESS = "203.0.113.9"
+ME = Visitor("me", None, ADDRESS)
 Status = AvatarSession.Status
 
 
@@ -25,7 +27,7 @@ def conversation(preset: SessionPreset, minutes: float = 0, **values: Any) -> Av
     return AvatarSession.objects.create(preset=preset, **{**usual, **values})
 
 
-def refusal(preset: SessionPreset, visitor: Visitor = Visitor("me", None, ADDRESS)) -> Refused | None:
+def refusal(preset: SessionPreset, visitor: Visitor = ME) -> Refused | None:
     try:
         limits.check_limits(preset, visitor, NOW)
     except Refused as refused:
@@ -52,18 +54,23 @@ ANONYMOUS, USER, STAFF = None, User(username="u"), User(username="s", is_staff=T
 )
 def test_who_may_start_a_preset(access: str, user: Any, code: str | None) -> None:
     preset = SessionPreset(slug="guide", access=access, is_default=True)
-    try:
+    if code is None:
         limits.check_access(preset, Visitor("me", user), is_sandbox=True)
-    except Refused as refused:
-        assert (refused.code, refused.status) == (code, 403)
-        assert '"guide"' in refused.hint
-    else:
-        assert code is None
+        return
+    with pytest.raises(Refused) as caught:
+        limits.check_access(preset, Visitor("me", user), is_sandbox=True)
+    assert (caught.value.code, caught.value.status) == (code, 403)
+    assert '"guide"' in caught.value.hint
 
 
 @pytest.mark.parametrize(
     ("debug", "is_sandbox", "is_default", "opens"),
-    [(True, True, True, True), (False, True, True, False), (True, False, True, False), (True, True, False, False)],
+    [
+        (True, True, True, True),
+        (False, True, True, False),
+        (True, False, True, False),
+        (True, True, False, False),
+    ],
 )
 def test_only_the_default_preset_on_the_emulator_under_debug_opens_to_all(
     settings: Any, debug: bool, is_sandbox: bool, is_default: bool, opens: bool
@@ -89,13 +96,22 @@ def test_only_the_default_preset_on_the_emulator_under_debug_opens_to_all(
         (Status.FAILED, 0, False),
     ],
 )
-def test_what_runs_or_may_run_counts_as_live_until_it_shows_no_life(status: str, minutes: float, counts: bool) -> None:
+def test_what_runs_or_may_run_counts_as_live_until_it_shows_no_life(
+    status: str, minutes: float, counts: bool
+) -> None:
     preset = make_preset(max_live=1, starts_per_hour=None, access="staff")
     conversation(preset, minutes, status=status)
     refused = refusal(preset)
     assert (refused is not None) is counts
     if refused:
         assert (refused.code, refused.status, refused.retry_after) == ("too_many_live", 429, 30)
+
+
+def test_the_lock_comes_before_the_counting() -> None:
+    preset = make_preset()
+    with CaptureQueriesContext(connection) as queries:
+        limits.check_limits(preset, ME, NOW)
+    assert queries[0]["sql"].startswith("UPDATE")
 
 
 def test_conversations_of_another_preset_do_not_count() -> None:

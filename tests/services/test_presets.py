@@ -7,7 +7,6 @@ import pytest
 from django_perso.client import Catalogue
 from django_perso.models import SessionPreset
 from django_perso.services import Refused, presets
-
 from tests.stage import make_preset
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +29,9 @@ def test_a_site_without_presets_has_its_default_still_to_come() -> None:
     assert presets.find("default") is None
 
 
-@pytest.mark.parametrize(("slug", "said"), [("nope", 'No active preset "nope"'), ("", "marked as the default")])
+@pytest.mark.parametrize(
+    ("slug", "said"), [("nope", 'No active preset "nope"'), ("", "marked as the default")]
+)
 def test_a_preset_that_is_missing_is_told_with_those_that_are_there(slug: str, said: str) -> None:
     make_preset(slug="b")
     make_preset(slug="a")
@@ -50,7 +51,7 @@ def test_an_inactive_preset_is_not_found_even_when_it_is_the_only_one() -> None:
 
 
 def test_what_is_blank_is_left_to_perso_and_zero_is_not_blank() -> None:
-    assert presets.params(make_preset(padding_left=0, mcp_servers=["mcp-1"])) == {
+    assert presets.params(make_preset(padding_left=0, mcp_servers=["mcp-1"], document="")) == {
         "using_stf_webrtc": True,
         "model_style": "nathalie-front-full_dress-nodded_loop",
         "prompt": "plp-guide",
@@ -69,7 +70,7 @@ def test_every_parameter_has_its_field() -> None:
 
 
 def test_a_catalogue_without_avatars_makes_no_preset() -> None:
-    empty = Catalogue(**{name: () for name in Catalogue.__dataclass_fields__})
+    empty = Catalogue(**dict.fromkeys(Catalogue.__dataclass_fields__, ()))
     with pytest.raises(Refused) as caught:
         presets.first_params(empty)
     assert caught.value.code == "perso_refused"

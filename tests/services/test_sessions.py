@@ -86,7 +86,9 @@ def test_the_intro_is_kept_so_that_the_next_start_does_not_ask_for_it() -> None:
         assert start().intro_message == INTRO
 
 
-@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 200, "body": "html"}, {"status": 200, "body": "json"}])
+@pytest.mark.parametrize(
+    "fault", [{"status": 500}, {"status": 200, "body": "html"}, {"status": 200, "body": "json"}]
+)
 def test_a_start_without_its_intro_is_a_start(fault: dict[str, Any]) -> None:
     make_preset()
     with faults(prompt=fault):
@@ -104,7 +106,7 @@ def test_a_cache_that_is_down_costs_the_intro_alone(settings: Any) -> None:
     assert start().session.status == Status.LIVE
 
 
-# --- tickets ----------------------------------------------------------------------------------------------
+# --- tickets --------------------------------------------------------------------------------------
 
 
 def refused_opening(stream: uuid.UUID, ticket: str, visitor: str = "me") -> tuple[str, int]:
@@ -158,7 +160,7 @@ def test_each_socket_takes_the_lease_from_the_one_before() -> None:
     assert sessions.raise_lease(session).last_seq == 7
 
 
-# --- the end ----------------------------------------------------------------------------------------------
+# --- the end --------------------------------------------------------------------------------------
 
 
 def test_the_end_waits_for_every_entry_and_then_tells_why_perso_ended() -> None:
@@ -171,7 +173,11 @@ def test_the_end_waits_for_every_entry_and_then_tells_why_perso_ended() -> None:
     transcripts.record(session.pk, events(1, 2))
     assert end(session, last=2) == {"t": "done", "reason": "GRACEFUL_TERMINATION"}
     row = AvatarSession.objects.get()
-    assert (row.status, row.is_complete, row.termination_reason) == (Status.ENDED, True, "GRACEFUL_TERMINATION")
+    assert (row.status, row.is_complete, row.termination_reason) == (
+        Status.ENDED,
+        True,
+        "GRACEFUL_TERMINATION",
+    )
     ended = ("state", {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"})
     assert notes(row) == [("state", {"name": "started"}), ended]
 
@@ -197,7 +203,9 @@ def test_a_reason_that_lags_behind_the_end_is_asked_for_again() -> None:
     assert b"persolive-apikey" not in asked[0].lower()
 
 
-@pytest.mark.parametrize("fault", [{"status": 404}, {"status": 200, "body": "html"}, {"status": 200, "body": "empty"}])
+@pytest.mark.parametrize(
+    "fault", [{"status": 404}, {"status": 200, "body": "html"}, {"status": 200, "body": "empty"}]
+)
 def test_the_conversation_ends_even_when_perso_does_not_say_why(fault: dict[str, Any]) -> None:
     make_preset()
     started = start()

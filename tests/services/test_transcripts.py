@@ -64,8 +64,12 @@ def test_whatever_comes_again_or_out_of_order_the_log_has_no_hole_and_no_double(
 
 
 @given(st.lists(st.lists(st.integers(1, 8), max_size=6), max_size=8))
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that(frames: list[list[int]]) -> None:
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that(
+    frames: list[list[int]],
+) -> None:
     session = AvatarSession.objects.create(visitor="me")
     for numbers in frames:
         answer = transcripts.record(session.pk, events(*numbers))

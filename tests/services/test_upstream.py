@@ -33,7 +33,10 @@ def refusal(preset: Any = None) -> Refused:
 
 def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settings(settings: Any) -> None:
     settings.PERSO = {"API_KEY": "pak-of-the-settings"}
-    own, default = make_key("own"), make_key("default", is_default=True, api_server="https://live-api.perso.ai/")
+    own, default = (
+        make_key("own"),
+        make_key("default", is_default=True, api_server="https://live-api.perso.ai/"),
+    )
     preset = make_preset(api_key=own)
     assert account_for(preset) == Account(Secret(KEY), PLATFORM, own)
     preset.api_key = None

@@ -120,13 +120,22 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
         await converse(visitor, scanner, "default")
         await visitor.log_in("admin", site.admin_password)
         for number, secret in enumerate((stored, refused)):
-            fields = {"name": f"key {number}", "api_server": sandbox.url, "new_secret": secret, "is_active": "on"}
+            fields = {
+                "name": f"key {number}",
+                "api_server": sandbox.url,
+                "new_secret": secret,
+                "is_active": "on",
+            }
             if secret == stored:
                 fields["is_default"] = "on"
             answer = await visitor.submit("/admin/django_perso/apikey/add/", **fields)
             assert answer.url.path == "/admin/django_perso/apikey/", answer.text
             scanner.show_answer(answer)
-        broken = {"name": "", "api_server": "nowhere", "new_secret": stored}  # a form that comes back with errors
+        broken = {
+            "name": "",
+            "api_server": "nowhere",
+            "new_secret": stored,
+        }  # a form that comes back with errors
         scanner.show_answer(await visitor.submit("/admin/django_perso/apikey/add/", **broken))
         await visitor.open_page()
         await converse(visitor, scanner, "second")

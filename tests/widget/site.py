@@ -1,17 +1,19 @@
-"""A site of a few lines for the widget: static files, a page, start_session and the log, on a loopback port."""
+"""A small site for the widget: static files, a page, start_session and the log, on a loopback port."""
 
 import json
 import threading
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.support.widget import Avatar
 
 STATIC = Path(__file__).parents[2] / "django_perso/static/django_perso"
 MODULES = {name: f"/static/{name}.js" for name in ("sdk", "log", "tools")}
@@ -74,7 +76,8 @@ class Site:
         avatar = f"<perso-avatar {said}><p>Write to us instead.</p></perso-avatar>" * self.avatars
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
-            f'<title>Site</title>{avatar}<script type="module" src="/static/perso-avatar.js"></script>{self.body}'
+            f"<title>Site</title>{avatar}"
+            f'<script type="module" src="/static/perso-avatar.js"></script>{self.body}'
         )
 
     def start(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -143,10 +146,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # the page is gone by now
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet."""
@@ -166,3 +174,9 @@ def serving(site: Site) -> Iterator[Site]:
                 site.start_waits.set()
             server.shutdown()
             thread.join()
+
+
+def ask(talk: Avatar, question: str, answer: str) -> None:
+    """Type a question and wait for the written answer. (`Avatar.ask` also waits until all is spoken.)"""
+    talk.type(question)
+    talk.part("message-avatar").filter(has_text=answer).last.wait_for()

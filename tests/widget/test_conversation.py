@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.widget import Avatar
 
-from .site import Site
+from .site import Site, ask
 
 pytestmark = pytest.mark.browser
 
@@ -19,10 +19,10 @@ for (const [owner, name] of [[Crypto.prototype, "randomUUID"], [Crypto.prototype
                              [Navigator.prototype, "locks"], [Navigator.prototype, "mediaDevices"]])
   Object.defineProperty(owner, name, { value: undefined });
 """
-SQUARE = """<script>
+SQUARE = """<script type="module">
   const avatar = document.querySelector("perso-avatar");
   avatar.registerTool("get_square_number", {
-    description: "Squares a number",
+    description: "Calculate the square of a number",
     parameters: { type: "object", properties: { number: { type: "number" } }, required: ["number"] },
     handler: ({ number }) => ({ result: number * number }),
   });
@@ -56,8 +56,8 @@ def test_what_the_visitor_sees_is_logged_once_and_in_order(site: Site, avatar: O
     talk = avatar()
     talk.start()
     talk.part("message-avatar").filter(has_text="Welcome").wait_for()
-    talk.ask("Who are you?", "avatar of your local sandbox")
-    talk.ask("Thank you!", "welcome")
+    ask(talk, "Hello!", "Nice to meet you")
+    ask(talk, "Thank you!", "very welcome")
     talk.end()
     assert [role for role, _ in site.chat] == ["avatar", "visitor", "avatar", "visitor", "avatar"]
     assert site.chat == talk.messages()
@@ -72,7 +72,7 @@ def test_it_needs_nothing_that_only_secure_pages_have(site: Site, avatar: Open, 
     page.add_init_script(INSECURE)
     talk = avatar()
     talk.start()
-    talk.ask("Hello!")
+    ask(talk, "Hello!", "Nice to meet you")
     talk.end()
 
 
@@ -85,7 +85,7 @@ def test_a_strict_content_security_policy_is_enough(
     )
     talk = avatar()
     talk.start()
-    talk.ask("Hello!")
+    ask(talk, "Hello!", "Nice to meet you")
     talk.end()
     assert console_errors == []
 
@@ -94,7 +94,8 @@ def test_text_of_visitor_and_avatar_is_text(site: Site, avatar: Open, page: Any)
     site.intro = "<img src=x onerror=window.hit=1> intro"
     talk = avatar()
     talk.start()
-    talk.ask("<b onclick=hit>bold</b>")
+    talk.type("<b onclick=hit>bold</b>")
+    talk.part("message-avatar").nth(1).wait_for()
     assert talk.messages()[0] == ("avatar", site.intro)
     assert talk.element.locator("img, b").count() == 0
     assert page.evaluate("window.hit") is None
@@ -104,8 +105,8 @@ def test_a_tool_of_the_page_is_used_shown_and_logged(site: Site, avatar: Open, p
     site.body = SQUARE + EVENTS
     talk = avatar()
     talk.start()
-    talk.ask("What is 12 squared?", "144")
-    assert talk.part("message-tool").inner_text() == "Used get_square_number"
+    ask(talk, "What is 12 squared?", "144")
+    assert ("tool", "Used get_square_number") in talk.messages()
     talk.end()
     called, answered = site.tools
     assert (called["phase"], called["arguments"]) == ("called", {"number": 12})
@@ -120,7 +121,7 @@ def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(site: Site, avatar: 
     site.body = BROKEN
     talk = avatar()
     talk.start()
-    talk.ask("What is 12 squared?")
+    talk.type("What is 12 squared?")
     talk.part("message-tool").filter(has_text="Could not use get_square_number").wait_for()
     talk.part("message-avatar").filter(has_text="no squares today").last.wait_for()
     talk.end()
@@ -133,7 +134,7 @@ def test_a_tool_taken_back_is_not_offered_any_more(site: Site, avatar: Open, pag
     talk = avatar()
     page.evaluate("takeBack()")
     talk.start()
-    talk.ask("What is 12 squared?")
+    ask(talk, "What is 12 squared?", "12")
     assert site.tools == []
 
 
@@ -147,7 +148,7 @@ def test_the_page_hears_of_everything_and_can_forbid_a_start(site: Site, avatar:
     assert page.evaluate("seen.map(([name]) => name)") == ["perso-state", "perso-start"]
     assert site.starts == []
     talk.start()
-    talk.ask("Hello!", "Nice to meet you")
+    ask(talk, "Hello!", "Nice to meet you")
     talk.end()
     page.wait_for_function("seen.at(-1)[0] === 'perso-end'")
     seen = page.evaluate("seen")
@@ -155,7 +156,7 @@ def test_the_page_hears_of_everything_and_can_forbid_a_start(site: Site, avatar:
     assert list(dict.fromkeys(states)) == ["idle", "connecting", "live", "ended"]
     activities = [detail["activity"] for name, detail in seen if name == "perso-state"]
     assert activities.index("thinking") < activities.index("speaking")
-    assert [detail for name, detail in seen if name == "perso-message"][0] == {
+    assert next(detail for name, detail in seen if name == "perso-message") == {
         "role": "visitor",
         "text": "Hello!",
     }
@@ -183,12 +184,12 @@ def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
     talk.start()
     talk.type("Who are you?")
     talk.wait_for(activity="speaking")
-    assert talk.part("captions").inner_text()
+    talk.part("captions").filter(has_text="sandbox").wait_for()
     talk.part("interrupt").click()
     talk.wait_for(activity="ready")
     assert talk.part("captions").inner_text() == ""
     assert talk.part("interrupt").is_disabled()
-    talk.ask("Hello!", "Nice to meet you")
+    ask(talk, "Hello!", "Nice to meet you")
     assert "interrupted" in site.states
 
 
@@ -197,14 +198,15 @@ def test_who_types_while_the_avatar_speaks_interrupts_it(site: Site, avatar: Ope
     talk.start()
     talk.type("Who are you?")
     talk.wait_for(activity="speaking")
-    talk.ask("Hello!", "Nice to meet you")
+    ask(talk, "Hello!", "Nice to meet you")
     assert [text for role, text in site.chat if role == "visitor"] == ["Who are you?", "Hello!"]
 
 
 def test_start_can_be_cancelled_and_the_place_is_given_back(site: Site, avatar: Open, sandbox: Any) -> None:
     sandbox.set_faults(exchange={"latency_ms": 1500})
     talk = avatar()
-    talk.part("start").click()
+    with talk.page.expect_response("**/start/"):
+        talk.part("start").click()
     talk.part("cancel").click()
     talk.wait_for(state="ended")
     talk.page.wait_for_timeout(3000)  # the session that was being made arrives, and is let go
@@ -217,9 +219,7 @@ def test_start_can_be_cancelled_and_the_place_is_given_back(site: Site, avatar: 
 
 
 @pytest.mark.parametrize("how", ["element.remove()", "location.href = 'about:blank'"])
-def test_leaving_ends_the_conversation(
-    site: Site, avatar: Open, sandbox: Any, page: Any, how: str
-) -> None:
+def test_leaving_ends_the_conversation(site: Site, avatar: Open, sandbox: Any, page: Any, how: str) -> None:
     talk = avatar()
     talk.start()
     before = len([s for s in sandbox.ledger()["sessions"] if s["status"] == "TERMINATED"])
@@ -238,7 +238,7 @@ def test_an_element_that_is_only_moved_goes_on(site: Site, avatar: Open, page: A
     talk = avatar()
     talk.start()
     page.evaluate("document.body.append(document.querySelector('perso-avatar'))")
-    talk.ask("Hello!", "Nice to meet you")
+    ask(talk, "Hello!", "Nice to meet you")
     assert site.byes == []
 
 

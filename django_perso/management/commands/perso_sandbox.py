@@ -31,7 +31,7 @@ class Command(BaseCommand):
             "--latency", type=int, default=0, metavar="MS", help="wait this long before each answer"
         )
         parser.add_argument(
-            "--allow-lan", action="store_true", help="let --host be an address others can reach"
+            "--allow-lan", action="store_true", help="let other machines reach --host, and the video"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,12 +43,17 @@ class Command(BaseCommand):
             )
         http.API_KEYS.update(options["key"])
         faults.latency_ms = options["latency"]
+        studio.is_on_lan = options["allow_lan"]
         try:
             studio.warm().result()
         except MissingAiortc as error:
             raise CommandError(str(error)) from None
         signal.signal(signal.SIGTERM, _interrupt)
-        with make_server(host, options["port"]) as server:
+        try:
+            server = make_server(host, options["port"])
+        except OSError as error:
+            raise CommandError(f"Cannot listen on {host} port {options['port']}: {error.strerror}.") from None
+        with server:
             self.stdout.write(
                 f"Perso sandbox at http://{host}:{server.server_port}  (API key: sandbox; Ctrl-C ends it)"
             )

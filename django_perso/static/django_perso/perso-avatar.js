@@ -82,7 +82,8 @@ video { object-fit: cover; opacity: 0; transition: opacity .4s; }
 :host([data-state=live]) [part=overlay] { align-self: start; }
 [part=overlay] p { margin: 0; max-width: 34ch; text-shadow: 0 1px 6px rgb(0 0 0 / 55%); }
 [part=error] { padding: 10px 16px; border-radius: 12px; background: color-mix(in srgb, var(--_danger) 78%, #000); text-shadow: none !important; }
-[part=error]:empty, [part=reason]:empty, [part=hint]:empty { display: none; }
+[part=error]:empty { padding: 0; margin-top: -12px; }
+[part=reason]:empty, [part=hint]:empty { display: none; }
 code { display: block; font: 12px ui-monospace, monospace; opacity: .8; }
 button { font: inherit; font-weight: 600; min-height: 44px; padding: 8px 18px; border: 1px solid var(--_line); border-radius: 999px; cursor: pointer;
   color: inherit; background: transparent; transition: background .15s, filter .15s; white-space: nowrap; }
@@ -429,7 +430,7 @@ class PersoAvatar extends HTMLElement {
     view.reason.textContent = view.captions.textContent = "";
     if (state !== "live") view.sound.hidden = true;
     if (state !== "error") view.error.replaceChildren();
-    if (state === "connecting") delete this.dataset.log;
+    if (state === "connecting") this.dataset.log = "saved"; // nothing was said yet
     if (focused) this.#focus(state);
     this.#act("ready");
   }

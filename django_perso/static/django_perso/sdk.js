@@ -8,6 +8,7 @@
 const LOAD_SECONDS = 20;
 const CONNECT_SECONDS = 20;
 const ANSWER_SECONDS = 45; // without any sign of life while the visitor waits
+const NOTICE_MS = 300; // in which the SDK itself notices a failed request, if it does
 const INTERRUPT_SECONDS = 3; // the SDK waits for the model's next line, which may never come
 
 /** Something the visitor is told: a stable code, perhaps words of the site, and a detail for the log. */
@@ -160,6 +161,7 @@ export class Driver {
   #told = 0; // how many lines of the SDK's log were passed on
   #isWaiting = false; // sent, and nothing heard of it yet
   #isCutting = false;
+  #isBroken = false; // the SDK lost its answer, and would lose the next one if asked to stop this one
   #isOver = false;
   #gone = new AbortController();
 
@@ -174,6 +176,8 @@ export class Driver {
     session.setErrorHandler((error) => this.#trouble("llm_failed", error));
     const { signal } = this.#gone;
     addEventListener("unhandledrejection", (event) => this.#catch(event), { signal });
+    this.requests = new PerformanceObserver((list) => list.getEntries().forEach((entry) => this.#answered(entry)));
+    this.requests.observe({ type: "resource" });
     // The SDK does not report that the other side closed the data channel alone.
     session.perso?.dc?.addEventListener?.("close", () => this.#closed(), { signal });
     session.setSrc(video);
@@ -196,6 +200,7 @@ export class Driver {
     if (this.#isOver) return;
     this.#isCutting = true;
     try {
+      if (this.#isBroken) throw new Error("there is nothing the SDK could stop");
       await within(INTERRUPT_SECONDS, this.session.clearBuffer());
     } catch {
       this.#stuck = new Set(this.#states);
@@ -213,6 +218,7 @@ export class Driver {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#gone.abort();
+    this.requests.disconnect();
     clearTimeout(this.#watchdog);
     release(this.session);
     this.video.srcObject = null;
@@ -234,8 +240,9 @@ export class Driver {
   #ask(work) {
     if (this.#isOver) return false;
     this.#isWaiting = true;
+    this.#isBroken = false;
     try {
-      Promise.resolve(work()).catch((error) => this.#giveUp("llm_failed", error));
+      Promise.resolve(work()).catch((error) => this.#lose(error));
     } catch (error) {
       this.#isWaiting = false;
       this.#trouble("send_failed", error);
@@ -272,24 +279,39 @@ export class Driver {
     /** @type {Activity} */
     const now = busy.includes("SPEAKING") ? "speaking" : busy.length || this.#isWaiting ? "thinking" : "ready";
     if (now === "thinking")
-      this.#watchdog = setTimeout(() => this.#giveUp("no_answer", "no sign of life"), ANSWER_SECONDS * 1000);
+      this.#watchdog = setTimeout(() => this.#giveUp(), ANSWER_SECONDS * 1000);
     if (now !== this.#activity) this.listener.activity((this.#activity = now));
   }
 
-  /** The SDK lets go of failures inside an answer and stays in its state for ever. @param {PromiseRejectionEvent} event */
+  /** The SDK lets go of failures inside an answer, and stays in its state for ever. Some are told to the page …
+   * @param {PromiseRejectionEvent} event */
   #catch(event) {
-    const isOfSdk = /perso-interactive-sdk/.test(event.reason?.stack ?? "");
-    const isLikeSdk = this.#states.has("LLM") && (event.reason instanceof TypeError || event.reason instanceof SyntaxError);
-    if (!isOfSdk && !isLikeSdk) return;
+    const { reason } = event;
+    const isLikeSdk = this.#states.has("LLM") && (reason instanceof TypeError || reason instanceof SyntaxError);
+    if (!isLikeSdk && !/perso-interactive-sdk/.test(reason?.stack ?? "")) return;
     event.preventDefault();
-    this.#giveUp("llm_failed", event.reason);
+    this.#lose(reason);
   }
 
-  /** Says that no answer comes, and lets the visitor go on. @param {string} code @param {unknown} error */
-  #giveUp(code, error) {
-    if (this.#isOver) return;
-    this.#trouble(code, error);
+  /** … and some only show in what was requested. @param {any} entry a PerformanceResourceTiming */
+  #answered({ name, responseStatus }) {
+    if (!name.endsWith("/llm/v2/") || !(responseStatus === 0 || responseStatus >= 400)) return;
+    const told = this.#told;
+    const isStill = () => told === this.#told && this.#states.has("LLM");
+    setTimeout(() => isStill() && this.#lose(`HTTP ${responseStatus}`), NOTICE_MS);
+  }
+
+  /** The answer is lost; the visitor can go on. @param {unknown} error */
+  #lose(error) {
+    if (this.#isOver || this.#isBroken) return;
+    this.#isBroken = true;
     this.#stuck = new Set(this.#states);
+    this.#trouble("llm_failed", error);
+  }
+
+  /** Nothing was heard for too long. */
+  #giveUp() {
+    this.#trouble("no_answer", "no sign of life");
     this.interrupt();
   }
 

@@ -1,0 +1,46 @@
+"""Everything a host project may do that an app is easily broken by."""
+
+from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS, WORK
+
+ROOT_URLCONF = "tests.hostile.urls"
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.hostile.members"]
+AUTH_USER_MODEL = "members.Member"
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+ALLOWED_HOSTS = ["shop.example"]
+FORCE_SCRIPT_NAME = "/app"
+STATIC_URL = "/app/static/"
+STATIC_ROOT = WORK / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
+}
+USE_I18N = True
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ko", "Korean")]
+LOGIN_URL = "/app/en/admin/login/"
+SECURE_SSL_REDIRECT = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+CSRF_USE_SESSIONS = True
+X_FRAME_OPTIONS = "DENY"
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": WORK / "hostile.sqlite3",
+        "TEST": {"NAME": WORK / "hostile-test.sqlite3"},
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+        "ATOMIC_REQUESTS": True,
+        "CONN_MAX_AGE": 60,
+    }
+}

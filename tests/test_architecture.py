@@ -1,0 +1,82 @@
+"""The house keeps its floors, its budgets and its manners."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from importlinter.cli import lint_imports
+
+import django_perso
+
+PACKAGE = Path(django_perso.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "migrations")
+OF_THE_BUDGET = [
+    path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ("sandbox", "admin.py")
+]
+NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
+
+
+def lines(paths: list[Path]) -> int:
+    """Without the blank ones, so that nobody saves by squeezing."""
+    return sum(bool(line.strip()) for path in paths for line in path.read_text().splitlines())
+
+
+def test_imports_go_down_only() -> None:
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True) == 0
+
+
+def test_the_package_stays_small() -> None:
+    assert 1000 < lines(OF_THE_BUDGET) <= 3000
+    scripts = list((PACKAGE / "static").rglob("*.js"))
+    assert scripts
+    assert lines(scripts) <= 1500
+    assert 0 < len(list(apps.get_app_config("django_perso").get_models())) <= 6
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert len(project["dependencies"]) == 4
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_a_file_can_be_read_in_one_go_and_says_what_it_is(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 350
+    assert not tree.body or ast.get_docstring(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert {f.name for f in functions if (f.end_lineno or 0) - f.lineno >= 40} == set()
+
+
+def test_the_tour_names_every_module() -> None:
+    assert django_perso.__doc__ is not None
+    private = {"apps", "forms", "urls"}
+    rooms = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    rooms -= {"__init__", "management", "migrations", *private}
+    assert {room for room in rooms if f"`{room}" not in django_perso.__doc__} == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "foreign"),
+    [
+        ("django_perso", "django"),
+        ("django_perso.client", "django"),
+        ("django_perso.protocol", "django"),
+        ("django_perso.sandbox.urls", "aiortc"),
+        ("django_perso.urls", "aiortc"),
+    ],
+)
+def test_a_module_does_not_bring_in_what_is_none_of_its_business(module: str, foreign: str) -> None:
+    script = f"""
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+if {foreign!r} != "django":
+    import django; django.setup()
+import {module}
+sys.exit({foreign!r} in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -1,0 +1,149 @@
+"""Sockets resolve through the site's URLs, whatever stands before and beside them."""
+
+import json
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.testing import WebsocketCommunicator
+from django.conf.urls.i18n import i18n_patterns
+from django.core.asgi import get_asgi_application as plain_django
+from django.http import HttpResponse
+from django.urls import clear_url_caches, include, path
+
+from django_perso.asgi import PersoWebSocket, get_asgi_application
+from django_perso.routing import websocket_urlpatterns
+
+HEADERS = [(b"host", b"testserver"), (b"origin", b"http://testserver")]
+
+
+def page(request: Any) -> HttpResponse:
+    return HttpResponse(json.dumps("django_perso.websocket" in getattr(request, "scope", {})))
+
+
+class Echo(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """A socket of the host project's own."""
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        await self.send(text_data=text_data)
+
+
+@pytest.fixture
+def urls(settings: Any) -> Iterator[Any]:
+    """`urls(pattern, …)`: the URLs of the site, for this test."""
+
+    def use(*patterns: Any) -> None:
+        module: Any = ModuleType("urls_of_this_test")
+        module.urlpatterns = [*patterns, path("page/", page)]
+        settings.ROOT_URLCONF = module
+        clear_url_caches()
+
+    yield use
+    clear_url_caches()
+
+
+async def connected(application: Any, url: str, **scope: Any) -> tuple[bool, Any]:
+    socket = WebsocketCommunicator(application, url, headers=HEADERS)
+    socket.scope.update(scope)
+    answer: tuple[bool, Any] = await socket.connect()
+    await socket.disconnect()
+    return answer
+
+
+async def get(application: Any, url: str) -> httpx.Response:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(application), base_url="http://testserver"
+    ) as http:
+        return await http.get(url)
+
+
+OPEN, NOWHERE = (True, None), (False, 4404)
+
+
+@pytest.mark.parametrize(
+    ("url", "answer"),
+    [
+        ("/perso/log/", OPEN),
+        ("/perso/log", NOWHERE),
+        ("/perso/log/entries/", NOWHERE),  # a view, no socket
+        ("/perso/sandbox/", NOWHERE),
+        ("/", NOWHERE),
+        ("//perso/log/", NOWHERE),
+        ("/perso/log/\x00", NOWHERE),
+    ],
+)
+async def test_a_socket_is_where_the_urls_have_one(url: str, answer: tuple[bool, Any]) -> None:
+    assert await connected(get_asgi_application(), url) == answer
+
+
+async def test_the_prefix_is_the_projects_choice(urls: Any) -> None:
+    urls(path("talk/here/", include("django_perso.urls")))
+    assert await connected(get_asgi_application(), "/talk/here/log/") == OPEN
+    assert await connected(get_asgi_application(), "/perso/log/") == NOWHERE
+
+
+@pytest.mark.parametrize("root", ["/app", "/app/"])
+@pytest.mark.parametrize("by_setting", [True, False])
+async def test_below_a_script_prefix_the_socket_is_below_it_too(
+    settings: Any, root: str, by_setting: bool
+) -> None:
+    scope = {} if by_setting else {"root_path": root}
+    settings.FORCE_SCRIPT_NAME = root if by_setting else None
+    assert await connected(get_asgi_application(), "/app/perso/log/", **scope) == OPEN
+    # A proxy may have taken the prefix away already, as Django allows.
+    assert await connected(get_asgi_application(), "/perso/log/", **scope) == OPEN
+
+
+@pytest.mark.parametrize(
+    ("url", "answer"), [("/ko/perso/log/", OPEN), ("/en/perso/log/", OPEN), ("/xx/perso/log/", NOWHERE)]
+)
+async def test_inside_i18n_patterns_it_is_there_in_every_language(
+    urls: Any, settings: Any, url: str, answer: tuple[bool, Any]
+) -> None:
+    settings.LANGUAGES = [("en", "English"), ("ko", "Korean")]
+    urls(*i18n_patterns(path("perso/", include("django_perso.urls"))))
+    assert await connected(get_asgi_application(), url) == answer
+
+
+async def test_sockets_of_the_project_itself_come_second_and_work() -> None:
+    own = URLRouter([path("echo/", Echo.as_asgi()), path("perso/log/", Echo.as_asgi())])
+    application = get_asgi_application(own)
+    socket = WebsocketCommunicator(application, "/echo/", headers=HEADERS)
+    await socket.connect()
+    await socket.send_to("hello")
+    assert await socket.receive_from() == "hello"
+    await socket.disconnect()
+    ours = WebsocketCommunicator(application, "/perso/log/", headers=HEADERS)
+    await ours.connect()
+    await ours.send_to("hello")
+    assert (await ours.receive_output())["code"] == 4400
+
+
+@pytest.mark.parametrize(
+    "application",
+    [
+        ProtocolTypeRouter({"websocket": PersoWebSocket()}),
+        ProtocolTypeRouter({"websocket": URLRouter(websocket_urlpatterns)}),
+    ],
+)
+async def test_a_project_with_a_router_of_its_own_may_keep_it(application: Any) -> None:
+    assert await connected(application, "/perso/log/") == OPEN
+
+
+@pytest.mark.parametrize(("application", "marked"), [(get_asgi_application, True), (plain_django, False)])
+async def test_only_our_application_marks_its_requests_as_having_sockets(
+    urls: Any, application: Any, marked: bool
+) -> None:
+    urls()
+    assert (await get(application(), "/page/")).json() is marked
+
+
+@pytest.mark.parametrize("application", [get_asgi_application, plain_django])
+async def test_the_socket_asked_by_http_says_so(application: Any) -> None:
+    answer = await get(application(), "/perso/log/")
+    assert (answer.status_code, answer.json()["code"]) == (426, "websocket_only")
+    assert "upgrade" not in answer.headers

@@ -1,0 +1,136 @@
+"""The rows: what they refuse, and what stays when others go."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+
+from django_perso import models
+from django_perso.models import ApiKey, AvatarSession, SessionPreset, TranscriptEntry
+from tests.stage import KEY, make_preset
+
+pytestmark = pytest.mark.django_db
+
+
+def mistakes(row: Any) -> dict[str, Any]:
+    try:
+        row.full_clean()
+    except ValidationError as error:
+        return error.message_dict
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("padding_left", [-1, 0, 1], [-1.01, 1.01]),
+        ("padding_top", [0, 1], [-0.01, 1.01]),
+        ("padding_height", [0, 5], [-0.01, 5.01]),
+        ("width", [16, 3840], [15, 3841]),
+        ("height", [16, 3840], [15, 3841]),
+        ("max_live", [1], [0]),
+        ("starts_per_hour", [1], [0]),
+        ("mcp_servers", [[], ["a"]], ["a", [1], [""], {"a": 1}]),
+        ("client_tools", [[], ["a"]], ["a", [None]]),
+        ("text_normalization_locale", ["", "x" * 10], ["x" * 11]),
+        ("access", ["staff", "logged_in", "public"], ["anybody", ""]),
+        ("slug", ["a-b_1"], ["a b", "é", ""]),
+        ("model_style", ["m"], [""]),
+        ("prompt", ["p"], [""]),
+        ("llm_type", ["l"], [""]),
+        ("tts_type", ["t"], [""]),
+    ],
+)
+def test_a_preset_takes_what_perso_takes(field: str, good: list[Any], bad: list[Any]) -> None:
+    preset = make_preset()
+    for value in good:
+        setattr(preset, field, value)
+        assert mistakes(preset) == {}, value
+    for value in bad:
+        setattr(preset, field, value)
+        assert list(mistakes(preset)) == [field], value
+
+
+def test_voice_needs_hearing() -> None:
+    assert list(mistakes(make_preset(voice=True))) == ["stt_type"]
+    assert mistakes(make_preset(slug="b", voice=True, stt_type="default")) == {}
+
+
+@pytest.mark.parametrize("missing", ["max_live", "starts_per_hour"])
+def test_a_preset_for_everybody_has_both_limits_whoever_writes_it(missing: str) -> None:
+    unlimited = make_preset(access="staff", **{missing: None})
+    assert mistakes(unlimited) == {}
+    unlimited.access = "public"
+    assert "sessions cost money" in str(mistakes(unlimited))
+    with pytest.raises(IntegrityError):
+        SessionPreset.objects.update(access="public")
+
+
+def test_a_new_preset_is_for_staff_and_has_the_default_limits() -> None:
+    preset = SessionPreset()
+    assert (preset.access, preset.max_live, preset.starts_per_hour) == ("staff", 5, 10)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: ApiKey.objects.create(name=name, is_default=True),
+        lambda name: make_preset(slug=name, is_default=True),
+    ],
+)
+def test_there_is_one_default(make: Any) -> None:
+    make("a")
+    with pytest.raises(IntegrityError):
+        make("b")
+
+
+@pytest.mark.parametrize(
+    "server", ["https://platform.perso.ai", "http://127.0.0.1:8801", "http://localhost:8801"]
+)
+def test_an_api_server_is_a_url(server: str) -> None:
+    assert mistakes(ApiKey(name="a", api_server=server)) == {}
+
+
+@pytest.mark.parametrize(
+    "server", ["platform.perso.ai", "javascript:alert(1)", "ftp://platform.perso.ai", ""]
+)
+def test_an_api_server_that_is_no_url_is_refused(server: str) -> None:
+    assert list(mistakes(ApiKey(name="a", api_server=server))) == ["api_server"]
+
+
+def test_a_conversation_outlives_its_key_its_preset_and_its_user() -> None:
+    user = get_user_model().objects.create(username="u")
+    key, preset = ApiKey.objects.create(name="a", secret=KEY), make_preset()
+    AvatarSession.objects.create(api_key=key, preset=preset, user=user, visitor="me")
+    for row in (key, preset, user):
+        row.delete()
+    session = AvatarSession.objects.get()
+    assert (session.api_key, session.preset, session.user) == (None, None, None)
+
+
+def test_an_entry_goes_with_its_conversation_and_is_there_once() -> None:
+    session = AvatarSession.objects.create(visitor="me")
+    entry = {"avatar_session": session, "source": "browser", "kind": "chat", "at_ms": 61_500, "data": {}}
+    assert TranscriptEntry.objects.create(seq=1, **entry).offset == "01:01"
+    TranscriptEntry.objects.create(seq=1, **{**entry, "source": "server"})
+    session.delete()
+    assert not TranscriptEntry.objects.exists()
+    again = AvatarSession.objects.create(visitor="me")
+    TranscriptEntry.objects.create(seq=1, **{**entry, "avatar_session": again})
+    with pytest.raises(IntegrityError):
+        TranscriptEntry.objects.create(seq=1, **{**entry, "avatar_session": again})
+
+
+def test_a_row_is_called_what_people_know_it_by() -> None:
+    session = AvatarSession.objects.create(visitor="me", session_id="psn-secret")
+    rows = [ApiKey(name="Main", secret=KEY), SessionPreset(name="Guide"), session]
+    assert [str(row) for row in rows] == ["Main", "Guide", str(session.pk)]
+    assert str(TranscriptEntry(source="browser", seq=3, kind="chat")) == "browser 3 chat"
+
+
+def test_log_tables_are_not_sorted_behind_anybodys_back() -> None:
+    assert not AvatarSession._meta.ordering
+    assert not TranscriptEntry._meta.ordering
+    assert models.DEFAULT_API_SERVER == "https://platform.perso.ai"
