@@ -290,7 +290,7 @@ def test(arguments: list[str]) -> int:
 
 def threats() -> int:
     """Run the tests that report a figure and fail unless every row has one."""
-    return test(["-q", "-m", "threat", "--figures", THREATS])
+    return test(["-q", "-m", "threat", f"--figures={THREATS}"])
 
 
 def check() -> int:

@@ -234,7 +234,7 @@ def new_context(
 
     def make(**options: Any) -> "BrowserContext":
         context = browser.new_context(**options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(30_000)
         if sdk:
             context.route(sdk.url, answer)
         context.on("weberror", lambda error: console_errors.append(str(error.error)))

@@ -4,7 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
-WORK = Path(os.environ.setdefault("PERSO_TEST_DIR", tempfile.mkdtemp(prefix="perso-tests-")))
+WORK = Path(os.environ.get("PERSO_TEST_DIR") or tempfile.mkdtemp(prefix="perso-tests-"))
+os.environ["PERSO_TEST_DIR"] = str(WORK)  # one for the processes that tests start, too
 
 SECRET_KEY = "tests-only"
 DEBUG = False

@@ -145,11 +145,11 @@ def test_on_plain_runserver_the_avatar_talks_and_the_transcript_comes_by_post(
 
 def test_with_the_asgi_lines_the_same_comes_by_socket(project: Project, page: Any) -> None:
     project.type_in("### Live sockets (optional)")
-    sockets: list[Any] = []
-    page.on("websocket", sockets.append)
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
     before = project.rows("SELECT count(*) FROM django_perso_transcriptentry")[0][0]
     with project.runserver() as url:
         page.goto(url)  # the page with the README's own two lines of template
         talk(page, "And how old are you?")
     assert project.rows("SELECT count(*) FROM django_perso_transcriptentry")[0][0] >= before + 4
-    assert [socket.url for socket in sockets] == [url.replace("http", "ws") + "/perso/log/"]
+    assert sockets == [url.replace("http", "ws") + "/perso/log/"]

@@ -89,7 +89,7 @@ def test_killing_the_server_loses_and_doubles_nothing(
         avatar.type(f"And what is {number + 10} squared?")  # said while the site is down
         avatar.part("message-avatar").filter(has_text=str((number + 10) ** 2)).last.wait_for()
         site.start()
-    avatar.wait_for(state="live", activity="ready", log="saved")
+    avatar.wait_for(state="live", log="saved")
     avatar.end()
     assert said(site) == shown(avatar)
     assert tool_phases(site) == [("get_square_number", "called"), ("get_square_number", "answered")] * (

@@ -43,13 +43,16 @@ class Avatar:
         self.part("input").press("Enter")
 
     def ask(self, question: str, answer: str = "") -> None:
-        """Type a question; wait for a new answer (with this text in it), and until all is saved."""
+        """Type a question; wait for a new answer (with this text in it), and until all is saved.
+
+        The avatar may still be speaking then: the next question interrupts it.
+        """
         answers = self.part("message-avatar")
         heard = answers.count()
         self.type(question)
         answers.nth(heard).wait_for()
         answers.filter(has_text=answer).last.wait_for()
-        self.wait_for(state="live", activity="ready", log="saved")
+        self.wait_for(state="live", log="saved")
 
     def end(self) -> None:
         """Press End; return when the conversation is over and saved."""

@@ -259,6 +259,7 @@ def test_while_the_log_cannot_be_saved_the_widget_says_so_and_goes_on(
     talk.wait_for(state="live", activity="ready", log="queued")
     assert talk.part("saved").inner_text() == "Not saved yet"
     page.unroute("**/log/")
+    page.evaluate("dispatchEvent(new Event('online'))")
     talk.wait_for(log="saved")
     assert site.chat == talk.messages()
     console_errors.clear()

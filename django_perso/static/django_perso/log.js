@@ -186,7 +186,7 @@ export class Outbox {
     this.#timer = this.world.setTimeout(() => this.wake(), Math.max(after, wait));
   }
 
-  /** What the server never takes becomes a gap entry of that number. @param {number[]} numbers @param {string} [reason] */
+  /** What the server never takes becomes a gap of that number. @param {number[]} numbers @param {string} [reason] */
   #replace(numbers, reason) {
     for (const entry of numbers.map((s) => this.#kept[s - this.#acked - 1]).filter(Boolean)) {
       if (entry.k === "gap") return this.#close(""); // not even this: it takes no more

@@ -20,7 +20,13 @@ const TEXT = {
   send: "Send",
   sound: "Tap for sound",
   input: "Your message",
-  state: { idle: "Not started", connecting: "Connecting…", live: "Connected", ended: "Conversation ended", error: "Not connected" },
+  state: {
+    idle: "Not started",
+    connecting: "Connecting…",
+    live: "Connected",
+    ended: "Conversation ended",
+    error: "Not connected",
+  },
   activity: { ready: "Ready", thinking: "Thinking…", speaking: "Speaking" },
   saved: { saved: "Saved", saving: "Saving…", queued: "Not saved yet" },
   tool: { called: "Using", answered: "Used", failed: "Could not use" },
@@ -59,84 +65,94 @@ const TEXT = {
 };
 
 const STYLE = `
-:host { --_accent: var(--perso-accent, #4f46e5); --_on-accent: var(--perso-on-accent, #fff); --_surface: var(--perso-surface, #fff);
-  --_text: var(--perso-text, #1c1b22); --_muted: var(--perso-muted, #5e5d6b); --_danger: var(--perso-danger, #b3261e);
-  --_line: color-mix(in srgb, var(--_text) 14%, transparent); --_soft: color-mix(in srgb, var(--_text) 6%, var(--_surface));
-  --_radius: var(--perso-radius, 20px); display: block; container-type: inline-size; max-width: var(--perso-width, 60rem);
-  font: 16px/1.5 var(--perso-font, system-ui, sans-serif); color: var(--_text); text-align: start; }
+:host { --_accent: var(--perso-accent, #4f46e5); --_on-accent: var(--perso-on-accent, #fff);
+  --_surface: var(--perso-surface, #fff); --_text: var(--perso-text, #1c1b22);
+  --_muted: var(--perso-muted, #5e5d6b); --_danger: var(--perso-danger, #b3261e);
+  --_line: color-mix(in srgb, var(--_text) 14%, transparent);
+  --_soft: color-mix(in srgb, var(--_text) 6%, var(--_surface));
+  display: block; container-type: inline-size; max-width: var(--perso-width, 60rem); text-align: start;
+  font: 16px/1.5 var(--perso-font, system-ui, sans-serif); color: var(--_text); }
 :host([hidden]), [hidden] { display: none !important; }
-*, ::before, ::after { box-sizing: border-box; }
-section { display: grid; background: var(--_surface); border: 1px solid var(--_line); border-radius: var(--_radius); overflow: hidden;
-  box-shadow: var(--perso-shadow, 0 1px 2px rgb(0 0 0 / 6%), 0 12px 32px rgb(0 0 0 / 10%)); }
-[part=stage] { position: relative; display: grid; place-items: center; overflow: hidden; color: #fff; background: #191826
-  radial-gradient(circle at 50% 36%, color-mix(in srgb, var(--_accent) 70%, #fff 8%), #191826 78%); aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); max-height: 46vh; width: 100%; }
-video, [part=poster] { position: absolute; inset: 0; width: 100%; height: 100%; }
-video { object-fit: cover; opacity: 0; transition: opacity .4s; }
+* { box-sizing: border-box; }
+[part=panel] { display: grid; overflow: hidden; background: var(--_surface); border: 1px solid var(--_line);
+  border-radius: var(--perso-radius, 20px); box-shadow: var(--perso-shadow, 0 12px 32px rgb(0 0 0 / 12%)); }
+[part=stage] { --_focus: #fff; position: relative; display: grid; place-items: center; overflow: hidden; color: #fff;
+  width: 100%; max-height: 46vh; aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); background: #191826
+  radial-gradient(circle at 50% 36%, color-mix(in srgb, var(--_accent) 70%, #fff 8%), #191826 78%); }
+video, [part=poster] { position: absolute; inset: 0; width: 100%; height: 100%; transition: opacity .4s; }
+video { object-fit: cover; opacity: 0; }
 :host([data-state=live]) video { opacity: 1; }
-[part=poster] { color: rgb(255 255 255 / 12%); transition: opacity .4s; background:
-  radial-gradient(circle closest-side at 50% 40%, currentColor 44%, transparent 45%),
-  radial-gradient(ellipse 30% 34% at 50% 100%, currentColor 98%, transparent) no-repeat; }
 :host([data-state=live]) [part=poster] { opacity: 0; }
-[part=overlay] { position: relative; display: grid; justify-items: center; gap: 12px; padding: 24px 24px max(24px, 7cqw);
-  align-self: end; text-align: center; text-wrap: balance; }
+[part=poster] { color: rgb(255 255 255 / 12%); background:
+  radial-gradient(circle closest-side at 50% 40%, currentColor 44%, transparent 45%),
+  radial-gradient(ellipse 30% 34% at 50% 100%, currentColor 98%, transparent); }
+[part=overlay] { position: relative; align-self: end; display: grid; justify-items: center; gap: 12px;
+  padding: 24px 24px max(24px, 7cqw); text-align: center; text-wrap: balance; }
 :host([data-state=live]) [part=overlay] { align-self: start; }
-[part=overlay] p { margin: 0; max-width: 34ch; text-shadow: 0 1px 6px rgb(0 0 0 / 55%); }
-[part=error] { padding: 10px 16px; border-radius: 12px; background: color-mix(in srgb, var(--_danger) 78%, #000); text-shadow: none !important; }
+p { margin: 0; max-width: 46ch; }
+[part=error] { padding: 10px 16px; border-radius: 12px; background: #8c1d18; }
 [part=error]:empty { padding: 0; margin-top: -12px; }
-[part=reason]:empty, [part=hint]:empty { display: none; }
+[part=reason]:empty, [part=hint]:empty, [part=captions]:empty { display: none; }
 code { display: block; font: 12px ui-monospace, monospace; opacity: .8; }
-button { font: inherit; font-weight: 600; min-height: 44px; padding: 8px 18px; border: 1px solid var(--_line); border-radius: 999px; cursor: pointer;
-  color: inherit; background: transparent; transition: background .15s, filter .15s; white-space: nowrap; }
-button:hover:enabled { background: var(--_soft); }
-button:disabled { opacity: .45; cursor: default; }
-:is(button, input, [part=log]):focus-visible { outline: 2px solid var(--_focus, var(--_accent)); outline-offset: 2px; }
-[part=start], [part=send] { color: var(--_on-accent); background: var(--_accent); border-color: transparent; }
-:is([part=start], [part=send]):hover:enabled { background: var(--_accent); filter: brightness(1.12); }
-[part=stage] { --_focus: #fff; }
-[part=start] { font-size: 1.1rem; min-height: 54px; padding: 10px 28px; box-shadow: 0 4px 18px rgb(0 0 0 / 35%); }
-[part=cancel], [part=sound] { border-color: rgb(255 255 255 / 45%); color: #fff; background: rgb(20 19 32 / 55%); }
-:is([part=cancel], [part=sound]):hover:enabled { background: rgb(20 19 32 / 80%); }
+button { font: inherit; font-weight: 600; min-height: 44px; padding: 8px 18px; border: 1px solid var(--_line);
+  border-radius: 999px; color: inherit; background: none; white-space: nowrap; cursor: pointer; }
+button:hover { background: var(--_soft); }
+:disabled { opacity: .45; cursor: default; }
+:focus-visible { outline: 2px solid var(--_focus, var(--_accent)); outline-offset: 2px; }
+[part=start], [part=send] { color: var(--_on-accent); background: var(--_accent) !important; border-color: transparent; }
+[part=start]:hover, [part=send]:hover { filter: brightness(1.12); }
+[part=start] { font-size: 1.1rem; padding: 13px 28px; box-shadow: 0 4px 18px rgb(0 0 0 / 35%); }
+[part=cancel], [part=sound] { border-color: rgb(255 255 255 / 45%); background: rgb(20 19 32 / 65%); }
+[part=cancel]:hover, [part=sound]:hover { background: #191826; }
 [part=sound] { position: absolute; top: 14px; inset-inline-end: 14px; }
-[part=spinner] { width: 44px; height: 44px; border-radius: 50%; border: 4px solid rgb(255 255 255 / 25%); border-top-color: #fff; animation: turn 1s linear infinite; }
+[part=spinner] { width: 44px; height: 44px; border-radius: 50%; border: 4px solid rgb(255 255 255 / 25%);
+  border-top-color: #fff; animation: turn 1s linear infinite; }
 @keyframes turn { to { transform: rotate(1turn); } }
-[part=captions] { position: absolute; inset-inline: 16px; bottom: 16px; margin: 0 auto; padding: 8px 14px; width: fit-content; max-width: 46ch; max-height: 40%;
-  overflow: hidden; border-radius: 12px; background: rgb(12 11 20 / 76%); text-align: center; text-wrap: balance; }
-[part=captions]:empty { display: none; }
-[part=chat] { display: flex; flex-direction: column; min-width: 0; min-height: 0; }
-[part=bar] { display: flex; align-items: center; gap: 10px; padding: 10px 16px; border-bottom: 1px solid var(--_line); min-height: 58px; }
-[part=status] { display: flex; align-items: center; gap: 8px; margin: 0 auto 0 0; font-weight: 600; }
-[part=status]:not(:empty)::before { content: ""; width: 10px; height: 10px; border-radius: 50%; background: var(--_muted); }
+[part=captions] { position: absolute; bottom: 16px; padding: 8px 14px; max-width: min(46ch, 100% - 32px); max-height: 40%;
+  overflow: hidden; border-radius: 12px; background: rgb(12 11 20 / 76%); font-size: .92rem; text-align: center; text-wrap: balance; }
+[part=chat] { display: flex; flex-direction: column; min-width: 0; }
+[part=bar] { display: flex; align-items: center; gap: 10px; padding: 10px 16px; border-bottom: 1px solid var(--_line); }
+[part=status] { display: flex; align-items: center; gap: 8px; margin-inline-end: auto; min-height: 38px; font-weight: 600; }
+[part=status]::before { content: ""; width: 10px; height: 10px; border-radius: 50%; background: var(--_muted); }
 :host([data-state=live]) [part=status]::before { background: #1e9e5a; }
-:host([data-state=live]:is([data-activity=thinking], [data-activity=speaking])) [part=status]::before { background: var(--_accent); animation: pulse 1s ease-in-out infinite alternate; }
-@keyframes pulse { to { opacity: .3; transform: scale(.75); } }
+:host(:is([data-activity=thinking], [data-activity=speaking])) [part=status]::before { background: var(--_accent);
+  animation: pulse 1s infinite alternate; }
+@keyframes pulse { to { opacity: .3; } }
 [part=bar] button { min-height: 38px; padding: 4px 14px; font-size: .9rem; }
 [part=end] { color: var(--_danger); }
-[part=log] { list-style: none; margin: 0; padding: 16px; display: flex; flex-direction: column; gap: 8px; overflow-y: auto; flex: 1 1 13rem; height: 13rem; overscroll-behavior: contain; }
-[part=log]:empty::before { content: attr(data-empty); margin: auto; color: var(--_muted); text-align: center; }
-li { max-width: 85%; padding: 8px 14px; border-radius: 16px; overflow-wrap: anywhere; white-space: pre-line; background: var(--_soft); border-end-start-radius: 5px; align-self: start; }
-[part~=message-visitor] { align-self: end; color: var(--_on-accent); background: var(--_accent); border-radius: 16px; border-end-end-radius: 5px; }
-[part~=message-tool] { align-self: center; padding: 2px 12px; font-size: .82rem; color: var(--_muted); background: none; border: 1px dashed var(--_line); border-radius: 999px; }
-[part~=message-tool][data-phase=failed] { color: var(--_danger); }
-[part=who] { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; }
+[part=log] { display: flex; flex-direction: column; gap: 8px; flex: 1 1 13rem; height: 13rem; margin: 0; padding: 16px;
+  overflow-y: auto; overscroll-behavior: contain; list-style: none; }
+[part=log]:empty::before { content: attr(data-empty); margin: auto; color: var(--_muted); }
+li { max-width: 85%; padding: 8px 14px; border-radius: 16px; border-end-start-radius: 5px; align-self: start;
+  background: var(--_soft); overflow-wrap: anywhere; white-space: pre-line; }
+[part~=message-visitor] { align-self: end; color: var(--_on-accent); background: var(--_accent);
+  border-radius: 16px; border-end-end-radius: 5px; }
+[part~=message-tool] { align-self: center; padding: 2px 12px; font-size: .82rem; color: var(--_muted);
+  background: none; border: 1px dashed var(--_line); border-radius: 999px; }
+[data-phase=failed] { color: var(--_danger); }
+[part=who] { position: absolute; clip-path: inset(50%); }
 form { display: flex; gap: 8px; padding: 12px 16px 6px; border-top: 1px solid var(--_line); }
-input { flex: 1; min-width: 0; font: inherit; color: inherit; background: var(--_soft); border: 1px solid var(--_line); border-radius: 999px; padding: 8px 16px; min-height: 44px; }
+input { flex: 1; min-width: 0; min-height: 44px; padding: 8px 16px; font: inherit; color: inherit;
+  background: var(--_soft); border: 1px solid var(--_line); border-radius: 999px; }
 input::placeholder { color: var(--_muted); opacity: 1; }
-[part=saved] { margin: 0; padding: 0 18px 8px; min-height: 1.9em; font-size: .8rem; color: var(--_muted); text-align: end; }
+[part=saved] { max-width: none; padding: 0 18px 8px; min-height: 1.9em; font-size: .8rem; color: var(--_muted);
+  text-align: end; }
 @container (min-width: 44rem) {
-  section { grid-template-columns: minmax(0, 3fr) minmax(19rem, 2fr); }
-  section[data-shape=portrait] { grid-template-columns: minmax(0, 2fr) minmax(19rem, 3fr); }
+  [part=panel] { grid-template-columns: minmax(0, 3fr) minmax(19rem, 2fr); }
+  [data-shape=portrait] { grid-template-columns: minmax(0, 2fr) minmax(19rem, 3fr); }
   [part=stage] { min-height: 26rem; max-height: 44rem; height: 100%; }
   [part=chat] { height: 0; min-height: 100%; border-inline-start: 1px solid var(--_line); }
   [part=log] { height: auto; flex-basis: 0; }
 }
 @container (max-width: 43.99rem) { :host([data-state=idle]) [part=chat] { display: none; } }
-@media (prefers-color-scheme: dark) { :host { --_accent: var(--perso-accent, #6d64f0); --_surface: var(--perso-surface, #1b1a24); --_text: var(--perso-text, #f1f0f6);
-  --_muted: var(--perso-muted, #a9a7b8); --_danger: var(--perso-danger, #ff8a80); } [part=error] { background: #8c1d18; } }
-@media (prefers-reduced-motion: reduce) { *, ::before { animation: none !important; transition: none !important; } [part=spinner] { border-radius: 8px; height: 6px; background: rgb(255 255 255 / 60%); border: 0; } }
+@media (prefers-color-scheme: dark) { :host { --_accent: var(--perso-accent, #6d64f0);
+  --_surface: var(--perso-surface, #1b1a24); --_text: var(--perso-text, #f1f0f6);
+  --_muted: var(--perso-muted, #a9a7b8); --_danger: var(--perso-danger, #ff8a80); } }
+@media (prefers-reduced-motion: reduce) { *, ::before { animation: none !important; transition: none !important; } }
 `;
 
-/** @template {keyof HTMLElementTagNameMap} T @param {T} tag @param {string} part @param {Record<string, any>} [properties]
- * @param {Node[]} children @returns {HTMLElementTagNameMap[T]} */
+/** @template {keyof HTMLElementTagNameMap} T @param {T} tag @param {string} part
+ * @param {Record<string, any>} [properties] @param {Node[]} children @returns {HTMLElementTagNameMap[T]} */
 function make(tag, part, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
   if (part) node.setAttribute("part", part);
@@ -163,7 +179,7 @@ function build() {
     interrupt: button("interrupt", TEXT.interrupt),
     end: button("end", TEXT.end),
     log: make("ol", "log", { role: "log", tabIndex: 0, ariaLabel: TEXT.log }),
-    input: make("input", "input", { ariaLabel: TEXT.input, placeholder: TEXT.input, autocomplete: "off", maxLength: 4000 }),
+    input: make("input", "input", { ariaLabel: TEXT.input, placeholder: TEXT.input, maxLength: 4000 }),
     send: button("send", TEXT.send, "submit"),
     saved: make("p", "saved"),
   };
@@ -179,6 +195,7 @@ function build() {
 }
 
 let /** @type {PersoAvatar | null} */ talking = null; // one conversation a page
+let leaving = Promise.resolve(""); // the place of the last one is given back before another is asked for
 
 /** @implements {PersoAvatarElement} */
 class PersoAvatar extends HTMLElement {
@@ -206,8 +223,8 @@ class PersoAvatar extends HTMLElement {
       video.play();
       sound.hidden = true;
     };
-    for (const intent of ["pointerenter", "focusin"])
-      this.addEventListener(intent, () => this.#load().then(({ sdk }) => sdk.loadSdk(this.#sdkTag())).catch(() => {}), { once: true });
+    const warm = () => this.#load().then(({ sdk }) => sdk.loadSdk(this.#sdkTag())).catch(() => {}); // Start will tell
+    for (const intent of ["pointerenter", "focusin"]) this.addEventListener(intent, warm, { once: true });
   }
 
   connectedCallback() {
@@ -244,9 +261,11 @@ class PersoAvatar extends HTMLElement {
     talking = this;
     const run = (this.#run = /** @type {Run} */ ({ since: performance.now(), isOver: false }));
     this.#view.log.replaceChildren();
+    this.#toolLines.clear();
     this.#show("connecting");
     try {
       const modules = await this.#load();
+      await leaving;
       await modules.sdk.converse(run, modules, this.#stage(run));
     } catch (error) {
       this.#complain(run, error);
@@ -380,7 +399,8 @@ class PersoAvatar extends HTMLElement {
     this.#close(run, how);
     const ms = Math.round(performance.now() - run.since);
     const late = new Promise((/** @type {(reason: string) => void} */ done) => setTimeout(done, 5000, ""));
-    const reason = (await Promise.race([run.outbox?.end(how === "other" ? "visitor" : how) ?? "", late])) || "";
+    leaving = Promise.race([run.outbox?.end(how === "other" ? "visitor" : how) ?? "", late]);
+    const reason = await leaving;
     if (how === "remote" && this.#run === run)
       this.#view.reason.textContent = TEXT.reason[reason] ?? `${TEXT.how.remote} ${reason && `(${reason})`}`;
     if (run.outbox) this.#announce("end", { how, reason, ms });
@@ -460,4 +480,5 @@ class PersoAvatar extends HTMLElement {
 }
 
 // A browser that cannot hold a conversation shows what the page has put inside the element.
-if ("RTCPeerConnection" in globalThis && "adoptedStyleSheets" in document) customElements.define("perso-avatar", PersoAvatar);
+if ("RTCPeerConnection" in globalThis && "adoptedStyleSheets" in document)
+  customElements.define("perso-avatar", PersoAvatar);

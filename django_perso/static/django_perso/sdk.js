@@ -72,11 +72,12 @@ function addScript({ url, integrity, nonce }) {
       if (found) resolve(found);
       else fail("sdk_unusable");
     };
-    // The browser does not say why: a blocked script is told by an event of its own, a little later; one whose
-    // bytes were refused has arrived all the same.
+    // The browser does not say why. A forbidden script has an event of its own, a little later; one that was
+    // refused for its bytes did arrive.
     script.onerror = () => setTimeout(() => {
       const [entry] = /** @type {any[]} */ (performance.getEntriesByName(script.src)).slice(-1);
-      fail(isForbidden ? "sdk_forbidden" : integrity && entry?.responseStatus === 200 ? "sdk_changed" : "sdk_unreachable");
+      const isThere = integrity && entry?.responseStatus === 200;
+      fail(isForbidden ? "sdk_forbidden" : isThere ? "sdk_changed" : "sdk_unreachable");
       script.remove();
     }, 50);
     document.head.append(script);
@@ -86,11 +87,11 @@ function addScript({ url, integrity, nonce }) {
 /** What the outbox and the tools need of a browser. */
 const WORLD = {
   WebSocket,
-  fetch: (/** @type {Parameters<typeof fetch>} */ ...request) => fetch(...request),
+  fetch: fetch.bind(globalThis),
   random: Math.random,
-  now: () => performance.now(),
-  setTimeout: (/** @type {() => void} */ run, /** @type {number} */ ms) => setTimeout(run, ms),
-  clearTimeout: (/** @type {any} */ timer) => clearTimeout(timer),
+  now: performance.now.bind(performance),
+  setTimeout: setTimeout.bind(globalThis),
+  clearTimeout: clearTimeout.bind(globalThis),
 };
 
 /** Brings a conversation to life, step by step; `run` keeps what there is, and may be over after each of them.
@@ -105,7 +106,7 @@ export async function converse(run, { log, tools }, stage) {
   outbox.add("state", { name: "connecting" });
   const toolbox = (run.toolbox = new tools.Toolbox(stage.tools, {
     world: WORLD,
-    ontool: (event) => (run.driver?.alive(), stage.tool(event)),
+    ontool: (event) => (run.driver?.update(), stage.tool(event)), // the SDK shows no sign of life meanwhile
     onrounds: () => (run.driver?.interrupt(), stage.trouble(new Trouble("tools_without_end"))),
   }));
   stage.shape(start.width, start.height);
@@ -206,12 +207,7 @@ export class Driver {
       this.#stuck = new Set(this.#states);
     }
     this.#isCutting = this.#isWaiting = false;
-    this.#update();
-  }
-
-  /** A sign of life that the SDK does not show: a tool is at work. */
-  alive() {
-    this.#update();
+    this.update();
   }
 
   stop() {
@@ -248,7 +244,7 @@ export class Driver {
       this.#trouble("send_failed", error);
       return false;
     }
-    this.#update();
+    this.update();
     return true;
   }
 
@@ -257,7 +253,7 @@ export class Driver {
     this.#states = new Set(states);
     this.#stuck = new Set([...this.#stuck].filter((state) => states.has(state)));
     this.#isWaiting = false;
-    this.#update();
+    this.update();
   }
 
   /** Passes on the lines that are new; the SDK gives all of them each time. @param {Chat[]} newestFirst */
@@ -269,10 +265,11 @@ export class Driver {
       const isCut = this.#isCutting && !isUser;
       this.listener.said({ role: isUser ? "visitor" : "avatar", text, ...(isCut && { cut: true }) });
     }
-    this.#update();
+    this.update();
   }
 
-  #update() {
+  /** Finds the activity anew, and waits anew for a sign of life. */
+  update() {
     clearTimeout(this.#watchdog);
     if (this.#isOver) return;
     const busy = [...this.#states].filter((state) => !this.#stuck.has(state));
@@ -319,7 +316,7 @@ export class Driver {
   #trouble(code, error) {
     this.#isWaiting = false;
     this.listener.trouble(new Trouble(code, { detail: explain(error) }));
-    this.#update();
+    this.update();
   }
 
   #closed() {

@@ -3,7 +3,7 @@
  * Knows no DOM and no Perso: timers and clock are given to it.
  */
 
-/** @import { ChatTool, Schema, Tool, ToolOptions } from "./types.d.ts" */
+/** @import { ChatTool, Check, Tool, ToolOptions } from "./types.d.ts" */
 
 /** @type {Record<string, (value: any) => boolean>} */
 const TYPES = {
@@ -16,29 +16,26 @@ const TYPES = {
   null: (value) => value === null,
 };
 
-/** What is wrong with a value, one sentence each; reads type, enum, required, properties, additionalProperties
- * and items, and lets other keywords pass. @param {Schema} schema @param {any} value @returns {string[]} */
-export function check(schema, value, at = "arguments") {
+/** Reads type, enum, required, properties, additionalProperties and items; other keywords pass. @type {Check} */
+export const check = (schema, value, at = "arguments") => {
   const types = schema.type === undefined ? [] : [schema.type].flat();
   if (types.length && !types.some((type) => TYPES[type]?.(value) ?? true)) return [`${at} must be ${types.join(" or ")}`];
-  if (schema.enum && !schema.enum.some((/** @type {unknown} */ one) => JSON.stringify(one) === JSON.stringify(value)))
-    return [`${at} must be one of ${schema.enum.map((/** @type {unknown} */ one) => JSON.stringify(one)).join(", ")}`];
-  if (TYPES.array(value))
-    return value.flatMap((/** @type {any} */ one, /** @type {number} */ i) => check(schema.items ?? {}, one, `${at}[${i}]`));
+  const choices = schema.enum?.map((one) => JSON.stringify(one));
+  if (choices && !choices.includes(JSON.stringify(value))) return [`${at} must be one of ${choices.join(", ")}`];
+  if (Array.isArray(value)) return value.flatMap((one, i) => check(schema.items ?? {}, one, `${at}[${i}]`));
   return TYPES.object(value) ? checkObject(schema, value, at) : [];
-}
+};
 
-/** @param {Schema} schema @param {Record<string, any>} value @param {string} at @returns {string[]} */
-function checkObject({ properties = {}, required = [], additionalProperties = true }, value, at) {
-  const has = (/** @type {object} */ object, /** @type {string} */ key) => Object.hasOwn(object, key);
-  const missing = required.filter((/** @type {string} */ key) => !has(value, key));
+/** @type {Check} */
+const checkObject = ({ properties = {}, required = [], additionalProperties = true }, value, at) => {
+  const missing = required.filter((key) => !Object.hasOwn(value, key)).map((key) => `${at}.${key} is missing`);
   const wrong = Object.keys(value).flatMap((key) => {
-    if (has(properties, key)) return check(properties[key], value[key], `${at}.${key}`);
+    if (Object.hasOwn(properties, key)) return check(properties[key], value[key], `${at}.${key}`);
     if (additionalProperties === false) return [`${at}.${key} is not known`];
     return check(additionalProperties === true ? {} : additionalProperties, value[key], `${at}.${key}`);
   });
-  return [...missing.map((/** @type {string} */ key) => `${at}.${key} is missing`), ...wrong];
-}
+  return [...missing, ...wrong];
+};
 
 /** A failure with a code the model and the log can read. */
 class ToolError extends Error {
@@ -65,7 +62,7 @@ export class Toolbox {
     this.rounds = rounds;
   }
 
-  /** The tools as the SDK wants them; no names means every tool. @param {ChatTool} ChatTool @param {string[]} names */
+  /** The tools for the SDK; no names means every tool. @param {ChatTool} ChatTool @param {string[]} names */
   chatTools(ChatTool, names) {
     const offered = [...this.tools].filter(([name]) => !names.length || names.includes(name));
     return offered.map(([name, { description = "", parameters, executeOnly = false }]) => {

@@ -37,7 +37,17 @@ export interface World extends Timers {
 // --- tools.js
 
 /** A JSON schema; the keywords read are listed in `check`. */
-export type Schema = Record<string, any>;
+export type Schema = {
+  type?: string | string[];
+  enum?: unknown[];
+  properties?: Record<string, Schema>;
+  required?: string[];
+  additionalProperties?: boolean | Schema;
+  items?: Schema;
+  [keyword: string]: unknown;
+};
+/** What is wrong with a value, one sentence each. */
+export type Check = (schema: Schema, value: any, at?: string) => string[];
 export type Tool = {
   description?: string;
   parameters?: Schema;
