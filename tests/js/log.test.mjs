@@ -130,6 +130,14 @@ test("a frame holds at most fifty entries and stays under 64 KiB", async () => {
   assert.ok(frames.length < 20, `${frames.length} frames`);
 });
 
+test("what waits for the socket goes out in full frames", async () => {
+  const { server, clock, say } = open();
+  for (const n of upTo(120)) say(`line ${n}`);
+  await clock.wind(0);
+  const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
+  assert.deepEqual(frames.map((frame) => frame.items.length), [50, 50, 20]);
+});
+
 test("an entry over 16 KiB is cut where it is longest and says so", async () => {
   const { server, clock, outbox } = open();
   outbox.add("tool", { id: "c1", name: "look", phase: "answered", result: { rows: ["😀".repeat(20_000)] }, ms: 3 });
@@ -198,6 +206,34 @@ test("a lost socket is opened again with growing, scattered patience", async () 
   assert.ok(clock.time > start);
 });
 
+test("browsers that lost their sockets at the same time do not come back at the same time", async () => {
+  for (const [chance, after] of [[0.1, 50], [0.9, 450]]) {
+    const { server, clock } = open({ random: () => chance });
+    await clock.wind(0);
+    server.sockets[0].cut(1012);
+    await clock.wind(after - 1);
+    assert.equal(server.sockets.length, 1);
+    await clock.wind(1);
+    assert.equal(server.sockets.length, 2);
+  }
+});
+
+test("patience is short again once entries were acknowledged", async () => {
+  const { server, clock, say } = open({ random: () => 1 });
+  await clock.wind(0);
+  server.refusesSockets = 1006;
+  server.sockets[0].cut(1006);
+  await clock.wind(120_000);
+  server.refusesSockets = 0;
+  await clock.wind(30_000);
+  say("one");
+  await clock.wind(0);
+  const before = server.sockets.length;
+  server.sockets.at(-1).cut(1006);
+  await clock.wind(500);
+  assert.equal(server.sockets.length, before + 1);
+});
+
 test("the network coming back ends the wait", async () => {
   const { server, clock, outbox, say } = open({ random: () => 1 });
   await clock.wind(0);
@@ -209,6 +245,14 @@ test("the network coming back ends the wait", async () => {
   outbox.wake();
   await settle();
   assert.deepEqual(numbers(server), [1]);
+});
+
+test("the pings come as often as the server wants", async () => {
+  const server = new Server();
+  server.ping = 5;
+  const { clock } = open({ server });
+  await clock.wind(15_500);
+  assert.equal(server.sockets[0].sent.filter((frame) => frame.t === "ping").length, 3);
 });
 
 test("silence is taken for a lost line after three unanswered pings", async () => {
@@ -285,10 +329,10 @@ test("a POST whose answer was lost is repeated and written once", async () => {
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a POST answered 429 or 503 waits as long as Retry-After says", async () => {
+for (const status of [408, 429, 503]) test(`a POST answered ${status} waits as long as Retry-After says`, async () => {
   const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
   await clock.wind(0);
-  server.failsPost = () => new Response("", { status: 503, headers: { "Retry-After": "20" } });
+  server.failsPost = () => new Response("", { status, headers: { "Retry-After": "20" } });
   say("one");
   await clock.wind(0);
   server.failsPost = null;
@@ -349,6 +393,23 @@ test("the outbox is bounded in bytes as well", async () => {
   assert.ok(JSON.stringify(server.rows).length <= LIMITS.bytes);
 });
 
+test("what is saved makes room again", async () => {
+  const server = new Server();
+  server.window = 1;
+  const { clock, outbox } = open({ server });
+  const talk = (count) => upTo(count).forEach(() => outbox.add("chat", { role: "avatar", text: "x".repeat(15_000) }));
+  talk(130);
+  let heard = 0;
+  server.hears = (frame) => frame.t !== "ev" || heard++ < 20;
+  await clock.wind(0);
+  assert.equal(server.last, 80);
+  talk(80);
+  server.hears = () => true;
+  await clock.wind(120_000);
+  assert.equal(server.last, 210);
+  assert.ok(server.rows.every((row) => row.k === "chat"));
+});
+
 test("bye goes out when everything is acknowledged and brings the server's reason", async () => {
   const { server, clock, outbox, say } = open();
   say("one");
@@ -403,6 +464,20 @@ test("a page that goes away says what is left and bye in one request nobody wait
   assert.equal(server.posts[0].keepalive, true);
   assert.equal(server.sockets[0].isCut, true);
   assert.equal(clock.timers.size, 0);
+});
+
+for (const [what, answer] of [
+  ["is refused", () => new Response("", { status: 503 })],
+  ["is put off", () => Response.json({ t: "retry", after: 1000 })],
+]) test(`a page that goes away tries nothing more when its last request ${what}`, async () => {
+  const { server, clock, outbox, say } = open();
+  await clock.wind(0);
+  server.failsPost = answer;
+  say("last words");
+  outbox.leave("visitor");
+  await clock.wind(60_000);
+  assert.equal(clock.timers.size, 0);
+  assert.deepEqual([server.sockets.length, server.posts.length], [1, 1]);
 });
 
 /** A small chance generator (xorshift), so that a failing trace can be replayed by its seed. */

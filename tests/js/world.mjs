@@ -35,6 +35,7 @@ export class Server {
   sockets = [];
   posts = [];
   window = 4;
+  ping = 15;
   refuses = () => null; // entry → reject code
   answers = (frame) => [frame]; // a fault: drop, double or change what goes back
   hears = () => true; // a fault: lose what arrives
@@ -81,7 +82,8 @@ export function world(server, clock, { random = () => 0.5 } = {}) {
     replies(frame) {
       if (frame.t === "hello") {
         server.hellos += 1;
-        return server.answers({ t: "welcome", ack: server.last, age: server.age ?? clock.time, window: server.window, ping: 15 });
+        const { last: ack, age = clock.time, window, ping } = server;
+        return server.answers({ t: "welcome", ack, age, window, ping });
       }
       if (frame.t === "ping") return server.answers({ t: "pong" });
       return server.answers(server.answer(frame.t === "bye" ? { bye: { last: frame.last, how: frame.how } } : frame), frame);

@@ -15,6 +15,9 @@ WATCHED = """async (video) => {
 }"""
 
 
+NOTE_END = "element => { element.over = new Promise((done) => element.addEventListener('perso-end', done)) }"
+
+
 class Avatar:
     """The page's first avatar."""
 
@@ -55,8 +58,10 @@ class Avatar:
         self.wait_for(state="live", log="saved")
 
     def end(self) -> None:
-        """Press End; return when the conversation is over and saved."""
+        """Press End; return when the site has closed the conversation, with everything saved."""
+        self.element.evaluate(NOTE_END)
         self.part("end").click()
+        self.element.evaluate("element => element.over.then(() => true)")
         self.wait_for(state="ended", log="saved")
 
     def messages(self) -> list[tuple[str, str]]:

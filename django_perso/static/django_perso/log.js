@@ -211,7 +211,7 @@ export class Outbox {
       this.#seen = Math.max(this.#seen, items[items.length - 1].s);
       this.road.send({ items });
     }
-    if (mayGo && this.#bye && !this.#kept.length && !this.#flying.length) {
+    if (mayGo && this.#bye && !this.#flying.length) {
       this.#flying.push(this.#acked + 1);
       this.road.send({ items: [], bye: { last: this.#acked, how: this.#bye.how } });
     }
