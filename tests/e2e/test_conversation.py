@@ -83,7 +83,7 @@ def test_killing_the_server_loses_and_doubles_nothing(
     page.goto(site.url)
     avatar = Avatar(page)
     avatar.start()
-    for number in range(times):
+    for number in range(31, 31 + times):  # no square of these is part of another
         avatar.ask(f"What is {number} squared?", str(number * number))  # the page shows it as saved
         site.kill()
         avatar.type(f"And what is {number + 10} squared?")  # said while the site is down

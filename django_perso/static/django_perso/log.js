@@ -146,14 +146,14 @@ export class Outbox {
   /** @param {Frame} frame */
   #read(frame) {
     if (this.#state === "over") return;
-    const isMute = frame.t === "pong" && this.#flying.length; // alive, but what was sent is still unanswered
-    if (!this.#isPaused && !isMute) this.#listen(0);
     if (frame.t === "welcome") {
       this.#state = "up";
       this.#window = frame.window ?? 4;
       this.#ping = frame.ping ?? this.#ping;
       if (frame.age !== undefined) this.started = this.world.now() - frame.age;
     }
+    const isMute = frame.t === "pong" && this.#flying.length; // alive, but what was sent is still unanswered
+    if (!this.#isPaused && !isMute) this.#listen(0);
     if (frame.t === "ack") this.#tries = 0;
     if (frame.t === "welcome" || frame.t === "ack") {
       const saved = this.#kept.splice(0, (frame.ack ?? frame.s) - this.#acked);
