@@ -53,7 +53,7 @@ class ApiKey(models.Model):
         return self.name
 
 
-def _is_list_of_names(value: object) -> None:
+def validate_names(value: object) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise ValidationError(_('Enter a JSON list of names, e.g. ["get_square_number"].'))
 
@@ -85,7 +85,7 @@ class SessionPreset(models.Model):
     background_image = models.CharField(_("background image"), max_length=200, blank=True)
     prompt = models.CharField(_("prompt"), max_length=200)
     document = models.CharField(_("document"), max_length=200, blank=True)
-    mcp_servers = models.JSONField(_("MCP servers"), default=list, blank=True, validators=[_is_list_of_names])
+    mcp_servers = models.JSONField(_("MCP servers"), default=list, blank=True, validators=[validate_names])
     llm_type = models.CharField(_("LLM"), max_length=200)
     tts_type = models.CharField(_("voice (TTS)"), max_length=200)
     stt_type = models.CharField(_("hearing (STT)"), max_length=200, blank=True)
@@ -122,7 +122,7 @@ class SessionPreset(models.Model):
         _("client tools"),
         default=list,
         blank=True,
-        validators=[_is_list_of_names],
+        validators=[validate_names],
         help_text=_("Names of browser tools this avatar may use. Empty: every tool the page registers."),
     )
 

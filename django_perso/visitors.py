@@ -27,8 +27,9 @@ async def identify(request: HttpRequest) -> Visitor:
 
 def _new_id(request: HttpRequest) -> str:
     # From the CSRF cookie where there is one, so that two tabs that start at once are the same visitor.
-    secret = request.META.get("CSRF_COOKIE")
-    return salted_hmac(COOKIE_SALT, secret, algorithm="sha256").hexdigest()[:32] if secret else secrets.token_urlsafe(16)
+    if secret := request.META.get("CSRF_COOKIE"):
+        return salted_hmac(COOKIE_SALT, secret, algorithm="sha256").hexdigest()[:32]
+    return secrets.token_urlsafe(16)
 
 
 def cookie_id(request: HttpRequest) -> str:

@@ -83,7 +83,7 @@ def test_when_an_answer_fails_the_conversation_goes_on(
     page.goto(site.url)
     avatar = Avatar(page)
     avatar.start()
-    faults = (
+    faults: tuple[dict[str, Any], ...] = (
         {"status": 502, "body": "html"},
         {"status": 500},
         {"status": 400, "body": "json"},

@@ -76,3 +76,5 @@ for (const button of document.querySelectorAll(".tries button")) {
     if (isLive) avatar.send(button.textContent ?? "");
   });
 }
+
+export {}; // a module
