@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
+from django.db.models import JSONField
+from django.forms import Textarea
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
@@ -52,6 +54,7 @@ class SessionPresetAdmin(PresetAdmin):
     list_filter = ["is_active", "access", "api_key"]
     search_fields = ["name", "slug"]
     prepopulated_fields = {"slug": ["name"]}
+    formfield_overrides = {JSONField: {"widget": Textarea(attrs={"rows": 2, "cols": 60})}}
     fieldsets = [
         (None, {"fields": ["name", "slug", "is_default", "is_active", "api_key"]}),
         (_("Who"), {"fields": ["model_style", "background_image", ("width", "height")]}),

@@ -3,6 +3,7 @@ each start makes an AvatarSession (one conversation); everything said or done in
 Deleting a key or preset keeps the conversations. Rows know no HTTP and never call Perso.
 """
 
+import json
 import uuid
 from typing import Any
 
@@ -251,3 +252,11 @@ class TranscriptEntry(models.Model):
     def offset(self) -> str:
         """When in the conversation, as mm:ss."""
         return f"{self.at_ms // 60_000:02}:{self.at_ms // 1000 % 60:02}"
+
+    @property
+    def details(self) -> list[str]:
+        """A tool call's arguments, result and error, those there are, as text."""
+        values = [self.data.get(key) for key in ("arguments", "result", "error")]
+        return [
+            v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values if v is not None
+        ]

@@ -205,7 +205,7 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
             "Avatar</span>",
             "the answer",
             "<strong>get_square</strong> answered · 12 ms",
-            "<pre>{&#x27;n&#x27;: 3}</pre>",
+            "<pre>{&quot;n&quot;: 3}</pre>",
             "<pre>9</pre>",
             "no cubes today",
             "ended · visitor · GRACEFUL_TERMINATION",

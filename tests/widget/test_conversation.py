@@ -193,13 +193,19 @@ def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
     assert "interrupted" in site.states
 
 
-def test_who_types_while_the_avatar_speaks_interrupts_it(site: Site, avatar: Open) -> None:
+def test_who_types_while_the_avatar_speaks_interrupts_it(site: Site, avatar: Open, page: Any) -> None:
+    page.add_init_script(
+        "window.sent = []; const { send } = RTCDataChannel.prototype;"
+        "RTCDataChannel.prototype.send = function (text) {"
+        "  sent.push(JSON.parse(text).type); return send.call(this, text); };"
+    )
     talk = avatar()
     talk.start()
     talk.type("Who are you?")
     talk.wait_for(activity="speaking")
     ask(talk, "Hello!", "Nice to meet you")
     assert [text for role, text in site.chat if role == "visitor"] == ["Who are you?", "Hello!"]
+    assert page.evaluate("sent.filter((type) => type === 'clear-buffer').length") == 1
 
 
 def test_start_can_be_cancelled_and_the_place_is_given_back(site: Site, avatar: Open, sandbox: Any) -> None:

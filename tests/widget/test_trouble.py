@@ -154,6 +154,22 @@ def test_an_answer_that_fails_leaves_a_widget_that_works(
     console_errors.clear()
 
 
+def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
+    site: Site, avatar: Open, sandbox: Any, page: Any, console_errors: list[str]
+) -> None:
+    talk = avatar()
+    talk.start()
+    sandbox.set_faults(llm={"status": 502, "body": "html", "times": 1})
+    talk.type("Hello!")
+    assert alert(talk)[1] == "llm_failed"
+    page.evaluate("document.querySelector('perso-avatar').say('A long sentence that can be stopped.')")
+    talk.wait_for(activity="speaking")
+    talk.part("interrupt").click()
+    talk.wait_for(activity="ready")
+    ask(talk, "What is 2 times 3?", "6")
+    console_errors.clear()
+
+
 def test_an_answer_that_never_comes_can_be_given_up(site: Site, avatar: Open, page: Any) -> None:
     talk = avatar()
     talk.start()
@@ -218,7 +234,7 @@ def test_a_reason_nobody_knows_is_shown_as_it_is(site: Site, avatar: Open, page:
     talk = avatar()
     talk.start()
     page.evaluate("channel.close()")  # the SDK does not notice that
-    talk.wait_for(state="ended")
+    page.locator("perso-avatar[data-state=ended]").wait_for(timeout=3000)
     talk.part("reason").filter(has_text="The conversation was closed. (SOMETHING_NEW)").wait_for()
 
 
@@ -252,6 +268,7 @@ def test_a_browser_without_webrtc_shows_what_the_page_says_instead(
 def test_while_the_log_cannot_be_saved_the_widget_says_so_and_goes_on(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
+    page.add_init_script("Math.random = () => 0.999")  # the longest waits
     talk = avatar()
     talk.start()
     page.route("**/log/", lambda route: route.abort())
@@ -260,6 +277,6 @@ def test_while_the_log_cannot_be_saved_the_widget_says_so_and_goes_on(
     assert talk.part("saved").inner_text() == "Not saved yet"
     page.unroute("**/log/")
     page.evaluate("dispatchEvent(new Event('online'))")
-    talk.wait_for(log="saved")
+    page.locator("perso-avatar[data-log=saved]").wait_for(timeout=2000)
     assert site.chat == talk.messages()
     console_errors.clear()

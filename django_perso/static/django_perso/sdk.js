@@ -188,6 +188,7 @@ export class Driver {
   /** What the visitor says. Whoever speaks is interrupted. @param {string} text @returns {Promise<boolean>} sent? */
   async send(text) {
     if (this.#activity !== "ready") await this.interrupt();
+    this.#isBroken = false;
     return this.#ask(() => this.session.processChat(text));
   }
 
@@ -236,7 +237,6 @@ export class Driver {
   #ask(work) {
     if (this.#isOver) return false;
     this.#isWaiting = true;
-    this.#isBroken = false;
     try {
       Promise.resolve(work()).catch((error) => this.#lose(error));
     } catch (error) {
