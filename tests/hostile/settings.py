@@ -41,6 +41,5 @@ DATABASES = {
         "TEST": {"NAME": WORK / "hostile-test.sqlite3"},
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
         "ATOMIC_REQUESTS": True,
-        "CONN_MAX_AGE": 60,
     }
 }

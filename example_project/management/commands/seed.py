@@ -21,6 +21,7 @@ from django_perso.client import (
     calls,
 )
 from django_perso.models import SessionPreset
+from django_perso.services import Refused, presets
 from example_project.settings import DEMO_DIR
 
 PASSWORD_FILE = DEMO_DIR / "admin-password"
@@ -92,26 +93,18 @@ def from_templates(client: PersoClient) -> list[tuple[str, SessionParams]]:
 
 def from_lists(catalogue: Catalogue) -> list[tuple[str, SessionParams]]:
     """Two choices from the lists: the first entry of each, and the same with the last look."""
-    needed = ("model_styles", "prompts", "llms", "tts_types")
-    if missing := [name for name in needed if not getattr(catalogue, name)]:
-        raise CommandError(f"This key is offered no {', '.join(missing)}: ask Perso to enable them.")
-    prompts = sorted(catalogue.prompts, key=lambda prompt: prompt.require_document)
-    params = SessionParams(
-        prompt=prompts[0].prompt_id,
-        llm_type=catalogue.llms[0].name,
-        tts_type=catalogue.tts_types[0].name,
-    )
-    if catalogue.stt_types:
-        params["stt_type"] = catalogue.stt_types[0].name
+    try:
+        params = presets.first_params(catalogue)
+    except Refused as refused:
+        raise CommandError(refused.hint) from refused
     looks = {"First look": catalogue.model_styles[0], "Another look": catalogue.model_styles[-1]}
     return [(name, {**params, "model_style": style.name}) for name, style in looks.items()]
 
 
 def make_preset(slug: str, name: str, params: SessionParams) -> None:
     """The preset `slug` with these parameters; everybody may start it while this is a developer's site."""
-    fields = {field.name for field in SessionPreset._meta.concrete_fields}
     access = SessionPreset.Access.PUBLIC if settings.DEBUG else SessionPreset.Access.STAFF
-    given = {key: value for key, value in params.items() if key in fields and value is not None}
+    given = {key: params.get(key) for key in presets.PARAMS if params.get(key) is not None}
     is_default = (
         slug == "default" and not SessionPreset.objects.filter(is_default=True).exclude(slug=slug).exists()
     )
