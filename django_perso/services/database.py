@@ -15,7 +15,7 @@ _free = threading.BoundedSemaphore(CONNECTIONS)
 class in_database(SyncToAsync[Any, Any]):
     """`await in_database(function)(…)`: the function, run in a thread where the ORM works.
 
-    It waits for one of the process's few connections, and closes it afterwards, CONN_MAX_AGE or not, since the
+    It waits for one of the process's few connections, and closes it afterwards, CONN_MAX_AGE or not: its
     thread may never be used again.
     """
 
