@@ -70,7 +70,7 @@ def _document(document_id: str, title: str, description: str) -> Item:
     return {
         "document_id": document_id,
         "title": title,
-        "file": f"https://files.example/{document_id}.pdf",
+        "file": f"https://sandbox.example/{document_id}.pdf",
         "description": description,
         "search_count": 3,
         "ef_search": None,
@@ -96,7 +96,7 @@ def _mcp(mcpserver_id: str, name: str, description: str) -> Item:
 LLM_TYPES: list[Item] = [
     {"name": "azure-gpt-4o", "service": "azure"},
     {"name": "gpt-4o-mini", "service": "openai"},
-    {"name": "claude-sonnet", "service": "anthropic"},
+    {"name": "mistral-large", "service": "mistral"},
     {"name": "gemini-flash", "service": "google"},
 ]
 TTS_TYPES = [

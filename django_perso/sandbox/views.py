@@ -58,7 +58,7 @@ async def model_styles(request: HttpRequest) -> HttpResponse:
 async def text_normalization(request: HttpRequest, config_id: str) -> HttpResponse:
     """GET settings/text_normalization_config/{id}/download/."""
     item = _item(catalogue.TEXT_NORMALIZATIONS, "textnormalizationconfig_id", config_id)
-    url = f"https://files.example/{config_id}.csv?signature=sandbox"
+    url = f"https://sandbox.example/{config_id}.csv?signature=sandbox"
     return JsonResponse({"config_id": config_id, "config_name": item["name"], "file_url": url})
 
 

@@ -29,6 +29,7 @@ Status = AvatarSession.Status
 TICKET_SALT = "django_perso.ticket"
 TICKET_LASTS = timedelta(hours=24)  # after the conversation was last heard of
 INTRO_CACHE_SECONDS = 300
+INTRO_SECONDS = 3  # the visitor waits for it
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,14 @@ async def _intro_message(preset: SessionPreset, account: upstream.Account, lasti
     owner = hashlib.sha256(f"{account.api_server} {account.api_key.reveal()}".encode()).hexdigest()[:16]
     key = f"django_perso.intro.{owner}"
     try:
-        intros: dict[str, str] | None = await cache.aget(key)
-        if intros is None:
-            prompts = await upstream.send(calls.get_prompts(), account, lasting_loop=lasting_loop)
-            intros = {prompt.prompt_id: prompt.intro_message or "" for prompt in prompts}
-            await cache.aset(key, intros, INTRO_CACHE_SECONDS)
-    except (
-        Exception
-    ) as error:  # the host's cache may fail in its own ways, and a greeting is not worth the session
+        async with asyncio.timeout(INTRO_SECONDS):
+            intros: dict[str, str] | None = await cache.aget(key)
+            if intros is None:
+                prompts = await upstream.send(calls.get_prompts(), account, lasting_loop=lasting_loop)
+                intros = {prompt.prompt_id: prompt.intro_message or "" for prompt in prompts}
+                await cache.aset(key, intros, INTRO_CACHE_SECONDS)
+    # The host's cache fails in ways of its own, and a greeting is not worth the session.
+    except Exception as error:
         log.warning("no intro message: %r", error)
         return ""
     return intros.get(preset.prompt, "")

@@ -47,6 +47,7 @@ def where(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     if request.param == "over http":
         yield {"api_server": request.getfixturevalue("sandbox_url")}
         return
+    request.getfixturevalue("db")  # Django's application looks after connections, which only then is allowed
     with override_settings(ROOT_URLCONF="django_perso.sandbox.urls", MIDDLEWARE=[], ALLOWED_HOSTS=["*"]):
         yield {"app": get_asgi_application()}
 
