@@ -12,6 +12,7 @@ PINNED_SDK_URL = (
 )
 PINNED_SDK_INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 SANDBOX_KEY = "sandbox"
+PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 
 
 class Conf:
@@ -33,6 +34,12 @@ class Conf:
     def API_SERVER(self) -> str:
         """The server `API_KEY` belongs to; empty means Perso's default, or the emulator in this process."""
         return str(self._get("API_SERVER", "")).strip().rstrip("/")
+
+    @property
+    def ALLOWED_API_SERVERS(self) -> list[str]:
+        """The servers a stored key may be sent to, besides this machine and `API_SERVER`."""
+        own = [self.API_SERVER] if self.API_SERVER else []
+        return [*map(str, self._get("ALLOWED_API_SERVERS", PERSO_SERVERS)), *own]
 
     @property
     def DEFAULT_PRESET(self) -> str:

@@ -1,27 +1,36 @@
-"""The rows. An ApiKey pays for sessions; a SessionPreset says what an avatar is like and who may start it;
-each start makes an AvatarSession (one conversation); everything said or done in it is a TranscriptEntry.
-Deleting a key or preset keeps the conversations. Rows know no HTTP and never call Perso.
+"""The rows. An ApiKey pays for sessions, and its CatalogueItems are what it may choose from; a SessionPreset
+says what an avatar is like and who may start it; each start makes an AvatarSession (one conversation);
+everything said or done in it is a TranscriptEntry. Deleting a key or preset keeps the conversations. Rows
+know no HTTP and never call Perso.
 """
 
 import json
+import os
 import uuid
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .fields import SecretField
+from .fields import Secret, SecretField
 
 DEFAULT_API_SERVER = "https://platform.perso.ai"
 
 
 class ApiKey(models.Model):
-    """A Perso organisation key, with the server it belongs to."""
+    """A Perso organisation key, with the server it belongs to: stored encrypted, or named by an environment
+    variable."""
+
+    class Status(models.TextChoices):
+        UNTESTED = "untested", _("never tested")
+        OK = "ok", _("OK")
+        REFUSED = "refused", _("refused")
+        UNREACHABLE = "unreachable", _("unreachable")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(_("name"), max_length=100, unique=True)
@@ -32,15 +41,34 @@ class ApiKey(models.Model):
         validators=[URLValidator(["https", "http"])],
     )
     secret = SecretField(_("secret"))
+    # No other variable: its value is sent to a server that is chosen here.
+    environment_variable = models.CharField(
+        _("environment variable"),
+        max_length=100,
+        blank=True,
+        validators=[
+            RegexValidator(
+                r"\APERSO_INTERACTIVE_API_KEY\w*\Z", _("The name must begin with PERSO_INTERACTIVE_API_KEY.")
+            )
+        ],
+        help_text=_("Instead of a stored secret, e.g. PERSO_INTERACTIVE_API_KEY_SHOP."),
+    )
     is_default = models.BooleanField(
         _("default"), default=False, help_text=_("Used by presets that name no key.")
     )
     is_active = models.BooleanField(_("active"), default=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    # How Perso answered the last time it was asked.
+    status = models.CharField(
+        _("status"), max_length=11, choices=Status.choices, default=Status.UNTESTED, editable=False
+    )
+    status_detail = models.CharField(max_length=500, blank=True, editable=False)
+    tested_at = models.DateTimeField(_("tested"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
+        permissions = [("use_apikey", _("Can test and sync API keys"))]
         constraints = [
             models.UniqueConstraint(
                 fields=["is_default"],
@@ -52,6 +80,56 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def current_secret(self) -> Secret:
+        """The key itself, wherever it is kept; empty where there is none. Raises SecretUnreadable."""
+        if self.environment_variable:
+            return Secret(os.environ.get(self.environment_variable, "").strip())
+        secret: Secret = self.secret
+        return secret
+
+
+class CatalogueItem(models.Model):
+    """One entry of one of the lists a key may choose from, as Perso gave it at the last sync."""
+
+    class Kind(models.TextChoices):
+        """Each kind is the session parameter it is a choice for."""
+
+        MODEL_STYLE = "model_style", _("avatar")
+        BACKGROUND_IMAGE = "background_image", _("background")
+        PROMPT = "prompt", _("prompt")
+        DOCUMENT = "document", _("document")
+        MCP_SERVERS = "mcp_servers", _("MCP server")
+        LLM_TYPE = "llm_type", _("LLM")
+        TTS_TYPE = "tts_type", _("voice")
+        STT_TYPE = "stt_type", _("hearing")
+        TEXT_NORMALIZATION_CONFIG = "text_normalization_config", _("text normalization")
+
+    # Without a key: offered to the one in settings.
+    api_key = models.ForeignKey(ApiKey, models.CASCADE, null=True, related_name="catalogue")
+    kind = models.CharField(max_length=30, choices=Kind.choices)
+    value = models.CharField(max_length=200)  # what a session is told: a name or an id
+    title = models.CharField(max_length=200)
+    picture = models.TextField(blank=True)  # a URL, also data:
+    details: Any = models.JSONField(default=dict)  # description, service, … as far as an operator wants them
+    position = models.PositiveIntegerField()
+    seen_at = models.DateTimeField()
+    gone_at = models.DateTimeField(null=True)  # since when Perso does not offer it any more
+
+    class Meta:
+        verbose_name = _("catalogue entry")
+        verbose_name_plural = _("catalogue")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["api_key", "kind", "value"], name="perso_item_once"),
+            models.UniqueConstraint(
+                fields=["kind", "value"], condition=Q(api_key=None), name="perso_settings_item_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
 
 
 def validate_names(value: object) -> None:
@@ -191,6 +269,7 @@ class AvatarSession(models.Model):
     api_server = models.CharField(_("API server"), max_length=200, blank=True)
     session_id = SecretField(_("Perso session id"))
     params = models.JSONField(_("parameters sent"), default=dict)
+    is_test = models.BooleanField(_("test"), default=False)  # tried in the playground, with no preset
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.STARTING)
     error_code = models.CharField(_("error"), max_length=50, blank=True)
     termination_reason = models.CharField(_("termination reason"), max_length=100, blank=True)

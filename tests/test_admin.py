@@ -8,7 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from django_perso.admin import ENTRIES_A_PAGE
+from django_perso.admin.conversations import ENTRIES_A_PAGE
 from django_perso.models import ApiKey, AvatarSession, SessionPreset, TranscriptEntry
 from tests.stage import KEY, SANDBOX, make_preset
 

@@ -16,7 +16,7 @@ PACKAGE = Path(django_perso.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "migrations")
 OF_THE_BUDGET = [
-    path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ("sandbox", "admin.py")
+    path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ("sandbox", "admin")
 ]
 NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
@@ -52,7 +52,7 @@ def test_a_file_can_be_read_in_one_go_and_says_what_it_is(path: Path) -> None:
 
 def test_the_tour_names_every_module() -> None:
     assert django_perso.__doc__ is not None
-    private = {"apps", "forms", "urls"}
+    private = {"apps", "urls"}
     rooms = {
         path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
     }

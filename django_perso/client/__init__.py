@@ -10,7 +10,7 @@
 
 from . import calls
 from .calls import Call
-from .client import DEFAULT_API_SERVER, AsyncPersoClient, Limits, PersoClient
+from .client import DEFAULT_API_SERVER, AsyncPersoClient, Limits, PersoClient, is_loopback
 from .errors import (
     ApiError,
     DoesNotExistError,
@@ -39,4 +39,5 @@ __all__ = [
     "SessionParams",
     "SessionTemplate",
     "calls",
+    "is_loopback",
 ]

@@ -313,12 +313,13 @@ def _checked_server(api_server: str, *, may_be_plain: bool) -> str:
         url = httpx.URL("")
     if not url.host or url.scheme not in ("http", "https") or url.query or url.fragment or url.userinfo:
         raise ValueError("api_server must look like https://platform.perso.ai")
-    if url.scheme != "https" and not may_be_plain and not _is_loopback(url.host):
+    if url.scheme != "https" and not may_be_plain and not is_loopback(url.host):
         raise ValueError("api_server must be https: over plain http anyone on the way could read the API key")
     return api_server
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -10,6 +10,20 @@ from functools import lru_cache
 from typing import Any
 
 from .catalogue import BACKDROPS, MODEL_STYLES
+from .looks import (
+    BODY,
+    BROW,
+    COLLAR,
+    HAIR_BEHIND,
+    LONG_HAIR,
+    LOOKS,
+    NECK,
+    NOSE,
+    SHORT_HAIR,
+    SKULL,
+    THROAT,
+    Look,
+)
 from .paint import Canvas, Point, ellipse, mirrored, mix, moved, padded, path, smooth
 
 Planes = tuple[bytes, bytes, bytes]
@@ -21,25 +35,6 @@ MAX_SIDE = 640
 SIDES = (1, -1)
 
 
-@dataclass(frozen=True)
-class Look:
-    """The colours of a person."""
-
-    skin: str
-    hair: str
-    top: str
-    collar: str
-    iris: str
-    lips: str
-    long_hair: bool = True
-
-
-LOOKS = {
-    "nathalie": Look("#f6cdb4", "#5b3426", "#2f6f8f", "#f4f6f8", "#4f7f6a", "#cf6a6a"),
-    "minseo": Look("#fbd9c0", "#2a2230", "#e58f7b", "#fff4ea", "#4a3328", "#d8716f"),
-    "amara": Look("#a8693f", "#231815", "#6b4fa0", "#f2e9d8", "#3b2417", "#9c4a45"),
-    "leo": Look("#eebd98", "#3d2b1f", "#3f7d5c", "#f4f6f8", "#3f6b94", "#c0736a", long_hair=False),
-}
 # shape → (half width, height of the opening, whether teeth show, whether the tongue does)
 MOUTHS = {
     "closed": (0.235, 0.0, False, False),
@@ -57,22 +52,6 @@ EYES = {
     "left": (1.0, -0.045),
     "right": (1.0, 0.045),
 }
-# The hair in front of the face: its locks, and where it shines
-LONG_HAIR = (
-    [
-        ".2,-1.2 .62,-1.1 .93,-.62 1,.1 .99,.75 .86,.9 .83,.35 .79,-.2 .62,-.55 .3,-.86",
-        ".28,-1.2 -.3,-1.22 -.78,-.95 -.98,-.4 -1,.3 -.97,.8 -.85,.88 "
-        "-.83,.3 -.76,-.22 -.45,-.52 .05,-.72 .3,-.92",
-    ],
-    ["-.55,-.98 -.78,-.62 -.7,-.6 -.4,-.9 0,-1.08 -.3,-1.1", ".55,-.95 .8,-.55 .74,-.5 .45,-.86"],
-)
-SHORT_HAIR = (
-    [
-        "-.8,.02 -.9,-.5 -.72,-1 -.2,-1.28 .4,-1.26 .82,-.95 .9,-.45 .81,.02 "
-        ".74,-.35 .55,-.62 .1,-.66 -.35,-.56 -.66,-.62 -.74,-.35"
-    ],
-    ["-.5,-.95 -.1,-1.12 .4,-1.08 0,-.98"],
-)
 # Soft circles in the backdrop: x, y, radius, in parts of the picture
 BUBBLES = ((0.16, 0.22, 0.16), (1.12, 0.34, 0.22), (0.98, 0.1, 0.08), (0.3, 0.62, 0.1))
 
@@ -169,21 +148,16 @@ def _place(canvas: Canvas, scene: Scene, sink: float = 0.0) -> None:
 
 def _shoulders(canvas: Canvas, look: Look) -> None:
     if look.long_hair:
-        behind = path("0,-1.24 .55,-1.12 .93,-.6 1,.1 1.04,.8 .98,1.35 .6,1.75 0,1.8")
         inner = path("0,-1 .55,-.6 .8,.3 .86,1.1 .5,1.6 0,1.6")
-        canvas.fill(smooth(mirrored(behind)), look.hair)
+        canvas.fill(smooth(mirrored(path(HAIR_BEHIND))), look.hair)
         canvas.fill(smooth(mirrored(inner)), mix(look.hair, "#000000", 0.3))
-    body = path("0,1.3 .42,1.34 1,1.56 1.5,1.86 1.76,2.5 1.9,4.2 0,4.6")
-    canvas.fill(smooth(mirrored(body)), look.top)
-    neck = path("0,.6 .36,.7 .39,1.15 .55,1.3 .62,1.42 .3,1.9 0,2.2")
-    canvas.fill(smooth(mirrored(neck)), look.skin)
-    shadow = path("0,.6 .37,.75 .36,1.08 0,1.3")
-    canvas.fill(smooth(mirrored(shadow)), mix(look.skin, "#7a2f1c", 0.35), 0.55)
+    canvas.fill(smooth(mirrored(path(BODY))), look.top)
+    canvas.fill(smooth(mirrored(path(NECK))), look.skin)
+    canvas.fill(smooth(mirrored(path(THROAT))), mix(look.skin, "#7a2f1c", 0.35), 0.55)
     for side in SIDES:
         arm = path("1.12,2.3 1.2,2.9 1.16,4.4 1.3,4.4 1.3,2.9")
-        collar = path(".4,1.2 .66,1.34 .6,1.62 .02,2.28 .18,1.8 .46,1.42")
         canvas.fill(smooth(moved(arm, (0, 0), (side, 1))), mix(look.top, "#000000", 0.25), 0.5)
-        canvas.fill(smooth(moved(collar, (0, 0), (side, 1))), look.collar)
+        canvas.fill(smooth(moved(path(COLLAR), (0, 0), (side, 1))), look.collar)
 
 
 def _head(canvas: Canvas, look: Look) -> None:
@@ -191,13 +165,11 @@ def _head(canvas: Canvas, look: Look) -> None:
     for side in () if look.long_hair else SIDES:
         canvas.fill(ellipse((side * 0.79, 0.1), (0.13, 0.22)), look.skin)
         canvas.fill(ellipse((side * 0.81, 0.11), (0.07, 0.13)), shade, 0.5)
-    skull = path("0,-1 .46,-.92 .75,-.5 .79,0 .71,.44 .47,.82 .2,.99 0,1.02")
-    canvas.fill(smooth(mirrored(skull)), look.skin)
+    canvas.fill(smooth(mirrored(path(SKULL))), look.skin)
     for side in SIDES:
         canvas.glow((side * 0.46, 0.36), (0.26, 0.2), look.lips, 0.26)
     canvas.glow((0, -0.35), (0.5, 0.4), "#ffffff", 0.1)
-    nose = path("0,.3 .09,.31 .1,.25 .13,.31 .06,.37 -.06,.37 -.12,.31 -.05,.33")
-    canvas.fill(smooth(nose), shade, 0.6)
+    canvas.fill(smooth(path(NOSE)), shade, 0.6)
     canvas.glow((0, 0.22), (0.07, 0.1), "#ffffff", 0.2)
 
 
@@ -209,8 +181,7 @@ def _eye(canvas: Canvas, look: Look, side: int, open_by: float, gaze: float) -> 
     lashes = [(-0.17, 0.02), (-0.09, lid - 0.005), (0.03, lid - 0.025), (0.15, lid + 0.02 + 0.02 * open_by)]
     lashes += [(0.235, -0.045), (0.17, 0.03), (0.03, lid + 0.02), (-0.09, lid + 0.03)]
     canvas.fill(smooth(moved(lashes, centre, (side, 1))), mix(look.hair, "#000000", 0.45))
-    brow = path("-.19,-.287 0,-.35 .2,-.27 .21,-.255 0,-.305 -.18,-.242")
-    canvas.fill(smooth(moved(brow, centre, (side, 1))), look.hair, 0.9)
+    canvas.fill(smooth(moved(path(BROW), centre, (side, 1))), look.hair, 0.9)
 
 
 def _eyeball(canvas: Canvas, look: Look, centre: Point, open_by: float, gaze: float) -> None:

@@ -4,6 +4,7 @@ import io
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIHandler
@@ -11,7 +12,7 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from ..client import AsyncPersoClient, Call, Catalogue, PersoClient
+from ..client import AsyncPersoClient, Call, Catalogue, PersoClient, is_loopback
 from ..conf import SANDBOX_KEY, conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, AvatarSession, SessionPreset
@@ -33,27 +34,58 @@ class Account:
         return not self.api_server
 
 
+def row_for(preset: SessionPreset | None) -> ApiKey | None:
+    """The stored key a preset uses: its own, else the default one; None means the one in settings."""
+    if preset is not None and preset.api_key_id:
+        return preset.api_key
+    return ApiKey.objects.filter(is_default=True, is_active=True).first()
+
+
 def account_for(preset: SessionPreset | None) -> Account:
     """The preset's key, else the default key, else the one in settings; raises Refused without any."""
-    row = preset.api_key if preset is not None and preset.api_key_id else None
-    if row is None:
-        row = ApiKey.objects.filter(is_default=True, is_active=True).first()
-    hint = _no_key_hint(row)
+    row = row_for(preset)
+    if row is not None and row.is_active:
+        return account_of_key(row)
     try:
-        if row is not None and row.is_active:
-            return Account(row.secret, _server(row.api_server), row)
         if row is None and conf.is_sandbox_on:
             return Account(Secret(SANDBOX_KEY), "")
         if row is None and conf.API_KEY and not conf.uses_sandbox_key:
             return Account(Secret(conf.API_KEY), _server(conf.API_SERVER))
+    except ValueError as error:
+        raise _no_api_key(str(error)) from error
+    raise _no_api_key(_no_key_hint(row))
+
+
+def account_of_key(row: ApiKey, secret: Secret | None = None) -> Account:
+    """A stored key, or with another `secret` in its place; Refused when there is none that may be sent."""
+    try:
+        account = Account(secret or row.current_secret, _server(row.api_server), row)
+        check_server(account.api_server)
     except (SecretUnreadable, ValueError) as error:
-        hint = str(error)
-    raise Refused("no_api_key", 503, _("The avatar is not available right now."), hint=hint)
+        raise _no_api_key(str(error)) from error
+    if not account.api_key:
+        where = f"environment variable {row.environment_variable}" if row.environment_variable else "row"
+        raise _no_api_key(f'API key "{row.name}" is empty: its {where} holds nothing.')
+    return account
 
 
 def _server(api_server: str) -> str:
     """The address as the client takes it; ValueError for one that no key may be sent to."""
     return AsyncPersoClient(api_server=api_server).api_server
+
+
+def check_server(api_server: str) -> None:
+    """Raises ValueError, with the line to paste, for a server that no stored key may be sent to."""
+    if api_server.rstrip("/") in conf.ALLOWED_API_SERVERS or is_loopback(urlsplit(api_server).hostname or ""):
+        return
+    raise ValueError(
+        f"Keys may not be sent to {api_server}. If it is Perso's, add to settings.py: "
+        f'PERSO = {{..., "ALLOWED_API_SERVERS": ["{api_server}"]}}'
+    )
+
+
+def _no_api_key(hint: str) -> Refused:
+    return Refused("no_api_key", 503, _("The avatar is not available right now."), hint=hint)
 
 
 def _no_key_hint(row: ApiKey | None) -> str:
@@ -83,14 +115,14 @@ async def send(call: Call[T], account: Account, *, lasting_loop: bool) -> T:
     """
     if account.is_sandbox or lasting_loop:
         return await _async_client(account).send(call)
-    return await sync_to_async(_client(account).send, thread_sensitive=False)(call)
+    return await sync_to_async(client(account).send, thread_sensitive=False)(call)
 
 
 async def get_catalogue(account: Account, *, lasting_loop: bool) -> Catalogue:
     """All lists the account may choose from."""
     if account.is_sandbox or lasting_loop:
         return await _async_client(account).get_all_settings()
-    return await sync_to_async(_client(account).get_all_settings, thread_sensitive=False)()
+    return await sync_to_async(client(account).get_all_settings, thread_sensitive=False)()
 
 
 def _async_client(account: Account) -> AsyncPersoClient:
@@ -99,8 +131,10 @@ def _async_client(account: Account) -> AsyncPersoClient:
     return AsyncPersoClient(api_key=_key(account), api_server=account.api_server, app=app)
 
 
-def _client(account: Account) -> PersoClient:
-    return PersoClient(api_key=_key(account), api_server=account.api_server)
+def client(account: Account) -> PersoClient:
+    """Perso for code that is not async: admin screens and commands."""
+    app = _sandbox() if account.is_sandbox else None
+    return PersoClient(api_key=_key(account), api_server=account.api_server, app=app)
 
 
 def _key(account: Account) -> str | None:

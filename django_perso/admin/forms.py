@@ -7,9 +7,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from .conf import conf
-from .fields import SecretUnreadable
-from .models import ApiKey
+from ..conf import conf
+from ..fields import SecretUnreadable
+from ..models import ApiKey
 
 NO_ENCRYPTION_KEYS = _(
     "Set encryption keys first, so that this key does not depend on SECRET_KEY. In settings.py: "

@@ -1,78 +1,21 @@
-"""What an operator sees: keys that are written and never read, presets, and conversations to read."""
+"""Conversations: read, never written by hand."""
 
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db.models import JSONField
-from django.forms import Textarea
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from .fields import SecretUnreadable
-from .forms import ApiKeyForm
-from .models import ApiKey, AvatarSession, SessionPreset
+from ..models import AvatarSession
 
 if TYPE_CHECKING:
-    KeyAdmin = admin.ModelAdmin[ApiKey]
-    PresetAdmin = admin.ModelAdmin[SessionPreset]
     SessionAdmin = admin.ModelAdmin[AvatarSession]
 else:
-    KeyAdmin = PresetAdmin = SessionAdmin = admin.ModelAdmin
+    SessionAdmin = admin.ModelAdmin
 
 ENTRIES_A_PAGE = 500
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(KeyAdmin):
-    form = ApiKeyForm
-    list_display = ["name", "masked", "api_server", "is_default", "is_active"]
-    fields = ["name", "api_server", "masked", "new_secret", "is_default", "is_active"]
-    readonly_fields = ["masked"]
-
-    @admin.display(description=_("key"))
-    def masked(self, key: ApiKey) -> str:
-        try:
-            return f"••••{key.secret.tail}" if key.secret else "-"
-        except SecretUnreadable:
-            return str(_("unreadable: its encryption key is missing"))
-
-
-@admin.register(SessionPreset)
-class SessionPresetAdmin(PresetAdmin):
-    list_display = [
-        "name",
-        "slug",
-        "model_style",
-        "llm_type",
-        "tts_type",
-        "access",
-        "is_default",
-        "is_active",
-    ]
-    list_filter = ["is_active", "access", "api_key"]
-    search_fields = ["name", "slug"]
-    prepopulated_fields = {"slug": ["name"]}
-    formfield_overrides = {JSONField: {"widget": Textarea(attrs={"rows": 2, "cols": 60})}}
-    fieldsets = [
-        (None, {"fields": ["name", "slug", "is_default", "is_active", "api_key"]}),
-        (_("Who"), {"fields": ["model_style", "background_image", ("width", "height")]}),
-        (_("What it knows"), {"fields": ["prompt", "has_intro", "document", "mcp_servers", "client_tools"]}),
-        (_("How it talks"), {"fields": ["llm_type", "tts_type", "stt_type", "voice"]}),
-        (_("Framing"), {"fields": ["padding_left", "padding_top", "padding_height"]}),
-        (
-            _("Text normalization"),
-            {
-                "classes": ["collapse"],
-                "fields": [
-                    ("text_normalization_config", "text_normalization_locale"),
-                    ("stt_text_normalization_config", "stt_text_normalization_locale"),
-                ],
-            },
-        ),
-        (_("Rules"), {"fields": ["access", "max_live", "starts_per_hour"]}),
-    ]
 
 
 @admin.register(AvatarSession)

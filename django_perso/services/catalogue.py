@@ -1,0 +1,158 @@
+"""What a key may choose from: fetched from Perso, kept as rows, so that presets can be edited while Perso is
+down, and what has vanished is known by name.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from ..client import Catalogue
+from ..models import ApiKey, CatalogueItem, SessionPreset
+from . import upstream
+
+Kind = CatalogueItem.Kind
+MAX_VALUE = 200
+Offer = dict[str, dict[str, CatalogueItem]]  # kind → value → item, in Perso's order
+
+# The client's lists: their kind, and the fields of an entry that are what is sent, and its title.
+LISTS = {
+    "model_styles": (Kind.MODEL_STYLE, "name", "name"),
+    "background_images": (Kind.BACKGROUND_IMAGE, "backgroundimage_id", "title"),
+    "prompts": (Kind.PROMPT, "prompt_id", "name"),
+    "documents": (Kind.DOCUMENT, "document_id", "title"),
+    "mcp_servers": (Kind.MCP_SERVERS, "mcpserver_id", "name"),
+    "llms": (Kind.LLM_TYPE, "name", "name"),
+    "tts_types": (Kind.TTS_TYPE, "name", "name"),
+    "stt_types": (Kind.STT_TYPE, "name", "name"),
+    "text_normalizations": (Kind.TEXT_NORMALIZATION_CONFIG, "textnormalizationconfig_id", "name"),
+}
+# What else is kept of an entry. A document's `file` and an MCP server's `extra_data` are secrets.
+DETAILS = (
+    "description",
+    "service",
+    "voice",
+    "style",
+    "platform_type",
+    "require_document",
+    "intro_message",
+    "processed",
+)
+
+
+@dataclass
+class Change:
+    """What a sync found in one list: how many are offered, which came and which went, or why it failed."""
+
+    kind: Kind
+    offered: int = 0
+    came: list[str] = field(default_factory=list)
+    went: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+def sync(account: upstream.Account) -> list[Change]:
+    """Fetch all lists of the account and keep them. Raises PersoError when not one of them came."""
+    return keep(account.row, upstream.client(account).get_all_settings())
+
+
+def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
+    """Write the lists down; one that failed stays as it was."""
+    now = timezone.now()
+    with transaction.atomic():
+        if api_key is not None:  # one sync at a time
+            ApiKey.objects.filter(pk=api_key.pk).update(tested_at=now)
+        return [_keep_list(api_key, name, catalogue, now) for name in LISTS]
+
+
+def _keep_list(api_key: ApiKey | None, name: str, catalogue: Catalogue, now: datetime) -> Change:
+    kind, value_field, title_field = LISTS[name]
+    if name in catalogue.failures:
+        return Change(kind, error=str(catalogue.failures[name]))
+    known = {item.value: item for item in CatalogueItem.objects.filter(api_key=api_key, kind=kind)}
+    offered = {
+        value: it for it in getattr(catalogue, name) if 0 < len(value := getattr(it, value_field)) <= 200
+    }
+    change = Change(kind, offered=len(offered))
+    for position, (value, entry) in enumerate(offered.items()):
+        item = known.pop(value, None) or CatalogueItem(api_key=api_key, kind=kind, value=value)
+        if item._state.adding or item.gone_at:
+            change.came.append(value)
+        item.title = (getattr(entry, title_field) or value)[:MAX_VALUE]
+        item.picture = _picture(getattr(entry, "image", "") or getattr(entry, "file", "") or "")
+        item.details = {key: it for key in DETAILS if (it := getattr(entry, key, None)) not in (None, "")}
+        item.position, item.seen_at, item.gone_at = position, now, None
+        item.save()
+    for item in known.values():
+        if item.gone_at is None:
+            change.went.append(item.value)
+            item.gone_at = now
+            item.save(update_fields=["gone_at"])
+    return change
+
+
+def _picture(url: str) -> str:
+    # A model style's `file` need not be a picture, nor a harmless address.
+    path = url.partition("?")[0].lower()
+    is_picture = path.endswith((".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg"))
+    return url if url.startswith("data:image/") or (url.startswith("https://") and is_picture) else ""
+
+
+def offer(api_key: ApiKey | None) -> Offer:
+    """What was kept for the key (None: the one in settings), also what is gone by now."""
+    found: Offer = {kind: {} for kind in Kind.values}
+    for item in CatalogueItem.objects.filter(api_key=api_key).order_by("position", "pk"):
+        found[item.kind][item.value] = item
+    return found
+
+
+def synced_at(api_key: ApiKey | None) -> datetime | None:
+    """When the lists were fetched last."""
+    last: datetime | None = CatalogueItem.objects.filter(api_key=api_key).aggregate(at=Max("seen_at"))["at"]
+    return last
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why Perso would refuse a preset, or serve it otherwise than meant, and in which field."""
+
+    field: str
+    text: str
+    is_gone: bool = False  # it was offered once, and may have been chosen then
+
+
+def problems(preset: SessionPreset, offered: Offer | None = None) -> list[Problem]:
+    """What is wrong with a preset by the kept lists of its key; a list that is empty says nothing."""
+    lists = offer(upstream.row_for(preset)) if offered is None else offered
+    found = []
+    for name, kind in CHOICES.items():
+        chosen: Any = getattr(preset, name)
+        for value in [chosen] if isinstance(chosen, str) else chosen:
+            if value and (problem := _problem(name, value, lists[kind])):
+                found.append(problem)
+    prompt = lists[Kind.PROMPT].get(preset.prompt)
+    if prompt is not None and prompt.details.get("require_document") and not preset.document:
+        found.append(Problem("document", f'The prompt "{prompt.title}" needs a document.'))
+    return found
+
+
+# The fields of a preset that are choices, and the list each chooses from.
+CHOICES = {kind.value: kind for kind in Kind} | {
+    "stt_text_normalization_config": Kind.TEXT_NORMALIZATION_CONFIG
+}
+
+
+def _problem(name: str, value: str, items: dict[str, CatalogueItem]) -> Problem | None:
+    item = items.get(value)
+    if not items or (item is not None and item.gone_at is None):
+        platform = item.details.get("platform_type", "webrtc") if item is not None else "webrtc"
+        if platform != "webrtc":
+            return Problem(name, f'The avatar "{value}" is made for {platform}, no browser can show it.')
+        return None
+    label = CHOICES[name].label
+    if item is None:
+        return Problem(name, f'The {label} "{value}" is not offered by Perso.')
+    return Problem(name, f'The {label} "{item.title}" is no longer offered by Perso.', is_gone=True)
