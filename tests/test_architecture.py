@@ -15,9 +15,7 @@ import django_perso
 PACKAGE = Path(django_perso.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "migrations")
-OF_THE_BUDGET = [
-    path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ("sandbox", "admin")
-]
+OF_THE_BUDGET = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ("sandbox", "admin")]
 NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
 

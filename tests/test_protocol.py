@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_perso import protocol
-from django_perso.protocol import BadFrame, Bye, Entry, Events, Hello, Ping, parse
+from django_perso.protocol import BadFrame, Bye, Entry, Events, Hello, parse
 
 
 def chat(s: int, **more: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def test_each_frame_is_read() -> None:
     stream = uuid4()
     assert parse(json.dumps({"t": "hello", "stream": str(stream), "ticket": "x"})) == Hello(stream, "x")
     assert parse('{"t":"bye","last":7,"how":"visitor"}') == Bye(7, "visitor")
-    assert parse('{"t":"ping"}') == Ping()
+    assert parse('{"t":"ping"}') is None
     assert parse(events(chat(1))) == Events((Entry(1, "chat", 5, {"role": "visitor", "text": "hi"}),))
 
 
@@ -64,7 +64,7 @@ def test_a_frame_over_its_limits_is_too_big() -> None:
     assert code_of(events(chat(1)) + " " * protocol.MAX_FRAME) == protocol.TOO_BIG
     assert code_of(json.dumps({"t": "ping", "x": "é" * 40_000}, ensure_ascii=False)) == protocol.TOO_BIG
     assert code_of(events(*(chat(n) for n in range(1, 52)))) == protocol.TOO_BIG
-    assert parse(events(*(chat(n) for n in range(1, 51)))) != Ping()
+    assert parse(events(*(chat(n) for n in range(1, 51)))) is not None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AvatarSession
@@ -23,7 +24,7 @@ class AvatarSessionAdmin(SessionAdmin):
     """Conversations: read, never written by hand."""
 
     list_display = ["created_at", "preset", "who", "status", "length", "entries_stored", "termination_reason"]
-    list_filter = ["status", "preset", "created_at"]
+    list_filter = ["status", "preset", "is_test", "created_at"]
     list_select_related = ["preset", "user"]
     search_fields = ["id"]
     search_help_text = _("The id of a conversation")
@@ -32,7 +33,7 @@ class AvatarSessionAdmin(SessionAdmin):
     show_full_result_count = False
     fields = [
         ("created_at", "ended_at", "status"),
-        ("preset", "who", "address"),
+        ("preset", "is_test", "who", "address"),
         ("termination_reason", "error_code", "is_complete"),
         "params",
     ]
@@ -70,8 +71,19 @@ class AvatarSessionAdmin(SessionAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
+        """The facts, and for those who may read it, the transcript."""
         session = self.get_object(request, object_id)
-        if session is not None:
+        entries = None
+        if session is not None and self.may_read(request, session):
             pages = Paginator(session.entries.order_by("pk"), ENTRIES_A_PAGE)
-            extra_context = {**(extra_context or {}), "entries": pages.get_page(request.GET.get("page"))}
-        return super().change_view(request, object_id, form_url, extra_context)
+            entries = pages.get_page(request.GET.get("page"))
+            # Written down before a word is shown: who cannot be written down reads nothing.
+            self.log_change(request, session, gettext("Read the transcript, page %d.") % entries.number)
+        return super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), "entries": entries}
+        )
+
+    def may_read(self, request: HttpRequest, session: AvatarSession) -> bool:
+        """Whether this user may read what was said, and not only that something was."""
+        may_read: bool = request.user.has_perm("django_perso.view_transcriptentry")
+        return may_read and self.has_view_permission(request, session)

@@ -3,8 +3,8 @@
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar, Unpack, cast
+from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass
+from typing import Any, Generic, TypeVar, Unpack, cast
 from urllib.parse import quote
 
 from .errors import ApiError, PersoUnreadable, SessionCreationError, parse
@@ -24,24 +24,29 @@ from .types import (
     Transcription,
     TTSType,
     read,
-    read_all,
 )
 
 T = TypeVar("T", covariant=True)
 N = TypeVar("N")
 
+API = "/api/v1/"
 MIB = 1 << 20
+# What a session can do follows from its parameters.
+CAPABILITIES = {"using_stf_webrtc": "STF_WEBRTC", "llm_type": "LLM", "tts_type": "TTS", "stt_type": "STT"}
 # A session's own identifier is a credential, so no log line and no error may show it.
 _SESSION_ID = re.compile(r"(?<=/session/)[^/]+")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Call(Generic[T]):
-    """One request, and how its answer is read. `read` may give another Call: what to ask next."""
+    """One request, a POST if it has a body, and how its answer is read.
 
-    method: Literal["GET", "POST"]
+    `read` may give another Call: what to ask next.
+    """
+
     path: str
     read: Callable[[bytes], "T | Call[T]"] = field(compare=False)
+    _: KW_ONLY
     query: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, object] | None = None
     form: Mapping[str, tuple[str | None, bytes, str | None]] | None = None  # file name, content, type
@@ -49,91 +54,59 @@ class Call(Generic[T]):
     refusal: type[ApiError] = ApiError
     max_bytes: int = MIB
 
+    @property
+    def method(self) -> str:
+        return "GET" if self.json is None and self.form is None else "POST"
+
     def __repr__(self) -> str:
         return f"<Call {self.method} {_SESSION_ID.sub('…', self.path)}>"
 
 
-def get_llms() -> Call[tuple[LLMType, ...]]:
-    """The language models this key may use."""
-    return _list(LLMType, "settings/llm_type/")
+def _as(kind: type[N]) -> Callable[[bytes], N]:
+    return lambda body: read(kind, parse(body))
 
 
-def get_tts_types() -> Call[tuple[TTSType, ...]]:
-    """The voices."""
-    return _list(TTSType, "settings/tts_type/")
+def _whole(kind: type[N], path: str, **query: str) -> Callable[[], Call[N]]:
+    def ask() -> Call[N]:
+        """All there are."""
+        return Call(API + path, _as(kind), query=query)
+
+    return ask
 
 
-def get_stt_types() -> Call[tuple[STTType, ...]]:
-    """The speech recognisers."""
-    return _list(STTType, "settings/stt_type/")
+# The lists of a `Catalogue`, under their names there: all that this key may use.
+get_llms = _whole(tuple[LLMType, ...], "settings/llm_type/")
+get_tts_types = _whole(tuple[TTSType, ...], "settings/tts_type/")
+get_stt_types = _whole(tuple[STTType, ...], "settings/stt_type/")
+get_model_styles = _whole(tuple[ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc")
+get_background_images = _whole(tuple[BackgroundImage, ...], "background_image/")
+get_prompts = _whole(tuple[Prompt, ...], "prompt/")
+get_documents = _whole(tuple[Document, ...], "document/")
+get_mcp_servers = _whole(tuple[MCPServer, ...], "settings/mcp_type/")
+get_text_normalizations = _whole(tuple[TextNormalizationConfig, ...], "settings/text_normalization_config/")
 
-
-def get_model_styles() -> Call[tuple[ModelStyle, ...]]:
-    """The avatars a browser can show."""
-    return _list(ModelStyle, "settings/modelstyle/", platform_type="webrtc")
-
-
-def get_background_images() -> Call[tuple[BackgroundImage, ...]]:
-    """The pictures to stand before."""
-    return _list(BackgroundImage, "background_image/")
-
-
-def get_prompts() -> Call[tuple[Prompt, ...]]:
-    """The prompts, whole."""
-    return _list(Prompt, "prompt/")
+get_session_templates = _whole(tuple[SessionTemplate, ...], "session_template/")
 
 
 def get_prompt(prompt_id: str) -> Call[Prompt]:
     """One prompt. Older than the others and not promised: `get_prompts` is."""
-    return _get(Prompt, f"prompt/{_id(prompt_id)}/")
-
-
-def get_documents() -> Call[tuple[Document, ...]]:
-    """The files to look things up in."""
-    return _list(Document, "document/")
-
-
-def get_mcp_servers() -> Call[tuple[MCPServer, ...]]:
-    """The tool servers Perso can ask."""
-    return _list(MCPServer, "settings/mcp_type/")
-
-
-def get_text_normalizations() -> Call[tuple[TextNormalizationConfig, ...]]:
-    """The sets of rules for reading numbers and the like."""
-    return _list(TextNormalizationConfig, "settings/text_normalization_config/")
-
-
-# The lists of `Catalogue` that every key has, by their name there.
-LISTS: Mapping[str, Callable[[], Call[Any]]] = {
-    "llms": get_llms,
-    "tts_types": get_tts_types,
-    "stt_types": get_stt_types,
-    "model_styles": get_model_styles,
-    "background_images": get_background_images,
-    "prompts": get_prompts,
-    "documents": get_documents,
-    "mcp_servers": get_mcp_servers,
-}
+    return Call(f"{API}prompt/{_id(prompt_id)}/", _as(Prompt))
 
 
 def get_text_normalization(config_id: str) -> Call[TextNormalizationDownload]:
-    """Where one set of rules can be downloaded."""
-    return _get(TextNormalizationDownload, f"settings/text_normalization_config/{_id(config_id)}/download/")
-
-
-def get_session_templates() -> Call[tuple[SessionTemplate, ...]]:
-    """The sets of parameters saved at Perso."""
-    return _list(SessionTemplate, "session_template/")
+    """Where one set of rules for reading numbers and the like can be downloaded."""
+    path = f"settings/text_normalization_config/{_id(config_id)}/download/"
+    return Call(API + path, _as(TextNormalizationDownload))
 
 
 def get_session_template(sessiontemplate_id: str) -> Call[SessionTemplate]:
-    """One set of parameters."""
-    return _get(SessionTemplate, f"session_template/{_id(sessiontemplate_id)}/")
+    """One set of parameters saved at Perso."""
+    return Call(f"{API}session_template/{_id(sessiontemplate_id)}/", _as(SessionTemplate))
 
 
 def get_intro_message(prompt_id: str) -> Call[str]:
     """How the avatar opens a conversation; ApiError 404 without such a prompt. Reads all prompts."""
-    return _call("GET", "prompt/", lambda body: _intro_message(prompt_id, body))
+    return Call(f"{API}prompt/", lambda body: _intro_message(prompt_id, body))
 
 
 def create_session_id(*, session_template: str | None = None, **params: Unpack[SessionParams]) -> Call[str]:
@@ -141,34 +114,35 @@ def create_session_id(*, session_template: str | None = None, **params: Unpack[S
 
     Refused with SessionCreationError, DoesNotExistError or NotInOrganizationError.
     """
-    if session_template is None:
-        body: dict[str, object] = {"capability": (), **params}  # in the order the vendor's SDK writes them
-        body["capability"] = [*params.get("capability", ()), *_capability(params)]
-        for name, value in body.items():
-            if isinstance(value, float) and value.is_integer():
-                body[name] = int(value)  # as JavaScript writes 1.0
-        return _call("POST", "session/", _session_id, json=body, refusal=SessionCreationError)
-    if params:
-        raise TypeError("A session is made of a template or of parameters, not of both")
-    path = f"session_template/{_id(session_template)}/"
-    return _call("GET", path, _create_from_template, refusal=SessionCreationError)
+    if session_template is not None:
+        if params:
+            raise TypeError("A session is made of a template or of parameters, not of both")
+        path = f"{API}session_template/{_id(session_template)}/"
+        return Call(path, _create_from_template, refusal=SessionCreationError)
+    implied = [capability for name, capability in CAPABILITIES.items() if params.get(name)]
+    body: dict[str, object] = {"capability": (), **params}  # in the order the vendor's SDK writes them
+    body["capability"] = [*params.get("capability", ()), *implied]
+    for name, value in body.items():
+        if isinstance(value, float) and value.is_integer():
+            body[name] = int(value)  # as JavaScript writes 1.0
+    return Call(f"{API}session/", _session_id, json=body, refusal=SessionCreationError)
 
 
 def get_session_info(session_id: str) -> Call[SessionInfo]:
     """What Perso knows of a session, e.g. why it ended."""
-    return _get(SessionInfo, f"session/{_id(session_id)}/", needs_key=False)
+    return _of_session(session_id, "", _as(SessionInfo))
 
 
 def send_session_event(session_id: str, event: str, detail: str = "") -> Call[None]:
     """Tells Perso of `SESSION_START`, `SESSION_DURING`, `SESSION_LOG`, …"""
-    return _post(session_id, "event/create/", _nothing, {"detail": detail, "event": event})
+    return _of_session(session_id, "event/create/", _nothing, json={"detail": detail, "event": event})
 
 
 def make_tts(session_id: str, text: str, *, locale: str = "", output_format: str = "") -> Call[bytes]:
     """`text` as speech: a whole WAV or MP3 file."""
     wishes = {"locale": locale, "output_format": output_format}
     body = {"text": text, **{name: wish for name, wish in wishes.items() if wish}}
-    return _post(session_id, "tts/", _audio, body, max_bytes=16 * MIB)
+    return _of_session(session_id, "tts/", _audio, json=body, max_bytes=16 * MIB)
 
 
 def make_stt(session_id: str, audio: bytes, language: str = "") -> Call[Transcription]:
@@ -176,31 +150,26 @@ def make_stt(session_id: str, audio: bytes, language: str = "") -> Call[Transcri
     form: dict[str, Any] = {"audio": ("audio.wav", audio, "audio/wav")}
     if language:
         form["language"] = (None, language.encode(), None)
-    return _post(session_id, "stt/", lambda body: read(Transcription, parse(body)), form=form)
+    return _of_session(session_id, "stt/", _as(Transcription), form=form)
 
 
 def make_llm(
     session_id: str, messages: Sequence[Mapping[str, object]], tools: Sequence[Mapping[str, object]] = ()
 ) -> Call[tuple[Any, ...]]:
     """The events of the model's answer to `messages`, once it is complete. (Browsers stream it.)"""
-    return _post(session_id, "llm/v2/", _events, {"messages": [*messages], "tools": [*tools]})
+    body = {"messages": [*messages], "tools": [*tools]}
+    return _of_session(session_id, "llm/v2/", _events, json=body)
 
 
 def get_ice_servers(session_id: str) -> Call[tuple[Any, ...]]:
     """What a browser needs to find a way to the avatar, for RTCPeerConnection."""
-    return _call(
-        "GET",
-        f"session/{_id(session_id)}/ice-servers/",
-        lambda body: tuple(_member("ice_servers", list, body)),
-        needs_key=False,
-    )
+    return _of_session(session_id, "ice-servers/", lambda body: tuple(_member("ice_servers", list, body)))
 
 
 def exchange_sdp(session_id: str, client_sdp: Mapping[str, str]) -> Call[dict[str, Any]]:
     """Perso's answer to a browser's WebRTC offer `{type, sdp}`. Works once a session."""
-    return _post(
-        session_id, "exchange/", lambda body: _member("server_sdp", dict, body), {"client_sdp": client_sdp}
-    )
+    body = {"client_sdp": client_sdp}
+    return _of_session(session_id, "exchange/", lambda answer: _member("server_sdp", dict, answer), json=body)
 
 
 def template_params(template: SessionTemplate) -> SessionParams:
@@ -210,60 +179,25 @@ def template_params(template: SessionTemplate) -> SessionParams:
         detail = f"No browser can show the avatar of the template {template.name!r}"
         raise SessionCreationError(400, "invalid_platform_type", detail, "model_style")
     has = {capability.name for capability in template.capability}
-    params = {
-        "using_stf_webrtc": "STF_WEBRTC" in has,
-        "model_style": style.name,
-        "prompt": template.prompt and template.prompt.prompt_id,
-        "document": template.document and template.document.document_id,
-        "background_image": template.background_image and template.background_image.backgroundimage_id,
-        "mcp_servers": [server.mcpserver_id for server in template.mcp_servers] or None,
-        "llm_type": template.llm_type.name if template.llm_type and "LLM" in has else None,
-        "tts_type": template.tts_type.name if template.tts_type and "TTS" in has else None,
-        "stt_type": template.stt_type.name if template.stt_type and "STT" in has else None,
-        "text_normalization_config": _config_id(template.text_normalization_config),
-        "text_normalization_locale": template.text_normalization_locale,
-        "stt_text_normalization_config": _config_id(template.stt_text_normalization_config),
-        "stt_text_normalization_locale": template.stt_text_normalization_locale,
-        "padding_left": template.padding_left,
-        "padding_top": template.padding_top,
-        "padding_height": template.padding_height,
-    }
-    nullable = ("text_normalization_locale", "stt_text_normalization_locale")
-    said = {name: it for name, it in params.items() if it != "" and (it is not None or name in nullable)}
-    return cast(SessionParams, said)
+    params: dict[str, Any] = {"using_stf_webrtc": "STF_WEBRTC" in has}
+    for name in SessionParams.__annotations__:  # in the order the vendor's SDK writes them
+        is_part = name not in ("using_stf_webrtc", "capability")
+        if is_part and (name not in CAPABILITIES or CAPABILITIES[name] in has):
+            value = _key(getattr(template, name))
+            if value != "" and (value is not None or name.endswith("_locale")):
+                params[name] = value
+    return cast(SessionParams, params)
 
 
-def _config_id(config: TextNormalizationConfig | None) -> str | None:
-    return config.textnormalizationconfig_id if config else None
+def _key(part: object) -> object:
+    """What a parameter calls a noun: by its first field, a name or an id."""
+    if isinstance(part, tuple):
+        return [_key(each) for each in part] or None
+    return getattr(part, fields(part)[0].name) if is_dataclass(part) else part
 
 
-def _capability(params: SessionParams) -> list[str]:
-    wishes = {"STF_WEBRTC": "using_stf_webrtc", "LLM": "llm_type", "TTS": "tts_type", "STT": "stt_type"}
-    return [name for name, parameter in wishes.items() if params.get(parameter)]
-
-
-def _call(
-    method: Literal["GET", "POST"], path: str, read: Callable[[bytes], T | Call[T]], **more: Any
-) -> Call[T]:
-    return Call(method=method, path=f"/api/v1/{path}", read=read, **more)
-
-
-def _get(kind: type[N], path: str, **more: Any) -> Call[N]:
-    return _call("GET", path, lambda body: read(kind, parse(body)), **more)
-
-
-def _list(kind: type[N], path: str, **query: str) -> Call[tuple[N, ...]]:
-    return _call("GET", path, lambda body: read_all(kind, parse(body)), query=query)
-
-
-def _post(
-    session_id: str,
-    path: str,
-    read: Callable[[bytes], T],
-    json: Mapping[str, object] | None = None,
-    **more: Any,
-) -> Call[T]:
-    return _call("POST", f"session/{_id(session_id)}/{path}", read, json=json, needs_key=False, **more)
+def _of_session(session_id: str, path: str, read: Callable[[bytes], T], **more: Any) -> Call[T]:
+    return Call(f"{API}session/{_id(session_id)}/{path}", read, needs_key=False, **more)
 
 
 def _id(value: str) -> str:
@@ -288,11 +222,11 @@ def _session_id(body: bytes) -> str:
 
 
 def _create_from_template(body: bytes) -> Call[str]:
-    return create_session_id(**template_params(read(SessionTemplate, parse(body))))
+    return create_session_id(**template_params(_as(SessionTemplate)(body)))
 
 
 def _intro_message(prompt_id: str, body: bytes) -> str:
-    for prompt in read_all(Prompt, parse(body)):
+    for prompt in _as(tuple[Prompt, ...])(body):
         if prompt.prompt_id == prompt_id:
             return prompt.intro_message
     raise ApiError(404, "not_found", "No prompt has this id", "prompt")

@@ -7,7 +7,7 @@ import os
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from json import dumps
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
@@ -48,15 +48,10 @@ class _Method(Generic[P, T]):
         self._ask = ask
 
     @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-    @overload
     def __get__(self, client: "AsyncPersoClient", owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
     @overload
     def __get__(self, client: "PersoClient", owner: type) -> Callable[P, T]: ...
-    def __get__(self, client: "AsyncPersoClient | PersoClient | None", owner: type) -> Any:
-        if client is None:
-            return self
-
+    def __get__(self, client: "AsyncPersoClient | PersoClient", owner: type) -> Any:
         @functools.wraps(self._ask)
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:
             return client.send(self._ask(*args, **kwargs))
@@ -64,7 +59,9 @@ class _Method(Generic[P, T]):
         return method
 
 
-class _Methods:
+class _Client:
+    """What both clients share: everything but whether one waits with `await`."""
+
     get_llms = _Method(calls.get_llms)
     get_tts_types = _Method(calls.get_tts_types)
     get_stt_types = _Method(calls.get_stt_types)
@@ -88,12 +85,6 @@ class _Methods:
     get_ice_servers = _Method(calls.get_ice_servers)
     exchange_sdp = _Method(calls.exchange_sdp)
 
-
-class AsyncPersoClient(_Methods):
-    """Perso, for async code. Used plainly it shares the connections of the running event loop; `async with`
-    opens connections of its own and closes them. A `transport` given stays its owner's to close; `app` is an
-    ASGI application in this process that answers in Perso's place."""
-
     def __init__(
         self,
         *,
@@ -109,22 +100,21 @@ class AsyncPersoClient(_Methods):
         self.api_server = _checked_server(api_server, may_be_plain=not opens_sockets)
         self._api_key, self._transport, self._limits = (api_key or "").strip(), transport, limits
         self._own_transport: httpx.AsyncHTTPTransport | None = None
+        self._is_app = app is not None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_server={self.api_server!r})"
 
-    async def __aenter__(self) -> Self:
+    def _open(self) -> None:
         if self._transport is None:
             self._own_transport = _open_transport()
-        return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def _close(self) -> None:
         transport, self._own_transport = self._own_transport, None
         if transport is not None:
             await transport.aclose()
 
-    async def send(self, call: Call[T]) -> T:
-        """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
+    async def _send(self, call: Call[T]) -> T:
         step: Any = call
         try:
             # httpx knows no total deadline: one byte a second would keep it waiting for hours.
@@ -136,22 +126,19 @@ class AsyncPersoClient(_Methods):
             raise _unreachable(step, "gave no answer in time") from None
         return cast(T, step)
 
-    async def get_all_settings(self) -> Catalogue:
-        """All lists at once. One that fails fails all, but for text normalizations: then there are none."""
+    async def _all_settings(self) -> Catalogue:
+        async def attempt(name: str) -> Any:
+            try:  # a list is called as the function of `calls` that asks for it
+                return await self._send(getattr(calls, f"get_{name}")())
+            except PersoError as error:
+                return error
 
-        async def text_normalizations() -> Any:
-            try:
-                return await self.get_text_normalizations()
-            except PersoError:
-                return ()
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = {name: group.create_task(self.send(ask())) for name, ask in calls.LISTS.items()}
-                tasks["text_normalizations"] = group.create_task(text_normalizations())
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return Catalogue(**{name: task.result() for name, task in tasks.items()})
+        names = [field.name for field in fields(Catalogue) if field.name != "failures"]
+        found = dict(zip(names, await asyncio.gather(*map(attempt, names)), strict=True))
+        failures = {name: error for name, error in found.items() if isinstance(error, PersoError)}
+        if len(failures) == len(names):
+            raise failures[names[0]]
+        return Catalogue(**{**found, **dict.fromkeys(failures, ())}, failures=failures)
 
     async def _ask(self, call: Call[T]) -> T | Call[T]:
         for pause in self._limits.retry_pauses_seconds if call.method == "GET" else ():
@@ -207,42 +194,51 @@ class AsyncPersoClient(_Methods):
         return request
 
 
-class PersoClient(_Methods):
+class AsyncPersoClient(_Client):
+    """Perso, for async code. Used plainly it shares the connections of the running event loop; `async with`
+    opens connections of its own and closes them. A `transport` given stays its owner's to close; `app` is an
+    ASGI application in this process that answers in Perso's place."""
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._close()
+
+    async def send(self, call: Call[T]) -> T:
+        """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
+        return await self._send(call)
+
+    async def get_all_settings(self) -> Catalogue:
+        """All lists at once. Raises PersoError only if every one of them fails."""
+        return await self._all_settings()
+
+
+class PersoClient(_Client):
     """Perso, for code that is not async: the same client, on the event loop of one thread of the process. So
     it has the same deadline, which blocking sockets cannot have, and its connections outlive the caller."""
 
-    def __init__(
-        self,
-        *,
-        api_key: str | None = None,
-        api_server: str = DEFAULT_API_SERVER,
-        transport: httpx.AsyncBaseTransport | None = None,
-        app: App | None = None,
-        limits: Limits = Limits(),
-    ) -> None:
-        # An application in this process may be bound to the caller's loop or thread.
-        self._run: Callable[..., Any] = _run_in_background if app is None else _run_here
-        self._client = AsyncPersoClient(
-            api_key=api_key, api_server=api_server, transport=transport, app=app, limits=limits
-        )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(api_server={self._client.api_server!r})"
-
     def __enter__(self) -> Self:
-        self._run(self._client.__aenter__)
+        self._open()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._run(self._client.__aexit__)
+        self._run(self._close)
 
     def send(self, call: Call[T]) -> T:
         """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
-        return cast(T, self._run(self._client.send, call))
+        return self._run(self._send, call)
 
     def get_all_settings(self) -> Catalogue:
-        """All lists at once. One that fails fails all, but for text normalizations: then there are none."""
-        return cast(Catalogue, self._run(self._client.get_all_settings))
+        """All lists at once. Raises PersoError only if every one of them fails."""
+        return self._run(self._all_settings)
+
+    def _run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._is_app:  # which may be bound to the caller's loop or thread
+            return async_to_sync(work)(*args, **kwargs)
+        loop = _background_loop(os.getpid())
+        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), loop).result()
 
 
 def pooled_async_transport() -> httpx.AsyncHTTPTransport:
@@ -276,14 +272,6 @@ def _background_loop(pid: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="perso-client", daemon=True).start()
     return loop
-
-
-def _run_in_background(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), _background_loop(os.getpid())).result()
-
-
-def _run_here(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    return async_to_sync(work)(*args, **kwargs)
 
 
 def _json(body: Mapping[str, object]) -> bytes:

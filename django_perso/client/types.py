@@ -2,13 +2,13 @@
 missing or null, and what has a value has the type written here. Times are ISO 8601 text, as Perso gives them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from .errors import PersoUnreadable
+from .errors import PersoError, PersoUnreadable
 
 N = TypeVar("N")
 
@@ -45,30 +45,17 @@ class STTType:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFile:
-    name: str = ""
-    file: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelStyleConfig:
-    modelstyleconfig_id: str = ""
-    key: str = ""
-    value: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class ModelStyle:
     """An avatar's looks; `name` is the parameter `model_style`. Browsers show `platform_type` "webrtc"."""
 
     name: str
     model: str = ""
     model_file: str | None = None
-    model_files: tuple[ModelFile, ...] = ()
+    model_files: object = None
     style: str = ""
     file: str | None = None
     platform_type: str = ""
-    configs: tuple[ModelStyleConfig, ...] = ()
+    configs: object = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,56 +132,50 @@ class Capability:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionTemplate:
-    """A set of parameters saved at Perso, with whole objects where a session takes their names and ids."""
+class Setup:
+    """What sessions and templates have, as whole objects where a session's parameters are names and ids."""
+
+    capability: tuple[Capability, ...] = ()
+    prompt: Prompt | None = None
+    llm_type: LLMType | None = None
+    tts_type: TTSType | None = None
+    stt_type: STTType | None = None
+    model_style: ModelStyle | None = None
+    background_image: BackgroundImage | None = None
+    padding_left: float | None = None
+    padding_top: float | None = None
+    padding_height: float | None = None
+    extra_data: object = field(default=None, repr=False)
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionTemplate(Setup):
+    """A set of parameters saved at Perso."""
 
     sessiontemplate_id: str
     name: str = ""
     description: str | None = None
-    prompt: Prompt | None = None
-    capability: tuple[Capability, ...] = ()
     document: Document | None = None
-    llm_type: LLMType | None = None
-    tts_type: TTSType | None = None
-    stt_type: STTType | None = None
+    mcp_servers: tuple[MCPServer, ...] = ()
     text_normalization_config: TextNormalizationConfig | None = None
     stt_text_normalization_config: TextNormalizationConfig | None = None
     # "" when Perso does not say, which is then not sent; None switches normalization off, and is sent.
     text_normalization_locale: str | None = ""
     stt_text_normalization_locale: str | None = ""
-    model_style: ModelStyle | None = None
-    background_image: BackgroundImage | None = None
     agent: str | None = None
-    padding_left: float | None = None
-    padding_top: float | None = None
-    padding_height: float | None = None
-    extra_data: object = field(default=None, repr=False)
-    mcp_servers: tuple[MCPServer, ...] = ()
-    created_at: str = ""
     last_used_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionInfo:
+class SessionInfo(Setup):
     """What Perso knows of a session. `status` goes CREATED → EXCHANGED → IN_PROGRESS → TERMINATED."""
 
     session_id: str = field(repr=False)  # whoever holds it holds the session
     status: str
     termination_reason: str | None = None
     duration_sec: float = 0.0
-    created_at: str = ""
-    capability: tuple[Capability, ...] = ()
-    prompt: Prompt | None = None
     document: str | None = None
-    llm_type: LLMType | None = None
-    tts_type: TTSType | None = None
-    stt_type: STTType | None = None
-    model_style: ModelStyle | None = None
-    background_image: BackgroundImage | None = None
-    padding_left: float | None = None
-    padding_top: float | None = None
-    padding_height: float | None = None
-    extra_data: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +189,7 @@ class Transcription:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """All lists a key may choose from. A normalization list that Perso does not give is empty."""
+    """All lists a key may choose from. One that failed is empty, and has its error in `failures`."""
 
     llms: tuple[LLMType, ...] = ()
     tts_types: tuple[TTSType, ...] = ()
@@ -219,6 +200,7 @@ class Catalogue:
     documents: tuple[Document, ...] = ()
     mcp_servers: tuple[MCPServer, ...] = ()
     text_normalizations: tuple[TextNormalizationConfig, ...] = ()
+    failures: Mapping[str, PersoError] = field(default_factory=dict)  # by the list's name
 
 
 class SessionParams(TypedDict, total=False):
@@ -230,9 +212,6 @@ class SessionParams(TypedDict, total=False):
     document: str | None
     background_image: str | None
     mcp_servers: Sequence[str]
-    padding_left: float  # -1 … 1, fractions of the canvas
-    padding_top: float  # 0 … 1
-    padding_height: float  # 0 … 5
     llm_type: str
     tts_type: str
     stt_type: str
@@ -240,50 +219,51 @@ class SessionParams(TypedDict, total=False):
     text_normalization_locale: str | None  # at most 10 characters
     stt_text_normalization_config: str | None
     stt_text_normalization_locale: str | None
+    padding_left: float  # -1 … 1, fractions of the canvas
+    padding_top: float  # 0 … 1
+    padding_height: float  # 0 … 5
     capability: Sequence[str]  # more of them than the other parameters imply, e.g. STF_ONPREMISE
 
 
 def read(kind: type[N], value: object) -> N:
-    """`value`, from JSON, as an instance of the dataclass `kind`. Raises PersoUnreadable."""
-    if not isinstance(value, dict):
-        raise PersoUnreadable(f"The answer has no {kind.__name__} where one belongs")
+    """`value`, from JSON, as `kind`: a noun, a `tuple[noun, ...]` or a type that a noun's field has.
+
+    Raises PersoUnreadable, naming the place.
+    """
+    return cast(N, _read(kind, value, "body"))
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    if get_origin(kind) is UnionType:
+        return None if value is None else _read(get_args(kind)[0], value, where)
+    if get_origin(kind) is tuple:
+        # Perso gives bare lists; the paginated form of the frameworks costs nothing to take.
+        items = value.get("results") if isinstance(value, dict) else value
+        if isinstance(items, list):
+            return tuple(_read(get_args(kind)[0], item, where) for item in items)
+    elif is_dataclass(kind):
+        if isinstance(value, dict):
+            return _read_noun(kind, value)
+    elif kind is object or (kind is bool and isinstance(value, bool)):
+        return value
+    elif kind is str and isinstance(value, str):
+        return value.encode(errors="replace").decode()  # half a surrogate pair fits JSON, but no database
+    elif type(value) in (int, kind) and kind in (int, float) and abs(value) < 1e15:
+        return value
+    raise PersoUnreadable(f"The answer's {where} is no {kind.__name__}")
+
+
+def _read_noun(kind: Any, value: dict[str, Any]) -> Any:
     given = {}
-    for name, hint, is_required in _fields(kind):  # type: ignore[arg-type]
+    for name, hint, is_required in _fields(kind):
         if value.get(name) is not None or (name in value and NoneType in get_args(hint)):
-            given[name] = _read_field(hint, value[name], f"{kind.__name__}.{name}")
+            given[name] = _read(hint, value[name], f"{kind.__name__}.{name}")
         elif is_required:
             raise PersoUnreadable(f"The answer lacks {kind.__name__}.{name}")
     return kind(**given)
-
-
-def read_all(kind: type[N], value: object) -> tuple[N, ...]:
-    """`value` as a list of `kind`. Raises PersoUnreadable."""
-    if isinstance(value, dict):
-        value = value.get(
-            "results"
-        )  # Perso gives bare lists; the frameworks' paginated form costs nothing to take
-    if not isinstance(value, list):
-        raise PersoUnreadable(f"The answer has no list of {kind.__name__} where one belongs")
-    return tuple(read(kind, item) for item in value)
 
 
 @cache
 def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
     hints = get_type_hints(kind)
     return tuple((f.name, hints[f.name], f.default is MISSING) for f in fields(kind))
-
-
-def _read_field(hint: Any, value: Any, where: str) -> Any:
-    if get_origin(hint) is UnionType:
-        return None if value is None else _read_field(get_args(hint)[0], value, where)
-    if get_origin(hint) is tuple:
-        return read_all(get_args(hint)[0], value)
-    if is_dataclass(hint):
-        return read(hint, value)  # type: ignore[arg-type]
-    if hint is object or (hint is bool and isinstance(value, bool)):
-        return value
-    if hint is str and isinstance(value, str):
-        return value.encode(errors="replace").decode()  # half a surrogate pair fits JSON, but no database
-    if type(value) in (int, hint) and hint in (int, float) and abs(value) < 1e15:
-        return value
-    raise PersoUnreadable(f"The answer's {where} is not {hint.__name__}")

@@ -1,10 +1,12 @@
 """What this Perso has to offer: voices, avatars, prompts and the rest, as the settings routes answer them.
 
-Plain data. Which face belongs to which `model_style` is known to `face`.
+Plain data. What a person looks like is known to `looks`, and how they are drawn to `portrait` and `face`.
 """
 
 from typing import Any
 from urllib.parse import quote
+
+from .portrait import portrait
 
 Item = dict[str, Any]
 
@@ -36,7 +38,7 @@ def _style(name: str, model: str, style: str, platform_type: str = "webrtc") -> 
         "model_file": None,
         "model_files": [],
         "style": style,
-        "file": None,
+        "file": portrait(model),
         "platform_type": platform_type,
         "configs": [{"modelstyleconfig_id": f"msc-{model}", "key": "service", "value": "sandbox"}],
     }

@@ -4,6 +4,7 @@ from typing import Any
 
 from .catalogue import CHOICES, NOT_ENABLED, find
 from .http import Refusal
+from .withdrawals import withdrawals
 
 CAPABILITIES = {
     "STF_WEBRTC": ("prompt", "llm_type", "model_style", "tts_type"),
@@ -69,7 +70,8 @@ def _existing(name: str, value: Any) -> str:
         raise Refusal(400, "invalid", "Not a valid string.", name)
     if value in NOT_ENABLED:
         raise Refusal(400, "not_in_organization", f'"{value}" is not enabled for this organization.', name)
-    if find(name, value) is None:
+    item = find(name, value)
+    if item is None or not withdrawals.without([item]):
         raise Refusal(400, "does_not_exist", f'Object "{value}" does not exist.', name)
     return value
 

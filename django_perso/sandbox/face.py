@@ -33,8 +33,6 @@ OVERSAMPLE = 2
 MAX_PIXELS = 480 * 360
 MAX_SIDE = 640
 SIDES = (1, -1)
-
-
 # shape → (half width, height of the opening, whether teeth show, whether the tongue does)
 MOUTHS = {
     "closed": (0.235, 0.0, False, False),

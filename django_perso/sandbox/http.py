@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import wraps
 from typing import Any
 
@@ -18,7 +18,7 @@ from .sessions import sessions
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
-# Accepted values of the key header. `perso_sandbox --key` adds to it.
+# Values of the key header that are accepted from the start. `perso_sandbox --key` adds to it.
 API_KEYS = {"sandbox"}
 
 CORS = {
@@ -35,6 +35,33 @@ class Refusal(Exception):
     def __init__(self, status: int, code: str, detail: str, attr: str | None = None) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail, self.attr = status, code, detail, attr
+
+
+class AcceptedKeys:
+    """The keys that are accepted now: those of the start, unless a test has put others in their place."""
+
+    def __init__(self) -> None:
+        self._instead: frozenset[str] | None = None
+
+    def replace(self, keys: Iterable[str]) -> None:
+        """Accept these and no others."""
+        self._instead = frozenset(keys)
+
+    def reset(self) -> None:
+        """Accept those of the start again."""
+        self._instead = None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._now()
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def _now(self) -> Collection[str]:
+        return API_KEYS if self._instead is None else self._instead
+
+
+accepted_keys = AcceptedKeys()
 
 
 def open_to_hosts(view: Any) -> Any:
@@ -94,7 +121,7 @@ def check_key(request: HttpRequest) -> None:
     key = request.headers.get("PersoLive-APIKey")
     if not key:
         raise Refusal(401, "not_authenticated", "Authentication credentials were not provided.")
-    if key not in API_KEYS:
+    if key not in accepted_keys:
         raise Refusal(401, "authentication_failed", "Invalid API key.")
 
 

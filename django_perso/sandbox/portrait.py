@@ -1,24 +1,28 @@
 """A person as a small still picture (SVG), so that avatars can be chosen by looking at them.
 
-The outlines and colours of the moving face, with less shading. The background is transparent. The picture is
-what `face` shows of a person in a wide frame without paddings, cut to a square: four units wide and high (a
-unit is half a face), the middle of the face at 50 % of the width and 45 % of the height.
+The outlines and colours of the moving face, with less shading, on a transparent ground. The picture is what
+`face` shows of a person in a wide frame without paddings, cut to a square: four units wide and high (a unit
+is half a face), the middle of the face at 50 % of the width and 45 % of the height.
 """
 
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from .looks import BODY, COLLAR, HAIR_BEHIND, LONG_HAIR, LOOKS, NECK, SHORT_HAIR, SKULL, THROAT, Look
+from .looks import COLLAR, LONG_HAIR, LOOKS, SHORT_HAIR, SKULL, Look
 from .paint import Point, mirrored, mix, path
 
 # Steps of the picture's grid per unit
 GRID = 100
-# What `face` paints as thin shapes is drawn as lines here, which takes fewer characters.
-LID = ".16,.03 .24,-.08 .35,-.11 .53,-.04"
-BROW = ".14,-.245 .32,-.31 .52,-.24"
-NOSE = "-.11,.31 -.07,.35 .07,.35 .11,.31"
-SMILE = "-.22,.57 -.1,.614 .1,.614 .22,.57"
-WHITE = ".16,.03 .32,-.1 .49,.03 .32,.105"
+# What differs from the moving face, to take fewer characters: nothing is drawn that stays covered, the shadow
+# of the chin lies on the neck alone, and thin shapes are lines.
+HAIR_BEHIND = "0,-1.2 .5,-1.1 .96,0 1.03,.9 .9,1.5 0,1.8"
+BODY = "0,1.3 1,1.56 1.5,1.86 1.76,2.5 1.7,3 0,3"
+NECK = "0,.8 .36,.8 .39,1.15 .62,1.42 0,2.2"
+THROAT = "0,1.02 .2,.98 .35,.89 .35,1.1 0,1.3"
+LID = ".155,.035 .23,-.085 .35,-.115 .55,-.035"
+BROW = ".135,-.255 .32,-.315 .52,-.245"
+NOSE = "-.11,.31 0,.36 .11,.31"
+SMILE = "-.225,.565 0,.62 .225,.565"
 LIPS = "0,.55 .106,.53 .235,.565 .118,.675 0,.695"
 
 
@@ -26,79 +30,74 @@ def portrait(model: str) -> str:
     """The picture of a person as a data: URL."""
     look = LOOKS[model]
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-200,-180,400,400" stroke-linecap="round">'
-        f"{_shoulders(look)}{_head(look)}{_eyes(look)}{_hair(look)}</svg>"
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-200,-180,400,400"'
+        ' fill="none" stroke-linecap="round" stroke-width="4">'
+        f"{_body(look)}{_face(look)}"
+        f'<g id="a">{_side(look)}</g><use href="#a" transform="scale(-1,1)"/>'
+        f"{_in_front(look)}</svg>"
     )
     return "data:image/svg+xml," + quote(svg, safe="/:=,")
 
 
-def _shoulders(look: Look) -> str:
+def _body(look: Look) -> str:
     behind = _fill(look.hair, mirrored(path(HAIR_BEHIND))) if look.long_hair else ""
+    ears = "" if look.long_hair else _line(look.skin, "M-78,0v17M78,0v17", 28)
+    return behind + ears + _fill(look.top, mirrored(path(BODY)))
+
+
+def _face(look: Look) -> str:
     return (
-        behind
-        + _fill(look.top, mirrored(path(BODY)))
-        + _fill(look.skin, mirrored(path(NECK)))
+        _fill(look.skin, mirrored(path(NECK)), mirrored(path(SKULL)))
         + _fill(mix(look.skin, "#7a2f1c", 0.2), mirrored(path(THROAT)))
-        + _fill(look.collar, *_pair(COLLAR))
-    )
-
-
-def _head(look: Look) -> str:
-    shade = mix(look.skin, "#8a3b22", 0.25)
-    ears = "" if look.long_hair else _line(look.skin, 32, *_pair(".77,.05 .76,.16"))
-    return (
-        ears
-        + _fill(look.skin, mirrored(path(SKULL)))
-        + _line(mix(look.skin, look.lips, 0.14), 36, *_pair(".43,.36 .48,.36"))
-        + _line(shade, 4, path(NOSE))
+        + _line(mix(look.skin, "#8a3b22", 0.25), _curve(path(NOSE), closed=False))
         + _fill(look.lips, mirrored(path(LIPS)))
-        + _line(mix(look.lips, "#200508", 0.6), 2, path(SMILE))
+        + _line(mix(look.lips, "#200508", 0.45), _curve(path(SMILE), closed=False))
     )
 
 
-def _eyes(look: Look) -> str:
+def _side(look: Look) -> str:
+    """What is there on the right and, mirrored, on the left."""
     return (
-        _fill("#fbfaf8", *_pair(WHITE))
-        + _line(mix(look.iris, "#000000", 0.15), 19, *_pair(".32,0 .32,.01"))
-        + _line("#17100d", 9, *_pair(".32,0 .32,.01"))
-        + _line(mix(look.hair, "#000000", 0.45), 4, *_pair(LID))
-        + _line(look.hair, 5, *_pair(BROW))
-        + _line("#ffffff", 5, path("-.28,-.05 -.28,-.05"), path(".36,-.05 .36,-.05"))
+        _fill(look.collar, path(COLLAR))
+        + _line(mix(look.skin, look.lips, 0.14), "M44,36h5", 34)
+        + _line("#fff", "M25,2h15", 16)
+        + _line(mix(look.iris, "#000000", 0.1), "M32,0h0", 19)
+        + _line("#17100d", "M32,0h0", 9)
+        + _line(mix(look.hair, "#000000", 0.45), _curve(path(LID), closed=False))
+        + _line(look.hair, _curve(path(BROW), closed=False))
     )
 
 
-def _hair(look: Look) -> str:
+def _in_front(look: Look) -> str:
+    """The light in the eyes and the hair in front of the face."""
     locks, glosses = LONG_HAIR if look.long_hair else SHORT_HAIR
-    return _fill(look.hair, *map(path, locks)) + _fill(mix(look.hair, "#ffffff", 0.13), *map(path, glosses))
-
-
-def _pair(right: str) -> list[list[Point]]:
-    """An outline on the right, and its mirror image on the left."""
-    return [[(side * x, y) for x, y in path(right)] for side in (1, -1)]
+    return (
+        _line("#fff", "M-28-5h0M36-5h0")
+        + _fill(look.hair, *map(path, locks))
+        + _fill(mix(look.hair, "#ffffff", 0.13), *map(path, glosses))
+    )
 
 
 def _fill(colour: str, *outlines: Iterable[Point]) -> str:
-    curves = "".join(_curve(list(outline), closed=True) for outline in outlines)
+    curves = "".join(_curve(outline, closed=True) for outline in outlines)
     return f'<path fill="{colour}" d="{curves}"/>'
 
 
-def _line(colour: str, width: int, *lines: Iterable[Point]) -> str:
-    curves = "".join(_curve(list(line), closed=False) for line in lines)
-    return f'<path fill="none" stroke="{colour}" stroke-width="{width}" d="{curves}"/>'
+def _line(colour: str, curve: str, width: int | None = None) -> str:
+    return f'<path stroke="{colour}" d="{curve}"' + (f' stroke-width="{width}"/>' if width else "/>")
 
 
-def _curve(corners: list[Point], closed: bool) -> str:
-    """The soft curve that `paint.smooth` draws. After the first step, `s` takes over the slope."""
-    grid = [(round(GRID * x), round(GRID * y)) for x, y in corners]
-    around = [grid[-1], *grid, grid[0], grid[1]] if closed else [grid[0], *grid, grid[-1]]
+def _curve(points: Iterable[Point], closed: bool) -> str:
+    """The soft curve that `paint.smooth` draws. From its second step on, `s` keeps the slope of a point."""
+    grid = [(round(GRID * x), round(GRID * y)) for x, y in points]
+    around = [grid[-1], *grid, *grid[:2]] if closed else [grid[0], *grid, grid[-1]]
     numbers: list[int] = []
     for before, start, end, after in zip(around, around[1:], around[2:], around[3:], strict=False):
         if not numbers:
-            numbers += ((end[0] - before[0]) // 6, (end[1] - before[1]) // 6)
-        numbers += (round(end[k] - (after[k] - start[k]) / 6) - start[k] for k in (0, 1))
-        numbers += (end[0] - start[0], end[1] - start[1])
-    steps = f"M{_joined(grid[0])}c{_joined(numbers[:6])}"
-    return steps + (f"s{_joined(numbers[6:])}" if numbers[6:] else "")
+            numbers += [round((end[k] - before[k]) / 6) for k in (0, 1)]
+        numbers += [end[k] - start[k] - round((after[k] - start[k]) / 6) for k in (0, 1)]
+        numbers += [end[k] - start[k] for k in (0, 1)]
+    return f"M{_joined(grid[0])}c{_joined(numbers[:6])}s{_joined(numbers[6:])}"
 
 
 def _joined(numbers: Iterable[int]) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import catalogue, views
+from . import catalogue, control, views
 
 API = "api/v1/"
 SETTINGS = API + "settings/"
@@ -35,6 +35,8 @@ urlpatterns = [
     path(SESSION + "stt/", views.stt),
     path(API + "<path:path>", views.not_found),
     path("perso-interactive-sdk.js", views.sdk),
-    path("control/ledger/", views.ledger),
-    path("control/faults/", views.control_faults),
+    path("control/ledger/", control.ledger),
+    path("control/faults/", control.control_faults),
+    path("control/catalogue/", control.control_catalogue),
+    path("control/keys/", control.control_keys),
 ]

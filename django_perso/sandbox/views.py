@@ -10,10 +10,11 @@ from django.http.response import HttpResponseBase
 from . import catalogue, llm
 from .avatar import MissingAiortc, studio
 from .creation import clean
-from .faults import Fault, faults
-from .http import Refusal, View, endpoint, open_to_hosts, read_json
+from .faults import Fault
+from .http import Refusal, View, endpoint, read_json
 from .sessions import Session, Status, sessions
 from .voice import HEARD, speak, wav
+from .withdrawals import withdrawals
 
 SDK = Path(__file__).with_name("perso-interactive-sdk.js")
 MAX_AUDIO_BYTES = 5 * 1024 * 1024
@@ -24,7 +25,7 @@ def listing(route: str, items: list[catalogue.Item]) -> View:
 
     @endpoint(route, needs_key=True)
     async def view(request: HttpRequest) -> HttpResponse:
-        return JsonResponse(items, safe=False)
+        return JsonResponse(withdrawals.without(items), safe=False)
 
     return view
 
@@ -40,7 +41,7 @@ def entry(route: str, items: list[catalogue.Item], key: str) -> View:
 
 
 def _item(items: list[catalogue.Item], key: str, item_id: str) -> catalogue.Item:
-    for item in items:
+    for item in withdrawals.without(items):
         if item[key] == item_id:
             return item
     raise Refusal(404, "not_found", "Not found.")
@@ -51,7 +52,7 @@ async def model_styles(request: HttpRequest) -> HttpResponse:
     """GET settings/modelstyle/: all avatars, or those of one platform."""
     platform = request.GET.get("platform_type")
     items = [item for item in catalogue.MODEL_STYLES if platform in (None, item["platform_type"])]
-    return JsonResponse(items, safe=False)
+    return JsonResponse(withdrawals.without(items), safe=False)
 
 
 @endpoint("settings", needs_key=True)
@@ -182,27 +183,6 @@ async def sdk(request: HttpRequest) -> HttpResponse:
     return HttpResponse(
         SDK.read_bytes(), content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"}
     )
-
-
-@open_to_hosts
-async def ledger(request: HttpRequest) -> HttpResponse:
-    """GET control/ledger/: what was created and what it cost."""
-    return JsonResponse(sessions.ledger())
-
-
-@open_to_hosts
-async def control_faults(request: HttpRequest) -> HttpResponse:
-    """GET, PUT or DELETE control/faults/."""
-    if request.method == "DELETE":
-        faults.replace({})
-    elif request.method == "PUT":
-        try:
-            faults.replace(read_json(request))
-        except Refusal as no:
-            return JsonResponse({"detail": no.detail}, status=400)
-        except (ValueError, TypeError, AttributeError) as error:
-            return JsonResponse({"detail": str(error)}, status=400)
-    return JsonResponse(faults.as_json())
 
 
 def _session(session_id: str) -> Session:

@@ -65,7 +65,13 @@ def from_params(given: SessionParams, **rules: Any) -> SessionPreset:
 
 
 def first_params(catalogue: Catalogue) -> SessionParams:
-    """The first entry of each list a key may choose from. Raises Refused when a list is empty."""
+    """The first entry of each list a key may choose from.
+
+    Raises Refused when a list is empty, and the list's PersoError when it did not come.
+    """
+    for name in ("model_styles", "prompts", "llms", "tts_types", "stt_types"):
+        if name in catalogue.failures:  # a preset is kept for good: better none than one without speech
+            raise catalogue.failures[name]
     prompts = [prompt for prompt in catalogue.prompts if not prompt.require_document]
     lists = {
         "model_style": [style.name for style in catalogue.model_styles],

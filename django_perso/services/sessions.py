@@ -67,9 +67,9 @@ async def _first_preset(visitor: limits.Visitor, lasting_loop: bool) -> SessionP
     limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
     try:
         catalogue = await upstream.get_catalogue(account, lasting_loop=lasting_loop)
+        preset: SessionPreset = await in_database(presets.make_default)(catalogue)
     except PersoError as error:
         raise refusal(error) from error
-    preset: SessionPreset = await in_database(presets.make_default)(catalogue)
     return preset
 
 

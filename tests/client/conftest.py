@@ -164,10 +164,6 @@ def no_http(server: RawServer, connection: socket.socket) -> None:
     connection.sendall(b"\x16\x03\x01 what is it?\r\n\r\n")
 
 
-def lists(failing: str = "") -> httpx.MockTransport:
-    """Every list is empty, but for one path, which fails."""
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(400 if failing and failing in request.url.path else 200, json=[])
-
-    return httpx.MockTransport(handle)
+def lists() -> httpx.MockTransport:
+    """A Perso whose lists are all empty."""
+    return httpx.MockTransport(lambda request: httpx.Response(200, json=[]))

@@ -35,7 +35,6 @@ from .conftest import (
     drip_body,
     hang_up,
     http,
-    lists,
     never,
     no_http,
 )
@@ -268,11 +267,34 @@ async def test_all_settings_are_asked_at_the_same_time() -> None:
     assert most == 9
 
 
-def test_all_settings_fail_with_the_error_of_the_list_that_fails() -> None:
-    with pytest.raises(ApiError):
-        PersoClient(api_key=KEY, transport=lists("modelstyle")).get_all_settings()
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/llm_type/", "llms"),
+        ("/modelstyle/", "model_styles"),
+        ("/text_normalization_config/", "text_normalizations"),
+    ],
+)
+def test_a_list_that_fails_is_empty_and_its_error_is_told(path: str, name: str) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        entry = dict.fromkeys(("name", "prompt_id", "document_id", "backgroundimage_id"), "x")
+        entry |= dict.fromkeys(("mcpserver_id", "textnormalizationconfig_id"), "x")
+        return httpx.Response(400 if request.url.path.endswith(path) else 200, json=[entry])
+
+    catalogue = PersoClient(api_key=KEY, transport=httpx.MockTransport(handle)).get_all_settings()
+    assert [empty for empty, value in vars(catalogue).items() if not value] == [name]
+    assert {failed: type(error) for failed, error in catalogue.failures.items()} == {name: ApiError}
 
 
-def test_without_text_normalizations_all_settings_have_none() -> None:
-    catalogue = PersoClient(api_key=KEY, transport=lists("text_normalization")).get_all_settings()
-    assert catalogue.text_normalizations == ()
+@pytest.mark.parametrize(("answer", "error"), [(401, ApiError), (None, PersoUnreachable)])
+async def test_all_settings_fail_only_when_every_list_does(
+    answer: int | None, error: type[Exception]
+) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if answer is None:
+            raise httpx.ConnectError("nobody listens")
+        return httpx.Response(answer)
+
+    at_once, transport = Limits(retry_pauses_seconds=()), httpx.MockTransport(handle)
+    with pytest.raises(error):
+        await AsyncPersoClient(api_key=KEY, transport=transport, limits=at_once).get_all_settings()

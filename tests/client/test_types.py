@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from django_perso.client import PersoUnreadable, SessionTemplate
-from django_perso.client.types import Document, ModelStyle, Prompt, SessionInfo, TTSType, read, read_all
+from django_perso.client.types import Document, ModelStyle, Prompt, SessionInfo, TTSType, read
 
 
 def test_unknown_fields_are_ignored_and_missing_ones_have_their_default() -> None:
@@ -24,17 +24,15 @@ def test_null_stays_null_where_it_has_a_meaning_of_its_own() -> None:
 
 
 def test_objects_within_objects_are_read_too() -> None:
-    value = {
-        "name": "m",
-        "model_files": [{"name": "a", "file": None}],
-        "configs": [{"key": "k", "value": "v"}],
-    }
-    style = read(ModelStyle, value)
-    assert (style.model_files[0].name, style.configs[0].value) == ("a", "v")
     info = read(
         SessionInfo, {"session_id": "s", "status": "CREATED", "capability": [{"name": "LLM"}], "prompt": None}
     )
     assert (info.capability[0].name, info.prompt) == ("LLM", None)
+
+
+def test_what_has_no_shape_of_its_own_stays_as_it_came() -> None:
+    files = [{"name": "a", "file": None}]
+    assert read(ModelStyle, {"name": "m", "model_files": files}).model_files == files
 
 
 @pytest.mark.parametrize(
@@ -59,11 +57,11 @@ def test_what_is_not_the_noun_is_unreadable(value: object) -> None:
 
 def test_one_wrong_item_makes_a_list_unreadable() -> None:
     with pytest.raises(PersoUnreadable, match=r"TTSType\.name"):
-        read_all(TTSType, [{"name": "a"}, {}])
+        read(tuple[TTSType, ...], [{"name": "a"}, {}])
 
 
 def test_a_paginated_list_is_a_list() -> None:
-    assert read_all(TTSType, {"count": 1, "results": [{"name": "a"}]}) == (TTSType(name="a"),)
+    assert read(tuple[TTSType, ...], {"count": 1, "results": [{"name": "a"}]}) == (TTSType(name="a"),)
 
 
 def test_text_can_always_be_stored() -> None:

@@ -50,8 +50,7 @@ def session_id(perso: PersoClient) -> str:
 
 def test_every_list_has_entries_that_we_can_read(perso: PersoClient) -> None:
     catalogue = perso.get_all_settings()
-    for name, entries in vars(catalogue).items():
-        assert entries, name
+    assert [name for name, entries in vars(catalogue).items() if not entries] == ["failures"]
     assert {style.platform_type for style in catalogue.model_styles} == {"webrtc"}
     assert catalogue.llms == perso.get_llms()
     assert catalogue.text_normalizations == perso.get_text_normalizations()

@@ -5,7 +5,8 @@ import io
 import pytest
 
 from django_perso.sandbox import face, voice
-from django_perso.sandbox.face import EYES, LOOKS, MOUTHS, Pose, Scene, fit, picture, scene_of
+from django_perso.sandbox.face import EYES, MOUTHS, Pose, Scene, fit, picture, scene_of
+from django_perso.sandbox.looks import LOOKS
 from django_perso.sandbox.paint import Canvas, mix, yuv
 
 SCENE = Scene(160, 120)

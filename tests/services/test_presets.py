@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from django_perso.client import Catalogue
+from django_perso.client import ApiError, Catalogue
 from django_perso.models import SessionPreset
 from django_perso.services import Refused, presets
 from tests.stage import make_preset
@@ -70,11 +70,18 @@ def test_every_parameter_has_its_field() -> None:
 
 
 def test_a_catalogue_without_avatars_makes_no_preset() -> None:
-    empty = Catalogue(**dict.fromkeys(Catalogue.__dataclass_fields__, ()))
     with pytest.raises(Refused) as caught:
-        presets.first_params(empty)
+        presets.first_params(Catalogue())
     assert caught.value.code == "perso_refused"
     assert "model_style, prompt, llm_type, tts_type" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["model_styles", "prompts", "llms", "tts_types", "stt_types"])
+def test_a_list_that_did_not_come_is_not_said_to_be_empty(name: str) -> None:
+    error = ApiError(500, "error", "Broken")
+    with pytest.raises(ApiError) as caught:
+        presets.first_params(Catalogue(failures={name: error}))
+    assert caught.value is error
 
 
 def test_parameters_become_a_preset_for_staff() -> None:

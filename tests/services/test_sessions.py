@@ -79,6 +79,21 @@ def test_who_may_not_start_makes_no_default_preset_and_asks_perso_nothing() -> N
     assert not SessionPreset.objects.exists()
 
 
+def test_no_default_preset_is_made_of_lists_that_did_not_come(settings: Any) -> None:
+    settings.DEBUG = True
+    with faults(prompt={"status": 500}), pytest.raises(Refused) as caught:
+        start("")
+    assert (caught.value.code, "500" in caught.value.hint) == ("perso_refused", True)
+    assert not SessionPreset.objects.exists()
+
+
+def test_a_default_preset_needs_no_list_it_is_not_made_of(settings: Any) -> None:
+    settings.DEBUG = True
+    with faults(document={"status": 500}):
+        start("")
+    assert SessionPreset.objects.get().prompt == "plp-guide"
+
+
 def test_the_intro_is_kept_so_that_the_next_start_does_not_ask_for_it() -> None:
     make_preset()
     start()

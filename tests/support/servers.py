@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,15 @@ class SandboxServer(Server):
     def set_faults(self, **routes: Mapping[str, Any]) -> None:
         """These routes misbehave from now on, e.g. `session={"status": 500, "times": 1}`, and no others."""
         self._control("faults", "PUT", json.dumps(routes).encode())
+
+    def withdraw(self, **lists: Sequence[str]) -> None:
+        """These entries are no longer on offer, e.g. `tts_type=["openai-nova"]`, and all others are."""
+        self._control("catalogue", "PUT", json.dumps(lists).encode())
+
+    def accept_keys(self, *keys: str) -> None:
+        """Only these keys are accepted from now on; without any, those it was started with."""
+        body = json.dumps({"accepted": keys}).encode()
+        self._control("keys", "PUT" if keys else "DELETE", body if keys else None)
 
     def _control(self, what: str, method: str, body: bytes | None = None) -> Any:
         request = urllib.request.Request(f"{self.url}/control/{what}/", body, method=method)
