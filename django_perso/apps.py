@@ -10,3 +10,6 @@ class PersoConfig(AppConfig):
     name = "django_perso"
     verbose_name = _("Perso")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401 -- importing registers them

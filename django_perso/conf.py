@@ -75,6 +75,19 @@ class Conf:
         return value  # type: ignore[no-any-return]
 
     @property
+    def REDACTOR(self) -> str:
+        """Dotted path of `redact(kind, data) -> data`, called before an entry is written; empty: none."""
+        return str(self._get("REDACTOR", ""))
+
+    @property
+    def RETENTION_DAYS(self) -> int | None:
+        """After how many days conversations are deleted where their preset does not say; None keeps them."""
+        days = self._get("RETENTION_DAYS", None)
+        if days is not None and not (type(days) is int and 1 <= days <= 36_500):
+            raise ImproperlyConfigured('PERSO["RETENTION_DAYS"] must be a number of days, or None to keep')
+        return days
+
+    @property
     def TRUSTED_PROXY_COUNT(self) -> int:
         """How many proxies in front add to X-Forwarded-For; 0 trusts REMOTE_ADDR alone."""
         return int(self._get("TRUSTED_PROXY_COUNT", 0))
@@ -95,4 +108,6 @@ class Conf:
         return self.uses_sandbox_key and (settings.DEBUG or self.SANDBOX_ALLOW_IN_PRODUCTION)
 
 
+# What PERSO may hold: each property above that is written like a setting.
+NAMES = sorted(name for name in vars(Conf) if name.isupper())
 conf = Conf()

@@ -3,7 +3,10 @@
 import asyncio
 import io
 import json
+from collections import Counter
+from time import monotonic
 from typing import Any
+from uuid import UUID
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.core.handlers.asgi import ASGIRequest
@@ -11,12 +14,165 @@ from django.db import DatabaseError, InterfaceError
 
 from . import protocol, visitors
 from .models import AvatarSession
-from .protocol import BadFrame
-from .services import Refused, sessions, transcripts
+from .protocol import BadFrame, Hello
+from .services import Refused, following, sessions, transcripts
 from .services.database import in_database
+from .services.transcripts import Report
+from .services.writer import writer
 
 RETRY_MS = 1000
 NOTHING = protocol.Events(())
+_open_sockets: Counter[str] = Counter()  # of this process, by visitor
+
+
+class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """One browser's log, `perso.log.1`. It has no channel layer: with one it would die when Redis does."""
+
+    hello_seconds: float = protocol.HELLO_SECONDS
+    silence_seconds: float = protocol.SILENCE_SECONDS
+    check_seconds: float = protocol.CHECK_SECONDS
+    window: int = protocol.WINDOW
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope, self.base_send = scope, send
+        self.request = ASGIRequest({**scope, "method": "GET"}, io.BytesIO())
+        self.visitor = visitors.cookie_id(self.request)
+        self.hello: Hello | None = None
+        self.session: AvatarSession | None = None
+        self.answers: list[transcripts.Answer] = []
+        self.unanswered, self.is_pinged, self.is_closed = 0, False, False
+        self.began = self.heard = self.checked = monotonic()
+        watch = asyncio.create_task(self.watch())
+        _open_sockets[self.visitor] += 1
+        try:
+            # Channels' own loop waits for the process's one shared thread first, with every frame.
+            while (message := await receive())["type"] != "websocket.disconnect":
+                await getattr(self, message["type"].replace(".", "_"))(message)
+        finally:
+            self.is_closed = True
+            watch.cancel()
+            _open_sockets[self.visitor] -= 1
+            if not _open_sockets[self.visitor]:
+                del _open_sockets[self.visitor]
+
+    async def connect(self) -> None:
+        if not visitors.is_allowed_origin(self.request):
+            await self.close(protocol.ORIGIN)
+        elif self.visitor and _open_sockets[self.visitor] > protocol.MAX_SOCKETS:
+            await self.close(protocol.TOO_FAST)
+        else:
+            await self.accept()
+
+    async def watch(self) -> None:
+        """Close a socket that says no hello, falls silent, or is so old that it has to say hello again."""
+        await asyncio.sleep(self.hello_seconds)
+        if self.session is None:
+            await self.close(protocol.HELLO_TIMEOUT)
+        while not self.is_closed:
+            await asyncio.sleep(max(0.05, self.heard + self.silence_seconds - monotonic()))
+            is_silent = monotonic() >= self.heard + self.silence_seconds
+            if is_silent or monotonic() >= self.began + protocol.MAX_AGE_SECONDS:
+                await self.close(protocol.RECONNECT)
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        self.is_closed = True
+        await super().close(code, reason)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.is_closed:  # frames that were on their way
+            return
+        self.heard = monotonic()
+        try:
+            if text_data is None:
+                raise BadFrame(protocol.BAD_FRAME, "binary frame")
+            await self.read(protocol.parse(text_data))
+        except (BadFrame, Refused, DatabaseError, InterfaceError) as error:
+            await self.fail(error)
+
+    async def read(self, frame: protocol.Frame) -> None:
+        """Act on one frame."""
+        if isinstance(frame, Hello):
+            await self.welcome(frame)
+            return
+        if self.session is None:
+            raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
+        if self.heard > self.checked + self.check_seconds:  # the visitor may have logged out meanwhile
+            self.session, self.checked = await self.authenticate(), self.heard
+        stream, lease = self.session.pk, self.session.lease
+        if isinstance(frame, protocol.Bye):
+            await self.reply(await sessions.end(self.session, frame, lasting_loop=True))
+            following.notice(stream)
+        elif frame is not None:
+            if self.unanswered >= self.window:
+                raise BadFrame(protocol.TOO_FAST, "more frames than the window has")
+            self.unanswered += 1
+            writer().put(Report(stream, frame, lease), self.answered)
+        elif not self.is_pinged:  # of several one is enough; they have no place in the window
+            self.is_pinged = True
+            # A quiet conversation is a live one, for it is billed: a ping is a report of nothing.
+            writer().put(Report(stream, NOTHING, lease), self.answered_ping)
+
+    def answered_ping(self, answer: transcripts.Answer) -> None:
+        self.is_pinged = False
+        is_alive = not isinstance(answer, Exception) and answer["t"] == "ack"
+        self.tell_soon({"t": "pong"} if is_alive else answer)
+
+    def answered(self, answer: transcripts.Answer) -> None:
+        """The writer's answer; those of one commit go out together."""
+        self.unanswered -= 1
+        self.tell_soon(answer)
+
+    def tell_soon(self, answer: transcripts.Answer) -> None:
+        self.answers.append(answer)
+        if len(self.answers) == 1:
+            self.telling = asyncio.create_task(self.tell())
+
+    async def tell(self) -> None:
+        answers, self.answers = self.answers, []
+        for answer, next_one in zip(answers, [*answers[1:], None], strict=True):
+            if isinstance(answer, Exception):
+                await self.fail(answer)
+            elif not self.is_closed and not (_is_ack(answer) and _is_ack(next_one)):  # an ack is cumulative
+                await self.reply(answer)
+        if self.session is not None and any(map(_is_ack, answers)):
+            following.notice(self.session.pk)
+
+    async def fail(self, error: Exception) -> None:
+        """Close with the code that says why, or ask for patience."""
+        if isinstance(error, BadFrame):
+            await self.close(error.code, str(error))
+        elif isinstance(error, Refused):
+            await self.close(4000 + error.status, error.code)
+        elif isinstance(error, transcripts.Superseded):
+            await self.close(protocol.SUPERSEDED, "superseded")
+        elif self.session is None:  # a browser says hello only on a new socket
+            await self.close(protocol.BUSY, "busy")
+        else:
+            await self.reply({"t": "retry", "after": RETRY_MS})
+
+    async def welcome(self, hello: Hello) -> None:
+        self.hello = hello
+        self.session = await _in_thread(sessions.raise_lease)(await self.authenticate())
+        await self.reply(
+            {
+                "t": "welcome",
+                "ack": self.session.last_seq,
+                "age": transcripts.age_ms(self.session),
+                "window": self.window,
+                "frame": protocol.MAX_FRAME,
+                "ping": protocol.PING_SECONDS,
+            }
+        )
+
+    async def authenticate(self) -> AvatarSession:
+        """The conversation of the hello, if it still may be written to."""
+        user = await _in_thread(visitors.logged_in)(self.request)
+        session: AvatarSession = await _in_thread(sessions.open_stream)(self.hello, self.visitor, user)
+        session.lease = self.session.lease if self.session is not None else session.lease
+        return session
+
+    async def reply(self, frame: dict[str, Any]) -> None:
+        await self.send(text_data=json.dumps(frame))
 
 
 def _in_thread(function: Any) -> Any:
@@ -24,89 +180,34 @@ def _in_thread(function: Any) -> Any:
     return in_database(function, thread_sensitive=False)
 
 
-class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """One browser's log, `perso.log.1`. It has no channel layer: with one it would die when Redis does."""
+def _is_ack(answer: transcripts.Answer | None) -> bool:
+    return isinstance(answer, dict) and answer["t"] == "ack"
 
-    channel_layer_alias = ""
-    session: AvatarSession | None = None
-    deadline: asyncio.Task[None] | None = None
-    is_closed = False
-    hello_seconds: float = protocol.HELLO_SECONDS
+
+class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """Tells a page of the admin that a conversation has news; the page asks the admin for them."""
 
     async def connect(self) -> None:
-        self.request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
-        if not visitors.is_allowed_origin(self.request):
+        request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
+        user = await _in_thread(visitors.logged_in)(request)
+        if not visitors.is_allowed_origin(request) or user is None or not await _in_thread(_may_follow)(user):
             await self.close(protocol.ORIGIN)
             return
+        await self.channel_layer.group_add(following.group(self.stream), self.channel_name)
         await self.accept()
-        self.deadline = asyncio.create_task(self.expect_hello())
 
-    async def expect_hello(self) -> None:
-        await asyncio.sleep(self.hello_seconds)
-        await self.close(protocol.HELLO_TIMEOUT)
-
-    def stop_expecting(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-
-    async def close(self, code: int | None = None, reason: str | None = None) -> None:
-        self.is_closed = True
-        await super().close(code, reason)
+    async def perso_look(self, message: dict[str, Any]) -> None:
+        await self.send(text_data='{"t": "look"}')
 
     async def disconnect(self, code: int) -> None:
-        self.stop_expecting()
+        await self.channel_layer.group_discard(following.group(self.stream), self.channel_name)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self.is_closed:  # frames that were on their way
-            return
-        try:
-            if text_data is None:
-                raise BadFrame(protocol.BAD_FRAME, "binary frame")
-            await self.answer(protocol.parse(text_data))
-        except BadFrame as bad:
-            await self.close(bad.code, str(bad))
-        except Refused as refused:
-            await self.close(4000 + refused.status, refused.code)
-        except transcripts.Superseded:
-            await self.close(protocol.SUPERSEDED, "superseded")
-        except (DatabaseError, InterfaceError):
-            if self.session is None:  # a browser says hello only on a new socket
-                await self.close(protocol.BUSY, "busy")
-            else:
-                await self.reply({"t": "retry", "after": RETRY_MS})
+    @property
+    def stream(self) -> UUID:
+        return UUID(self.scope["path"].rstrip("/")[-36:])
 
-    async def answer(self, frame: protocol.Frame) -> None:
-        """Reply to one frame."""
-        if isinstance(frame, protocol.Hello):
-            await self.welcome(frame)
-        elif self.session is None:
-            raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
-        elif isinstance(frame, protocol.Events):
-            await self.reply(await self.record(self.session, frame))
-        elif isinstance(frame, protocol.Bye):
-            await self.reply(await sessions.end(self.session, frame, lasting_loop=True))
-        else:
-            await self.record(self.session, NOTHING)  # a quiet conversation is a live one: it is billed
-            await self.reply({"t": "pong"})
 
-    async def record(self, session: AvatarSession, events: protocol.Events) -> dict[str, Any]:
-        answer: dict[str, Any] = await _in_thread(transcripts.record)(session.pk, events, lease=session.lease)
-        return answer
-
-    async def welcome(self, hello: protocol.Hello) -> None:
-        self.stop_expecting()
-        session = await _in_thread(sessions.open_stream)(hello, visitors.cookie_id(self.request))
-        self.session = await _in_thread(sessions.raise_lease)(session)
-        await self.reply(
-            {
-                "t": "welcome",
-                "ack": self.session.last_seq,
-                "age": transcripts.age_ms(self.session),
-                "window": protocol.WINDOW,
-                "frame": protocol.MAX_FRAME,
-                "ping": protocol.PING_SECONDS,
-            }
-        )
-
-    async def reply(self, frame: dict[str, Any]) -> None:
-        await self.send(text_data=json.dumps(frame))
+def _may_follow(user: Any) -> bool:
+    rights = ("django_perso.view_avatarsession", "django_perso.view_transcriptentry")
+    may_follow: bool = user.is_staff and user.has_perms(rights)
+    return may_follow

@@ -65,8 +65,9 @@ class _Sealed(str):
 
 
 def _ciphers() -> dict[str, Fernet]:
-    """Ciphers by key id, the one to write with first; without ENCRYPTION_KEYS they derive from SECRET_KEY."""
-    keys = conf.ENCRYPTION_KEYS or [
+    """Ciphers by key id, the one to write with first: ENCRYPTION_KEYS, then those derived from SECRET_KEY,
+    which serve where there are none, and go on reading what was written before there were."""
+    keys = conf.ENCRYPTION_KEYS + [
         base64.urlsafe_b64encode(hashlib.sha256(b"django_perso.fields:" + force_bytes(key)).digest()).decode()
         for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     ]

@@ -68,7 +68,7 @@ class ApiKey(models.Model):
     class Meta:
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
-        permissions = [("use_apikey", _("Can test and sync API keys"))]
+        permissions = [("use_apikey", "Can test and sync API keys")]
         constraints = [
             models.UniqueConstraint(
                 fields=["is_default"],
@@ -222,6 +222,13 @@ class SessionPreset(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("For each visitor and for each address. Empty: no limit, not for everybody."),
     )
+    retention_days = models.PositiveIntegerField(
+        _("days kept"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(36_500)],
+        help_text=_('After so many its conversations are deleted. Empty: as PERSO["RETENTION_DAYS"] says.'),
+    )
 
     class Meta:
         verbose_name = _("preset")
@@ -276,6 +283,7 @@ class AvatarSession(models.Model):
     created_at = models.DateTimeField(_("started"), default=timezone.now, db_index=True)
     last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
     ended_at = models.DateTimeField(_("ended"), null=True)
+    duration_seconds = models.FloatField(_("seconds at Perso"), null=True)  # as Perso counts them
     # The log: the highest entry stored of the browser and of the server, the fencing number of the socket
     # that may write, and whether the browser said that nothing more will come.
     last_seq = models.PositiveIntegerField(default=0)
@@ -286,7 +294,7 @@ class AvatarSession(models.Model):
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
-        indexes = [models.Index(fields=["preset", "status", "last_seen_at"], name="perso_session_live")]
+        indexes = [models.Index(fields=["status", "last_seen_at", "preset"], name="perso_session_live")]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -320,6 +328,7 @@ class TranscriptEntry(models.Model):
     class Meta:
         verbose_name = _("entry")
         verbose_name_plural = _("entries")
+        permissions = [("export_transcriptentry", "Can export transcripts")]
         constraints = [
             models.UniqueConstraint(fields=["avatar_session", "source", "seq"], name="perso_entry_once")
         ]

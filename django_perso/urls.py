@@ -8,6 +8,7 @@ app_name = "django_perso"
 urlpatterns = [
     path("sessions/", views.start_session, name="start_session"),
     path("log/", views.log_socket, name="log"),
+    path("log/follow/<uuid:stream>/", views.follow_socket, name="follow"),
     path("log/entries/", views.log_entries, name="log_entries"),
     path("demo/", views.demo, name="demo"),
     re_path(r"^sandbox/(.*)$", views.sandbox, name="sandbox"),

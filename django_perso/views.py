@@ -6,11 +6,12 @@ to staff, and to all under DEBUG.
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.asgi import ASGIRequest
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, ProgrammingError, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
@@ -20,8 +21,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from . import protocol, visitors
 from .conf import conf
-from .consumers import LogConsumer
-from .services import Refused, sessions, transcripts
+from .consumers import FollowConsumer, LogConsumer
+from .services import Refused, following, sessions, transcripts
 from .services.database import in_database
 from .services.limits import Visitor
 
@@ -43,6 +44,8 @@ def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
     if refused.retry_after is not None:
         body["retry_after"] = refused.retry_after
         headers["Retry-After"] = str(refused.retry_after)
+    if refused.errors:
+        body["errors"] = refused.errors
     if refused.hint and (show_hint or settings.DEBUG):
         body["hint"] = refused.hint
     return JsonResponse(body, status=refused.status, content_type="application/problem+json", headers=headers)
@@ -81,9 +84,12 @@ def _endpoint(view: View) -> Any:
             return problem(refused, show_hint=visitor.user is not None and visitor.user.is_staff)
         except protocol.BadFrame as bad:
             return problem(Refused("bad_request", CLOSE_STATUS.get(bad.code, 400), str(bad)))
-        except (DatabaseError, InterfaceError):
+        except (DatabaseError, InterfaceError) as error:
             detail = _("This site is busy. Please try again in a moment.")
-            return problem(Refused("database_unavailable", 503, detail))
+            # A table or column that is not there yet: how SQLite says it, and how all others do.
+            is_missing = "no such" in str(error) or isinstance(error, ProgrammingError)
+            hint = f"{error}. Run: python manage.py migrate django_perso" if is_missing else ""
+            return problem(Refused("database_unavailable", 503, detail, hint=hint))
 
     return login_not_required(transaction.non_atomic_requests(guarded))
 
@@ -101,10 +107,11 @@ def _lasts(request: HttpRequest) -> bool:
 async def _start_session(request: HttpRequest, visitor: Visitor) -> HttpResponseBase:
     body = _body(request)
     await in_database(_check_csrf)(request)
-    slug = protocol.load(body).get("preset", "")
-    if not isinstance(slug, str):
-        raise protocol.BadFrame(protocol.BAD_FRAME, "preset must be a string")
-    started = await sessions.start(slug, visitor, lasting_loop=_lasts(request))
+    data = protocol.load(body)
+    wanted = data["params"] if "params" in data else data.get("preset", "")
+    if not isinstance(wanted, dict if "params" in data else str):
+        raise protocol.BadFrame(protocol.BAD_FRAME, "preset must be a string, params an object")
+    started = await sessions.start(wanted, visitor, lasting_loop=_lasts(request))
     preset = started.preset
     response = JsonResponse(
         {
@@ -142,10 +149,12 @@ async def _log_entries(request: HttpRequest, visitor: Visitor) -> HttpResponseBa
     body = protocol.load(_body(request))
     hello, events = protocol.parse_hello(body), protocol.parse_items(body.get("items", []))
     bye = protocol.parse_bye(body["bye"]) if "bye" in body else None
-    session = await in_database(sessions.open_stream)(hello, visitor.id)
+    session = await in_database(sessions.open_stream)(hello, visitor.id, visitor.user)
     answer = await in_database(transcripts.record)(session.pk, events)
     if bye is not None and answer["t"] == "ack":
         answer = await sessions.end(session, bye, lasting_loop=_lasts(request))
+    if _lasts(request):
+        following.notice(session.pk)
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})
 
 
@@ -164,6 +173,14 @@ async def log_socket(request: HttpRequest) -> HttpResponse:
 
 
 log_socket.websocket = LogConsumer.as_asgi()  # type: ignore[attr-defined]
+
+
+def follow_socket(request: HttpRequest, stream: UUID) -> Any:
+    """The socket of an admin page that follows a conversation, for those who come by HTTP."""
+    return log_socket(request)
+
+
+follow_socket.websocket = FollowConsumer.as_asgi()  # type: ignore[attr-defined]
 
 
 @login_not_required

@@ -2,7 +2,11 @@
 
 import ipaddress
 import secrets
+from importlib import import_module
+from typing import Any
 
+from django.conf import settings
+from django.contrib import auth
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import salted_hmac
@@ -23,6 +27,14 @@ async def identify(request: HttpRequest) -> Visitor:
         user=user if user is not None and user.is_authenticated else None,
         address=address(request),
     )
+
+
+def logged_in(request: HttpRequest) -> Any:
+    """The user of a socket's request, or None: no middleware has been there. Reads the database."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    request.session = store(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    user = auth.get_user(request)
+    return user if user.is_authenticated else None
 
 
 def _new_id(request: HttpRequest) -> str:

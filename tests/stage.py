@@ -66,6 +66,18 @@ def faults(**routes: dict[str, Any]) -> Iterator[None]:
         client.delete(CONTROL + "faults/")
 
 
+@contextmanager
+def withdrawn(**lists: list[str]) -> Iterator[None]:
+    """The emulator of this process offers less: `withdrawn(tts_type=["openai-nova"])`."""
+    client = Client()
+    answer = client.put(CONTROL + "catalogue/", json.dumps(lists), content_type="application/json")
+    assert answer.status_code == 200, answer.content
+    try:
+        yield
+    finally:
+        client.delete(CONTROL + "catalogue/")
+
+
 def created() -> int:
     """How many sessions the emulator of this process has made so far."""
     return int(Client().get(CONTROL + "ledger/").json()["created"])

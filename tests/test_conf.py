@@ -21,12 +21,15 @@ def test_without_any_setting_everything_has_its_default(
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
     del settings.PERSO
     assert {name: getattr(conf, name) for name in SETTINGS} == {
+        "ALLOWED_API_SERVERS": ["https://platform.perso.ai", "https://live-api.perso.ai"],
         "ALLOWED_ORIGINS": [],
         "API_KEY": "",
         "API_SERVER": "",
         "DEFAULT_PRESET": "default",
         "ENCRYPTION_KEYS": [],
         "LOG_TRANSPORT": "auto",
+        "REDACTOR": "",
+        "RETENTION_DAYS": None,
         "SANDBOX_ALLOW_IN_PRODUCTION": False,
         "SDK_INTEGRITY": "",
         "SDK_URL": "",
@@ -89,3 +92,12 @@ def test_a_log_transport_that_is_none_is_told_with_those_that_are(settings: Any)
     settings.PERSO = {"LOG_TRANSPORT": "pigeon"}
     with pytest.raises(ImproperlyConfigured, match='"auto", "websocket" or "post"'):
         conf.LOG_TRANSPORT  # noqa: B018
+
+
+@pytest.mark.parametrize("days", [0, -1, 90.0, "90", True, 10**9])
+def test_days_that_are_none_are_not_guessed_at(settings: Any, days: Any) -> None:
+    settings.PERSO = {"RETENTION_DAYS": days}
+    with pytest.raises(ImproperlyConfigured, match="RETENTION_DAYS"):
+        _ = conf.RETENTION_DAYS
+    settings.PERSO = {"RETENTION_DAYS": 90}
+    assert conf.RETENTION_DAYS == 90

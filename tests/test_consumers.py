@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from django_perso import protocol
 from django_perso.asgi import get_asgi_application
 from django_perso.consumers import LogConsumer
 from django_perso.models import AvatarSession
+from django_perso.services.writer import IDLE_SECONDS
 from tests.stage import chat, make_preset
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -332,6 +334,7 @@ def dead(request: pytest.FixtureRequest) -> Any:
         connection.execute_wrappers.append(refuse)
 
     connections.close_all()
+    time.sleep(IDLE_SECONDS + 0.2)  # by then the writer has given its connection back, too
     connection_created.connect(wrap)
     yield state
     state["now"] = False

@@ -1,48 +1,133 @@
-"""Conversations: read, never written by hand."""
+"""Conversations: found, read, followed, taken away and erased; never written by hand.
 
+Who reads what was said is written down first: no audit row, no page.
+"""
+
+import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib import admin
-from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.timezone import localdate
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import AvatarSession
-
-if TYPE_CHECKING:
-    SessionAdmin = admin.ModelAdmin[AvatarSession]
-else:
-    SessionAdmin = admin.ModelAdmin
+from ..models import AvatarSession, TranscriptEntry
+from ..services import following, retention, search
+from ..services.export import FORMATS, export
+from .buttons import SUCCESS, ButtonAdmin, Pressed, button
 
 ENTRIES_A_PAGE = 500
+PIECES = 500  # of an export, in one go
+RUNNING = (AvatarSession.Status.STARTING, AvatarSession.Status.LIVE, AvatarSession.Status.UNKNOWN)
+
+
+def _with(kind: TranscriptEntry.Kind) -> Exists:
+    return Exists(TranscriptEntry.objects.filter(avatar_session=OuterRef("pk"), kind=kind))
+
+
+class _Filter(admin.SimpleListFilter):
+    """A filter whose choices are conditions: value → (label, condition)."""
+
+    conditions: dict[str, tuple[Any, Any]]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(value, label) for value, (label, _condition) in self.conditions.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = self.conditions.get(self.value() or "")
+        return queryset.filter(chosen[1]) if chosen else queryset
+
+
+class LengthFilter(_Filter):
+    title, parameter_name = _("length"), "length"
+    conditions = {
+        "short": (_("under a minute"), Q(last_seen_at__lt=F("created_at") + timedelta(minutes=1))),
+        "middle": (
+            _("1 to 10 minutes"),
+            Q(last_seen_at__gte=F("created_at") + timedelta(minutes=1))
+            & Q(last_seen_at__lt=F("created_at") + timedelta(minutes=10)),
+        ),
+        "long": (_("10 minutes and more"), Q(last_seen_at__gte=F("created_at") + timedelta(minutes=10))),
+    }
+
+
+class ToolFilter(_Filter):
+    title, parameter_name = _("tools"), "tools"
+    tool = _with(TranscriptEntry.Kind.TOOL)
+    conditions = {"used": (_("used"), tool), "none": (_("none used"), ~tool)}
+
+
+class TroubleFilter(_Filter):
+    title, parameter_name = _("trouble"), "trouble"
+    conditions = {
+        "errors": (_("errors"), ~Q(error_code="") | _with(TranscriptEntry.Kind.ERROR)),
+        "gaps": (_("entries missing"), _with(TranscriptEntry.Kind.GAP)),
+        "open": (_("ended without a goodbye"), Q(ended_at__isnull=False, is_complete=False)),
+    }
 
 
 @admin.register(AvatarSession)
-class AvatarSessionAdmin(SessionAdmin):
-    """Conversations: read, never written by hand."""
-
+class AvatarSessionAdmin(ButtonAdmin):
+    buttons = ("erase",)
+    actions = [f"export_{name}" for name in FORMATS]
     list_display = ["created_at", "preset", "who", "status", "length", "entries_stored", "termination_reason"]
-    list_filter = ["status", "preset", "is_test", "created_at"]
+    list_filter = [
+        "status",
+        "preset",
+        "api_key",
+        LengthFilter,
+        ToolFilter,
+        TroubleFilter,
+        "termination_reason",
+        "is_test",
+        "created_at",
+    ]
     list_select_related = ["preset", "user"]
     search_fields = ["id"]
-    search_help_text = _("The id of a conversation")
+    search_help_text = _("Words that were said, a user's name, or the id of a conversation or visitor")
     ordering = ["-created_at"]
     date_hierarchy = "created_at"
     show_full_result_count = False
-    fields = [
-        ("created_at", "ended_at", "status"),
-        ("preset", "is_test", "who", "address"),
-        ("termination_reason", "error_code", "is_complete"),
-        "params",
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    ("created_at", "ended_at", "length"),
+                    ("status", "termination_reason", "error_code", "is_complete"),
+                    ("preset", "is_test", "api_key"),
+                    ("who", "address"),
+                ]
+            },
+        ),
+        (_("What Perso was told"), {"classes": ["collapse"], "fields": ["snapshot"]}),
     ]
-    readonly_fields = ["who"]
+    readonly_fields = ["who", "length", "snapshot"]
     change_form_template = "admin/django_perso/avatarsession/transcript.html"
+
+    class Media:
+        css = {"all": ["django_perso/conversations.css"]}
+
+    # --- the list -----------------------------------------------------------------------------------------
 
     @admin.display(description=_("visitor"), ordering="user")
     def who(self, session: AvatarSession) -> str:
-        return str(session.user) if session.user_id else f"{_('anonymous')} {session.visitor[:6]}"
+        name = str(session.user) if session.user_id else gettext("anonymous %s") % session.visitor[:6]
+        others = reverse("admin:django_perso_avatarsession_changelist", current_app=self.admin_site.name)
+        return format_html('<a href="{}?visitor={}">{}</a>', others, session.visitor, name)
 
     @admin.display(description=_("length"))
     def length(self, session: AvatarSession) -> str:
@@ -53,14 +138,26 @@ class AvatarSessionAdmin(SessionAdmin):
     def entries_stored(self, session: AvatarSession) -> int:
         return session.last_seq
 
+    @admin.display(description=_("parameters"))
+    def snapshot(self, session: AvatarSession) -> str:
+        text = json.dumps(session.params, indent=2, ensure_ascii=False)
+        return format_html('<pre class="perso-json">{}</pre>', text)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        return lookup == "visitor" or super().lookup_allowed(lookup, value, request)
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """By the whole id, which each database writes in its own way, so that text does not find it."""
-        if not search_term:
+        """By what was said (for those who may read it), by user, or by a whole id of ours."""
+        term = search_term.strip()
+        if not term:
             return queryset, False
         try:
-            return queryset.filter(pk=uuid.UUID(search_term.strip())), False
+            return queryset.filter(pk=uuid.UUID(term)), False
         except ValueError:
-            return queryset.none(), False
+            found = Q(visitor=term) | Q(user__in=search.users(term))
+            if request.user.has_perm("django_perso.view_transcriptentry"):
+                found |= Q(pk__in=search.said(term))
+            return queryset.filter(found), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -68,22 +165,121 @@ class AvatarSessionAdmin(SessionAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    # --- one conversation ---------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.entries_view)
+        name = "django_perso_avatarsession_entries"
+        return [path("<uuid:object_id>/entries/", view, name=name), *super().get_urls()]
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """The facts, and for those who may read it, the transcript."""
         session = self.get_object(request, object_id)
-        entries = None
+        context: dict[str, Any] = {"entries": None}
         if session is not None and self.may_read(request, session):
-            pages = Paginator(session.entries.order_by("pk"), ENTRIES_A_PAGE)
-            entries = pages.get_page(request.GET.get("page"))
-            # Written down before a word is shown: who cannot be written down reads nothing.
-            self.log_change(request, session, gettext("Read the transcript, page %d.") % entries.number)
-        return super().change_view(
-            request, object_id, form_url, {**(extra_context or {}), "entries": entries}
+            context = self.read(request, session)
+            if session.status in RUNNING and following.is_possible():
+                context["follow"] = reverse("django_perso:follow", args=[session.pk])
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
+
+    def entries_view(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        """What was said after the entry `?after=`, for a page that follows; `X-Running`: may more come?"""
+        session = self.get_object(request, str(object_id))
+        if session is None:
+            raise Http404
+        if not self.may_read(request, session):
+            raise PermissionDenied
+        response = render(
+            request, "admin/django_perso/avatarsession/entries.html", self.read(request, session)
         )
+        response["X-Running"] = "yes" if session.status in RUNNING else "no"
+        return response
 
     def may_read(self, request: HttpRequest, session: AvatarSession) -> bool:
         """Whether this user may read what was said, and not only that something was."""
         may_read: bool = request.user.has_perm("django_perso.view_transcriptentry")
         return may_read and self.has_view_permission(request, session)
+
+    def read(self, request: HttpRequest, session: AvatarSession) -> dict[str, Any]:
+        """A page of the transcript, by the key of the entry it begins after, or ends before; written down."""
+        entries = TranscriptEntry.objects.filter(avatar_session=session)
+        after, before = (_number(request.GET.get(name)) for name in ("after", "before"))
+        if before:
+            found = list(entries.filter(pk__lt=before).order_by("-pk")[: ENTRIES_A_PAGE + 1])[::-1]
+            page, is_first, is_last = found[-ENTRIES_A_PAGE:], len(found) <= ENTRIES_A_PAGE, False
+        else:
+            found = list(entries.filter(pk__gt=after).order_by("pk")[: ENTRIES_A_PAGE + 1])
+            page, is_first, is_last = found[:ENTRIES_A_PAGE], not after, len(found) <= ENTRIES_A_PAGE
+        if page or not after:
+            first = page[0].seq if page else 0
+            self.log_change(request, session, gettext("Read the transcript from entry %d.") % first)
+        return {"entries": page, "is_first": is_first, "is_last": is_last}
+
+    # --- taking away, erasing -----------------------------------------------------------------------------
+
+    def get_actions(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        may_export = request.user.has_perm("django_perso.export_transcriptentry")
+        actions = super().get_actions(request, *args, **kwargs)
+        return actions if may_export else {k: v for k, v in actions.items() if not k.startswith("export_")}
+
+    def export_as(self, request: HttpRequest, queryset: QuerySet[Any], name: str) -> HttpResponseBase:
+        """All of the chosen conversations as a file that is written while it is sent."""
+        if not request.user.has_perm("django_perso.export_transcriptentry"):
+            raise PermissionDenied
+        for session in queryset.iterator(chunk_size=1000):
+            self.log_change(request, session, gettext("Exported as %s.") % name)
+        pieces = export(queryset.order_by(), name)
+        body: Any = _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
+        ending = "txt" if name == "text" else name
+        headers = {"Content-Disposition": f'attachment; filename="conversations-{localdate()}.{ending}"'}
+        return StreamingHttpResponse(body, content_type=CONTENT_TYPES[name], headers=headers)
+
+    @admin.action(description=_("Export as JSON Lines"), permissions=["view"])
+    def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
+        return self.export_as(request, queryset, "jsonl")
+
+    @admin.action(description=_("Export as CSV"), permissions=["view"])
+    def export_csv(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
+        return self.export_as(request, queryset, "csv")
+
+    @admin.action(description=_("Export as text"), permissions=["view"])
+    def export_text(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
+        return self.export_as(request, queryset, "text")
+
+    @admin.action(description=_("Export as captions (WebVTT)"), permissions=["view"])
+    def export_vtt(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
+        return self.export_as(request, queryset, "vtt")
+
+    @button(_("Erase this visitor"), permission="delete")
+    def erase(self, request: HttpRequest, session: AvatarSession) -> Pressed:
+        """All conversations of the visitor, after a question."""
+        whose = {"user": session.user} if session.user_id else {"visitor": session.visitor}
+        counted = retention.erase(**whose, dry_run="confirmed" not in request.POST)
+        if "confirmed" not in request.POST:
+            context = {**self.admin_site.each_context(request), "counted": counted, "original": session}
+            context |= {"title": _("Erase this visitor"), "opts": self.opts}
+            return TemplateResponse(request, "admin/django_perso/avatarsession/erase.html", context)
+        text = gettext("Erased: %(conversations)d conversations.") % counted
+        self.log_change(request, session, text)
+        self.message_user(request, text, SUCCESS)
+        return self.response_post_save_change(request, session)
+
+
+CONTENT_TYPES = {
+    "jsonl": "application/jsonl; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "text": "text/plain; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+}
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 19 else 0
+
+
+async def _awaited(pieces: Iterator[str]) -> AsyncIterator[str]:
+    # Under ASGI Django would collect a plain iterator whole before it sends a byte.
+    while piece := await sync_to_async(lambda: "".join(islice(pieces, PIECES)))():
+        yield piece

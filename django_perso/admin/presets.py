@@ -1,36 +1,69 @@
 """Presets: what an avatar is like, chosen from what its key offers, and who may start it."""
 
-from django.contrib import admin
-from django.db.models import JSONField
-from django.forms import Textarea
-from django.utils.translation import gettext_lazy as _
+import json
+from datetime import timedelta
+from functools import partial
+from typing import Any
 
-from ..models import SessionPreset
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_protect
+
+from ..client import calls
+from ..models import AvatarSession, CatalogueItem, SessionPreset
+from ..services import catalogue, keys, presets, upstream
+from . import imports, playground
 from .buttons import ButtonAdmin
+from .forms import PresetForm
+from .pickers import names_in
+
+WEEK = timedelta(days=7)
+LISTS = ("mcp_servers", "client_tools")
+SWITCHES = ("is_default", "is_active", "voice", "has_intro")
+OFF = ("", "0", "false", "False", "off")
+
+
+class PresetList(ChangeList):
+    """A page of presets, each with what its key offers and how often it was started: two queries for all."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = self.result_list = list(self.result_list)
+        default = upstream.row_for(None)
+        offers = catalogue.offers({row.api_key or default for row in rows})
+        recent = AvatarSession.objects.filter(preset__in=rows, created_at__gt=timezone.now() - WEEK)
+        counts = dict(recent.values_list("preset").annotate(Count("pk")).order_by())
+        for row in rows:
+            key = row.api_key or default
+            row.offer, row.conversations = offers[key and key.pk], counts.get(row.pk, 0)
 
 
 @admin.register(SessionPreset)
 class SessionPresetAdmin(ButtonAdmin):
-    list_display = [
-        "name",
-        "slug",
-        "model_style",
-        "llm_type",
-        "tts_type",
-        "access",
-        "is_default",
-        "is_active",
-    ]
+    form = PresetForm
+    change_form_template = "admin/django_perso/sessionpreset/change_form.html"
+    list_display = ["thumbnail", "called", "made_of", "access", "is_active", "is_default", "conversations"]
+    list_display_links = ["thumbnail", "called"]
     list_filter = ["is_active", "access", "api_key"]
+    list_select_related = ["api_key"]
     search_fields = ["name", "slug"]
     prepopulated_fields = {"slug": ["name"]}
-    formfield_overrides = {JSONField: {"widget": Textarea(attrs={"rows": 2, "cols": 60})}}
+    readonly_fields = ["tag", "framing", "sent"]
     fieldsets = [
-        (None, {"fields": ["name", "slug", "is_default", "is_active", "api_key"]}),
-        (_("Who"), {"fields": ["model_style", "background_image", ("width", "height")]}),
+        (None, {"fields": ["name", "slug", "tag", ("is_default", "is_active"), "api_key"]}),
+        (_("Who"), {"fields": ["model_style", "background_image"]}),
+        (_("Framing"), {"fields": [("padding_left", "padding_top", "padding_height"), ("width", "height")]}),
         (_("What it knows"), {"fields": ["prompt", "has_intro", "document", "mcp_servers", "client_tools"]}),
         (_("How it talks"), {"fields": ["llm_type", "tts_type", "stt_type", "voice"]}),
-        (_("Framing"), {"fields": ["padding_left", "padding_top", "padding_height"]}),
         (
             _("Text normalization"),
             {
@@ -41,5 +74,135 @@ class SessionPresetAdmin(ButtonAdmin):
                 ],
             },
         ),
-        (_("Rules"), {"fields": ["access", "max_live", "starts_per_hour"]}),
+        (_("Rules"), {"fields": ["access", "max_live", "starts_per_hour", "retention_days"]}),
     ]
+
+    # --- the list -------------------------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PresetList
+
+    @admin.display(description="")
+    def thumbnail(self, preset: Any) -> SafeString:
+        item = preset.offer["model_style"].get(preset.model_style)
+        if item is not None and item.picture:
+            return format_html('<img class="perso-thumb" src="{}" loading="lazy" alt="">', item.picture)
+        return format_html('<i class="perso-thumb perso-initial" aria-hidden="true">{}</i>', preset.name[:1])
+
+    @admin.display(description=_("name"), ordering="name")
+    def called(self, preset: Any) -> SafeString:
+        return format_html('{}<span class="perso-slug">{}</span>', preset.name, preset.slug)
+
+    @admin.display(description=_("avatar, voice, LLM"), ordering="model_style")
+    def made_of(self, preset: Any) -> SafeString:
+        """Under their titles, and what is wrong with any of the choices."""
+        names = ("model_style", "tts_type", "llm_type")
+        titles = [(_title(preset, name),) for name in names if getattr(preset, name)]
+        texts = [(problem.text,) for problem in catalogue.problems(preset, preset.offer)]
+        lines = format_html_join("", "<span>{}</span>", titles)
+        badges = format_html_join("", '<span class="perso-badge">{}</span>', texts)
+        return format_html('<span class="perso-made">{}{}</span>', lines, badges)
+
+    @admin.display(description=_("in 7 days"))
+    def conversations(self, preset: Any) -> int:
+        return int(preset.conversations)
+
+    # --- the form -------------------------------------------------------------------------------------
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets: list[Any] = [(title, dict(options)) for title, options in self.fieldsets]
+        if obj is None:
+            fieldsets[0][1]["fields"] = [name for name in fieldsets[0][1]["fields"] if name != "tag"]
+        else:
+            fieldsets.append((_("What Perso is told"), {"classes": ["collapse"], "fields": ["sent"]}))
+        if self.has_change_permission(request, obj):
+            fieldsets[2][1]["fields"] = [*fieldsets[2][1]["fields"], "framing"]
+        return fieldsets
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
+        form.may_sync = request.user.has_perm("django_perso.use_apikey")
+        return form
+
+    @admin.display(description=_("preview"))
+    def framing(self, preset: Any) -> SafeString:
+        about = _("Roughly; how an avatar fills its frame differs.")
+        return format_html('<div data-perso-framing></div><span class="perso-quiet">{}</span>', about)
+
+    @admin.display(description=_("tag"))
+    def tag(self, preset: SessionPreset) -> SafeString:
+        return format_html(
+            '<span class="perso-copy"><input readonly value="{}" aria-label="{}" size="40">'
+            '<button type="button" class="button" data-perso-copy="{}">{}</button></span>',
+            f'{{% perso_avatar "{preset.slug}" %}}',
+            _("Tag for a template"),
+            _("Copied"),
+            _("Copy tag"),
+        )
+
+    @admin.display(description=_("JSON"))
+    def sent(self, preset: SessionPreset) -> SafeString:
+        body = calls.create_session_id(**presets.params(preset)).json
+        return format_html('<pre class="perso-json">{}</pre>', json.dumps(body, indent=2, ensure_ascii=False))
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Of a preset to copy, or of the values in the address."""
+        given = request.GET
+        copied = self.get_object(request, given["copy"]) if "copy" in given else None
+        if copied is not None and self.has_view_permission(request, copied):
+            return imports.copy_of(copied)
+        initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
+        initial |= {name: names_in(given, name) for name in LISTS if name in given}
+        return initial | {name: given[name] not in OFF for name in SWITCHES if name in given}
+
+    @method_decorator(csrf_protect)
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if request.method == "POST" and "_sync" in request.POST:
+            self._sync(request)
+        return super().changeform_view(request, *args, **kwargs)
+
+    def _sync(self, request: HttpRequest) -> None:
+        """Fetch the lists of the key that is chosen in the form, which is then shown with them."""
+        may_edit = self.has_change_permission(request) or self.has_add_permission(request)
+        if not (may_edit and request.user.has_perm("django_perso.use_apikey")):
+            raise PermissionDenied
+        outcome = keys.check(PresetForm(request.POST).key, keep_lists=True)
+        level = messages.WARNING if outcome.lists else messages.ERROR
+        self.message_user(request, outcome.detail, messages.SUCCESS if outcome.is_sound else level)
+        if outcome.affected:
+            names = ", ".join(outcome.affected[:5])
+            text = _("Presets that have chosen what is not offered: %(names)s.") % {"names": names}
+            self.message_user(request, text, messages.WARNING)
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        links = []
+        if obj is not None and self.has_add_permission(request):
+            links.append((f"{self.page('add')}?copy={obj.pk}", _("Duplicate")))
+        if obj is not None:
+            links.append((f"{self.page('playground')}?preset={obj.slug}", _("Playground")))
+        return super().render_change_form(request, {**context, "links": links}, *args, obj=obj, **kwargs)
+
+    # --- further pages --------------------------------------------------------------------------------
+
+    def page(self, name: str) -> str:
+        """The address of a page that is of no one preset."""
+        return reverse(f"admin:django_perso_sessionpreset_{name}", current_app=self.admin_site.name)
+
+    def get_urls(self) -> list[Any]:
+        pages = {"templates": imports.templates, "playground": playground.playground}
+        return [
+            path(
+                f"{name}/",
+                self.admin_site.admin_view(partial(show, self)),
+                name=f"django_perso_sessionpreset_{name}",
+            )
+            for name, show in pages.items()
+        ] + super().get_urls()
+
+
+def _title(preset: Any, name: str) -> str:
+    value: str = getattr(preset, name)
+    item: CatalogueItem | None = preset.offer[name].get(value)
+    return item.title if item else value

@@ -2,13 +2,15 @@
 down, and what has vanished is known by name.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Max
+from django.db import IntegrityError, transaction
+from django.db.models import Max, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from ..client import Catalogue
 from ..models import ApiKey, CatalogueItem, SessionPreset
@@ -30,6 +32,7 @@ LISTS = {
     "stt_types": (Kind.STT_TYPE, "name", "name"),
     "text_normalizations": (Kind.TEXT_NORMALIZATION_CONFIG, "textnormalizationconfig_id", "name"),
 }
+PICTURES = {Kind.MODEL_STYLE: "file", Kind.BACKGROUND_IMAGE: "image"}
 # What else is kept of an entry. A document's `file` and an MCP server's `extra_data` are secrets.
 DETAILS = (
     "description",
@@ -61,6 +64,13 @@ def sync(account: upstream.Account) -> list[Change]:
 
 def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
     """Write the lists down; one that failed stays as it was."""
+    try:
+        return _keep(api_key, catalogue)
+    except IntegrityError:  # another sync was faster to add an entry, which is found now
+        return _keep(api_key, catalogue)
+
+
+def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
     now = timezone.now()
     with transaction.atomic():
         if api_key is not None:  # one sync at a time
@@ -82,7 +92,7 @@ def _keep_list(api_key: ApiKey | None, name: str, catalogue: Catalogue, now: dat
         if item._state.adding or item.gone_at:
             change.came.append(value)
         item.title = (getattr(entry, title_field) or value)[:MAX_VALUE]
-        item.picture = _picture(getattr(entry, "image", "") or getattr(entry, "file", "") or "")
+        item.picture = _picture(getattr(entry, PICTURES.get(kind, ""), "") or "")
         item.details = {key: it for key in DETAILS if (it := getattr(entry, key, None)) not in (None, "")}
         item.position, item.seen_at, item.gone_at = position, now, None
         item.save()
@@ -103,9 +113,15 @@ def _picture(url: str) -> str:
 
 def offer(api_key: ApiKey | None) -> Offer:
     """What was kept for the key (None: the one in settings), also what is gone by now."""
-    found: Offer = {kind: {} for kind in Kind.values}
-    for item in CatalogueItem.objects.filter(api_key=api_key).order_by("position", "pk"):
-        found[item.kind][item.value] = item
+    return offers([api_key])[api_key and api_key.pk]
+
+
+def offers(api_keys: Iterable[ApiKey | None]) -> dict[Any, Offer]:
+    """The same for several keys in one query, by their ids."""
+    found: dict[Any, Offer] = {key and key.pk: {kind: {} for kind in Kind.values} for key in api_keys}
+    is_wanted = Q(api_key__in=[pk for pk in found if pk]) | (Q(api_key=None) if None in found else Q())
+    for item in CatalogueItem.objects.filter(is_wanted).order_by("position", "pk"):
+        found[item.api_key_id][item.kind][item.value] = item
     return found
 
 
@@ -115,12 +131,19 @@ def synced_at(api_key: ApiKey | None) -> datetime | None:
     return last
 
 
+# The fields of a preset that are choices, and the list each chooses from.
+CHOICES = {kind.value: kind for kind in Kind} | {
+    "stt_text_normalization_config": Kind.TEXT_NORMALIZATION_CONFIG
+}
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why Perso would refuse a preset, or serve it otherwise than meant, and in which field."""
 
     field: str
     text: str
+    value: str = ""
     is_gone: bool = False  # it was offered once, and may have been chosen then
 
 
@@ -135,24 +158,27 @@ def problems(preset: SessionPreset, offered: Offer | None = None) -> list[Proble
                 found.append(problem)
     prompt = lists[Kind.PROMPT].get(preset.prompt)
     if prompt is not None and prompt.details.get("require_document") and not preset.document:
-        found.append(Problem("document", f'The prompt "{prompt.title}" needs a document.'))
+        found.append(Problem("document", _('The prompt "%s" needs a document.') % prompt.title))
+    for name in ("text_normalization", "stt_text_normalization"):
+        if getattr(preset, f"{name}_locale") and not getattr(preset, f"{name}_config"):
+            found.append(Problem(f"{name}_locale", _("A locale needs a text normalization.")))
     return found
 
 
-# The fields of a preset that are choices, and the list each chooses from.
-CHOICES = {kind.value: kind for kind in Kind} | {
-    "stt_text_normalization_config": Kind.TEXT_NORMALIZATION_CONFIG
-}
+def is_for_browsers(item: CatalogueItem) -> bool:
+    """Whether a browser can show it. Avatars are also made for kiosks."""
+    return bool(item.details.get("platform_type", "webrtc") == "webrtc")
 
 
 def _problem(name: str, value: str, items: dict[str, CatalogueItem]) -> Problem | None:
     item = items.get(value)
-    if not items or (item is not None and item.gone_at is None):
-        platform = item.details.get("platform_type", "webrtc") if item is not None else "webrtc"
-        if platform != "webrtc":
-            return Problem(name, f'The avatar "{value}" is made for {platform}, no browser can show it.')
-        return None
-    label = CHOICES[name].label
+    facts = {"what": CHOICES[name].label, "title": item.title if item else value}
     if item is None:
-        return Problem(name, f'The {label} "{value}" is not offered by Perso.')
-    return Problem(name, f'The {label} "{item.title}" is no longer offered by Perso.', is_gone=True)
+        text = _('The %(what)s "%(title)s" is not offered by Perso.') % facts
+        return Problem(name, text, value) if items else None
+    if item.gone_at is not None:
+        text = _('The %(what)s "%(title)s" is no longer offered by Perso.') % facts
+        return Problem(name, text, value, is_gone=True)
+    if not is_for_browsers(item):
+        return Problem(name, _('No browser can show the %(what)s "%(title)s".') % facts, value)
+    return None

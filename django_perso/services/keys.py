@@ -1,30 +1,45 @@
-"""API keys: asking Perso whether one works, changing one, and which is the default."""
+"""API keys: asking Perso whether one works, changing one, which is the default, and who uses which.
+
+A key is a row, or None for the one in settings.
+"""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..client import ApiError, Catalogue, PersoError, PersoUnreachable
+from ..conf import conf
 from ..fields import Secret, SecretUnreadable
-from ..models import ApiKey, AvatarSession
+from ..models import ApiKey, AvatarSession, SessionPreset
 from . import Refused, catalogue, upstream
 
 Status = ApiKey.Status
+AT_ONCE = 50  # rows encrypted in one transaction, locked for some milliseconds
+TOLD = 200  # characters of an error, which may be of any length
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How Perso answered a key: a status, a sentence for the operator, and the lists if they came."""
+    """How Perso answered a key: a status, a sentence for the operator, and the lists if they came; once they
+    are kept, what changed, and the presets that have chosen what is not offered."""
 
     status: ApiKey.Status
     detail: str
     lists: Catalogue | None = None
     changes: tuple[catalogue.Change, ...] = ()
+    affected: tuple[str, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there is nothing here that somebody should look after."""
+        failed = self.lists.failures if self.lists else ()
+        return self.status == Status.OK and not failed and not self.affected
 
 
 def ask(account: upstream.Account) -> Outcome:
@@ -34,13 +49,13 @@ def ask(account: upstream.Account) -> Outcome:
         lists = upstream.client(account).get_all_settings()
     except PersoError as error:
         return _failure(account, error)
-    facts = {
-        "ms": int((time.monotonic() - began) * 1000),
-        "lists": ", ".join(
-            f"{kind.label} {len(getattr(lists, of))}" for of, (kind, *_fields) in catalogue.LISTS.items()
-        ),
-    }
-    return Outcome(Status.OK, _("Perso answered in %(ms)d ms: %(lists)s.") % facts, lists)
+    ms = int((time.monotonic() - began) * 1000)
+    told = [
+        f"{kind.label} {str(lists.failures.get(of, ''))[:TOLD] or len(getattr(lists, of))}"
+        for of, (kind, *_fields) in catalogue.LISTS.items()
+    ]
+    text = _("Perso answered in %(ms)d ms: %(lists)s.") % {"ms": ms, "lists": ", ".join(told)}
+    return Outcome(Status.OK, text, lists)
 
 
 def _failure(account: upstream.Account, error: PersoError) -> Outcome:
@@ -48,7 +63,7 @@ def _failure(account: upstream.Account, error: PersoError) -> Outcome:
         "name": account.row.name if account.row else 'PERSO["API_KEY"]',
         "tail": account.api_key.tail,
         "server": account.api_server or _("the sandbox"),
-        "error": error,
+        "error": str(error)[:TOLD].rstrip("."),
     }
     if isinstance(error, ApiError) and error.status in (401, 403):
         text = _(
@@ -61,73 +76,116 @@ def _failure(account: upstream.Account, error: PersoError) -> Outcome:
     return Outcome(Status.UNREACHABLE, _("%(server)s does not answer as Perso does: %(error)s") % facts)
 
 
-def check(key: ApiKey, *, secret: str = "", keep_lists: bool = False) -> Outcome:
-    """Ask Perso with the key (or with another `secret` in its place), and write down how it went.
-
-    With `keep_lists` the lists are kept too.
-    """
-    try:
-        account = upstream.account_of_key(key, Secret(secret) if secret else None)
-    except Refused as refused:
-        outcome = Outcome(Status.REFUSED, refused.hint)
-    else:
-        outcome = ask(account)
-    if outcome.lists is not None and keep_lists:
-        outcome = replace(outcome, changes=tuple(catalogue.keep(key, outcome.lists)))
-    if not secret:
-        _write_down(key, outcome)
+def check(key: ApiKey | None, *, keep_lists: bool = False) -> Outcome:
+    """Ask Perso with the key, and write down how it went; with `keep_lists` the lists are kept too."""
+    outcome = _ask(key)
+    if keep_lists:
+        outcome = _keep(key, outcome)
+    _write_down(key, outcome)
     return outcome
 
 
-def _write_down(key: ApiKey, outcome: Outcome) -> None:
-    ApiKey.objects.filter(pk=key.pk).update(
-        status=outcome.status, status_detail=outcome.detail[:500], tested_at=timezone.now()
-    )
-
-
-def rotate(key: ApiKey, secret: str) -> Outcome:
+def rotate(key: ApiKey, secret: Secret) -> Outcome:
     """Put a new secret in the place of the old one, if Perso takes it; else nothing changes."""
-    outcome = check(key, secret=secret)
+    outcome = _ask(key, secret)
     if outcome.status == Status.OK:
-        key.secret, key.environment_variable = Secret(secret), ""
+        key.secret, key.environment_variable = secret, ""
         key.save(update_fields=["secret", "environment_variable"])
+        outcome = _keep(key, outcome)
         _write_down(key, outcome)
     return outcome
+
+
+def _ask(key: ApiKey | None, secret: Secret | None = None) -> Outcome:
+    try:
+        account = upstream.account_of_key(key, secret) if key else upstream.account_of_settings()
+    except Refused as refused:
+        return Outcome(Status.REFUSED, refused.hint)
+    return ask(account)
+
+
+def _keep(key: ApiKey | None, outcome: Outcome) -> Outcome:
+    if outcome.lists is None:
+        return outcome
+    changes = tuple(catalogue.keep(key, outcome.lists))
+    return replace(outcome, changes=changes, affected=tuple(affected(key)))
+
+
+def _write_down(key: ApiKey | None, outcome: Outcome) -> None:
+    if key is not None:
+        ApiKey.objects.filter(pk=key.pk).update(
+            status=outcome.status, status_detail=outcome.detail[:500], tested_at=timezone.now()
+        )
+
+
+def save(key: ApiKey) -> None:
+    """Store a key; as the default it takes the place of the one there was."""
+    with transaction.atomic():
+        if key.is_default:
+            _leave_place_to(key)
+        key.save()
 
 
 def make_default(key: ApiKey) -> None:
     """Let presets that name no key use this one."""
     with transaction.atomic():
-        ApiKey.objects.filter(is_default=True).exclude(pk=key.pk).update(is_default=False)
+        _leave_place_to(key)
         ApiKey.objects.filter(pk=key.pk).update(is_default=True, is_active=True)
 
 
-def deactivate(key: ApiKey) -> None:
-    """Let nothing be started with the key from now on."""
-    ApiKey.objects.filter(pk=key.pk).update(is_active=False)
+def _leave_place_to(key: ApiKey) -> None:
+    list(ApiKey.objects.select_for_update().order_by("pk").values_list("pk"))  # one such change at a time
+    ApiKey.objects.filter(is_default=True).exclude(pk=key.pk).update(is_default=False)
+
+
+def set_active(key: ApiKey, is_active: bool) -> None:
+    """Let nothing be started with the key from now on, or again."""
+    ApiKey.objects.filter(pk=key.pk).update(is_active=is_active)
+
+
+def in_use() -> list[ApiKey | None]:
+    """The active keys, and the one in settings where no row is the default."""
+    rows: list[ApiKey | None] = list(ApiKey.objects.filter(is_active=True).order_by("name"))
+    is_settings_used = upstream.row_for(None) is None and (conf.API_KEY or not rows)
+    return [*rows, None] if is_settings_used else rows
+
+
+def presets_of(key: ApiKey | None) -> QuerySet[SessionPreset]:
+    """The presets that are started with the key."""
+    default = upstream.row_for(None)
+    uses = Q(api_key=key)
+    if key is not None and key == default:
+        uses |= Q(api_key=None)
+    found = SessionPreset.objects.filter(uses).order_by("name")
+    return found.none() if key is None and default is not None else found
+
+
+def affected(key: ApiKey | None) -> Iterator[str]:
+    """The names of the key's presets that have chosen what it does not offer."""
+    offered = catalogue.offer(key)
+    return (preset.name for preset in presets_of(key) if catalogue.problems(preset, offered))
 
 
 def reseal() -> tuple[int, list[str]]:
     """Encrypt every secret with the first encryption key. Gives how many, and what does not open."""
     done, unreadable = 0, []
-    for model, name in SECRETS:
-        for pk in model.objects.values_list("pk", flat=True).iterator():
-            try:
-                done += _reseal(model, name, pk)
-            except SecretUnreadable as error:
-                unreadable.append(str(error))
+    for model, name in ((ApiKey, "secret"), (AvatarSession, "session_id")):
+        pks = list(model.objects.values_list("pk", flat=True))
+        for first in range(0, len(pks), AT_ONCE):
+            with transaction.atomic():
+                rows = _locked(model, pks[first : first + AT_ONCE])
+                for row in rows.only(name):
+                    try:
+                        if getattr(row, name):
+                            row.save(update_fields=[name])
+                            done += 1
+                    except SecretUnreadable as error:
+                        unreadable.append(str(error))
     return done, unreadable
 
 
-SECRETS: tuple[tuple[type[Any], str], ...] = ((ApiKey, "secret"), (AvatarSession, "session_id"))
-
-
-def _reseal(model: type[Any], name: str, pk: Any) -> bool:
-    with transaction.atomic():
-        # An UPDATE first, which locks on every database: a secret changed meanwhile would be undone.
-        model.objects.filter(pk=pk).update(created_at=F("created_at"))
-        row = model.objects.only(name).filter(pk=pk).first()
-        has_secret = row is not None and bool(getattr(row, name))
-        if has_secret:
-            row.save(update_fields=[name])
-        return has_secret
+def _locked(model: type[Any], pks: list[Any]) -> QuerySet[Any]:
+    rows: QuerySet[Any] = model.objects.filter(pk__in=pks)
+    # An UPDATE locks on every database; without it, a secret changed meanwhile would be undone.
+    rows.update(created_at=F("created_at"))
+    return rows

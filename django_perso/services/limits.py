@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import F, Model, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from ..models import AvatarSession, SessionPreset
@@ -17,6 +17,7 @@ Status = AvatarSession.Status
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 RETRY_SECONDS = 30
+LIVE_TESTS, TESTS_PER_HOUR = 4, 60  # of one user, in the playground
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,30 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
 def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None:
     """Raises Refused when the preset is full or the visitor has started too often.
 
-    Takes the preset's lock, so call it in the transaction that adds the row.
+    Takes the preset's lock, so call it in the transaction that adds the row. A test has no preset: all tests
+    of a user count together, under the user's lock.
     """
-    # An UPDATE locks the row on PostgreSQL and the file on SQLite, where SELECT FOR UPDATE does nothing.
-    SessionPreset.objects.filter(pk=preset.pk).update(is_active=F("is_active"))
-    preset.refresh_from_db(fields=["max_live", "starts_per_hour"])
-    if preset.max_live is not None and live(now).filter(preset=preset).count() >= preset.max_live:
+    if preset.pk is None:
+        _lock(visitor.user, visitor.user.USERNAME_FIELD)
+        same, max_live, starts_per_hour = Q(is_test=True, user=visitor.user), LIVE_TESTS, TESTS_PER_HOUR
+    else:
+        _lock(preset, "is_active")
+        preset.refresh_from_db(fields=["max_live", "starts_per_hour"])
+        same, max_live, starts_per_hour = Q(preset=preset), preset.max_live, preset.starts_per_hour
+    if max_live is not None and live(now).filter(same).count() >= max_live:
         raise Refused(
             "too_many_live",
             429,
             _("All lines are busy. Please try again in a moment."),
             retry_after=RETRY_SECONDS,
         )
-    if preset.starts_per_hour is not None:
-        _check_rate(preset, visitor, now, preset.starts_per_hour)
+    if starts_per_hour is not None:
+        _check_rate(AvatarSession.objects.filter(same), visitor, now, starts_per_hour)
+
+
+def _lock(row: Model, column: str) -> None:
+    # An UPDATE locks the row on PostgreSQL and the file on SQLite, where SELECT FOR UPDATE does nothing.
+    type(row)._base_manager.filter(pk=row.pk).update(**{column: F(column)})
 
 
 def live(now: datetime) -> Any:
@@ -77,10 +88,8 @@ def live(now: datetime) -> Any:
     return AvatarSession.objects.filter(status__in=running, last_seen_at__gt=now - LIVE_FOR)
 
 
-def _check_rate(preset: SessionPreset, visitor: Visitor, now: datetime, most: int) -> None:
-    starts = AvatarSession.objects.filter(preset=preset, created_at__gt=now - HOUR).exclude(
-        status=Status.FAILED
-    )
+def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: datetime, most: int) -> None:
+    starts = sessions.filter(created_at__gt=now - HOUR).exclude(status=Status.FAILED)
     same_person = Q(visitor=visitor.id) if visitor.user is None else Q(user=visitor.user)
     same_address = Q(address=visitor.address)
     for same in [same_person, same_address] if visitor.address else [same_person]:

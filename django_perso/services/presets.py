@@ -1,5 +1,6 @@
 """Presets by name, presets as Perso's session parameters, and the first preset of a fresh site."""
 
+from difflib import get_close_matches
 from typing import Any, cast
 
 from django.db import IntegrityError, transaction
@@ -8,7 +9,7 @@ from django.utils.translation import gettext as _
 from ..client import Catalogue, SessionParams
 from ..conf import conf
 from ..models import SessionPreset
-from . import Refused
+from . import Refused, catalogue, upstream
 
 # SessionPreset's fields that are Perso's parameters, under the same names.
 PARAMS = (
@@ -45,9 +46,10 @@ def find(slug: str) -> SessionPreset | None:
 
 def not_found(slug: str) -> Refused:
     """The refusal for a preset that is not there, with those that are."""
-    known = SessionPreset.objects.filter(is_active=True).order_by("slug").values_list("slug", flat=True)[:10]
+    known = list(SessionPreset.objects.filter(is_active=True).order_by("slug").values_list("slug", flat=True))
     missing = f'No active preset "{slug}".' if slug else "No preset is marked as the default."
-    hint = f"{missing} Existing: {', '.join(known) or 'none'}."
+    meant = "".join(f' Did you mean "{like}"?' for like in get_close_matches(slug, known, 1))
+    hint = f"{missing}{meant} Existing: {', '.join(known[:10]) or 'none'}."
     return Refused("preset_not_found", 404, _("This avatar does not exist."), hint=hint)
 
 
@@ -64,37 +66,41 @@ def from_params(given: SessionParams, **rules: Any) -> SessionPreset:
     return SessionPreset(**{**values, **rules})
 
 
-def first_params(catalogue: Catalogue) -> SessionParams:
+def first_params(lists: Catalogue) -> SessionParams:
     """The first entry of each list a key may choose from.
 
     Raises Refused when a list is empty, and the list's PersoError when it did not come.
     """
     for name in ("model_styles", "prompts", "llms", "tts_types", "stt_types"):
-        if name in catalogue.failures:  # a preset is kept for good: better none than one without speech
-            raise catalogue.failures[name]
-    prompts = [prompt for prompt in catalogue.prompts if not prompt.require_document]
-    lists = {
-        "model_style": [style.name for style in catalogue.model_styles],
+        if name in lists.failures:  # a preset is kept for good: better none than one without speech
+            raise lists.failures[name]
+    prompts = [prompt for prompt in lists.prompts if not prompt.require_document]
+    offered = {
+        "model_style": [style.name for style in lists.model_styles],
         "prompt": [prompt.prompt_id for prompt in prompts],
-        "llm_type": [llm.name for llm in catalogue.llms],
-        "tts_type": [tts.name for tts in catalogue.tts_types],
+        "llm_type": [llm.name for llm in lists.llms],
+        "tts_type": [tts.name for tts in lists.tts_types],
     }
-    if missing := [name for name, values in lists.items() if not values]:
+    if missing := [name for name, values in offered.items() if not values]:
         hint = f"Perso offers this key no {', '.join(missing)}; ask Perso to enable one."
         raise Refused("perso_refused", 502, _("The avatar is not available right now."), hint=hint)
-    chosen = {name: values[0] for name, values in lists.items()}
-    if catalogue.stt_types:
-        chosen["stt_type"] = catalogue.stt_types[0].name
+    chosen = {name: values[0] for name, values in offered.items()}
+    if lists.stt_types:
+        chosen["stt_type"] = lists.stt_types[0].name
     return cast(SessionParams, chosen)
 
 
-def make_default(catalogue: Catalogue) -> SessionPreset:
-    """The default preset of a new site, saved; for staff, since each of its conversations will cost money."""
+def make_default(lists: Catalogue) -> SessionPreset:
+    """The default preset of a new site, saved; for staff, since each of its conversations will cost money.
+
+    The lists it was chosen from are kept, so that the admin has them at once.
+    """
     slug = conf.DEFAULT_PRESET
-    preset = from_params(first_params(catalogue), name="Default", slug=slug, is_default=True)
+    preset = from_params(first_params(lists), name="Default", slug=slug, is_default=True)
     try:
         with transaction.atomic():
             preset.save()
     except IntegrityError:  # another first start was faster
         return SessionPreset.objects.get(slug=slug)
+    catalogue.keep(upstream.row_for(None), lists)
     return preset

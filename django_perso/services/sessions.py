@@ -19,7 +19,7 @@ from ..client import ApiError, PersoError, PersoUnreachable, calls
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 from ..protocol import Bye, Hello
-from . import Refused, limits, presets, transcripts, upstream
+from . import Refused, limits, presets, transcripts, trials, upstream
 from .database import in_database
 
 log = logging.getLogger("django_perso")
@@ -44,12 +44,15 @@ class Started:
     preset: SessionPreset
 
 
-async def start(slug: str, visitor: limits.Visitor, *, lasting_loop: bool) -> Started:
-    """Start a conversation with the preset `slug` (empty: the default one).
+async def start(wanted: str | dict[str, Any], visitor: limits.Visitor, *, lasting_loop: bool) -> Started:
+    """Start a conversation with the preset of that slug (empty: the default one), or a test with its values.
 
     The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
     """
-    preset = await in_database(presets.find)(slug) or await _first_preset(visitor, lasting_loop)
+    if isinstance(wanted, str):
+        preset = await in_database(presets.find)(wanted) or await _first_preset(visitor, lasting_loop)
+    else:
+        preset = await in_database(trials.preset)(wanted, visitor)
     account, session = await in_database(_reserve)(preset, visitor)
     try:
         session_id, intro_message = await asyncio.gather(
@@ -81,7 +84,8 @@ def _reserve(preset: SessionPreset, visitor: limits.Visitor) -> tuple[upstream.A
     with transaction.atomic():
         limits.check_limits(preset, visitor, now)
         session = AvatarSession.objects.create(
-            preset=preset,
+            preset=preset if preset.pk else None,
+            is_test=not preset.pk,
             api_key=account.row,
             user=visitor.user,
             visitor=visitor.id,
@@ -169,8 +173,9 @@ def _ticket(session: AvatarSession) -> str:
     return signing.dumps([str(session.pk), session.visitor], salt=TICKET_SALT, compress=False)
 
 
-def open_stream(hello: Hello, visitor_id: str) -> AvatarSession:
-    """The conversation a ticket opens for the visitor it was given to; raises Refused (401 or 404)."""
+def open_stream(hello: Hello, visitor_id: str, user: Any = None) -> AvatarSession:
+    """The conversation a ticket opens for the visitor it was given to, and while the user who started it is
+    logged in; raises Refused (401 or 404)."""
     try:
         is_valid = signing.loads(hello.ticket, salt=TICKET_SALT) == [str(hello.stream), visitor_id]
     except signing.BadSignature:
@@ -180,6 +185,8 @@ def open_stream(hello: Hello, visitor_id: str) -> AvatarSession:
     session = AvatarSession.objects.filter(pk=hello.stream).first()
     if session is None or (session.ended_at or session.last_seen_at) + TICKET_LASTS < timezone.now():
         raise Refused("no_stream", 404, _("This conversation is over."))
+    if session.user_id is not None and session.user_id != getattr(user, "pk", None):
+        raise Refused("not_authorised", 401, _("Please log in again."))
     return session
 
 

@@ -1,12 +1,14 @@
 """Which Perso is asked, with which key, over which connections."""
 
 import io
+import json
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
@@ -44,23 +46,30 @@ def row_for(preset: SessionPreset | None) -> ApiKey | None:
 def account_for(preset: SessionPreset | None) -> Account:
     """The preset's key, else the default key, else the one in settings; raises Refused without any."""
     row = row_for(preset)
-    if row is not None and row.is_active:
-        return account_of_key(row)
+    if row is None:
+        return account_of_settings()
+    if not row.is_active:
+        hint = f'API key "{row.name}" is inactive. Activate it in the admin, or give the preset another one.'
+        raise _no_api_key(hint)
+    return account_of_key(row)
+
+
+def account_of_settings() -> Account:
+    """The key in settings, where no stored one applies; Refused when there is none that may be used."""
+    if conf.is_sandbox_on:
+        return Account(Secret(SANDBOX_KEY), "")
+    if not conf.API_KEY or conf.uses_sandbox_key:
+        raise _no_api_key(_no_key_hint())
     try:
-        if row is None and conf.is_sandbox_on:
-            return Account(Secret(SANDBOX_KEY), "")
-        if row is None and conf.API_KEY and not conf.uses_sandbox_key:
-            return Account(Secret(conf.API_KEY), _server(conf.API_SERVER))
+        return Account(Secret(conf.API_KEY), _server(conf.API_SERVER))
     except ValueError as error:
         raise _no_api_key(str(error)) from error
-    raise _no_api_key(_no_key_hint(row))
 
 
 def account_of_key(row: ApiKey, secret: Secret | None = None) -> Account:
     """A stored key, or with another `secret` in its place; Refused when there is none that may be sent."""
     try:
-        account = Account(secret or row.current_secret, _server(row.api_server), row)
-        check_server(account.api_server)
+        account = Account(secret or row.current_secret, check_server(row.api_server), row)
     except (SecretUnreadable, ValueError) as error:
         raise _no_api_key(str(error)) from error
     if not account.api_key:
@@ -74,13 +83,19 @@ def _server(api_server: str) -> str:
     return AsyncPersoClient(api_server=api_server).api_server
 
 
-def check_server(api_server: str) -> None:
-    """Raises ValueError, with the line to paste, for a server that no stored key may be sent to."""
-    if api_server.rstrip("/") in conf.ALLOWED_API_SERVERS or is_loopback(urlsplit(api_server).hostname or ""):
-        return
+def check_server(api_server: str) -> str:
+    """The address as the client takes it; ValueError, with the line to paste, for a server that no stored key
+    may be sent to."""
+    server = _server(api_server)
+    if server in {allowed.rstrip("/") for allowed in conf.ALLOWED_API_SERVERS}:
+        return server
+    # On a live site this machine has other servers than Perso's, and whoever edits keys need not know theirs.
+    may_be_local = settings.DEBUG or conf.SANDBOX_ALLOW_IN_PRODUCTION
+    if may_be_local and is_loopback(urlsplit(server).hostname or ""):
+        return server
     raise ValueError(
-        f"Keys may not be sent to {api_server}. If it is Perso's, add to settings.py: "
-        f'PERSO = {{..., "ALLOWED_API_SERVERS": ["{api_server}"]}}'
+        f"Keys may not be sent to {server}. If it is Perso's, set in settings.py: "
+        f'PERSO = {{..., "ALLOWED_API_SERVERS": {json.dumps([*conf.ALLOWED_API_SERVERS, server])}}}'
     )
 
 
@@ -88,9 +103,7 @@ def _no_api_key(hint: str) -> Refused:
     return Refused("no_api_key", 503, _("The avatar is not available right now."), hint=hint)
 
 
-def _no_key_hint(row: ApiKey | None) -> str:
-    if row is not None:
-        return f'API key "{row.name}" is inactive. Activate it in the admin, or give the preset another one.'
+def _no_key_hint() -> str:
     if conf.uses_sandbox_key:
         return (
             "The sandbox is off while DEBUG is False. Set a real key, or for a staging site: "

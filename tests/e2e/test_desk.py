@@ -134,6 +134,6 @@ def test_while_perso_is_down_every_page_answers_at_once_and_says_so(desk: Any, n
     page.goto(desk.url + PRESET + "templates/")
     assert "cannot be reached" in page.inner_text("main, #content")
     page.goto(desk.url + KEY)
-    page.click("table a")
+    page.click("#result_list tbody th a")
     page.click("button:text-is('Test')")
     assert "cannot be reached" in page.inner_text(".messagelist")

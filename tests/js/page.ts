@@ -9,6 +9,9 @@ avatar.addEventListener("perso-message", ({ detail }) => detail.role === "avatar
 document.addEventListener("perso-tool", ({ detail }) => told(detail));
 avatar.addEventListener("perso-end", ({ detail }) => detail.ms > 1000 && takeBack());
 
+avatar.params = { model_style: "leo", width: 640 };
+avatar.params = null;
+
 async function told(tool: PersoToolDetail): Promise<boolean> {
   return avatar.state === "live" && (await avatar.send(`${tool.name}: ${tool.error?.message}`));
 }
@@ -21,3 +24,5 @@ avatar.state = "live";
 avatar.registerTool("nothing", { description: "does nothing" });
 // @ts-expect-error messages have no author
 avatar.addEventListener("perso-message", ({ detail }) => detail.author);
+// @ts-expect-error a preset's name is an attribute
+avatar.params = "guide";

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from django_perso.client import ApiError, Catalogue
-from django_perso.models import SessionPreset
-from django_perso.services import Refused, presets
-from tests.stage import make_preset
+from django_perso.models import ApiKey, SessionPreset
+from django_perso.services import Refused, catalogue, presets, upstream
+from tests.stage import SANDBOX, make_preset
 
 pytestmark = pytest.mark.django_db
 
@@ -88,3 +88,27 @@ def test_parameters_become_a_preset_for_staff() -> None:
     given: Any = {"prompt": "plp-x", "document": None, "using_stf_webrtc": True}
     preset = presets.from_params(given, name="X", slug="x")
     assert (preset.prompt, preset.document, preset.access) == ("plp-x", "", "staff")
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
+    for slug in ("support", "default"):
+        make_preset(slug=slug)
+    with pytest.raises(Refused) as caught:
+        presets.find("suport")
+    hint = 'No active preset "suport". Did you mean "support"? Existing: default, support.'
+    assert caught.value.hint == hint
+    with pytest.raises(Refused) as caught:
+        presets.find("quite-another")
+    assert "Did you mean" not in caught.value.hint
+
+
+def test_the_first_preset_keeps_the_lists_it_was_chosen_from(settings: Any) -> None:
+    settings.PERSO = SANDBOX
+    lists = upstream.client(upstream.account_for(None)).get_all_settings()
+    preset = presets.make_default(lists)
+    assert preset.tts_type in catalogue.offer(None)["tts_type"]
+    assert catalogue.problems(preset) == []
+    ApiKey.objects.create(name="Main", secret="pak-x", is_default=True)
+    preset.delete()
+    presets.make_default(lists)
+    assert catalogue.synced_at(ApiKey.objects.get()) is not None

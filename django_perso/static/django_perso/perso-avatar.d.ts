@@ -15,6 +15,9 @@ export interface PersoTool {
 export declare class PersoAvatarElement extends HTMLElement {
   readonly state: PersoState;
   readonly activity: PersoActivity;
+  /** Settings sent instead of the preset's name, by those who may change presets. (With the attribute
+   * `simultaneous` the element leaves other conversations of the page alone.) */
+  params: Record<string, unknown> | null;
   start(): Promise<void>;
   stop(): Promise<void>;
   /** Says something as the visitor; false: it was not sent. */

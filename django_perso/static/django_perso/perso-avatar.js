@@ -195,7 +195,7 @@ function build() {
 }
 
 let /** @type {PersoAvatar | null} */ talking = null; // one conversation a page
-let leaving = Promise.resolve(""); // the place of the last one is given back before another is asked for
+let leaving = Promise.resolve(""); // places are given back before another is asked for
 
 /** @implements {PersoAvatarElement} */
 class PersoAvatar extends HTMLElement {
@@ -206,6 +206,7 @@ class PersoAvatar extends HTMLElement {
   /** @type {Promise<Modules> | null} */ #modules = null;
   /** @type {Run} */ #run = { since: 0, isOver: true };
   #gone = new AbortController();
+  /** @type {Stage["params"]} */ params = null;
 
   constructor() {
     super();
@@ -257,8 +258,10 @@ class PersoAvatar extends HTMLElement {
   async start() {
     const preset = this.getAttribute("preset") ?? "";
     if (!this.#run.isOver || !this.#announce("start", { preset })) return;
-    if (talking) talking.#finish(talking.#run, "other");
-    talking = this;
+    if (!this.hasAttribute("simultaneous")) {
+      if (talking) talking.#finish(talking.#run, "other");
+      talking = this;
+    }
     const run = (this.#run = /** @type {Run} */ ({ since: performance.now(), isOver: false }));
     this.#view.log.replaceChildren();
     this.#toolLines.clear();
@@ -330,8 +333,7 @@ class PersoAvatar extends HTMLElement {
     const { video, stage, panel, sound } = this.#view;
     return {
       tag: this.#sdkTag(), endpoint: read("endpoint"), csrfToken: read("csrf-token"), preset: read("preset"),
-      tools: this.#tools,
-      video,
+      params: this.params, tools: this.#tools, video,
       saved: (status) => this.#run === run && this.#save(status),
       shape: (width, height) => {
         stage.style.setProperty("--_shape", `${width} / ${height}`);
@@ -399,8 +401,9 @@ class PersoAvatar extends HTMLElement {
     this.#close(run, how);
     const ms = Math.round(performance.now() - run.since);
     const late = new Promise((/** @type {(reason: string) => void} */ done) => setTimeout(done, 5000, ""));
-    leaving = Promise.race([run.outbox?.end(how === "other" ? "visitor" : how) ?? "", late]);
-    const reason = await leaving;
+    const left = Promise.race([run.outbox?.end(how === "other" ? "visitor" : how) ?? "", late]);
+    leaving = leaving.then(() => left);
+    const reason = await left;
     if (how === "remote" && this.#run === run)
       this.#view.reason.textContent = TEXT.reason[reason] ?? `${TEXT.how.remote} ${reason && `(${reason})`}`;
     if (run.outbox) this.#announce("end", { how, reason, ms });

@@ -119,9 +119,9 @@ export async function converse(run, { log, tools }, stage) {
 }
 
 /** Asks the site for a session. This is what costs money. @param {Stage} stage @returns {Promise<Start>} */
-async function requestStart({ endpoint, csrfToken, preset }) {
+async function requestStart({ endpoint, csrfToken, preset, params }) {
   const headers = { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken };
-  const signal = AbortSignal.timeout(60_000), body = JSON.stringify({ preset });
+  const signal = AbortSignal.timeout(60_000), body = JSON.stringify(params ? { params } : { preset });
   const answer = await fetch(endpoint, { method: "POST", credentials: "same-origin", headers, body, signal })
     .catch((error) => { throw new Trouble("site_unreachable", { detail: explain(error) }); });
   const told = await answer.json().catch(() => null);
@@ -292,7 +292,7 @@ export class Driver {
 
   /** … and some only show in what was requested. @param {any} entry a PerformanceResourceTiming */
   #answered({ name, responseStatus }) {
-    if (!name.endsWith("/llm/v2/") || !(responseStatus === 0 || responseStatus >= 400)) return;
+    if (!name.endsWith(`/${this.session.sessionId}/llm/v2/`) || !(responseStatus === 0 || responseStatus >= 400)) return;
     const told = this.#told;
     const isStill = () => told === this.#told && this.#states.has("LLM");
     setTimeout(() => isStill() && this.#lose(`HTTP ${responseStatus}`), NOTICE_MS);

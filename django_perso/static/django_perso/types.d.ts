@@ -79,6 +79,7 @@ export type ChatTool = new (
 ) => object;
 export type Chat = { text: string; isUser: boolean };
 export interface Session {
+  sessionId: string;
   processChat(text: string): unknown;
   processTTSTF(text: string): unknown;
   clearBuffer(): Promise<void>;
@@ -134,6 +135,7 @@ export interface Stage extends Listener {
   endpoint: string;
   csrfToken: string;
   preset: string;
+  params: Record<string, any> | null;
   tools: Map<string, Tool>;
   video: HTMLVideoElement;
   saved(status: Status): void;

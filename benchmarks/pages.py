@@ -1,0 +1,160 @@
+"""What people wait for: lists in the admin, a page with the tag, its scripts, a long transcript, a face."""
+
+import gzip
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.template import Context, Template
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+import dev
+from django_perso.models import AvatarSession, CatalogueItem, TranscriptEntry
+from django_perso.services import catalogue as lists
+from django_perso.services import upstream
+from tests.support.servers import environment, example_server, sandbox_server, seed
+
+from .figures import Figure
+
+STATIC = dev.ROOT / "django_perso/static/django_perso"
+ENTRIES = 10_000
+# Until a face is there: press, then a picture in the video.
+STOPWATCH = """(press) => new Promise((done) => {
+  const video = press === "#start"
+    ? document.querySelector("video")
+    : document.querySelector("perso-avatar").shadowRoot.querySelector("video");
+  addEventListener("click", (event) => { window.pressed ??= performance.now(); }, { capture: true, once: true });
+  video.requestVideoFrameCallback(() => { window.took = performance.now() - window.pressed; });
+  done();
+})"""
+BARE = """<!doctype html><script src="/perso/sandbox/perso-interactive-sdk.js"></script>
+<button id="start">Start</button><video autoplay playsinline></video><script>
+document.querySelector("#start").onclick = async () => {
+  const server = location.origin + "/perso/sandbox", video = document.querySelector("video");
+  const params = { capability: ["STF_WEBRTC", "LLM", "TTS"], llm_type: "azure-gpt-4o", tts_type: "openai-nova",
+    model_style: "nathalie-front-full_dress-nodded_loop", prompt: "plp-guide" };
+  const headers = { "PersoLive-APIKey": "sandbox", "Content-Type": "application/json" };
+  const asked = { method: "POST", headers, body: JSON.stringify(params) };
+  const { session_id } = await (await fetch(server + "/api/v1/session/", asked)).json();
+  const session = await PersoInteractive.createSession(server, session_id, 1080, 1920, false, []);
+  session.setSrc(video);
+};</script>"""
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def catalogue() -> Iterator[Figure]:
+    """All lists of a key, fetched and kept, and then as a screen reads them; each list takes 100 ms."""
+    with tempfile.TemporaryDirectory() as directory:
+        perso = sandbox_server(Path(directory) / "perso", ("--latency", "100"))
+        perso.start()
+        account = upstream.Account(upstream.Secret("sandbox"), perso.url)
+        runs: dict[str, list[float]] = {"one list": [], "all, and kept": [], "as kept": []}
+        try:
+            for _ in range(6):
+                CatalogueItem.objects.all().delete()
+                runs["one list"].append(seconds(upstream.client(account).get_llms))
+                runs["all, and kept"].append(seconds(lambda: lists.sync(account)))
+                runs["as kept"].append(seconds(lambda: lists.offer(None)))
+        finally:
+            perso.stop()
+    one, cold, warm = (median(times[1:]) for times in runs.values())
+    for name, times in runs.items():
+        yield Figure(f"catalogue: {name}", 1000 * median(times[1:]), "ms")
+    yield Figure("catalogue: nine lists, cold, over one", cold / one, "x", 1.5, 1.15, {"runs": runs})
+    yield Figure("catalogue: nine lists, warm over cold", warm / cold, "x", 1 / 50, 1 / 200)
+
+
+def tag() -> Iterator[Figure]:
+    """A page with the tag in it."""
+    page, request = Template('{% load perso %}{% perso_avatar "guide" %}'), RequestFactory().get("/")
+    with CaptureQueriesContext(connection, ) as queries:
+        page.render(Context({"request": request}))
+    yield Figure("queries of a page with the tag", len(queries), "", 0, 0)
+    times = [seconds(lambda: page.render(Context({"request": request}))) for _ in range(2000)]
+    yield Figure("the tag", 1e6 * median(times), "us")
+
+
+def scripts() -> Iterator[Figure]:
+    """What a visitor's browser loads."""
+    sizes = {
+        name: len(gzip.compress((STATIC / f"{name}.js").read_bytes(), 6)) / 1000
+        for name in ("perso-avatar", "sdk", "log", "tools")
+    }
+    yield Figure("JavaScript before Start, gzip", sizes["perso-avatar"], "kB", 8, 5, {"sizes": sizes})
+    yield Figure("JavaScript in all, gzip", sum(sizes.values()), "kB", 18, 14)
+
+
+def transcript() -> Iterator[Figure]:
+    """A long conversation in the admin: its first page."""
+    session = AvatarSession.objects.create(visitor="visitor", status="ended", last_seq=ENTRIES)
+    TranscriptEntry.objects.bulk_create(
+        TranscriptEntry(
+            avatar_session=session,
+            source="browser",
+            seq=n,
+            kind="chat",
+            at_ms=n,
+            data={"role": ("visitor", "avatar")[n % 2], "text": f"Sentence {n} of a long conversation."},
+        )
+        for n in range(1, ENTRIES + 1)
+    )
+    reader = Client(SERVER_NAME="127.0.0.1")
+    reader.force_login(get_user_model()._default_manager.create(username="reader", is_staff=True, is_superuser=True))
+    url = reverse("admin:django_perso_avatarsession_change", args=[session.pk])
+    assert b"Sentence 100 " in reader.get(url).content
+    times = [seconds(lambda: reader.get(url)) for _ in range(5)]
+    yield Figure("a conversation of 10,000 entries opens", median(times), "s", 1, 0.5, {"runs": times})
+
+
+def first_frame() -> Iterator[Figure]:
+    """Start, until the first frame of the avatar's picture, in a browser that has not been here before."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = os.environ.get("PERSO_CHROMIUM") or dev.find_chromium()
+    runs: dict[str, list[float]] = {"ours": [], "a bare page": []}
+    with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
+        template = Path(directory) / "db.sqlite3"
+        seed(environment(DATABASE_URL=f"sqlite:///{template}"))
+        site = example_server(Path(directory) / "site", template, {})
+        site.start()
+        site.execute("UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000")
+        browser = playwright.chromium.launch(executable_path=chromium, args=dev.chromium_flags())
+        try:
+            for _ in range(6):
+                runs["ours"].append(face(browser, site.url, "/perso/demo/", "perso-avatar [part=start]"))
+                runs["a bare page"].append(face(browser, site.url, "/bare/", "#start"))
+        finally:
+            browser.close()
+            site.stop()
+    ours, bare = (median(times[1:]) for times in runs.values())
+    for name, times in runs.items():
+        yield Figure(f"from Start to the first frame, {name}", median(times[1:]), "ms")
+    yield Figure("from Start to the first frame, beyond a bare page", ours - bare, "ms", 200, 100, {"runs": runs})
+
+
+def face(browser: Any, url: str, path: str, button: str) -> float:
+    """Milliseconds from the click on."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(url + "/bare/", lambda route: route.fulfill(body=BARE, content_type="text/html"))
+    page.goto(url + path)
+    page.evaluate(STOPWATCH, button)
+    page.locator(button).click()
+    page.wait_for_function("window.took")
+    took: float = page.evaluate("window.took")
+    context.close()
+    return took

@@ -1,0 +1,48 @@
+"""A Perso that answers after a pause, in next to no CPU: `python -m benchmarks.upstream PORT`.
+
+POST makes a session after 50 ms, GET gives an empty list after 100 ms; `GET /connections` tells how many were
+opened since it was asked last.
+"""
+
+import asyncio
+import sys
+import uuid
+
+SESSION_SECONDS, LIST_SECONDS = 0.05, 0.1
+opened = 0
+
+
+def answer(body: str) -> bytes:
+    """The bytes of an HTTP response."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One connection, one request after the other."""
+    global opened
+    opened += 1
+    try:
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
+            await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0))
+            if head.startswith("get /connections"):
+                body, opened = str(opened - 1), 0
+            elif head.startswith("post"):
+                await asyncio.sleep(SESSION_SECONDS)
+                body = f'{{"session_id": "{uuid.uuid4()}"}}'
+            else:
+                await asyncio.sleep(LIST_SECONDS)
+                body = "[]"
+            writer.write(answer(body))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def main(port: int) -> None:
+    """Until it is killed."""
+    async with await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024) as server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

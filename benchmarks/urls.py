@@ -1,0 +1,42 @@
+"""The example site's URLs, and two other ways to start a session, which ours is measured against."""
+
+from functools import cache
+
+import httpx
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from django_perso.models import AvatarSession
+from example_project.urls import urlpatterns as example
+
+URL = settings.PERSO["API_SERVER"] + "/api/v1/session/"
+HEADERS = {"PersoLive-APIKey": settings.PERSO["API_KEY"]}
+PARAMS = {"model_style": "style", "prompt": "plp-guide", "llm_type": "llm", "tts_type": "tts"}
+
+
+def plain(request: HttpRequest) -> HttpResponse:
+    """What everybody writes: a sync view that posts by httpx. For who is logged in, with a CSRF token."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=403)
+    session_id = httpx.post(URL, json=PARAMS, headers=HEADERS).json()["session_id"]
+    session = AvatarSession.objects.create(user=request.user, session_id=session_id, params=PARAMS)
+    return JsonResponse({"session_id": session_id, "stream": str(session.pk)}, status=201)
+
+
+@cache
+def pooled() -> httpx.AsyncClient:
+    """One client for the process."""
+    return httpx.AsyncClient()
+
+
+@csrf_exempt
+async def floor(request: HttpRequest) -> HttpResponse:
+    """The least there can be: one call over pooled connections and one INSERT, for anybody, without limits."""
+    session_id = (await pooled().post(URL, json=PARAMS, headers=HEADERS)).json()["session_id"]
+    session = await AvatarSession.objects.acreate(session_id=session_id, params=PARAMS)
+    return JsonResponse({"session_id": session_id, "stream": str(session.pk)}, status=201)
+
+
+urlpatterns = [path("plain/", plain), path("floor/", floor), *example]

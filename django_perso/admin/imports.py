@@ -1,0 +1,96 @@
+"""Where a new preset's values come from: another preset, or a session template kept at Perso."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.forms.models import model_to_dict
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..client import PersoError, PersoUnreachable, SessionCreationError, SessionTemplate, calls
+from ..models import ApiKey, SessionPreset
+from ..services import Refused, presets, upstream
+
+
+def copy_of(preset: SessionPreset) -> dict[str, Any]:
+    """What the form of a duplicate begins with."""
+    values = model_to_dict(preset, exclude=["is_default"])
+    name = _("%(name)s copy") % {"name": preset.name[:90]}
+    return {**values, "name": name, "slug": free_slug(f"{preset.slug[:40]}-copy")}
+
+
+def free_slug(wanted: str) -> str:
+    """A slug like `wanted` (at most 45 characters) that no preset has."""
+    taken = set(SessionPreset.objects.filter(slug__startswith=wanted).values_list("slug", flat=True))
+    slugs = [wanted, *(f"{wanted}-{number}" for number in range(2, len(taken) + 2))]
+    return next(slug for slug in slugs if slug not in taken)
+
+
+class KeyForm(forms.Form):
+    """Whose templates are listed."""
+
+    api_key = forms.ModelChoiceField(
+        ApiKey.objects.filter(is_active=True).order_by("name"),
+        required=False,
+        label=gettext_lazy("API key"),
+        empty_label=gettext_lazy("The default key"),
+    )
+
+
+@dataclass(frozen=True)
+class Importable:
+    """A template as it is listed: with what a preset of it begins with, or why there can be none."""
+
+    template: SessionTemplate
+    query: str = ""
+    reason: str = ""
+
+
+def templates(model_admin: Any, request: HttpRequest) -> HttpResponse:
+    """The templates of a key, asked of Perso now."""
+    if not model_admin.has_add_permission(request):
+        raise PermissionDenied
+    form = KeyForm(request.GET)
+    key = form.cleaned_data["api_key"] if form.is_valid() else None
+    found, notice = [], ""
+    try:
+        account = upstream.account_for(SessionPreset(api_key=key))
+        found = [_importable(template, key) for template in upstream.client(account).get_session_templates()]
+    except Refused as refused:
+        notice = refused.hint
+    except PersoUnreachable as error:
+        notice = _("Perso cannot be reached: %(error)s") % {"error": error}
+    except PersoError as error:
+        notice = _("Perso does not give its templates: %(error)s") % {"error": error}
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "opts": model_admin.opts,
+        "title": _("Import from a session template"),
+        "media": model_admin.media,
+        "form": form,
+        "found": found,
+        "notice": notice,
+        "add_url": model_admin.page("add"),
+    }
+    return render(request, "admin/django_perso/sessionpreset/templates.html", context)
+
+
+def _importable(template: SessionTemplate, key: ApiKey | None) -> Importable:
+    try:
+        preset = presets.from_params(calls.template_params(template))
+    except SessionCreationError as error:
+        return Importable(template, reason=error.detail)
+    values = {name: getattr(preset, name) for name in presets.PARAMS}
+    values |= {
+        "name": template.name[:100],
+        "slug": free_slug(slugify(template.name)[:45] or "imported"),
+        "api_key": key.pk if key else "",
+    }
+    filled = {name: value for name, value in values.items() if value not in ("", [], None)}
+    return Importable(template, query=urlencode(filled, doseq=True))

@@ -1,0 +1,249 @@
+"""Mistakes in the settings, as `manage.py check` tells them: one function each, its hint the line to paste.
+
+They ask neither the network nor the database; `manage.py perso_doctor` does. What a message is about (`obj`)
+is the area in which the doctor shows it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import get_commands
+from django.urls import NoReverseMatch, reverse
+
+from . import headers
+from .conf import NAMES, conf
+
+TAG = "django_perso"
+ADD = "Add to settings.py: "
+KEYS_LINE = f'{ADD}PERSO["ENCRYPTION_KEYS"] = os.environ["PERSO_ENCRYPTION_KEYS"].split(",")'
+MAKE_A_KEY = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+API_SERVER = (
+    r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"  # as the client takes it
+)
+Found = Iterator[tuple[str, str]]  # what is wrong, and the hint
+
+
+def check(number: str, area: str, *, deploy: bool = False) -> Callable[[Callable[[], Found]], Any]:
+    """Register what a function finds, as an Error (E…) or a Warning (W…) about `area`.
+
+    `deploy`: under `check --deploy` only. While PERSO is no dict none but that is told.
+    """
+    kind = Error if number[0] == "E" else Warning
+
+    def decorate(function: Callable[[], Found]) -> Any:
+        def run(**_: Any) -> list[CheckMessage]:
+            if not isinstance(_perso(), dict) and number != "E005":
+                return []
+            return [kind(text, hint, area, f"{TAG}.{number}") for text, hint in function()]
+
+        return register(TAG, deploy=deploy)(run)
+
+    return decorate
+
+
+def _perso() -> Any:
+    return getattr(settings, "PERSO", {})
+
+
+def _badly_listed(name: str, pattern: str, what: str, line: str = "") -> Found:
+    """A setting that is there and no list of texts like `pattern`. `line`: what else to set than these texts,
+    corrected."""
+    values = _perso().get(name)
+    listed = values if isinstance(values, list | tuple | set) else [str(values)]
+    is_right = listed is values and all(re.fullmatch(pattern, str(value)) for value in listed)
+    if values is not None and not is_right:
+        urls = [str(value).lower().rpartition("://") for value in listed]
+        must_be = "https" if pattern == API_SERVER else ""
+        corrected = [f"{must_be or scheme or 'https'}://{rest.partition('/')[0]}" for scheme, _, rest in urls]
+        yield f'PERSO["{name}"] must be a list of {what}.', line or f'{ADD}PERSO["{name}"] = {corrected}'
+
+
+# --- PERSO itself ------------------------------------------------------------------------------------------
+
+
+@check("E005", "settings")
+def perso_is_no_dict() -> Found:
+    if not isinstance(_perso(), dict):
+        yield "PERSO is not a dict.", f'{ADD}PERSO = {{"API_KEY": "sandbox"}}'
+
+
+@check("E004", "settings")
+def a_setting_is_unknown() -> Found:
+    for name in sorted(set(map(str, _perso())).difference(NAMES)):
+        near = get_close_matches(name, NAMES, n=1)
+        yield (
+            f'PERSO has no "{name}".',
+            f'Did you mean "{near[0]}"?' if near else f"Known: {', '.join(NAMES)}",
+        )
+
+
+@check("W002", "api key")
+def there_is_no_key() -> Found:
+    # Keys in the database are not seen here. A site that has some has encryption keys; the doctor knows.
+    if not conf.API_KEY and not _perso().get("ENCRYPTION_KEYS"):
+        text = "No Perso API key. Set PERSO_INTERACTIVE_API_KEY, add a key in the admin, or while developing:"
+        yield text, f'{ADD}PERSO["API_KEY"] = "sandbox"'
+
+
+@check("E003", "settings")
+def the_sandbox_is_off() -> Found:
+    if conf.uses_sandbox_key and not conf.is_sandbox_on:
+        text = (
+            "The sandbox answers with a fake avatar. It is off when DEBUG=False. Set a real key "
+            '("" when your keys are in the admin), or for a staging site:'
+        )
+        yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'
+
+
+@check("E006", "settings")
+def the_log_transport_is_unknown() -> Found:
+    if _perso().get("LOG_TRANSPORT") not in (None, "auto", "websocket", "post"):
+        text = 'PERSO["LOG_TRANSPORT"] must be "auto", "websocket" or "post".'
+        yield text, f'{ADD}PERSO["LOG_TRANSPORT"] = "auto"'
+
+
+@check("E007", "settings")
+def an_encryption_key_is_malformed() -> Found:
+    yield from _badly_listed(
+        "ENCRYPTION_KEYS", r"[\w-]{43}=", f"Fernet keys. Make one: {MAKE_A_KEY}", KEYS_LINE
+    )
+
+
+@check("E008", "settings")
+def an_allowed_origin_never_matches() -> Found:
+    what = "origins, lower-case: scheme://host[:port]"
+    yield from _badly_listed("ALLOWED_ORIGINS", r"[a-z][a-z0-9+.-]*://[^\s/*A-Z]+", what)
+
+
+@check("E009", "settings")
+def an_allowed_api_server_is_unusable() -> Found:
+    yield from _badly_listed("ALLOWED_API_SERVERS", API_SERVER, "https addresses")
+
+
+@check("E010", "settings")
+def the_api_server_is_unusable() -> Found:
+    if conf.API_SERVER and not re.fullmatch(API_SERVER, conf.API_SERVER):
+        line = f'{ADD}PERSO["API_SERVER"] = "https://{conf.API_SERVER.rpartition("://")[2]}"'
+        yield 'PERSO["API_SERVER"] must be an https address (http on this machine only).', line
+
+
+@check("E016", "settings")
+def the_proxy_count_is_no_number() -> Found:
+    count = _perso().get("TRUSTED_PROXY_COUNT")
+    if count is not None and not (isinstance(count, int) and count >= 0):
+        text = 'PERSO["TRUSTED_PROXY_COUNT"] must be a whole number: how many proxies are in front.'
+        yield text, f'{ADD}PERSO["TRUSTED_PROXY_COUNT"] = 1'
+
+
+@check("E017", "settings")
+def the_days_of_retention_are_no_number() -> Found:
+    try:
+        _ = conf.RETENTION_DAYS
+    except ImproperlyConfigured as error:
+        yield f"{error}.", f'{ADD}PERSO["RETENTION_DAYS"] = 90'
+
+
+@check("W023", "settings")
+def the_sdk_may_change_unnoticed() -> Found:
+    if "//" in conf.SDK_URL and not conf.SDK_INTEGRITY:
+        text = f"{conf.SDK_URL} is loaded whatever it holds. Its hash is what this prints: "
+        text += f"curl -s {conf.SDK_URL} | openssl dgst -sha384 -binary | openssl base64 -A"
+        yield text, f'{ADD}PERSO["SDK_INTEGRITY"] = "sha384-<the hash>"'
+
+
+# --- the project around it ---------------------------------------------------------------------------------
+
+
+@check("E001", "urls")
+def the_urls_are_not_included() -> Found:
+    try:
+        reverse("django_perso:start_session")
+    except NoReverseMatch:
+        line = 'urlpatterns += [path("perso/", include("django_perso.urls"))]'
+        place = f"{settings.ROOT_URLCONF.replace('.', '/')}.py"
+        yield "{% perso_avatar %} needs the app's URLs.", f"Add to {place}: {line}"
+
+
+@check("W012", "websocket")
+def runserver_speaks_no_websocket() -> Found:
+    wants_sockets = settings.DEBUG and hasattr(settings, "ASGI_APPLICATION")
+    if wants_sockets and _perso().get("LOG_TRANSPORT") != "post" and get_commands()["runserver"] != "daphne":
+        apps = list(settings.INSTALLED_APPS)
+        now = f"position {apps.index('daphne') + 1} now" if "daphne" in apps else "it is missing now"
+        text = f'runserver is the WSGI one. Put "daphne" first in INSTALLED_APPS ({now}).'
+        yield text, f'{ADD}INSTALLED_APPS = ["daphne", *(app for app in INSTALLED_APPS if app != "daphne")]'
+
+
+@check("E013", "websocket")
+def daphne_has_no_application() -> Found:
+    if "daphne" in settings.INSTALLED_APPS and not hasattr(settings, "ASGI_APPLICATION"):
+        package = settings.ROOT_URLCONF.rpartition(".")[0]
+        text = "daphne is installed but ASGI_APPLICATION is not set, so runserver does not start."
+        yield text, f'{ADD}ASGI_APPLICATION = "{package}.asgi.application"'
+
+
+@check("W021", "csp")
+def the_csp_blocks_the_avatar() -> Found:
+    csp = getattr(settings, "CONTENT_SECURITY_POLICY", None) or {}  # django-csp
+    policies = {
+        "SECURE_CSP": getattr(settings, "SECURE_CSP", None) or {},  # Django 6
+        'CONTENT_SECURITY_POLICY["DIRECTIVES"]': csp.get("DIRECTIVES", {}),
+    }
+    for name, policy in policies.items():
+        for gap in headers.gaps(policy):
+            line = f"[*{name}[{gap.decided_by!r}], {', '.join(map(repr, gap.missing))}]"
+            text = f"Blocked by your Content-Security-Policy: {gap}."
+            yield text, f"{ADD}{name}[{gap.directive!r}] = {line}"
+
+
+@check("W022", "permissions")
+def the_microphone_is_forbidden() -> Found:
+    policy = getattr(settings, "PERMISSIONS_POLICY", None) or {}  # django-permissions-policy
+    allowed = policy.get("microphone", "self")
+    if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
+        text = "This site forbids the microphone: PERMISSIONS_POLICY. Visitors can only type."
+        yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
+
+
+# --- check --deploy ----------------------------------------------------------------------------------------
+
+
+@check("W024", "settings", deploy=True)
+def secrets_depend_on_the_secret_key() -> Found:
+    if not _perso().get("ENCRYPTION_KEYS"):
+        yield f"Secrets are encrypted with SECRET_KEY, and lost with it. Make a key: {MAKE_A_KEY}", KEYS_LINE
+
+
+@check("W025", "settings", deploy=True)
+def the_sandbox_answers_in_production() -> Found:
+    if conf.SANDBOX_ALLOW_IN_PRODUCTION:
+        text = 'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] is on: visitors may meet a fake avatar.'
+        yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = False'
+
+
+@check("W015", "settings", deploy=True)
+def the_channel_layer_ends_at_the_process() -> Found:
+    layers = getattr(settings, "CHANNEL_LAYERS", None) or {}
+    if any("InMemory" in layer.get("BACKEND", "") for layer in layers.values()):
+        text = "InMemoryChannelLayer works in one process only; live conversations in the admin need Redis."
+        redis = {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": ["redis://localhost"]},
+        }
+        yield text, f"{ADD}CHANNEL_LAYERS = { ({'default': redis}) }"
+
+
+@check("W014", "settings", deploy=True)
+def the_proxy_settings_do_not_fit() -> Found:
+    has_count, header = bool(_perso().get("TRUSTED_PROXY_COUNT")), settings.SECURE_PROXY_SSL_HEADER
+    if has_count and not header:
+        text = "Behind a proxy that ends TLS, this site takes itself for http and refuses its own pages' log."
+        yield text, f'{ADD}SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")'
+    if header and not has_count:
+        text = "Behind a proxy every visitor has its address, so all share the limit for one address."
+        yield text, f'{ADD}PERSO["TRUSTED_PROXY_COUNT"] = 1'

@@ -1,0 +1,341 @@
+"""manage.py perso_doctor: what stands between this site and a talking avatar, and the line that mends it."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.handlers.base import BaseHandler
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections, router
+from django.db.migrations.executor import MigrationExecutor
+from django.test import RequestFactory
+from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.utils.module_loading import import_string
+from django.utils.timesince import timesince
+
+from django_perso import headers, protocol
+from django_perso.conf import conf
+from django_perso.fields import SecretUnreadable
+from django_perso.models import ApiKey, AvatarSession, SessionPreset
+from django_perso.services import Refused, catalogue, keys, upstream
+
+OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
+SECRETS: tuple[tuple[type[Any], str], ...] = ((ApiKey, "secret"), (AvatarSession, "session_id"))
+SYNC = "Run: python manage.py perso_sync"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding. A problem has the id of what is wrong (E… or W…), and mostly a line that mends it."""
+
+    text: str
+    id: str = ""
+    fix: str = ""
+
+    @property
+    def level(self) -> str:
+        return {"": "ok", "W": "WARN", "E": "BAD"}[self.id.removeprefix("django_perso.")[:1]]
+
+
+Lines = Iterator[Line]
+
+
+class Command(BaseCommand):
+    """Examine the site area by area. Exits 1 when there is a problem, 2 when it was called wrongly."""
+
+    help = "Say what keeps the avatar from working on this site, and the line that mends it."
+    requires_system_checks: list[str] = []
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """In which form, how strictly, which key."""
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        parser.add_argument("--deploy", action="store_true", help="tell what matters in production, too")
+        parser.add_argument("--key", metavar="NAME", default="", help="ask Perso with this stored key only")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Examine, print, exit."""
+        found = list(Examination(options["key"]).areas(options["deploy"]))
+        has_problem = any(line.id for _, line in found)
+        if options["json"]:
+            lines = [{"area": area, "level": line.level, **vars(line)} for area, line in found]
+            self.stdout.write(json.dumps({"ok": not has_problem, "lines": lines}, indent=2))
+        else:
+            self._print(found)
+        if has_problem:
+            sys.exit(1)
+
+    def _print(self, found: list[tuple[str, Line]]) -> None:
+        styles = {"ok": self.style.SUCCESS, "WARN": self.style.WARNING, "BAD": self.style.ERROR}
+        for area, line in found:
+            level = styles[line.level](f"{line.level:<4}")
+            self.stdout.write(f" {area:<11} {level}  {_plain(f'{line.text}  {line.id}').rstrip()}")
+            if line.fix:
+                self.stdout.write(f"{'':<19}fix: {_plain(line.fix)}")
+        ok, warnings, errors = (sum(line.level == level for _, line in found) for level in styles)
+        self.stdout.write(f"{ok} ok, {warnings} warnings, {errors} errors")
+
+
+class Examination:
+    """One round through all areas; what one of them learns, the later ones use."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.has_tables = False
+        self.lists: dict[ApiKey | None, Any] = {}
+
+    def areas(self, deploy: bool) -> Iterator[tuple[str, Line]]:
+        """What is found, with its area. Where the system checks have something to say, that is enough."""
+        told: dict[str, list[Line]] = {}
+        for message in run_checks(tags=["django_perso"], include_deployment_checks=deploy):
+            if not message.is_silenced() and message.id != "django_perso.W002":  # here the database is asked
+                line = Line(message.msg, str(message.id), message.hint or "")
+                told.setdefault(str(message.obj), []).append(line)
+        of_the_site = [self.settings, self.migrations, self.urls, self.websocket, self.csp, self.permissions]
+        of_the_rows = [self.encryption, self.api_key, self.catalogue, self.presets]
+        for examine in of_the_site:
+            area = examine.__name__
+            yield from ((area, line) for line in told.get(area) or self._attempt(examine))
+        for examine in of_the_rows if self.has_tables else []:
+            yield from ((examine.__name__.replace("_", " "), line) for line in self._attempt(examine))
+
+    def _attempt(self, examine: Callable[[], Lines]) -> list[Line]:
+        """The lines of one area. Where it breaks, that is its line, and the others are still examined."""
+        try:
+            return list(examine())
+        except CommandError:
+            raise
+        except Exception as error:
+            return [Line(f"{type(error).__name__}: {error}", "django_perso.E036")]
+
+    def settings(self) -> Lines:
+        """None of the checks had anything to say."""
+        yield Line(f"PERSO: {len(getattr(settings, 'PERSO', {}))} set, none unknown")
+
+    def migrations(self) -> Lines:
+        """Our tables are as the models say."""
+        executor = MigrationExecutor(connections[router.db_for_write(ApiKey)])
+        ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_perso"]
+        missing = [step.name for step, _ in executor.migration_plan(ours) if step.app_label == "django_perso"]
+        self.has_tables = not missing
+        if missing:
+            text = f"Not applied: {', '.join(missing)}. What lies in the database was not examined."
+            yield Line(text, "django_perso.E035", "Run: python manage.py migrate django_perso")
+        else:
+            yield Line("all are applied")
+
+    def urls(self) -> Lines:
+        """The app's URLs are there."""
+        yield Line(f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)")
+
+    def websocket(self) -> Lines:
+        """The ASGI application serves our socket, and tells Django that it does."""
+        name, path = getattr(settings, "ASGI_APPLICATION", None), reverse("django_perso:log")
+        if conf.LOG_TRANSPORT == "post" or not name:
+            yield Line("events go by HTTP; sockets are optional")
+            return
+        application, module = import_string(name), name.rpartition(".")[0]
+        opening = asyncio.run(_open_socket(application, path))
+        # In a router of the host's Django may be its own, which does not mark requests; see `asgi`.
+        django = getattr(application, "application_mapping", {}).get("http")
+        if opening.get("code") == protocol.ORIGIN:
+            text = f"The socket refuses pages of {headers.own_host()}: not in ALLOWED_HOSTS."
+            yield Line(text, "django_perso.W014", 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]')
+        elif opening.get("type") != "websocket.accept":
+            text = f"{module} does not serve the socket {path}; events go by HTTP."
+            yield Line(text, "django_perso.W011", f"{_django_import(module)} -> {OUR_IMPORT}")
+        elif django and django.__module__ != "django_perso.asgi" and conf.LOG_TRANSPORT == "auto":
+            text = f"{module} serves the socket {path}, but its pages cannot know; events go by HTTP."
+            fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
+            yield Line(text, "django_perso.W011", fix)
+        else:
+            yield Line(f"{path} by {name}")
+
+    @cached_property
+    def page(self) -> Any:
+        """How this site answers for a page, middleware and all: the demo page where it exists, else /."""
+        path = reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
+        path = f"/{path.removeprefix(get_script_prefix())}"
+        handler = BaseHandler()
+        handler.load_middleware()
+        return handler.get_response(RequestFactory(SERVER_NAME=headers.own_host()).get(path, secure=True))
+
+    def csp(self) -> Lines:
+        """A page's Content-Security-Policy lets the widget load its scripts and talk."""
+        if self.page.status_code >= 500:
+            text = f"A page of this site answers {self.page.status_code}; the error is in the log."
+            yield Line(text, "django_perso.E036")
+            return
+        servers = {row.api_server for row in self.rows if row} if self.has_tables else ()
+        in_settings = [getattr(settings, name, "") for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY")]
+        # Where nothing on a page uses its nonce, the policy in its header has none.
+        has_nonce = "nonce" in str(in_settings).lower() and b"<perso-avatar" not in self.page.content
+        policies = headers.parse_csp(self.page.headers.get("Content-Security-Policy", ""))
+        gaps = [(policy, gap) for policy in policies for gap in headers.gaps(policy, servers)]
+        for policy, gap in gaps:
+            if not (has_nonce and gap.directive == "script-src"):
+                words = [gap.directive, *policy[gap.decided_by], *gap.missing]
+                text = f"Blocked by the Content-Security-Policy: {gap}."
+                yield Line(text, "django_perso.W021", f"Content-Security-Policy: {' '.join(words)}")
+        yield Line(f"{len([*filter(None, policies)])} policies examined")
+
+    def permissions(self) -> Lines:
+        """A page may use the microphone."""
+        policy = self.page.headers.get("Permissions-Policy", "")
+        if headers.allows_microphone(policy):
+            yield Line("the microphone is allowed")
+        else:
+            text = f"This site forbids the microphone: Permissions-Policy: {policy}. Visitors can only type."
+            yield Line(text, "django_perso.W022", "Permissions-Policy: microphone=(self)")
+
+    def encryption(self) -> Lines:
+        """Every stored secret opens."""
+        opened = 0
+        for model, name in SECRETS:
+            for row in model.objects.only(name).iterator():
+                try:
+                    opened += bool(getattr(row, name))
+                except SecretUnreadable as error:
+                    fix = f"Open {_admin_page(row)}" if model is ApiKey else ""
+                    yield Line(f"{error}.".replace("..", "."), "django_perso.E034", fix)
+        yield Line(f"{opened} secrets open")
+
+    @cached_property
+    def rows(self) -> list[ApiKey | None]:
+        """The keys to ask Perso with; None is the one in settings."""
+        rows = [row for row in keys.in_use() if not self.key or (row and row.name == self.key)]
+        if not rows:
+            raise CommandError(f'No active key "{self.key}".', returncode=2)
+        return rows
+
+    def api_key(self) -> Lines:
+        """Perso takes each key."""
+        for row in self.rows:
+            fix = (
+                f"Open {_admin_page(row)}"
+                if row
+                else "Set the environment variable PERSO_INTERACTIVE_API_KEY"
+            )
+            try:
+                account = upstream.account_of_key(row) if row else upstream.account_of_settings()
+            except Refused as refused:
+                if settings.DEBUG and not row:
+                    fix = 'Add to settings.py: PERSO["API_KEY"] = "sandbox"'
+                yield Line(refused.hint, "django_perso.E030" if row else "django_perso.E002", fix)
+                continue
+            outcome = keys.ask(account)
+            self.lists[row] = outcome.lists
+            if outcome.status == ApiKey.Status.OK:
+                server = account.api_server or "the sandbox"
+                yield Line(f"{_name(row)} …{account.api_key.tail} {server}: {outcome.detail}")
+            else:
+                yield Line(outcome.detail, "django_perso.E030", fix)
+
+    def catalogue(self) -> Lines:
+        """The kept lists are what Perso offers now."""
+        for row in self.rows:
+            kept, synced_at = catalogue.offer(row), catalogue.synced_at(row)
+            here = {
+                kind: {v for v, item in items.items() if not item.gone_at} for kind, items in kept.items()
+            }
+            if synced_at is None:
+                text = f"{_name(row)}: nothing is synced, so presets offer no choices."
+                yield Line(text, "django_perso.W032", SYNC)
+            elif drift := _drift(here, self.lists.get(row)):
+                text = f"{_name(row)}: Perso has changed since {timesince(synced_at)}: {', '.join(drift)}"
+                yield Line(text, "django_perso.W032", SYNC)
+            else:
+                told = [f"{len(values)} {kind}" for kind, values in here.items() if values]
+                told += [f"{value} is gone" for kind in here for value in kept[kind].keys() - here[kind]]
+                yield Line(f"{_name(row)}: {', '.join(told)} (synced {timesince(synced_at)} ago)")
+
+    def presets(self) -> Lines:
+        """Perso offers what each active preset asks for, and there is a key for it."""
+        active = SessionPreset.objects.filter(is_active=True).order_by("slug")
+        found = [preset for preset in active if not self.key or upstream.row_for(preset) in self.rows]
+        for preset in found:
+            texts = [problem.text for problem in catalogue.problems(preset)]
+            if upstream.row_for(preset) not in self.rows:  # nothing was told of it yet
+                try:
+                    upstream.account_for(preset)
+                except Refused as refused:
+                    texts.append(refused.hint)
+            for text in texts:
+                fix = f"Open {_admin_page(preset)} and choose another."
+                yield Line(f'"{preset.slug}": {text}', "django_perso.E031", fix)
+        yield Line(f"{len(found)} active")
+
+
+def _plain(text: str) -> str:
+    """Without the control characters that a name from elsewhere may hold: a terminal would obey them."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _name(row: ApiKey | None) -> str:
+    return f'"{row}"' if row else 'PERSO["API_KEY"]'
+
+
+def _admin_page(row: Any) -> str:
+    try:
+        return reverse(f"admin:django_perso_{row._meta.model_name}_change", args=[row.pk])
+    except NoReverseMatch:  # a site without the admin
+        return f"{row._meta.verbose_name} {row.pk}"
+
+
+def _drift(kept: dict[str, set[str]], lists: Any) -> list[str]:
+    """What Perso offers now and is not kept, or the other way round."""
+    changes = []
+    for name, (kind, value_field, _title) in catalogue.LISTS.items() if lists else ():
+        if name not in lists.failures:
+            values = {getattr(entry, value_field) for entry in getattr(lists, name)}
+            offered = {value for value in values if 0 < len(value) <= catalogue.MAX_VALUE}
+            changes += [f"{kind} +{value}" for value in sorted(offered - kept[kind])]
+            changes += [f"{kind} -{value}" for value in sorted(kept[kind] - offered)]
+    return changes
+
+
+def _django_import(module: str) -> str:
+    """The file of a module, and its line that imports Django's own application, if there is one."""
+    place = f"{module.replace('.', '/')}.py"
+    lines = inspect.getsource(import_module(module)).splitlines()
+    number = next((n for n, line in enumerate(lines, 1) if "from django.core.asgi import" in line), 0)
+    return f"{place} line {number}" if number else place
+
+
+async def _open_socket(application: Any, path: str) -> dict[str, Any]:
+    """What an ASGI application first answers a page of this site that opens a socket; {} when it breaks."""
+    host, sent = headers.own_host(), []
+    names = [(b"host", host.encode()), (b"origin", f"https://{host}".encode())]
+    scope = {
+        "type": "websocket",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+    }
+    coming: list[dict[str, Any]] = [
+        {"type": "websocket.disconnect", "code": 1000},
+        {"type": "websocket.connect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return coming.pop() if coming else await asyncio.Future[Any]()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    # Django's own application raises.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(5):
+            await application({**scope, "scheme": "wss", "headers": names, "subprotocols": []}, receive, send)
+    return sent[0] if sent else {}

@@ -1,0 +1,49 @@
+"""manage.py perso_export: conversations as JSON lines, CSV, text or captions, as a stream."""
+
+from argparse import ArgumentParser
+from contextlib import nullcontext
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from django_perso.models import AvatarSession, SessionPreset
+from django_perso.services.export import FORMATS, export
+
+
+class Command(BaseCommand):
+    """Write conversations, oldest first."""
+
+    help = "Write conversations to standard output or a file."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Which, and how."""
+        day = partial(parser.add_argument, type=date.fromisoformat, metavar="DATE")
+        day("--since", help="started on this day or later, e.g. 2026-11-01")
+        day("--until", help="started on this day or earlier")
+        parser.add_argument("--preset", metavar="SLUG", help="only of this preset")
+        parser.add_argument("--format", choices=list(FORMATS), default="jsonl")
+        parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there instead")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Write."""
+        sessions = AvatarSession.objects.all()
+        if slug := options["preset"]:
+            if not SessionPreset.objects.filter(slug=slug).exists():
+                raise CommandError(f'There is no preset "{slug}".')
+            sessions = sessions.filter(preset__slug=slug)
+        if options["since"]:
+            sessions = sessions.filter(created_at__gte=_midnight(options["since"]))
+        if options["until"]:
+            sessions = sessions.filter(created_at__lt=_midnight(options["until"] + timedelta(days=1)))
+        path: Path | None = options["output"]
+        self.stdout.ending = ""
+        with path.open("w", encoding="utf-8", newline="") if path else nullcontext(self.stdout) as file:
+            file.writelines(export(sessions, options["format"]))
+
+
+def _midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))

@@ -1,0 +1,80 @@
+"""manage.py perso_sync: ask Perso what each key offers, and keep it."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from django_perso.services import catalogue, keys
+
+SETTINGS = 'PERSO["API_KEY"]'
+
+
+class Command(BaseCommand):
+    """Sync every active key, and the one in settings while no key is the default."""
+
+    help = "Fetch what each API key offers. Ends with 0, or 1 when somebody should look at something."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Which keys, and for whom to print."""
+        parser.add_argument("--key", metavar="NAME", help="only the API key of this name")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Ask for one after the other, and print each when it is known."""
+        found = {key.name if key else SETTINGS: key for key in keys.in_use()}
+        if (only := options["key"]) is not None:
+            if only not in found:
+                raise CommandError(f'No active key "{only}": {", ".join(found) or "none"}.', returncode=2)
+            found = {only: found[only]}
+        outcomes = {}
+        for name, key in found.items():
+            outcomes[name] = keys.check(key, keep_lists=True)
+            if not options["json"]:
+                self._print(name, outcomes[name])
+        if options["json"]:
+            told = {"keys": [_as_json(name, outcome) for name, outcome in outcomes.items()]}
+            self.stdout.write(json.dumps(told, indent=2))
+        if not all(outcome.is_sound for outcome in outcomes.values()):
+            sys.exit(1)
+
+    def _print(self, name: str, outcome: keys.Outcome) -> None:
+        style = self.style.SUCCESS if outcome.is_sound else self.style.WARNING
+        self.stdout.write(style(_plain(f"{name}: {outcome.status.label}")))
+        if not outcome.changes:
+            self.stdout.write(_plain(f"  {outcome.detail}"))
+        for change in outcome.changes:
+            self.stdout.write(_plain(f"  {_line(change)}"))
+        if names := outcome.affected:
+            self.stdout.write(_plain(f"  presets affected: {len(names)} ({', '.join(names)})"))
+
+
+def _line(change: catalogue.Change) -> str:
+    """`tts 12 (-1: anna-v1)`"""
+    name = change.kind.removesuffix("_type")
+    if change.error:
+        return f"{name} failed: {change.error}"
+    moved = [f"+{len(change.came)}"] if change.came else []
+    moved += [f"-{len(change.went)}: {', '.join(change.went)}"] if change.went else []
+    return f"{name} {change.offered}" + (f" ({'; '.join(moved)})" if moved else "")
+
+
+def _as_json(name: str, outcome: keys.Outcome) -> dict[str, Any]:
+    lists = {
+        it.kind.value: {"offered": it.offered, "came": it.came, "went": it.went, "error": it.error}
+        for it in outcome.changes
+    }
+    return {
+        "name": name,
+        "status": outcome.status.value,
+        "detail": outcome.detail,
+        "lists": lists,
+        "presets_affected": list(outcome.affected),
+    }
+
+
+def _plain(text: str) -> str:
+    """Without the control characters that a name from elsewhere may hold: a terminal would obey them."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,82 @@
+"""Ends the conversations that show no sign of life any more, and asks Perso how they ended.
+
+Nobody says goodbye when a browser crashes or a server is killed, so this is the one end that always comes.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from time import monotonic
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from ..client import PersoError, calls
+from ..client.types import SessionInfo
+from ..fields import SecretUnreadable
+from ..models import AvatarSession, TranscriptEntry
+from ..signals import session_ended
+from . import limits, transcripts, upstream
+
+log = logging.getLogger("django_perso")
+
+Status = AvatarSession.Status
+RUNNING = [Status.STARTING, Status.LIVE, Status.UNKNOWN]
+ASK_FOR = timedelta(days=1)  # after the end; whatever Perso has not told by then it will not
+AT_ONCE = 8  # questions to Perso
+ASK_SECONDS = 20.0  # then no further question is begun; each has the client's own deadline
+
+
+def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = ASK_SECONDS) -> dict[str, int]:
+    """Close what is silent; ask Perso how that ended, and what else has lately; at most `limit` of each.
+
+    Gives how many were closed, of how many Perso told, and of how many not: those are asked about next time.
+    Safe to repeat, and from several processes at once.
+    """
+    now = now or timezone.now()
+    closed = close_stale(limit, now)
+    recent = AvatarSession.objects.filter(status=Status.ENDED, last_seen_at__gte=now - ASK_FOR)
+    untold = recent.filter(Q(termination_reason="") | Q(duration_seconds=None)).order_by("-last_seen_at")
+    asked = list({session.pk: session for session in [*closed, *untold[:limit]]}.values())
+    ask, told = partial(_ask, until=monotonic() + seconds), 0
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for session, info in zip(asked, threads.map(ask, asked), strict=True):
+            if info is not None and info.termination_reason:
+                told += AvatarSession.objects.filter(pk=session.pk).update(
+                    termination_reason=info.termination_reason[:100], duration_seconds=info.duration_sec
+                )
+    return {"closed": len(closed), "told": told, "untold": len(asked) - told}
+
+
+def close_stale(limit: int, now: datetime | None = None) -> list[AvatarSession]:
+    """End up to `limit` conversations that have been silent for LIVE_FOR. One query where there are none, and
+    never a word to Perso, so it fits into a start."""
+    then = (now or timezone.now()) - limits.LIVE_FOR
+    stale = AvatarSession.objects.filter(status__in=RUNNING, last_seen_at__lte=then)
+    return [session for session in stale.order_by("last_seen_at")[:limit] if _close(session)]
+
+
+def _close(session: AvatarSession) -> bool:
+    with transaction.atomic():
+        running = AvatarSession.objects.filter(pk=session.pk, status__in=RUNNING)
+        silent = running.filter(last_seen_at__lte=session.last_seen_at)  # still, after it was read
+        if not silent.update(status=Status.ENDED, ended_at=F("last_seen_at")):
+            return False
+        session.status, session.ended_at = Status.ENDED, session.last_seen_at
+        transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": "ended", "how": "silence"})
+        transaction.on_commit(partial(session_ended.send_robust, AvatarSession, avatar_session=session))
+    return True
+
+
+def _ask(session: AvatarSession, *, until: float) -> SessionInfo | None:
+    """What Perso says of a session; None where it does not, or there is no time left."""
+    try:
+        session_id = session.session_id.reveal()
+        if not session_id or monotonic() >= until:
+            return None
+        return upstream.client(upstream.account_of(session)).send(calls.get_session_info(session_id))
+    except (PersoError, SecretUnreadable, ValueError) as error:
+        log.warning("conversation %s ended, Perso does not say how: %r", session.pk, error)
+        return None

@@ -1,0 +1,33 @@
+"""What every test of the admin has: the sandbox, and encryption keys."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from django_perso.models import ApiKey
+from tests.admin.desk import OTHER
+from tests.stage import KEY, SANDBOX
+from tests.support.servers import SandboxServer, sandbox_server
+
+
+@pytest.fixture(autouse=True)
+def _encryption_keys(settings: Any) -> None:
+    settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [Fernet.generate_key().decode()]}
+
+
+@pytest.fixture(scope="module")
+def perso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
+    """A Perso that takes KEY and OTHER."""
+    server = sandbox_server(tmp_path_factory.mktemp("perso") / "1", ("--key", KEY, "--key", OTHER))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def key(db: None, perso: SandboxServer) -> ApiKey:
+    """The default key, which that Perso takes."""
+    perso.withdraw()
+    return ApiKey.objects.create(name="Main", secret=KEY, api_server=perso.url, is_default=True)

@@ -1,0 +1,207 @@
+"""Keys as an operator meets them: written, tried, never read."""
+
+import html
+import re
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+
+from django_perso.models import ApiKey
+from tests.admin.desk import KEYS, OTHER, limited, press, told
+from tests.stage import KEY, SANDBOX
+from tests.support.servers import SandboxServer, unused_port
+
+pytestmark = pytest.mark.django_db
+
+VARIABLE = "PERSO_INTERACTIVE_API_KEY_SHOP"
+
+
+def key_form(**values: Any) -> dict[str, Any]:
+    usual = {"name": "Main", "api_server": "https://platform.perso.ai", "new_secret": "", "is_active": "on"}
+    return {**usual, **values}
+
+
+def test_a_key_goes_in_and_never_comes_out(admin_client: Client) -> None:
+    answer = admin_client.post(KEYS + "add/", key_form(new_secret=f" {KEY} "), follow=True)
+    key = ApiKey.objects.get()
+    assert key.secret.reveal() == KEY
+    pages = [answer, admin_client.get(KEYS), admin_client.get(f"{KEYS}{key.pk}/change/")]
+    pages += [admin_client.get(f"{KEYS}{key.pk}/history/"), admin_client.get(f"{KEYS}{key.pk}/delete/")]
+    for page in pages:
+        assert page.status_code == 200
+        assert KEY not in page.content.decode()
+    assert f"••••{KEY[-4:]}" in pages[1].content.decode()
+    form = pages[2].content.decode()
+    assert 'type="password"' in form
+    assert 'autocomplete="new-password"' in form
+    assert "Leave blank to keep it" in form
+
+
+def test_a_form_with_a_mistake_does_not_repeat_the_key(admin_client: Client) -> None:
+    page = admin_client.post(KEYS + "add/", key_form(new_secret=KEY, name=""))
+    assert "This field is required" in page.content.decode()
+    assert KEY not in page.content.decode()
+
+
+def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> None:
+    key = ApiKey.objects.create(name="Main", secret=KEY)
+    admin_client.post(f"{KEYS}{key.pk}/change/", key_form(name="Renamed"))
+    key.refresh_from_db()
+    assert (key.name, key.secret.reveal()) == ("Renamed", KEY)
+    admin_client.post(f"{KEYS}{key.pk}/change/", key_form(name="Renamed", new_secret="pak-new"))
+    key.refresh_from_db()
+    assert key.secret.reveal() == "pak-new"
+    history = " ".join(entry.change_message for entry in LogEntry.objects.all())
+    assert "Secret" in history
+    assert KEY not in history
+    assert "pak-new" not in history
+
+
+@pytest.mark.parametrize(
+    ("values", "mistake"),
+    [
+        ({}, "Enter the key Perso gave you, or name the environment variable"),
+        ({"new_secret": "   "}, "Enter the key Perso gave you, or name the environment variable"),
+        ({"new_secret": KEY, "environment_variable": VARIABLE}, "not both"),
+        ({"environment_variable": "SECRET_KEY"}, "must begin with PERSO_INTERACTIVE_API_KEY"),
+        ({"new_secret": KEY, "api_server": "perso"}, "must look like https://platform.perso.ai"),
+        ({"new_secret": KEY, "api_server": "ftp://platform.perso.ai"}, "must look like"),
+        ({"new_secret": KEY, "api_server": "http://platform.perso.ai"}, "must be https"),
+        ({"new_secret": KEY, "api_server": "https://evil.test"}, '"ALLOWED_API_SERVERS": ["https://platform'),
+        ({"new_secret": KEY, "api_server": "http://127.0.0.1@evil.test"}, "must look like"),
+    ],
+)
+def test_a_key_that_is_none_is_refused(admin_client: Client, values: dict[str, Any], mistake: str) -> None:
+    assert mistake in html.unescape(admin_client.post(KEYS + "add/", key_form(**values)).content.decode())
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_not_sent_to_another_server_by_whoever_cannot_enter_it(admin_client: Client) -> None:
+    key = ApiKey.objects.create(name="Main", secret=KEY)
+    url, moved = f"{KEYS}{key.pk}/change/", key_form(api_server="https://live-api.perso.ai")
+    assert "Enter the key again" in admin_client.post(url, moved).content.decode()
+    assert ApiKey.objects.get().api_server == "https://platform.perso.ai"
+    admin_client.post(url, {**moved, "new_secret": "pak-mine"})
+    assert ApiKey.objects.get().secret.reveal() == "pak-mine"
+
+
+@pytest.mark.parametrize(("debug", "saved"), [(True, 1), (False, 0)])
+def test_without_encryption_keys_a_live_site_takes_no_key_and_says_what_to_paste(
+    admin_client: Client, settings: Any, debug: bool, saved: int
+) -> None:
+    settings.PERSO, settings.DEBUG = SANDBOX, debug
+    page = admin_client.post(KEYS + "add/", key_form(new_secret=KEY)).content.decode()
+    assert ApiKey.objects.count() == saved
+    assert ("Fernet.generate_key" in page) is not debug
+
+
+def test_a_key_that_does_not_open_is_listed_and_can_be_entered_again(
+    admin_client: Client, settings: Any
+) -> None:
+    key = ApiKey.objects.create(name="Main", secret=KEY)
+    settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [Fernet.generate_key().decode()]}
+    assert "unreadable" in admin_client.get(KEYS).content.decode()
+    assert "unreadable" in admin_client.get(f"{KEYS}{key.pk}/change/").content.decode()
+    page = admin_client.post(f"{KEYS}{key.pk}/change/", key_form(name="Renamed"))
+    assert "Put the old key back" in page.content.decode()
+    assert "Put the old key back" in press(admin_client, key, "test")
+    admin_client.post(f"{KEYS}{key.pk}/change/", key_form(new_secret="pak-again"))
+    assert ApiKey.objects.get().secret.reveal() == "pak-again"
+
+
+def test_who_may_only_look_sees_no_more(settings: Any) -> None:
+    key = ApiKey.objects.create(name="Main", secret=KEY)
+    client = limited("view_apikey")
+    page = client.get(f"{KEYS}{key.pk}/change/")
+    assert page.status_code == 200
+    assert KEY not in page.content.decode()
+    assert f"••••{KEY[-4:]}" in page.content.decode()
+    for field in ("new_secret", "environment_variable", "name"):
+        assert f'name="{field}"' not in page.content.decode()
+    assert "Secret" not in page.content.decode()
+    assert client.post(f"{KEYS}{key.pk}/change/", key_form(new_secret="x")).status_code == 403
+    assert limited().get(KEYS).status_code == 403
+
+
+# --- tried as soon as it is there -------------------------------------------------------------------------
+
+
+def submit(client: Client, path: str, **values: Any) -> list[tuple[str, str]]:
+    """Send the form of a key; what the operator is told."""
+    answer = client.post(KEYS + path, key_form(**values), follow=True)
+    assert answer.redirect_chain, answer.context["errors"]
+    return told(answer)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_key_is_tried_and_synced_at_once(admin_client: Client, perso: SandboxServer) -> None:
+    messages = submit(admin_client, "add/", new_secret=KEY, api_server=perso.url)
+    key = ApiKey.objects.get()
+    assert key.status == "ok"
+    assert key.catalogue.count() == 28
+    kind, text = messages[-1]
+    assert kind == "success"
+    assert re.search(r"Main: Perso answered in \d+ ms: avatar 4, .*voice 4", text)
+    page = html.unescape(admin_client.get(f"{KEYS}{key.pk}/change/").content.decode())
+    assert "Synced just now." in page
+    assert "avatar 4, background 4" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_does_not_work_is_saved_with_a_warning(admin_client: Client, perso: SandboxServer) -> None:
+    messages = submit(admin_client, "add/", new_secret="pak-wrong-0123456789", api_server=perso.url)
+    assert messages[-1][0] == "warning"
+    assert 'Perso refused key "Main" (ends 6789): 401' in messages[-1][1]
+    away = f"http://127.0.0.1:{unused_port()}"
+    messages = submit(admin_client, "add/", name="Away", new_secret=KEY, api_server=away)
+    assert messages[-1][0] == "warning"
+    assert "cannot be reached" in messages[-1][1]
+    assert sorted(ApiKey.objects.values_list("name", "status")) == [
+        ("Away", "unreachable"), ("Main", "refused"),
+    ]  # fmt: skip
+    assert ">refused</span>" in admin_client.get(KEYS).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_what_perso_may_answer_otherwise_is_tried_again(
+    admin_client: Client, perso: SandboxServer
+) -> None:
+    key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso.url)
+    submit(admin_client, f"{key.pk}/change/", name="Renamed", api_server=perso.url)
+    assert ApiKey.objects.get().status == "untested"
+    submit(admin_client, f"{key.pk}/change/", new_secret=OTHER, api_server=perso.url)
+    assert ApiKey.objects.get().status == "ok"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_secret_and_an_environment_variable_take_each_others_place(
+    admin_client: Client, perso: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, OTHER)
+    key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso.url)
+    path, where = f"{key.pk}/change/", {"api_server": perso.url}
+    submit(admin_client, path, environment_variable=VARIABLE, **where)
+    key.refresh_from_db()
+    assert (key.environment_variable, bool(key.secret), key.status) == (VARIABLE, False, "ok")
+    page = admin_client.get(KEYS).content.decode()
+    assert f"from {VARIABLE}" in page
+    assert OTHER[-4:] not in page
+    monkeypatch.delenv(VARIABLE)
+    assert f"from {VARIABLE}, which is not set" in admin_client.get(KEYS).content.decode()
+    submit(admin_client, path, environment_variable=VARIABLE, new_secret=KEY, **where)
+    key.refresh_from_db()
+    assert (key.environment_variable, key.secret.reveal()) == ("", KEY)
+    emptied = {"environment_variable": "", "new_secret": "", **where}
+    submit(admin_client, path, **emptied)
+    ApiKey.objects.update(environment_variable=VARIABLE)
+    answer = admin_client.post(KEYS + path, key_form(**emptied)).content.decode()
+    assert "or name the environment variable" in answer
+
+
+def test_a_second_default_takes_the_place_of_the_first(admin_client: Client) -> None:
+    for name in ("First", "Second"):
+        submit(admin_client, "add/", name=name, new_secret=KEY, is_default="on")
+    assert ApiKey.objects.get(is_default=True).name == "Second"

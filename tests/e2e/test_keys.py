@@ -1,0 +1,121 @@
+"""Keys in a real browser: a good one, a bad one, one whose server is away; and what a sync finds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.servers import unused_port
+
+pytestmark = pytest.mark.browser
+
+KEYS = "/admin/django_perso/apikey/"
+GOOD, BAD, NEW = "pak-good-0123456789a1b2", "pak-wrong-0123456789c3d4", "pak-new-0123456789e5f6"
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture
+def perso(sandbox_server: Any) -> Any:
+    return sandbox_server("--key", GOOD, "--key", NEW)
+
+
+@pytest.fixture
+def desk(example_server: Any, perso: Any, new_context: Any) -> Any:
+    """A page of an operator who has logged in."""
+    site = example_server(PERSO_INTERACTIVE_API_SERVER=perso.url)
+    page = new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(f"{site.url}/admin/login/?next={KEYS}")
+    page.fill("[name=username]", "admin")
+    page.fill("[name=password]", site.admin_password)
+    page.press("[name=password]", "Enter")
+    page.wait_for_url(f"**{KEYS}")
+    page.site = site
+    return page
+
+
+def add(page: Any, name: str, server: str, secret: str, *, default: bool = False) -> str:
+    """Add a key; gives what the operator is told."""
+    page.goto(f"{page.site.url}{KEYS}add/")
+    page.fill("[name=name]", name)
+    page.fill("[name=api_server]", server)
+    page.fill("[name=new_secret]", secret)
+    page.set_checked("[name=is_default]", default)
+    page.click("[name=_save]")
+    page.wait_for_url(f"**{KEYS}")
+    told: str = page.inner_text(".messagelist")
+    return told
+
+
+def row(page: Any, name: str) -> str:
+    """What the list says of a key."""
+    page.goto(f"{page.site.url}{KEYS}")
+    text: str = page.locator("#result_list tr", has_text=name).inner_text()
+    return " ".join(text.split())
+
+
+def open_key(page: Any, name: str) -> None:
+    page.goto(f"{page.site.url}{KEYS}")
+    page.locator("#result_list a", has_text=name).click()
+
+
+def press(page: Any, label: str) -> str:
+    """What the operator is told on pressing a button."""
+    page.click(f"button:text-is('{label}')")
+    told: str = page.inner_text(".messagelist")
+    return told
+
+
+def keep_pictures(page: Any, name: str, directory: Path) -> None:
+    """The page at both widths and in both lights, none of them wider than its window."""
+    for width, scheme in ((390, "dark"), (390, "light"), (1280, "dark"), (1280, "light")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(SIDEWAYS) == 0, (name, width)
+        suffix = ("-phone" if width == 390 else "") + ("-dark" if scheme == "dark" else "")
+        page.screenshot(path=directory / f"{name}{suffix}.png", full_page=width == 390)
+
+
+def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
+    desk: Any, perso: Any, pytestconfig: Any, tmp_path: Path
+) -> None:
+    pictures = Path(pytestconfig.getoption("--pictures") or tmp_path)
+    told = add(desk, "Shop", perso.url, GOOD, default=True)
+    assert "Shop: Perso answered in" in told
+    assert "voice 4" in told
+    away = f"http://127.0.0.1:{unused_port()}"
+    assert f"{away} cannot be reached" in add(desk, "Staging", away, GOOD)
+    assert 'Perso refused key "Museum" (ends c3d4): 401' in add(desk, "Museum", perso.url, BAD)
+    assert GOOD not in desk.content()
+    for name, shown in (
+        ("Shop", "••••a1b2"),
+        ("Shop", "OK just now"),
+        ("Museum", "refused just now"),
+        ("Staging", "unreachable just now"),
+    ):
+        assert shown in row(desk, name)
+    keep_pictures(desk, "keys", pictures)
+
+
+def test_a_sync_says_what_went_and_whom_that_affects(
+    desk: Any, perso: Any, pytestconfig: Any, tmp_path: Path
+) -> None:
+    pictures = Path(pytestconfig.getoption("--pictures") or tmp_path)
+    assert press(desk, "Sync").startswith("Perso answered in")  # the key in settings
+    assert "Synced just now." in desk.inner_text(".perso-settings-key")
+    add(desk, "Shop", perso.url, GOOD, default=True)
+    perso.withdraw(tts_type=["openai-nova"])
+    open_key(desk, "Shop")
+    told = press(desk, "Sync")
+    assert "Gone: voice openai-nova" in told
+    assert "presets affected: " in told
+    assert "No longer offered: voice openai-nova" in desk.inner_text(".field-offered")
+    keep_pictures(desk, "key", pictures)
+    desk.click("a:text-is('Rotate')")
+    desk.fill("[name=new_secret]", BAD)
+    desk.press("[name=new_secret]", "Enter")
+    assert "Nothing was changed. Perso refused" in desk.inner_text(".errorlist")
+    keep_pictures(desk, "key-rotate", pictures)
+    desk.fill("[name=new_secret]", NEW)
+    desk.press("[name=new_secret]", "Enter")
+    assert "Perso answered in" in desk.inner_text(".messagelist")
+    assert "••••e5f6" in row(desk, "Shop")

@@ -1,0 +1,162 @@
+"""The playground in a browser: settings are tried, two avatars compared, the better one becomes a preset."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.widget import WATCHED
+
+pytestmark = pytest.mark.browser
+
+PLAYGROUND = "/admin/django_perso/sessionpreset/playground/"
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+LISTEN = (
+    "document.addEventListener('securitypolicyviolation', (e) => (window.reports ??= []).push(e.blockedURI))"
+)
+SESSIONS = "SELECT id, preset_id, is_test, status, params FROM django_perso_avatarsession ORDER BY is_test"
+CHAT = "SELECT avatar_session_id, data FROM django_perso_transcriptentry WHERE kind = 'chat' ORDER BY id"
+
+
+@pytest.fixture
+def site(example_server: Any, sdk: Any) -> Any:
+    """The example site under a strict security policy, which the SDK's published address would break."""
+    return example_server(**({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.desk.settings"}))
+
+
+def enter(site: Any, context: Any) -> Any:
+    """The playground, opened by the admin."""
+    context.add_init_script(LISTEN)
+    page = context.new_page()
+    page.goto(f"{site.url}/admin/login/?next={PLAYGROUND}")
+    page.fill("[name=username]", "admin")
+    page.fill("[name=password]", site.admin_password)
+    page.press("[name=password]", "Enter")
+    page.wait_for_url(f"**{PLAYGROUND}**")
+    page.locator("perso-avatar[data-state=idle]").first.wait_for()
+    return page
+
+
+class Column:
+    """One avatar of the page, with its settings."""
+
+    def __init__(self, page: Any, prefix: str) -> None:
+        self.page, self.prefix = page, prefix
+        self.section = page.locator(f"[data-perso-column={prefix}]")
+
+    def part(self, name: str) -> Any:
+        return self.section.locator(f"perso-avatar [part~={name}]")
+
+    def wait_for(self, **attributes: str) -> None:
+        chosen = "".join(f'[data-{name}="{value}"]' for name, value in attributes.items())
+        self.section.locator(f"perso-avatar{chosen}").wait_for()
+
+    def wait_live(self) -> None:
+        self.wait_for(state="live")
+        assert self.part("video").evaluate(WATCHED), "the picture does not move"
+
+    def field(self, name: str) -> Any:
+        return self.section.locator(f"[name={self.prefix}-{name}]")
+
+    def fact(self, name: str) -> Any:
+        return self.section.locator(f"[data-perso-fact={name}]")
+
+    def hears(self, text: str) -> None:
+        self.part("message-avatar").filter(has_text=text).last.wait_for()
+
+
+def change_settings(column: Column) -> None:
+    """The column's preset, as settings of its own, with the lists of its key."""
+    column.section.get_by_role("button", name="Change its settings").click()
+    column.section.get_by_role("button", name="Fetch its lists from Perso").click()
+    column.section.get_by_role("button", name="Fetch them again").wait_for()
+    column.wait_for(state="idle")
+
+
+def test_one_avatar_is_tried_with_settings_of_its_own(site: Any, new_context: Any) -> None:
+    page = enter(site, new_context())
+    page.goto(site.url)
+    page.get_by_role("link", name="Playground").click()
+    a = Column(page, "a")
+    change_settings(a)
+    a.section.locator("[name=a-model_style]").nth(1).check(force=True)
+    style = a.section.locator("[name=a-model_style]:checked").get_attribute("value")
+    a.field("tts_type").select_option(index=2)
+    voice = a.field("tts_type").input_value()
+    a.field("has_intro").uncheck()
+    a.section.get_by_label("Padding left", exact=True).fill("0.2")
+    slider = a.section.get_by_label("Padding left, slider")
+    assert slider.input_value() == "0.2"
+    slider.fill("-0.3")
+    assert a.field("padding_left").input_value() == "-0.3"
+    a.section.get_by_label("landscape").check()
+    a.section.get_by_label("get_square_number").check()
+    a.part("start").click()
+    a.wait_live()
+    assert a.part("panel").get_attribute("data-shape") == "landscape"
+    a.part("input").fill("What is 12 squared?")
+    a.part("input").press("Enter")
+    a.hears("144")
+    assert a.fact("first").inner_text().endswith(" ms")
+    a.section.get_by_label("A line for the avatar to say").fill(
+        "This line is as long as it needs to be. " * 6
+    )
+    a.section.get_by_role("button", name="Say", exact=True).click()
+    a.fact("state").filter(has_text="Speaking").wait_for()
+    a.section.get_by_role("button", name="Stop speaking").last.click()
+    a.fact("state").filter(has_text="Ready").wait_for()
+    a.part("end").click()
+    a.fact("reason").filter(has_text="GRACEFUL_TERMINATION").wait_for()
+    assert a.fact("how").inner_text() == "you"
+    ((_, preset, is_test, status, params),) = site.rows(SESSIONS)
+    sent = json.loads(params)
+    assert (preset, is_test, status) == (None, 1, "ended")
+    assert (sent["model_style"], sent["tts_type"], sent["padding_left"]) == (style, voice, -0.3)
+    assert page.evaluate("window.reports ?? []") == []
+
+
+def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
+    site: Any, new_context: Any, pytestconfig: Any, tmp_path: Path
+) -> None:
+    page = enter(site, new_context(viewport={"width": 1280, "height": 1000}))
+    page.get_by_role("button", name="Compare with a second avatar").click()
+    a, b = Column(page, "a"), Column(page, "b")
+    change_settings(b)
+    b.field("model_style").last.check(force=True)
+    b.field("padding_height").fill("1.5")
+    page.get_by_role("button", name="Start both").click()
+    for column in (a, b):
+        column.wait_live()
+    page.get_by_label("Ask both").fill("What is 12 squared?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    for column in (a, b):
+        column.hears("144")
+        assert column.part("message-visitor").count() == 1
+        column.wait_for(state="live", activity="ready", log="saved")
+    pictures = Path(pytestconfig.getoption("--pictures") or tmp_path)
+    page.screenshot(path=pictures / "playground.png")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate(SIDEWAYS) == 0
+    a_box, b_box = a.section.bounding_box(), b.section.bounding_box()
+    assert b_box["y"] >= a_box["y"] + a_box["height"]
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    assert page.evaluate(SIDEWAYS) == 0
+    page.get_by_role("button", name="Stop both").click()
+    for column in (a, b):
+        column.fact("reason").filter(has_text="GRACEFUL_TERMINATION").wait_for()
+    saved, tested = site.rows(SESSIONS)
+    assert (saved[1] is not None, saved[2], tested[1], tested[2]) == (True, 0, None, 1)
+    questions = [stream for stream, data in site.rows(CHAT) if "12 squared" in data]
+    assert sorted(questions) == sorted([saved[0], tested[0]])
+    style = b.section.locator("[name=b-model_style]:checked").get_attribute("value")
+    b.section.get_by_role("link", name="Save as preset").click()
+    page.fill("[name=name]", "The better one")
+    page.click("[name=_save]")
+    page.goto(f"{site.url}/admin/django_perso/sessionpreset/")
+    page.get_by_role("link", name="The better one").wait_for()
+    ((kept, height),) = site.rows(
+        "SELECT model_style, padding_height FROM django_perso_sessionpreset WHERE name = 'The better one'"
+    )
+    assert (kept, height) == (style, 1.5)
+    assert page.evaluate("window.reports ?? []") == []

@@ -1,0 +1,171 @@
+"""An operator makes presets by their pictures, under a policy that forbids inline scripts and styles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.desk.rows import KEY
+
+pytestmark = pytest.mark.browser
+
+PRESETS = "/admin/django_perso/sessionpreset/"
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+
+
+@pytest.fixture
+def desk(example_server: Any, sandbox_server: Any) -> Any:
+    """A site with a synced key, and a Perso of its own that can change its mind."""
+    sandbox = sandbox_server("--key", KEY)
+    site = example_server(
+        DJANGO_SETTINGS_MODULE="tests.desk.settings",
+        PERSO_INTERACTIVE_API_SERVER=sandbox.url,
+    )
+    write = f"from tests.desk import roles, rows; roles.write(); rows.write({sandbox.url!r})"
+    printed = site.manage("shell", "-c", write).splitlines()
+    site.cookies = json.loads(next(line for line in printed if line.startswith("{")))
+    site.sandbox = sandbox
+    return site
+
+
+@pytest.fixture
+def pictures(pytestconfig: Any, tmp_path: Path) -> Path:
+    return Path(pytestconfig.getoption("--pictures") or tmp_path)
+
+
+@pytest.fixture
+def page(desk: Any, new_context: Any) -> Any:
+    """The superuser's."""
+    context = new_context(viewport={"width": 1280, "height": 1000})
+    context.add_cookies([{"name": "sessionid", "value": desk.cookies["superuser"], "url": desk.url}])
+    return context.new_page()
+
+
+def keep(page: Any, pictures: Path, name: str) -> None:
+    """Pictures at each width and in each light; nothing sticks out."""
+    for width, scheme in LOOKS:
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(SIDEWAYS) == 0, (name, width)
+        suffix = f"{'' if width == 1280 else '-phone'}{'' if scheme == 'light' else '-dark'}"
+        page.screenshot(path=pictures / f"{name}{suffix}.png", full_page=True)
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.emulate_media(color_scheme="light")
+
+
+def tile(page: Any, name: str) -> Any:
+    return page.locator("label.perso-tile", has_text=name)
+
+
+def figure(page: Any) -> tuple[float, float, float]:
+    """Where the avatar is drawn, in parts of the frame: its left, its top, its width."""
+    stage, drawn = (page.locator(name).bounding_box() for name in (".perso-stage", ".perso-figure"))
+    left, top = drawn["x"] - stage["x"], drawn["y"] - stage["y"]
+    return left / stage["width"], top / stage["height"], drawn["width"] / stage["width"]
+
+
+def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) -> None:
+    page.goto(desk.url + PRESETS + "add/")
+    page.fill("[name=name]", "Night desk")
+    tile(page, "amara").click()
+    tile(page, "Night blue").click()
+    assert "amara" not in page.locator(".perso-figure").get_attribute("class")
+    page.select_option("[name=prompt]", label="Maths teacher")
+    assert page.inner_text("[data-perso-intro]").startswith("Welcome to class!")
+    page.select_option("[name=llm_type]", "mistral-large")
+    page.select_option("[name=tts_type]", label="yuri · azure")
+    page.locator("label.perso-tile", has_text="World clock").click()
+    page.fill("[name=client_tools]", "show_map, get_square")
+    keep(page, pictures, "preset-add")
+    page.press("[name=name]", "Enter")  # saves, whatever other buttons the form has
+    page.wait_for_url(desk.url + PRESETS)
+    saved = "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers, client_tools, access"
+    (row,) = desk.rows(f"{saved} FROM django_perso_sessionpreset WHERE name = 'Night desk'")
+    assert row[:5] == ("night-desk", "amara-front-suit-nodded_loop", "pbi-night", "plp-teacher", "yuri")
+    assert [json.loads(text) for text in row[5:7]] == [["pmc-clock"], ["show_map", "get_square"]]
+    assert row[7] == "staff"
+
+
+def test_an_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
+    page.goto(desk.url + PRESETS + "1/change/")
+    page.focus("[name=model_style]:checked")
+    page.keyboard.press("ArrowRight")
+    assert page.input_value("[name=model_style]:checked").startswith("minseo")
+    ring = "getComputedStyle(document.activeElement.closest('label')).boxShadow"
+    assert page.evaluate(ring) != "none"
+
+
+def test_what_perso_offers_no_more_is_seen_and_stays(desk: Any, page: Any, pictures: Path) -> None:
+    desk.sandbox.withdraw(tts_type=["openai-nova"])
+    page.goto(desk.url + PRESETS + "1/change/")
+    page.fill("[name=name]", "Renamed")
+    page.click("button:text-is('Sync')")
+    page.wait_for_selector("[data-perso-mark]:text-is('no longer offered')")
+    assert page.input_value("[name=name]") == "Renamed"
+    assert page.input_value("[name=tts_type]") == "openai-nova"
+    red = "getComputedStyle(document.querySelector('.field-tts_type [data-perso-mark]')).color"
+    assert page.evaluate(red) != page.evaluate("getComputedStyle(document.body).color")
+    assert "Presets that have chosen what is not offered" in page.inner_text(".messagelist")
+    keep(page, pictures, "preset")
+    page.click("input[name=_save]")
+    page.wait_for_url(desk.url + PRESETS)
+    assert "no longer offered by Perso" in page.inner_text("#result_list")
+    keep(page, pictures, "presets")
+    assert desk.rows("SELECT name, tts_type FROM django_perso_sessionpreset WHERE id = 1") == [
+        ("Renamed", "openai-nova")
+    ]
+
+
+def test_the_drawing_follows_the_numbers(desk: Any, page: Any) -> None:
+    page.goto(desk.url + PRESETS + "1/change/")
+    for name, value in {"width": 1000, "height": 1000, "padding_height": 1}.items():
+        page.fill(f"[name={name}]", str(value))
+    assert figure(page) == pytest.approx((0, 0.03, 1), abs=0.01)
+    page.fill("[name=padding_left]", "0.25")
+    page.fill("[name=padding_top]", "0.5")
+    page.fill("[name=padding_height]", "0.5")
+    assert figure(page) == pytest.approx((0.5, 0.755, 0.5), abs=0.01)
+    page.fill("[name=width]", "2000")
+    box = page.locator(".perso-stage").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(2, abs=0.02)
+    tile(page, "leo").click()
+    picture = tile(page, "leo").locator("img").get_attribute("src")
+    drawn = "document.querySelector('.perso-figure').style.backgroundImage"
+    assert picture[-200:] in page.evaluate(drawn)
+
+
+def test_another_keys_lists_are_shown_without_losing_what_was_entered(desk: Any, page: Any) -> None:
+    desk.manage("shell", "-c", "from django_perso.models import ApiKey; ApiKey.objects.create(name='Spare')")
+    page.goto(desk.url + PRESETS + "1/change/")
+    page.fill("[name=name]", "Renamed")
+    tile(page, "leo").click()
+    page.select_option("[name=api_key]", label="Spare")
+    page.wait_for_selector("text=No lists of this key are kept yet")
+    assert page.input_value("input[type=text][name=model_style]").startswith("leo")
+    page.select_option("[name=api_key]", "")
+    page.wait_for_selector("[name=model_style]:checked")
+    assert page.input_value("[name=model_style]:checked").startswith("leo")
+    assert page.input_value("[name=name]") == "Renamed"
+    assert desk.rows("SELECT name FROM django_perso_sessionpreset WHERE id = 1") != [("Renamed",)]
+
+
+def test_the_tag_is_copied(desk: Any, page: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(desk.url + PRESETS + "1/change/")
+    page.click("[data-perso-copy]")
+    page.wait_for_selector("button:text-is('Copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == '{% perso_avatar "default" %}'
+    assert page.evaluate("getSelection().toString()") == '{% perso_avatar "default" %}'
+
+
+def test_a_template_kept_at_perso_is_imported(desk: Any, page: Any, pictures: Path) -> None:
+    page.goto(desk.url + PRESETS)
+    page.click("a:text-is('Import')")
+    keep(page, pictures, "templates")
+    page.locator("li", has_text="Library").locator("a:text-is('Make a preset of it')").click()
+    assert page.input_value("[name=name]") == "Library"
+    page.click("input[name=_save]")
+    page.wait_for_url(desk.url + PRESETS)
+    assert ("library",) in desk.rows("SELECT slug FROM django_perso_sessionpreset")

@@ -1,0 +1,107 @@
+"""The rig: a site on PostgreSQL that tests may kill, an oracle, a place for the figure of a row."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import FIGURES
+from tests.support import servers
+from tests.support.postgres import Postgres
+
+from .oracle import Oracle
+from .site import Site
+
+SLOW = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes longer than a test may; `dev.py faults` runs it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow and "slow" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=slow)
+        config.stash[SLOW] = len(slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if count := config.stash.get(SLOW, 0):
+        terminalreporter.write_line(f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True)
+
+
+@pytest.fixture
+def row(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """`row("F1", "…")`: what was measured for a row of the fault table."""
+    return lambda name, text: pytestconfig.stash[FIGURES].append((name, text))
+
+
+@pytest.fixture
+def oracle(tmp_path: Path) -> Iterator[Oracle]:
+    """For the clients of this test."""
+    with closing(Oracle(tmp_path / "oracle.txt")) as oracle:
+        yield oracle
+
+
+@pytest.fixture(scope="package")
+def seeded(postgres_cluster: Postgres) -> str:
+    """The name of a database with everything a fresh site has, to be copied."""
+    copy_database(postgres_cluster, "template1", "faults_seeded")
+    servers.seed(servers.environment(DATABASE_URL=f"{postgres_cluster.url}/faults_seeded"))
+    with psycopg.connect(f"{postgres_cluster.url}/faults_seeded") as database:
+        database.execute(
+            "UPDATE django_perso_sessionpreset SET access = 'public', max_live = 10000, starts_per_hour = 10000"
+        )
+    return "faults_seeded"
+
+
+def copy_database(server: Postgres, template: str, name: str) -> str:
+    """A new database like another one; gives its URL."""
+    with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    return f"{server.url}/{name}"
+
+
+@pytest.fixture
+def new_site(
+    postgres_cluster: Postgres, seeded: str, tmp_path: Path, numbers: Iterator[int]
+) -> Iterator[Callable[..., Site]]:
+    """`new_site(application, database_url=…, db_port=…, NAME="value", …)`: a site, running, on a database of
+    its own unless one is given.
+    """
+    started: list[Site] = []
+
+    def start(application: str = "", database_url: str = "", **values: Any) -> Site:
+        number = next(numbers)
+        url = database_url or copy_database(postgres_cluster, seeded, f"faults{number}")
+        site = Site(tmp_path / f"site{number}", url, application, **values)
+        started.append(site)
+        site.start()
+        return site
+
+    yield start
+    for site in started:
+        site.kill()
+
+
+@pytest.fixture(scope="package")
+def _shared(
+    postgres_cluster: Postgres, seeded: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    url = copy_database(postgres_cluster, seeded, "faults_shared")
+    site = Site(tmp_path_factory.mktemp("shared"), url)
+    yield site
+    site.kill()
+
+
+@pytest.fixture
+def site(_shared: Site) -> Site:
+    """One site for all rows that need nothing special of it; running, even if the last row killed it."""
+    if not _shared.is_running:
+        _shared.start()
+    return _shared

@@ -1,0 +1,12 @@
+"""The site that faults happen to: the example's, as in production, on the sandbox, every error in its log."""
+
+from example_project.settings import *  # noqa: F403
+from example_project.settings import PERSO
+
+PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}

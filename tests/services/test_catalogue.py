@@ -1,0 +1,191 @@
+"""The lists of a key: fetched, kept, and compared with what presets have chosen."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from django_perso.client import Catalogue, PersoUnreachable
+from django_perso.client.types import BackgroundImage, Document, MCPServer, ModelStyle, Prompt, TTSType
+from django_perso.models import ApiKey, CatalogueItem
+from django_perso.services import catalogue, upstream
+from tests.stage import KEY, SANDBOX, faults, make_preset, withdrawn
+
+pytestmark = pytest.mark.django_db
+
+PNG = "https://cdn.example/a.png"
+VOICES = Catalogue(tts_types=(TTSType(name="anna", service="x"), TTSType(name="ben")))
+
+
+@pytest.fixture(autouse=True)
+def _sandbox(settings: Any) -> None:
+    settings.PERSO = SANDBOX
+
+
+def kept(kind: str, key: ApiKey | None = None) -> dict[str, CatalogueItem]:
+    return catalogue.offer(key)[kind]
+
+
+def test_a_sync_keeps_every_list_in_its_order() -> None:
+    changes = catalogue.sync(upstream.account_for(None))
+    assert {change.kind for change in changes} == set(CatalogueItem.Kind)
+    assert [change.error for change in changes if change.error] == []
+    lists = catalogue.offer(None)
+    assert list(lists["tts_type"]) == ["openai-nova", "yuri", "azure-ryan", "elevenlabs-aria"]
+    assert lists["prompt"]["plp-guide"].details["intro_message"].startswith("Hello!")
+    assert lists["background_image"]["pbi-studio"].title == "Studio"
+    assert lists["model_style"]["nathalie-front-full_dress-nodded_loop"].picture.startswith("data:image/")
+    assert catalogue.synced_at(None) is not None
+    assert catalogue.synced_at(ApiKey.objects.create(name="Other")) is None
+
+
+def test_a_second_sync_changes_nothing() -> None:
+    catalogue.sync(upstream.account_for(None))
+    rows = CatalogueItem.objects.count()
+    changes = catalogue.sync(upstream.account_for(None))
+    assert [(change.came, change.went) for change in changes] == [([], [])] * len(changes)
+    assert CatalogueItem.objects.count() == rows
+
+
+def test_a_list_that_fails_keeps_its_former_rows_and_the_others_are_kept() -> None:
+    catalogue.sync(upstream.account_for(None))
+    with faults(prompt={"status": 500}), withdrawn(llm_type=["azure-gpt-4o"]):
+        changes = {change.kind.value: change for change in catalogue.sync(upstream.account_for(None))}
+    assert changes["prompt"].error
+    assert changes["llm_type"].went == ["azure-gpt-4o"]
+    assert [item.gone_at for item in kept("prompt").values()] == [None] * 4
+    assert kept("llm_type")["azure-gpt-4o"].gone_at is not None
+
+
+def test_what_vanishes_is_known_by_name_and_welcome_when_it_comes_back() -> None:
+    catalogue.keep(None, VOICES)
+    (change,) = [it for it in catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:])) if it.went]
+    assert (change.went, change.offered) == (["anna"], 1)
+    gone = kept("tts_type")["anna"]
+    assert gone.gone_at is not None
+    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+    assert kept("tts_type")["anna"].gone_at == gone.gone_at  # since the first time
+    (change,) = [it for it in catalogue.keep(None, VOICES) if it.came]
+    assert change.came == ["anna"]
+    assert kept("tts_type")["anna"].gone_at is None
+
+
+def test_each_key_has_lists_of_its_own_also_read_together() -> None:
+    one, other = ApiKey.objects.create(name="One"), ApiKey.objects.create(name="Other")
+    catalogue.keep(one, VOICES)
+    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[:1]))
+    assert list(kept("tts_type", one)) == ["anna", "ben"]
+    assert list(kept("tts_type", None)) == ["anna"]
+    assert list(kept("tts_type", other)) == []
+    offers = catalogue.offers([one, other])
+    assert set(offers) == {one.pk, other.pk}
+    assert list(offers[one.pk]["tts_type"]) == ["anna", "ben"]
+
+
+def test_long_texts_are_cut_and_names_that_fit_no_column_are_left_out() -> None:
+    prompts = (Prompt(prompt_id="p", name="n" * 500), Prompt(prompt_id="x" * 201), Prompt(prompt_id=""))
+    catalogue.keep(None, Catalogue(prompts=prompts))
+    assert {value: len(item.title) for value, item in kept("prompt").items()} == {"p": 200}
+
+
+def test_an_entry_listed_twice_is_kept_once() -> None:
+    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types * 2))
+    assert list(kept("tts_type")) == ["anna", "ben"]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_shown"),
+    [
+        (PNG, True),
+        (PNG + "?signature=x", True),
+        ("data:image/svg+xml,%3Csvg/%3E", True),
+        ("http://cdn.example/a.png", False),
+        ("javascript:alert(1)//a.png", False),
+        ("data:text/html,<script>alert(1)</script>", False),
+        ("//cdn.example/a.png", False),
+        ("https://cdn.example/model.bin", False),
+        ("https://cdn.example/x?a.png", False),
+    ],
+)
+def test_only_a_harmless_address_of_a_picture_is_kept(address: str, is_shown: bool) -> None:
+    lists = Catalogue(
+        model_styles=(ModelStyle(name="m", file=address),),
+        background_images=(BackgroundImage(backgroundimage_id="b", image=address),),
+    )
+    catalogue.keep(None, lists)
+    for kind, value in (("model_style", "m"), ("background_image", "b")):
+        assert kept(kind)[value].picture == (address if is_shown else "")
+
+
+def test_what_opens_a_document_or_a_tool_server_is_not_kept() -> None:
+    document = Document(document_id="d", file="https://files.example/secret.png", description="Menu")
+    server = MCPServer(mcpserver_id="m", url="https://mcp.example/secret", extra_data={"token": "secret"})
+    catalogue.keep(None, Catalogue(documents=(document,), mcp_servers=(server,)))
+    for item in CatalogueItem.objects.all():
+        assert "secret" not in f"{item.picture} {item.details} {item.title}"
+    assert kept("document")["d"].details["description"] == "Menu"
+
+
+def test_a_sync_of_a_deleted_key_keeps_nothing_of_the_settings() -> None:
+    key = ApiKey.objects.create(name="Main", secret=KEY)
+    catalogue.keep(key, VOICES)
+    key.delete()
+    assert CatalogueItem.objects.count() == 0
+
+
+# --- what is wrong with a preset ------------------------------------------------------------------
+
+
+def told(**values: Any) -> list[tuple[str, str]]:
+    return [(problem.field, problem.text) for problem in catalogue.problems(make_preset(**values))]
+
+
+def test_a_preset_of_what_is_offered_has_no_problem() -> None:
+    catalogue.sync(upstream.account_for(None))
+    everything = {"document": "pld-menu", "background_image": "pbi-night", "mcp_servers": ["pmc-clock"]}
+    normalization = {"text_normalization_config": "ptn-units", "text_normalization_locale": "en"}
+    assert told(**everything, **normalization, stt_type="default") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "said"),
+    [
+        ({"tts_type": "nobody"}, "tts_type", 'The voice "nobody" is not offered by Perso.'),
+        ({"mcp_servers": ["pmc-clock", "x"]}, "mcp_servers", 'The MCP server "x" is not offered by Perso.'),
+        ({"prompt": "plp-librarian"}, "document", 'The prompt "Librarian" needs a document.'),
+        ({"text_normalization_locale": "en"}, "text_normalization_locale", "A locale needs"),
+        ({"stt_text_normalization_config": "x"}, "stt_text_normalization_config", "not offered"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_field(values: dict[str, Any], field: str, said: str) -> None:
+    catalogue.sync(upstream.account_for(None))
+    ((name, text),) = told(**values)
+    assert name == field
+    assert said in text
+
+
+def test_what_has_gone_is_told_from_what_never_was() -> None:
+    catalogue.keep(None, VOICES)
+    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+    (problem,) = catalogue.problems(make_preset(tts_type="anna"))
+    assert (problem.field, problem.value, problem.is_gone) == ("tts_type", "anna", True)
+    assert problem.text == 'The voice "anna" is no longer offered by Perso.'
+
+
+def test_an_avatar_that_no_browser_can_show_is_a_problem() -> None:
+    style = ModelStyle(name="kiosk", platform_type="onpremise")
+    catalogue.keep(None, Catalogue(model_styles=(style,)))
+    (problem,) = catalogue.problems(make_preset(model_style="kiosk"))
+    assert "No browser can show" in problem.text
+
+
+def test_where_no_lists_are_kept_nothing_is_said() -> None:
+    assert told(tts_type="nobody", prompt="plp-librarian") == []
+
+
+def test_a_sync_while_perso_is_down_changes_nothing() -> None:
+    catalogue.keep(None, VOICES)
+    key = ApiKey.objects.create(name="Down", secret=KEY, api_server="http://127.0.0.1:9")
+    with pytest.raises(PersoUnreachable):
+        catalogue.sync(replace(upstream.account_of_key(key), row=None))
+    assert list(kept("tts_type")) == ["anna", "ben"]

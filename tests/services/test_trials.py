@@ -1,0 +1,231 @@
+"""Settings that are tried without a preset: who may, what is refused, how many, and what is kept of it."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_perso.models import ApiKey, AvatarSession, CatalogueItem, SessionPreset
+from django_perso.services import Refused, catalogue, limits, upstream
+from django_perso.services.limits import LIVE_TESTS, TESTS_PER_HOUR, Visitor
+from tests.stage import KEY, created, faults
+from tests.stage import start as post_start
+
+pytestmark = pytest.mark.django_db
+
+Status = AvatarSession.Status
+GOOD: dict[str, Any] = {
+    "api_key": None,
+    "model_style": "nathalie-front-full_dress-nodded_loop",
+    "prompt": "plp-guide",
+    "llm_type": "azure-gpt-4o",
+    "tts_type": "openai-nova",
+    "mcp_servers": [],
+    "padding_left": -0.25,
+    "padding_height": 2,
+    "width": 640,
+    "height": 480,
+    "has_intro": False,
+    "client_tools": ["show_map"],
+}
+
+
+def editor(name: str = "editor", **values: Any) -> User:
+    user = User.objects.create(username=name, **{"is_staff": True, **values})
+    user.user_permissions.set(Permission.objects.filter(codename="change_sessionpreset"))
+    return user
+
+
+def client_of(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def attempt(client: Client, **values: Any) -> Any:
+    """POST start_session with params; values that are … are left out."""
+    params = {name: value for name, value in {**GOOD, **values}.items() if value is not ...}
+    return client.post("/perso/sessions/", {"params": params}, content_type="application/json")
+
+
+def test_settings_are_tried_without_a_preset_and_a_snapshot_is_kept() -> None:
+    user, before = editor(), created()
+    answer = attempt(client_of(user))
+    assert answer.status_code == 201, answer.content
+    told, row = answer.json(), AvatarSession.objects.get()
+    assert created() == before + 1
+    assert (told["width"], told["height"], told["tools"]) == (640, 480, ["show_map"])
+    assert told["intro_message"] == ""
+    assert (row.status, row.is_test, row.preset, row.user) == (Status.LIVE, True, None, user)
+    assert row.params == {
+        "using_stf_webrtc": True,
+        "model_style": GOOD["model_style"],
+        "prompt": "plp-guide",
+        "llm_type": "azure-gpt-4o",
+        "tts_type": "openai-nova",
+        "padding_left": -0.25,
+        "padding_top": 0.0,
+        "padding_height": 2.0,
+    }
+    assert not SessionPreset.objects.exists()
+
+
+def test_the_key_that_was_chosen_is_the_one_that_pays() -> None:
+    key = ApiKey.objects.create(name="Shop", secret=KEY, api_server="http://127.0.0.1:9")
+    answer = attempt(client_of(editor()), api_key=str(key.pk))
+    assert answer.json()["code"] == "perso_unreachable"
+    assert AvatarSession.objects.get().api_key == key
+
+
+def test_a_saved_preset_is_no_test() -> None:
+    SessionPreset.objects.create(
+        slug="guide", **{k: v for k, v in GOOD.items() if k not in ("api_key", "mcp_servers")}
+    )
+    client = client_of(editor())
+    assert post_start(client).status_code == 201
+    assert AvatarSession.objects.get().is_test is False
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        None,
+        {"is_staff": False},
+        {"is_staff": True, "rights": []},
+        {"is_staff": True, "rights": ["view_sessionpreset", "add_sessionpreset"]},
+        {"is_staff": False, "is_superuser": True},
+    ],
+)
+def test_who_may_not_change_presets_may_not_try_settings(who: dict[str, Any] | None) -> None:
+    client, before = Client(), created()
+    if who is not None:
+        rights = who.pop("rights", ["change_sessionpreset"])
+        user = User.objects.create(username="u", **who)
+        user.user_permissions.set(Permission.objects.filter(codename__in=rights))
+        client.force_login(user)
+    answer = attempt(client, padding_left=9)
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+    assert "errors" not in answer.json()
+    assert (created(), AvatarSession.objects.count()) == (before, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model_style", ...),
+        ("model_style", ""),
+        ("model_style", ["nathalie"]),
+        ("model_style", "x" * 201),
+        ("prompt", {"id": 1}),
+        ("llm_type", None),
+        ("mcp_servers", "a"),
+        ("mcp_servers", [1]),
+        ("padding_left", 1.5),
+        ("padding_left", "nan"),
+        ("padding_height", 10**400),
+        ("width", 10),
+        ("width", 12.5),
+        ("width", True),
+        ("voice", "yes"),
+        ("voice", True),
+        ("api_key", "no-key"),
+        ("api_key", "8d5f3a0e-7c8e-4b6e-9d43-6b4f5f0c1d2e"),
+        ("slug", "guide"),
+        ("access", "public"),
+        ("max_live", 10_000),
+        ("pk", 1),
+        ("__class__", "x"),
+    ],
+)
+def test_a_wrong_value_is_named_and_starts_nothing(field: str, value: Any) -> None:
+    before = created()
+    answer = attempt(client_of(editor()), **{field: value})
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (422, "invalid_params")
+    assert answer["Content-Type"] == "application/problem+json"
+    wrong = "stt_type" if (field, value) == ("voice", True) else field
+    assert list(told["errors"]) == [wrong]
+    assert all(text and text in told["detail"] for text in told["errors"][wrong])
+    assert (created(), AvatarSession.objects.count()) == (before, 0)
+
+
+def test_a_value_that_perso_offers_no_longer_is_refused_before_perso_is_asked() -> None:
+    catalogue.sync(upstream.account_for(None))
+    client = client_of(editor())
+    assert attempt(client).status_code == 201
+    CatalogueItem.objects.filter(value="openai-nova").update(gone_at=timezone.now())
+    with faults(**{"*": {"status": 500}}):
+        told = attempt(client, prompt="plp-nothing").json()
+    assert set(told["errors"]) == {"tts_type", "prompt"}
+    assert "no longer offered" in told["errors"]["tts_type"][0]
+
+
+@pytest.mark.parametrize("body", [{"params": []}, {"params": "guide"}, {"params": None}, {"preset": {}}])
+def test_params_that_are_no_object_are_no_request(body: dict[str, Any]) -> None:
+    answer = client_of(editor()).post("/perso/sessions/", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+def test_four_tests_of_a_user_run_at_once_and_presets_do_not_count() -> None:
+    user, now = editor(), timezone.now()
+    for _ in range(3):
+        AvatarSession.objects.create(user=user, is_test=True, status=Status.LIVE)
+    for _ in range(9):
+        AvatarSession.objects.create(user=user, status=Status.LIVE)
+    client = client_of(user)
+    assert attempt(client).status_code == 201
+    answer = attempt(client)
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (429, "too_many_live", "30")
+    assert attempt(client_of(editor("another"))).status_code == 201
+    AvatarSession.objects.update(last_seen_at=now - limits.LIVE_FOR - timedelta(seconds=1))
+    assert attempt(client).status_code == 201
+
+
+def test_sixty_tests_of_a_user_start_in_an_hour() -> None:
+    user, now = editor(), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    for minute in range(TESTS_PER_HOUR):
+        at = now - timedelta(minutes=minute)
+        AvatarSession.objects.create(user=user, is_test=True, status=Status.ENDED, created_at=at)
+    visitor = Visitor("me", user, "203.0.113.9")
+    with pytest.raises(Refused) as caught:
+        limits.check_limits(SessionPreset(), visitor, now)
+    assert (caught.value.code, caught.value.status) == ("too_many_starts", 429)
+    assert caught.value.retry_after == 61
+    limits.check_limits(SessionPreset(), visitor, now + timedelta(seconds=61))
+
+
+def test_the_users_lock_comes_before_the_counting() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        limits.check_limits(SessionPreset(), Visitor("me", editor()), timezone.now())
+    first, *_ = (
+        query["sql"] for query in queries if "auth_user" in query["sql"] and "UPDATE" in query["sql"]
+    )
+    assert queries[-1]["sql"].startswith("SELECT")
+    assert [query["sql"] for query in queries].index(first) < len(queries) - 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_bound_holds_when_all_press_start_at_once() -> None:
+    user, before = editor(), created()
+    statuses: list[int] = []
+    together = threading.Barrier(12)
+
+    def press() -> None:
+        client = client_of(user)
+        together.wait()
+        statuses.append(attempt(client).status_code)
+        connections.close_all()
+
+    threads = [threading.Thread(target=press) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [201] * LIVE_TESTS + [429] * (12 - LIVE_TESTS)
+    assert created() == before + LIVE_TESTS

@@ -1,0 +1,24 @@
+"""The ORM of this process on another database than the tests' own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import environ
+from django.core.management import call_command
+from django.db import connections
+
+
+@contextmanager
+def default_database(url: str) -> Iterator[None]:
+    """In the block all threads have the database of `url` as their default one, with all tables, empty."""
+    own, settings = connections["default"], connections.settings["default"]
+    other = connections.configure_settings({"default": environ.Env.db_url_config(url)})
+    connections.settings["default"] = other["default"]
+    del connections["default"]
+    try:
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        connections["default"].close()
+        connections.settings["default"] = settings
+        connections["default"] = own

@@ -1,0 +1,129 @@
+"""The commands that sweep, purge and export."""
+
+import json
+from datetime import datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from django_perso.models import AvatarSession, TranscriptEntry
+from tests.stage import SANDBOX, make_preset
+from tests.support import servers
+
+pytestmark = pytest.mark.django_db
+
+
+def conversation(at: datetime | None = None, **values: Any) -> AvatarSession:
+    at = at or timezone.now()
+    session = AvatarSession.objects.create(
+        **{"visitor": "me", "status": "ended", "created_at": at, "last_seen_at": at, **values}
+    )
+    TranscriptEntry.objects.create(
+        avatar_session=session,
+        source="browser",
+        seq=1,
+        kind="chat",
+        at_ms=0,
+        data={"role": "visitor", "text": "hi"},
+    )
+    return session
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_a_sweep_says_what_it_did() -> None:
+    for _ in range(3):
+        conversation(timezone.now() - timedelta(minutes=6), status="live")
+    assert run("perso_sweep", "--limit", "2") == "closed 2; Perso told how 0 ended, 2 left to ask\n"
+    assert json.loads(run("perso_sweep", "--json")) == {"closed": 1, "told": 0, "untold": 3}
+    assert set(AvatarSession.objects.values_list("status", flat=True)) == {"ended"}
+
+
+def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
+    settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 90}
+    for _ in range(1204):
+        conversation(timezone.now() - timedelta(days=91))
+    told = "would delete 1,204 conversations, 1,204 entries older than 90 days\n"
+    assert run("perso_purge", "--dry-run") == told
+    make_preset(retention_days=30)
+    told = "would delete 1,204 conversations, 1,204 entries older than 30 or 90 days\n"
+    assert run("perso_purge", "--dry-run") == told
+    numbers = {"conversations": 1204, "entries": 1204}
+    assert json.loads(run("perso_purge", "--json", "--dry-run")) == {**numbers, "dry_run": True}
+    assert AvatarSession.objects.count() == 1204
+    assert json.loads(run("perso_purge", "--json")) == {**numbers, "dry_run": False}
+    assert run("perso_purge") == "deleted 0 conversations, 0 entries older than 30 or 90 days\n"
+
+
+def test_a_purge_without_any_days_says_so() -> None:
+    conversation(timezone.now() - timedelta(days=9000))
+    assert run("perso_purge") == "deleted 0 conversations, 0 entries (no days to keep are set)\n"
+
+
+def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
+    conversation(visitor="you", user=User.objects.create(username="jo"))
+    conversation(visitor="me")
+    stays = conversation(visitor="you")
+    assert (
+        run("perso_purge", "--user", "jo", "--dry-run") == "would delete 1 conversations, 1 entries of jo\n"
+    )
+    assert run("perso_purge", "--user", "jo") == "deleted 1 conversations, 1 entries of jo\n"
+    assert run("perso_purge", "--visitor", "me") == "deleted 1 conversations, 1 entries of this visitor\n"
+    assert list(AvatarSession.objects.all()) == [stays]
+
+
+@pytest.mark.parametrize("whose", [["--visitor", ""], ["--user", ""], ["--user", "nobody"]])
+def test_a_purge_of_nobody_is_none(settings: Any, whose: list[str]) -> None:
+    settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 1}
+    conversation(timezone.now() - timedelta(days=2), visitor="")
+    with pytest.raises(CommandError):
+        run("perso_purge", *whose)
+    assert AvatarSession.objects.exists()
+
+
+def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> None:
+    settings.TIME_ZONE = "Asia/Seoul"
+    zone = timezone.get_default_timezone()
+    preset = make_preset()
+    days = [datetime(2026, 11, day, hour, tzinfo=zone) for day in (1, 2, 3) for hour in (0, 23)]
+    sessions = [str(conversation(at, preset=preset if at.hour else None).pk) for at in days]
+
+    def found(*arguments: str) -> list[str]:
+        return [json.loads(line)["conversation"] for line in run("perso_export", *arguments).splitlines()]
+
+    assert found() == sessions
+    assert found("--since", "2026-11-02") == sessions[2:]
+    assert found("--until", "2026-11-02") == sessions[:4]
+    assert found("--since", "2026-11-02", "--until", "2026-11-02", "--preset", "guide") == sessions[3:4]
+    path = tmp_path / "out.csv"
+    assert run("perso_export", "--format", "csv", "-o", str(path)) == ""
+    assert path.read_bytes() == run("perso_export", "--format", "csv").encode()
+    assert path.read_bytes().count(b"\r\n") == 7
+    with pytest.raises(CommandError, match='no preset "gide"'):
+        run("perso_export", "--preset", "gide")
+
+
+@pytest.mark.parametrize("wrong", [["--since", "yesterday"], ["--format", "pdf"]])
+def test_an_export_that_cannot_be_is_a_usage_error(wrong: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run("perso_export", *wrong)
+
+
+def test_a_site_sweeps_exports_and_forgets_from_the_shell(tmp_path: Path, template_database: Path) -> None:
+    path = tmp_path / "site.sqlite3"
+    path.write_bytes(template_database.read_bytes())
+    env = servers.environment(DATABASE_URL=f"sqlite:///{path}")
+    make = "from tests.test_commands_log import conversation as c; c(status='live', visitor='가')"
+    servers.manage("shell", "-c", make, env=env)
+    assert servers.manage("perso_sweep", env=env).startswith("closed 0;")
+    assert json.loads(servers.manage("perso_export", env=env))["visitor"] == "가"
+    assert servers.manage("perso_purge", "--visitor", "가", env=env).startswith("deleted 1 conversations")

@@ -1,0 +1,348 @@
+"""`manage.py perso_doctor` on a small real project: mistakes made one by one, told, mended by its lines."""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+import dev
+from tests.support.forks import WarmPython
+from tests.support.servers import SandboxServer, unused_port
+
+FERNET = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+KEY = "pak-00c0ffee00c0ffee00c0ffee00c0ffee"
+SETTINGS = """
+import os
+
+INSTALLED_APPS = ["daphne", *INSTALLED_APPS, "django_perso"]
+ASGI_APPLICATION = "mysite.asgi.application"
+MIDDLEWARE += ["mysite.middleware.policies"]
+POLICIES = {}
+PERSO = {"API_KEY": os.environ.get("PERSO_INTERACTIVE_API_KEY", "sandbox")}
+"""
+MIDDLEWARE = """
+from django.conf import settings
+
+def policies(get_response):
+    def respond(request):
+        response = get_response(request)
+        for name, value in settings.POLICIES.items():
+            response.headers[name] = value
+        return response
+    return respond
+"""
+SEED = """
+from django_perso.models import SessionPreset
+from django_perso.services import catalogue, upstream
+account = upstream.account_for(None)
+catalogue.sync(account)
+SessionPreset.objects.create(
+    name="Support", slug="support", is_default=True, model_style="nathalie-front-full_dress-nodded_loop",
+    prompt="plp-guide", llm_type="azure-gpt-4o", tts_type="openai-nova",
+)
+"""
+ASGI, URLS = "mysite/asgi.py", "mysite/urls.py"
+
+
+class Site:
+    """A project `mysite` in a directory: to make mistakes in, and to follow the doctor's lines."""
+
+    def __init__(self, directory: Path, python: WarmPython) -> None:
+        self.directory, self.python = directory, python
+        self.env = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+        self.env |= {"PYTHONPATH": str(dev.ROOT), "PERSO_ENCRYPTION_KEYS": FERNET}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.python.run(arguments, self.directory, self.env)
+
+    def manage(self, *arguments: str) -> str:
+        done = self.run("manage.py", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def doctor(self, *arguments: str) -> list[dict[str, str]]:
+        """The lines that tell a problem."""
+        done = self.run("manage.py", "perso_doctor", "--json", *arguments)
+        assert done.returncode in (0, 1), done.stderr
+        told = json.loads(done.stdout)
+        problems = [line for line in told["lines"] if line["level"] != "ok"]
+        assert told["ok"] is (done.returncode == 0) is not bool(problems)
+        return problems
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Put `new` in the place of `old`, or at the end."""
+        path = self.directory / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new) if old else f"{text}\n{new}\n")
+
+    def set(self, line: str) -> None:
+        """Add a line to settings.py."""
+        self.edit("mysite/settings.py", "", line)
+
+    def sql(self, statement: str, *values: Any) -> list[Any]:
+        with closing(sqlite3.connect(self.directory / "db.sqlite3")) as database:
+            found = database.execute(statement, values).fetchall()
+            database.commit()
+        return found
+
+    def follow(self, fix: str) -> None:
+        """Do what a line says, to the letter."""
+        if added := re.fullmatch(r"Add to (\S+): (.+)", fix):
+            name = added[1] if "/" in added[1] else f"mysite/{added[1]}"
+            needed = "from django.urls import include\n" if "include(" in added[2] else ""
+            self.edit(name, "", needed + added[2])
+        elif changed := re.fullmatch(r"(\S+) line (\d+) -> (.+)", fix):
+            path = self.directory / changed[1]
+            lines = path.read_text().splitlines()
+            lines[int(changed[2]) - 1] = changed[3]
+            path.write_text("\n".join(lines) + "\n")
+        elif renamed := re.fullmatch(r'Did you mean "(\w+)"\?', fix):
+            self.edit("mysite/settings.py", "LOG_TRANSPROT", renamed[1])
+        elif header := re.fullmatch(r"([\w-]+-Policy): (.+)", fix):
+            self.set(f"POLICIES[{header[1]!r}] = {header[2]!r}")
+        elif command := re.fullmatch(r"Run: python (manage\.py .+)", fix):
+            self.run(*command[1].split())
+        else:
+            raise AssertionError(f"nobody could follow this: {fix}")
+
+
+@pytest.fixture(scope="module")
+def python() -> Iterator[WarmPython]:
+    with WarmPython() as python:
+        yield python
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory, python: WarmPython) -> Path:
+    """The project with nothing wrong in it."""
+    site = Site(tmp_path_factory.mktemp("doctor"), python)
+    call_command("startproject", "mysite", site.directory)
+    (site.directory / "mysite/middleware.py").write_text(MIDDLEWARE)
+    site.set(SETTINGS)
+    site.edit(ASGI, "from django.core.asgi import", "from django_perso.asgi import")
+    site.follow('Add to mysite/urls.py: urlpatterns += [path("perso/", include("django_perso.urls"))]')
+    site.manage("migrate")
+    site.manage("shell", "-c", SEED)
+    return site.directory
+
+
+@pytest.fixture
+def site(healthy: Path, tmp_path: Path, python: WarmPython) -> Site:
+    shutil.copytree(healthy, tmp_path / "site")
+    return Site(tmp_path / "site", python)
+
+
+def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
+    done = site.run("manage.py", "perso_doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\x1b" not in done.stdout
+    areas = ["settings", "migrations", "urls", "websocket", "csp", "permissions", "encryption", "api key"]
+    *lines, total = done.stdout.splitlines()
+    assert [line[1:12].strip() for line in lines] == [*areas, "catalogue", "presets"]
+    assert " urls        ok    /perso/ (django_perso.urls)" in lines
+    assert " websocket   ok    /perso/log/ by mysite.asgi.application" in lines
+    assert total == "10 ok, 0 warnings, 0 errors"
+
+
+def test_a_wrong_call_is_told_apart_from_a_problem(site: Site) -> None:
+    assert site.run("manage.py", "perso_doctor", "--jsn").returncode == 2
+    done = site.run("manage.py", "perso_doctor", "--key", "nobody")
+    assert (done.returncode, done.stderr) == (2, 'CommandError: No active key "nobody".\n')
+
+
+def break_urls(site: Site) -> None:
+    site.edit(URLS, 'urlpatterns += [path("perso/", include("django_perso.urls"))]', "")
+
+
+def break_asgi(site: Site) -> None:
+    site.edit(ASGI, "django_perso.asgi", "django.core.asgi")
+
+
+def use_a_router(site: Site) -> None:
+    router = """
+from channels.routing import ProtocolTypeRouter
+from django_perso.asgi import PersoWebSocket
+from django.core.asgi import get_asgi_application
+application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": PersoWebSocket()})
+"""
+    site.edit(ASGI, "", router)
+
+
+def lose_the_tables(site: Site) -> None:
+    (site.directory / "db.sqlite3").unlink()
+
+
+def forget_the_sync(site: Site) -> None:
+    site.sql("DELETE FROM django_perso_catalogueitem")
+
+
+def keep_old_lists(site: Site) -> None:
+    site.sql("UPDATE django_perso_catalogueitem SET value = 'dall-e' WHERE value = 'azure-gpt-4o'")
+    site.sql("UPDATE django_perso_sessionpreset SET llm_type = 'dall-e'")
+
+
+def set_line(*lines: str) -> Callable[[Site], None]:
+    return lambda site: site.set("\n".join(lines))
+
+
+NO_DEBUG = 'DEBUG = False; ALLOWED_HOSTS = ["shop.example"]'
+STAGING = 'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'
+CSP, NO_MICROPHONE = (
+    "POLICIES = {'Content-Security-Policy': %r}",
+    {"Permissions-Policy": "microphone=(), usb=()"},
+)
+MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
+    "no URLs": (break_urls, "E001", "needs the app's URLs"),
+    "no key": (set_line('PERSO["API_KEY"] = ""'), "E002", "No Perso API key"),
+    "sandbox in production": (set_line(NO_DEBUG), "E003", "It is off when DEBUG=False"),
+    "not migrated": (lose_the_tables, "E035", "Not applied: 0001_initial"),
+    "Django's own asgi": (break_asgi, "W011", "mysite.asgi does not serve the socket /perso/log/"),
+    "a router": (use_a_router, "W011", "its pages cannot know"),
+    "daphne late": (
+        set_line("INSTALLED_APPS = [*INSTALLED_APPS[1:7], 'daphne', *INSTALLED_APPS[7:]]"),
+        "W012",
+        "(position 7 now)",
+    ),
+    "no ASGI_APPLICATION": (set_line("del ASGI_APPLICATION"), "E013", "ASGI_APPLICATION is not set"),
+    "no host": (set_line("DEBUG = False", STAGING), "W014", "not in ALLOWED_HOSTS"),
+    "the header's CSP": (set_line(CSP % "default-src 'none'"), "W021", "connect-src needs 'self'"),
+    "the settings' CSP": (set_line("SECURE_CSP = {'connect-src': []}"), "W021", "connect-src needs 'self'"),
+    "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "forbids the microphone"),
+    "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
+    "never synced": (forget_the_sync, "W032", "nothing is synced"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_and_its_line_mends_it(site: Site, mistake: str) -> None:
+    make, number, words = MISTAKES[mistake]
+    make(site)
+    problems = site.doctor()
+    ours = [line for line in problems if line["id"] == f"django_perso.{number}"]
+    assert ours, problems
+    assert words in ours[-1]["text"]
+    for line in ours:
+        site.follow(line["fix"])
+    assert [line for line in site.doctor() if line["id"] == f"django_perso.{number}"] == []
+
+
+def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
+    wrong = {
+        "E004": ("LOG_TRANSPROT", "auto"),
+        "E006": ("LOG_TRANSPORT", "pigeon"),
+        "E007": ("ENCRYPTION_KEYS", ["secret"]),
+        "E008": ("ALLOWED_ORIGINS", ["a.example"]),
+        "E009": ("ALLOWED_API_SERVERS", ["a.example"]),
+        "E016": ("TRUSTED_PROXY_COUNT", "1"),
+        "W023": ("SDK_URL", "https://cdn.example/sdk.js"),
+    }
+    for name, value in wrong.values():
+        site.set(f"PERSO[{name!r}] = {value!r}")
+    told = [line for line in site.doctor() if line["area"] == "settings"]
+    assert sorted(line["id"] for line in told) == [f"django_perso.{number}" for number in wrong]
+    for line in told:
+        site.follow(line["fix"])
+    assert site.doctor() == []
+
+
+def test_what_matters_in_production_is_told_with_deploy(site: Site) -> None:
+    site.set(f"{NO_DEBUG}\n{STAGING}\nSECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')")
+    site.set("CHANNEL_LAYERS = {'default': {'BACKEND': 'channels.layers.InMemoryChannelLayer'}}")
+    assert site.doctor() == []
+    problems = site.doctor("--deploy")
+    numbers = ["W014", "W015", "W024", "W025"]
+    assert sorted(line["id"] for line in problems) == [f"django_perso.{number}" for number in numbers]
+    for line in problems:
+        site.follow(line["fix"])
+    remaining = [line["id"] for line in site.doctor("--deploy")]
+    assert remaining == ["django_perso.E003", "django_perso.E002"]  # and now a real key
+
+
+START = """
+from django.test import Client
+answer = Client(SERVER_NAME="localhost").post("/perso/sessions/", "{}", content_type="application/json")
+print(answer.status_code, answer.json()["hint"])
+"""
+
+
+def test_a_start_without_tables_is_answered_with_the_line_to_run(site: Site) -> None:
+    lose_the_tables(site)
+    answered = site.manage("shell", "-c", START)
+    assert "503 no such table: django_perso_sessionpreset." in answered
+    site.follow("Run: " + answered.partition("Run: ")[2].strip())
+    assert [line["id"] for line in site.doctor()] == ["django_perso.W032"]  # a fresh site
+
+
+TWO_KEYS = """
+from django_perso.models import ApiKey
+for name in "one", "two":
+    ApiKey.objects.create(name=name, secret="pak-of-" + name, api_server="%s")
+"""
+
+
+def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None:
+    site.manage("shell", "-c", TWO_KEYS % f"http://127.0.0.1:{unused_port()}")
+    rows = site.sql("SELECT id, secret FROM django_perso_apikey")
+    for (pk, _), (_, secret) in zip(rows, reversed(rows), strict=True):
+        site.sql("UPDATE django_perso_apikey SET secret = ? WHERE id = ?", secret, pk)
+    told = [line for line in site.doctor() if line["area"] == "encryption"]
+    assert len(told) == 2
+    assert all("holds the secret of another row" in line["text"] for line in told)
+    assert all("/admin/django_perso/apikey/" in line["fix"] for line in told)
+    for pk, secret in rows:
+        site.sql("UPDATE django_perso_apikey SET secret = ? WHERE id = ?", secret, pk)
+    assert [line for line in site.doctor() if line["area"] == "encryption"] == []
+    site.set("SECRET_KEY = 'another'")
+    (one, _two) = [line["text"] for line in site.doctor() if line["area"] == "encryption"]
+    assert "which is gone. Put the old key back" in one
+
+
+def test_a_server_that_is_not_there_is_told(site: Site) -> None:
+    server = f"http://127.0.0.1:{unused_port()}"
+    site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{server}"}}')
+    (line,) = [line for line in site.doctor() if line["area"] == "api key"]
+    assert line["id"] == "django_perso.E030"
+    assert f"{server} cannot be reached" in line["text"]
+
+
+def test_a_key_that_perso_refuses_and_a_voice_that_it_withdrew(
+    site: Site, sandbox_server: Callable[..., SandboxServer]
+) -> None:
+    perso = sandbox_server("--key", KEY)
+    site.manage("shell", "-c", TWO_KEYS % perso.url)
+    site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{perso.url}"}}')
+    site.run("manage.py", "perso_sync")
+    refused = [line for line in site.doctor() if line["area"] == "api key"]
+    assert len(refused) == 2
+    assert 'Perso refused key "one"' in refused[0]["text"]
+    assert [line for line in site.doctor("--key", "two") if line["area"] == "api key"] == refused[1:]
+    site.sql("DELETE FROM django_perso_apikey")
+
+    perso.withdraw(tts_type=["openai-nova"])
+    (drift,) = site.doctor()
+    assert (drift["id"], "tts_type -openai-nova" in drift["text"]) == ("django_perso.W032", True)
+    site.follow(drift["fix"])
+    (line,) = site.doctor()
+    assert line["id"] == "django_perso.E031"
+    assert re.search(r'"support": The voice .+ is no longer offered by Perso\.', line["text"])
+    assert re.fullmatch(
+        r"Open /admin/django_perso/sessionpreset/\d+/change/ and choose another\.", line["fix"]
+    )
+    site.sql(
+        "UPDATE django_perso_sessionpreset SET tts_type = (SELECT value FROM django_perso_catalogueitem"
+        " WHERE kind = 'tts_type' AND api_key_id IS NULL AND gone_at IS NULL)"
+    )
+    done = site.run("manage.py", "perso_doctor")
+    assert done.returncode == 0
+    assert f"…{KEY[-4:]} {perso.url}: Perso answered in" in done.stdout
+    assert KEY not in done.stdout + done.stderr

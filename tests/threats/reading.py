@@ -1,0 +1,72 @@
+"""Secrets in large numbers, and readers of them; run by `manage.py shell` on a site's database."""
+
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from django_perso.fields import SecretUnreadable
+from django_perso.models import ApiKey, AvatarSession
+
+READERS = 4
+
+
+def write(count: int) -> None:
+    """Half of them keys, half of them conversations; each secret is known by the row."""
+    keys = [ApiKey(name=f"key {n}") for n in range(count // 2)]
+    sessions = [AvatarSession(visitor=f"visitor {n}") for n in range(count // 2)]
+    for key in keys:
+        key.secret = f"pak-{key.pk}"
+    for session in sessions:
+        session.session_id = f"psn-{session.pk}"
+    ApiKey.objects.bulk_create(keys)
+    AvatarSession.objects.bulk_create(sessions)
+    print(count)  # noqa: T201
+
+
+def read(sign: str) -> None:
+    """Read rows at random while the file `sign` is there; prints how many opened, and how many did not."""
+    found: Counter[str] = Counter()
+    rows = all_rows()
+
+    def work() -> None:
+        while Path(sign).exists():
+            model, pk = random.choice(rows)
+            found["opened" if opens(model, pk) else "failed"] += 1
+            time.sleep(0.005)  # the machine is the writer's too
+        connection.close()
+
+    readers = [threading.Thread(target=work) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    Path(f"{sign}.reading").touch()
+    for reader in readers:
+        reader.join()
+    print(found["opened"], found["failed"])  # noqa: T201
+
+
+def all_rows() -> list[tuple[Any, Any]]:
+    """Models and primary keys."""
+    return [
+        (model, pk) for model in (ApiKey, AvatarSession) for pk in model.objects.values_list("pk", flat=True)
+    ]
+
+
+def opens(model: Any, pk: Any) -> bool:
+    """Whether the row's secret is the one that was written."""
+    row = model.objects.get(pk=pk)
+    try:
+        secret = row.secret if isinstance(row, ApiKey) else row.session_id
+    except SecretUnreadable:
+        return False
+    return bool(secret.reveal()[4:] == str(pk))
+
+
+def read_all() -> None:
+    """Prints how many of all secrets do not open."""
+    rows = all_rows()
+    print(sum(not opens(model, pk) for model, pk in rows))  # noqa: T201
