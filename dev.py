@@ -5,6 +5,7 @@ python3 dev.py demo      the example site, talking: prints its address
 python3 dev.py test      the whole test suite, browser included; takes pytest's arguments
 python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
 python3 dev.py threats   one line with a figure for every row of the threat list
+python3 dev.py bench     how fast it is, as ratios against opponents (--only NAME, --json FILE)
 """
 
 from __future__ import annotations
@@ -293,6 +294,13 @@ def threats() -> int:
     return test(["-q", "-m", "threat", f"--figures={THREATS}"])
 
 
+def bench(arguments: list[str]) -> int:
+    """Measure against opponents in the same run; a Chromium is needed for one of the figures."""
+    python = environment(everything=True)
+    env = {**os.environ, "PERSO_CHROMIUM": find_or_install_chromium(python) or ""}
+    return run(python, "-m", "benchmarks", *arguments, env=env)
+
+
 def check() -> int:
     """Run every static check, all of them even when one fails."""
     python = environment(everything=True)
@@ -322,12 +330,16 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     if arguments[:1] == ["test"]:  # everything after it is pytest's
         return test(arguments[1:])
+    if arguments[:1] == ["bench"]:
+        return bench(arguments[1:])
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test | check | threats")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="demo | test | check | threats | bench"
+    )
     commands.add_parser("demo").add_argument("--port", type=int, default=8000, help="where to look first")
-    for name in ("test", "check", "threats"):
+    for name in ("test", "check", "threats", "bench"):
         commands.add_parser(name)
     chosen = parser.parse_args(arguments)
     if chosen.command == "demo":

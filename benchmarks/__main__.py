@@ -1,4 +1,4 @@
-"""Runs what is named (all of it without a name), prints a line for each figure, and fails if a must is missed."""
+"""Runs what is named, or all of it; a line for each figure; fails where one is not what it must be."""
 
 import argparse
 import json

@@ -30,8 +30,13 @@ class Figure:
         """Whether more is better."""
         return (self.aim or 0) > (self.must or 0)
 
+    @property
+    def _number(self) -> str:
+        is_long = self.value >= 100 or self.value == int(self.value)
+        return f"{self.value:,.0f}" if is_long else f"{self.value:.3g}"
+
     def __str__(self) -> str:
-        line = f"{self.what:<76}{self.value:>10,.3g} {self.unit:<4}"
+        line = f"{self.what:<76}{self._number:>8} {self.unit:<4}"
         if self.must is None:
             return line.rstrip()
         sign = "≥" if self.is_floor else "≤"

@@ -61,6 +61,9 @@ class Socket(asyncio.Protocol):
             return None
         opcode, frame = self.buffer[0] & 15, self.buffer[start : start + size]
         self.buffer = self.buffer[start + size :]
+        if opcode == 9:  # the server asks whether we are there
+            self.transport.write(bytes([0x8A, 0x80 | len(frame)]) + bytes(4) + frame)
+            return self.next_frame()
         assert opcode == 1, (opcode, frame)
         return frame
 
@@ -142,7 +145,8 @@ async def post(port: int, path: str, headers: str, body: bytes) -> float:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{headers}"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
     )
     answer = await reader.read()
     writer.close()
@@ -150,7 +154,9 @@ async def post(port: int, path: str, headers: str, body: bytes) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
-async def posts(port: int, path: str, headers: Sequence[str], body: bytes, total: int, most: int) -> list[float]:
+async def posts(
+    port: int, path: str, headers: Sequence[str], body: bytes, total: int, most: int
+) -> list[float]:
     """`total` of them, `most` at a time, by visitors with these headers in turn."""
     numbers = iter(range(total))
 

@@ -1,4 +1,4 @@
-"""The log: durable rows a second, what happens while sync code holds the shared thread, what a socket weighs."""
+"""The log: durable rows a second, what a held thread delays, what a socket weighs."""
 
 import asyncio
 import uuid
@@ -22,6 +22,7 @@ from .processes import Process, serving
 
 SECONDS, ROUNDS, SOCKETS, WINDOW, IDLE = 2.5, 3, 50, 32, 1000
 FREED, SINGLE = "ours, what the window frees in a frame", "ours, one row a frame"
+Run = Callable[[Process], dict[str, Any]]
 CONTESTANTS = {  # which site, and how many entries a frame takes
     FREED: ("ours", MAX_ITEMS),
     SINGLE: ("ours", 1),
@@ -46,19 +47,19 @@ def _browser(stream: str, visitor: str) -> Visitor:
     return {"t": "hello", "stream": stream, "ticket": ticket}, cookie
 
 
-def interleaved(kind: str, runs: dict[str, tuple[str, Callable[[Process], dict[str, Any]]]]) -> Runs:
-    """Each run by its name: its site, and what is done to it; all of them in turn, three times over."""
+def interleaved(kind: str, runs: dict[str, tuple[str, Run]], rounds: int = ROUNDS) -> Runs:
+    """Each run by its name: its site, and what is done to it; all of them in turn, several times over."""
     found: Runs = {name: [] for name in runs}
     with ExitStack() as stack:
         sites = {site for site, _ in runs.values()}
         servers = {site: stack.enter_context(serving(kind, site)) for site in sites}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, (site, run) in runs.items():
                 found[name].append(run(servers[site]))
     return found
 
 
-def durable_rows(size: int, stores: bool) -> Callable[[Process], dict[str, Any]]:
+def durable_rows(site: str, size: int) -> Run:
     """A run under full load; of what was acknowledged only that counts whose row is there afterwards."""
 
     def run(server: Process) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def durable_rows(size: int, stores: bool) -> Callable[[Process], dict[str, Any]]
         told = asyncio.run(load(server.port, browsers(SOCKETS), SECONDS, WINDOW, size))
         cpu, acked = server.cpu_seconds() - before, told.pop("acked")
         rows = TranscriptEntry.objects.values_list("avatar_session").annotate(Count("pk"))
-        there = {str(stream): count for stream, count in rows} if stores else acked
+        there = {str(stream): count for stream, count in rows} if site != "echo" else acked
         found, all_ = sum(min(n, there.get(stream, 0)) for stream, n in acked.items()), sum(acked.values())
         cpu_us = cpu / all_ * 1e6
         return {**told, "rate": told["rate"] * found / all_, "lost": all_ - found, "cpu_us": cpu_us}
@@ -79,15 +80,15 @@ def durable_rows(size: int, stores: bool) -> Callable[[Process], dict[str, Any]]
 def rows() -> Iterator[Figure]:
     """Durable rows a second."""
     for kind in ("daphne", "uvicorn"):
-        runs = interleaved(
-            kind, {name: (site, durable_rows(size, site != "echo")) for name, (site, size) in CONTESTANTS.items()}
-        )
+        contests = {name: (it[0], durable_rows(*it)) for name, it in CONTESTANTS.items()}
+        runs = interleaved(kind, contests)
         for name in CONTESTANTS:
             yield Figure(f"{kind}: {name}", middle(runs[name], "rate"), "/s")
             yield Figure(f"{kind}: {name}, CPU of the server", middle(runs[name], "cpu_us"), "us/row")
-        for name, must in ((FREED, (20, 30, 2, 5)), (SINGLE, (None,) * 4)):
-            yield Figure(f"{kind}: durable rows, {name}, over stock", over(runs, "rate", name, "stock"), "x", *must[:2])
-            yield Figure(f"{kind}: durable rows, {name}, over echo", over(runs, "rate", name, "echo"), "x", *must[2:])
+        for other, must, aim in (("stock", 20, 30), ("echo", 2, 5)):
+            ratio, single = (over(runs, "rate", name, other) for name in (FREED, SINGLE))
+            yield Figure(f"{kind}: durable rows a second, one row a frame, over {other}", single)
+            yield Figure(f"{kind}: durable rows a second over {other}", ratio, "x", must, aim)
         lost = sum(run["lost"] for run in runs[FREED] + runs[SINGLE])
         yield Figure(f"{kind}: rows acknowledged and not there", lost, "", 0, 0, {"runs": runs})
 
@@ -95,12 +96,16 @@ def rows() -> Iterator[Figure]:
 def held() -> Iterator[Figure]:
     """Acknowledgements while other code of the process holds the thread that all its sockets share."""
 
-    def run(is_held: bool) -> Callable[[Process], dict[str, Any]]:
+    def run(is_held: bool) -> Run:
         return lambda server: asyncio.run(load(server.port, browsers(SOCKETS), 2, 1, 1, is_held=is_held))
 
     runs = interleaved(
         "daphne",
-        {f"{site} {how}": (site, run(how == "held")) for site in ("ours", "stock") for how in ("free", "held")},
+        {
+            f"{site} {how}": (site, run(how == "held"))
+            for site in ("ours", "stock")
+            for how in ("free", "held")
+        },
     )
     for name in runs:
         yield Figure(f"p99 of an acknowledgement, {name}", middle(runs[name], "p99"), "ms")
@@ -109,13 +114,15 @@ def held() -> Iterator[Figure]:
 
 
 def memory() -> Iterator[Figure]:
-    """A thousand idle sockets."""
+    """A thousand idle sockets, of fresh processes: what sockets before them had would be used again."""
     for kind in ("daphne", "uvicorn"):
-        runs = interleaved(kind, {"ours": ("ours", idle), "bare": ("bare", idle)})
+        runs = interleaved(kind, {"ours": ("ours", idle), "bare": ("bare", idle)}, rounds=1)
         for name in runs:
             yield Figure(f"{kind}: memory of an idle socket, {name}", middle(runs[name], "kib"), "KiB")
         ratio = over(runs, "kib", "ours", "bare")
-        yield Figure(f"{kind}: memory of an idle logging socket over a bare one", ratio, "x", 1.4, 1.2, {"runs": runs})
+        yield Figure(
+            f"{kind}: memory of an idle socket over a bare one", ratio, "x", 1.4, 1.2, {"runs": runs}
+        )
 
 
 def idle(server: Process) -> dict[str, Any]:
@@ -126,8 +133,7 @@ def idle(server: Process) -> dict[str, Any]:
         before = server.memory()
         sockets = await connect(server.port, opened[100:])
         await asyncio.sleep(0.5)
-        weight = (server.memory() - before) / 1024 / len(sockets)
-        return weight
+        return (server.memory() - before) / 1024 / len(sockets)
 
     opened = browsers(IDLE + 100)
     return {"kib": asyncio.run(weigh())}

@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 import dev
+from django_perso.fields import Secret
 from django_perso.models import AvatarSession, CatalogueItem, TranscriptEntry
 from django_perso.services import catalogue as lists
 from django_perso.services import upstream
@@ -31,7 +32,7 @@ STOPWATCH = """(press) => new Promise((done) => {
   const video = press === "#start"
     ? document.querySelector("video")
     : document.querySelector("perso-avatar").shadowRoot.querySelector("video");
-  addEventListener("click", (event) => { window.pressed ??= performance.now(); }, { capture: true, once: true });
+  addEventListener("click", () => { window.pressed = performance.now(); }, { capture: true, once: true });
   video.requestVideoFrameCallback(() => { window.took = performance.now() - window.pressed; });
   done();
 })"""
@@ -39,8 +40,8 @@ BARE = """<!doctype html><script src="/perso/sandbox/perso-interactive-sdk.js"><
 <button id="start">Start</button><video autoplay playsinline></video><script>
 document.querySelector("#start").onclick = async () => {
   const server = location.origin + "/perso/sandbox", video = document.querySelector("video");
-  const params = { capability: ["STF_WEBRTC", "LLM", "TTS"], llm_type: "azure-gpt-4o", tts_type: "openai-nova",
-    model_style: "nathalie-front-full_dress-nodded_loop", prompt: "plp-guide" };
+  const params = { capability: ["STF_WEBRTC", "LLM", "TTS"], prompt: "plp-guide", tts_type: "openai-nova",
+    llm_type: "azure-gpt-4o", model_style: "nathalie-front-full_dress-nodded_loop" };
   const headers = { "PersoLive-APIKey": "sandbox", "Content-Type": "application/json" };
   const asked = { method: "POST", headers, body: JSON.stringify(params) };
   const { session_id } = await (await fetch(server + "/api/v1/session/", asked)).json();
@@ -61,7 +62,7 @@ def catalogue() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as directory:
         perso = sandbox_server(Path(directory) / "perso", ("--latency", "100"))
         perso.start()
-        account = upstream.Account(upstream.Secret("sandbox"), perso.url)
+        account = upstream.Account(Secret("sandbox"), perso.url)
         runs: dict[str, list[float]] = {"one list": [], "all, and kept": [], "as kept": []}
         try:
             for _ in range(6):
@@ -81,7 +82,7 @@ def catalogue() -> Iterator[Figure]:
 def tag() -> Iterator[Figure]:
     """A page with the tag in it."""
     page, request = Template('{% load perso %}{% perso_avatar "guide" %}'), RequestFactory().get("/")
-    with CaptureQueriesContext(connection, ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         page.render(Context({"request": request}))
     yield Figure("queries of a page with the tag", len(queries), "", 0, 0)
     times = [seconds(lambda: page.render(Context({"request": request}))) for _ in range(2000)]
@@ -113,7 +114,8 @@ def transcript() -> Iterator[Figure]:
         for n in range(1, ENTRIES + 1)
     )
     reader = Client(SERVER_NAME="127.0.0.1")
-    reader.force_login(get_user_model()._default_manager.create(username="reader", is_staff=True, is_superuser=True))
+    users = get_user_model()._default_manager
+    reader.force_login(users.create(username="reader", is_staff=True, is_superuser=True))
     url = reverse("admin:django_perso_avatarsession_change", args=[session.pk])
     assert b"Sentence 100 " in reader.get(url).content
     times = [seconds(lambda: reader.get(url)) for _ in range(5)]
@@ -142,8 +144,8 @@ def first_frame() -> Iterator[Figure]:
             site.stop()
     ours, bare = (median(times[1:]) for times in runs.values())
     for name, times in runs.items():
-        yield Figure(f"from Start to the first frame, {name}", median(times[1:]), "ms")
-    yield Figure("from Start to the first frame, beyond a bare page", ours - bare, "ms", 200, 100, {"runs": runs})
+        yield Figure(f"Start to the first frame, {name}", median(times[1:]), "ms")
+    yield Figure("Start to the first frame, beyond a bare page", ours - bare, "ms", 200, 100, {"runs": runs})
 
 
 def face(browser: Any, url: str, path: str, button: str) -> float:

@@ -43,7 +43,8 @@ def serving(kind: str, app: str = "ours", port: int = 0, **env: str) -> Iterator
     """A server that takes connections; gone when the block is left."""
     port = port or unused_port()
     command = [sys.executable, "-m", *COMMANDS[kind].format(port=port, app=app).split()]
-    with subprocess.Popen(command, cwd=dev.ROOT, env={**os.environ, **env}, stdout=subprocess.DEVNULL) as process:
+    env, quiet = {**os.environ, **env}, subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=dev.ROOT, env=env, stdout=quiet) as process:
         try:
             _wait_for(process, port)
             yield Process(port, process)
@@ -53,10 +54,10 @@ def serving(kind: str, app: str = "ours", port: int = 0, **env: str) -> Iterator
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
     for _ in range(300):
-        assert process.poll() is None, f"{process.args} ended by itself"
+        assert process.poll() is None, f"{process.args!r} ended by itself"
         try:
             socket.create_connection(("127.0.0.1", port)).close()
             return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"{process.args} does not answer")
+    raise AssertionError(f"{process.args!r} does not answer")

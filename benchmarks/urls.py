@@ -11,8 +11,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django_perso.models import AvatarSession
 from example_project.urls import urlpatterns as example
 
-URL = settings.PERSO["API_SERVER"] + "/api/v1/session/"
-HEADERS = {"PersoLive-APIKey": settings.PERSO["API_KEY"]}
+URL = f"{settings.PERSO['API_SERVER']}/api/v1/session/"
+HEADERS = {"PersoLive-APIKey": str(settings.PERSO["API_KEY"])}
 PARAMS = {"model_style": "style", "prompt": "plp-guide", "llm_type": "llm", "tts_type": "tts"}
 
 
@@ -33,7 +33,7 @@ def pooled() -> httpx.AsyncClient:
 
 @csrf_exempt
 async def floor(request: HttpRequest) -> HttpResponse:
-    """The least there can be: one call over pooled connections and one INSERT, for anybody, without limits."""
+    """The least there can be: one call over pooled connections and one INSERT, whoever asks."""
     session_id = (await pooled().post(URL, json=PARAMS, headers=HEADERS)).json()["session_id"]
     session = await AvatarSession.objects.acreate(session_id=session_id, params=PARAMS)
     return JsonResponse({"session_id": session_id, "stream": str(session.pk)}, status=201)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
@@ -40,7 +41,9 @@ class ButtonAdmin(Admin):
         return request.user.has_perm(f"{self.opts.app_label}.{permission}_{self.opts.model_name}")
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(require_POST(self.press))
+        # Not in a transaction of the host's: a button may wait for Perso.
+        press = transaction.non_atomic_requests(require_POST(self.press))
+        view = self.admin_site.admin_view(press)
         name = f"{self.opts.app_label}_{self.opts.model_name}_press"
         return [path("<path:object_id>/press/<slug:name>/", view, name=name), *super().get_urls()]
 

@@ -101,21 +101,8 @@ class AvatarSessionAdmin(ButtonAdmin):
     ordering = ["-created_at"]
     date_hierarchy = "created_at"
     show_full_result_count = False
-    fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    ("created_at", "ended_at", "length"),
-                    ("status", "termination_reason", "error_code", "is_complete"),
-                    ("preset", "is_test", "api_key"),
-                    ("who", "address"),
-                ]
-            },
-        ),
-        (_("What Perso was told"), {"classes": ["collapse"], "fields": ["snapshot"]}),
-    ]
-    readonly_fields = ["who", "length", "snapshot"]
+    fieldsets = [(_("What Perso was told"), {"classes": ["collapse"], "fields": ["snapshot"]})]
+    readonly_fields = ["snapshot"]
     change_form_template = "admin/django_perso/avatarsession/transcript.html"
 
     class Media:
@@ -178,11 +165,30 @@ class AvatarSessionAdmin(ButtonAdmin):
         """The facts, and for those who may read it, the transcript."""
         session = self.get_object(request, object_id)
         context: dict[str, Any] = {"entries": None}
+        if session is not None and self.has_view_permission(request, session):
+            context["facts"] = self.facts(session)
         if session is not None and self.may_read(request, session):
-            context = self.read(request, session)
+            context |= self.read(request, session)
             if session.status in RUNNING and following.is_possible():
                 context["follow"] = reverse("django_perso:follow", args=[session.pk])
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
+
+    def facts(self, session: AvatarSession) -> list[tuple[Any, Any]]:
+        """What is known of a conversation besides its words; what is empty is left out."""
+        how = [session.get_status_display(), session.termination_reason, session.error_code]
+        if session.ended_at and not session.is_complete:
+            how.append(gettext("without a goodbye"))
+        facts = [
+            (_("Started"), session.created_at),
+            (_("Length"), self.length(session)),
+            (_("Status"), " · ".join(filter(None, how))),
+            (_("Preset"), session.preset or (gettext("a test in the playground") if session.is_test else "")),
+            (_("API key"), session.api_key),
+            (_("Visitor"), self.who(session)),
+            (_("Address"), session.address),
+            (_("Seconds at Perso"), session.duration_seconds),
+        ]
+        return [(label, value) for label, value in facts if value not in (None, "")]
 
     def entries_view(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         """What was said after the entry `?after=`, for a page that follows; `X-Running`: may more come?"""

@@ -131,7 +131,7 @@ class ApiKeyAdmin(ButtonAdmin):
         where = {"key": _masked(account.api_key.tail), "server": account.api_server}
         items = [item for kind in catalogue.offer(None).values() for item in kind.values()]
         return {
-            "what": _("the sandbox") if account.is_sandbox else _("%(key)s at %(server)s") % where,
+            "what": _("the sandbox.") if account.is_sandbox else _("%(key)s at %(server)s.") % where,
             "age": _age(items),
             "buttons": [(name, getattr(self, name).label) for name in ("test", "sync")],
             "may_press": self.has_use_permission(request),

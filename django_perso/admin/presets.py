@@ -49,6 +49,8 @@ class PresetList(ChangeList):
 
 @admin.register(SessionPreset)
 class SessionPresetAdmin(ButtonAdmin):
+    """Presets. No page here calls Perso but the import of templates, and the form when Sync is pressed."""
+
     form = PresetForm
     change_form_template = "admin/django_perso/sessionpreset/change_form.html"
     list_display = ["thumbnail", "called", "made_of", "access", "is_active", "is_default", "conversations"]

@@ -163,7 +163,9 @@ def presets_of(key: ApiKey | None) -> QuerySet[SessionPreset]:
 def affected(key: ApiKey | None) -> Iterator[str]:
     """The names of the key's presets that have chosen what it does not offer."""
     offered = catalogue.offer(key)
-    return (preset.name for preset in presets_of(key) if catalogue.problems(preset, offered))
+    for preset in presets_of(key):
+        if any(problem.value for problem in catalogue.problems(preset, offered)):
+            yield preset.name
 
 
 def reseal() -> tuple[int, list[str]]:

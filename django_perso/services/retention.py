@@ -19,8 +19,7 @@ from django.utils import timezone
 from ..conf import conf
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 
-BATCH = 50  # conversations in a transaction
-PAUSE_SECONDS = 0.02  # between two of them, for those who wait to write
+BATCH, PAUSE_SECONDS = 50, 0.02  # conversations a transaction; then others who wait may write
 
 
 def periods() -> dict[int | None, int]:
@@ -54,9 +53,8 @@ def erase(*, visitor: str = "", user: Any = None, dry_run: bool = False) -> dict
     sessions = AvatarSession.objects.filter(Q(visitor=visitor) if visitor else Q(user=user))
     deleted = _delete(sessions, dry_run)
     if connection.vendor == "sqlite" and not dry_run and not connection.in_atomic_block:
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            connection.cursor().execute(statement)
     return deleted
 
 
@@ -65,8 +63,7 @@ def _delete(doomed: QuerySet[AvatarSession], dry_run: bool) -> dict[str, int]:
         said = TranscriptEntry.objects.filter(avatar_session__in=doomed)
         return {"conversations": doomed.count(), "entries": said.count()}
     if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA secure_delete = ON")
+        connection.cursor().execute("PRAGMA secure_delete = ON")
     gone: Counter[str] = Counter()
     while batch := sorted(doomed.order_by("created_at").values_list("pk", "last_seen_at")[:BATCH]):
         with transaction.atomic():

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from ..client import PersoError, calls
-from ..client.types import SessionInfo
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, TranscriptEntry
 from ..signals import session_ended
@@ -25,8 +25,7 @@ log = logging.getLogger("django_perso")
 Status = AvatarSession.Status
 RUNNING = [Status.STARTING, Status.LIVE, Status.UNKNOWN]
 ASK_FOR = timedelta(days=1)  # after the end; whatever Perso has not told by then it will not
-AT_ONCE = 8  # questions to Perso
-ASK_SECONDS = 20.0  # then no further question is begun; each has the client's own deadline
+AT_ONCE, ASK_SECONDS = 8, 20.0  # questions to Perso; after that none is begun, and each has its deadline
 
 
 def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = ASK_SECONDS) -> dict[str, int]:
@@ -70,7 +69,7 @@ def _close(session: AvatarSession) -> bool:
     return True
 
 
-def _ask(session: AvatarSession, *, until: float) -> SessionInfo | None:
+def _ask(session: AvatarSession, *, until: float) -> Any:
     """What Perso says of a session; None where it does not, or there is no time left."""
     try:
         session_id = session.session_id.reveal()

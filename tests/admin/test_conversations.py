@@ -1,10 +1,17 @@
 """Conversations as an operator meets them: read, never written."""
 
+import csv
+import io
+import json
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from django_perso.admin.conversations import ENTRIES_A_PAGE
 from django_perso.models import AvatarSession, TranscriptEntry
@@ -102,20 +109,30 @@ def test_an_empty_conversation_says_so(admin_client: Client) -> None:
     assert "Nothing was said." in transcript(admin_client, conversation())
 
 
-def test_a_long_transcript_has_pages_and_costs_no_more_queries(
+def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
     admin_client: Client, django_assert_max_num_queries: Any
 ) -> None:
-    lines = [("chat", {"role": "avatar", "text": f"line {n:04}."}) for n in range(ENTRIES_A_PAGE + 1)]
-    session = conversation(*lines)
-    with django_assert_max_num_queries(12):
-        first = transcript(admin_client, session)
-    assert "line 0000." in first
-    assert f"line {ENTRIES_A_PAGE:04}." not in first
-    assert 'href="?page=2"' in first
-    last = transcript(admin_client, session, "?page=2")
-    assert f"line {ENTRIES_A_PAGE:04}." in last
-    assert "line 0000." not in last
-    assert "line 0000." in transcript(admin_client, session, "?page=nonsense")
+    total = 2 * ENTRIES_A_PAGE + 7
+    session = conversation(*(("chat", {"role": "avatar", "text": f"line {n:04}."}) for n in range(total)))
+    seen, query, pages = [], "", []
+    while True:
+        with django_assert_max_num_queries(14):
+            page = transcript(admin_client, session, query)
+        seen += re.findall(r"line (\d{4})\.", page)
+        pages.append(page)
+        if not (later := re.search(r'href="(\?after=\d+)"', page)):
+            break
+        query = later[1]
+    assert seen == [f"{n:04}" for n in range(total)]
+    assert len(pages) == 3
+    back = re.search(r'href="(\?before=\d+)"', pages[2])
+    assert back
+    assert re.findall(r"line \d{4}\.", transcript(admin_client, session, back[1])) == re.findall(
+        r"line \d{4}\.", pages[1]
+    )
+    assert "?before=" not in pages[0]
+    for nonsense in ("?after=x", "?before=-1", "?after=99999999999999999999"):
+        assert "line 0000." in transcript(admin_client, session, nonsense)
 
 
 def test_a_list_of_conversations_costs_the_same_however_long_it_is(
@@ -158,10 +175,149 @@ def test_conversations_are_read_only(admin_client: Client) -> None:
 
 def test_without_permission_there_is_no_transcript() -> None:
     session = conversation(("chat", {"role": "visitor", "text": "private"}))
-    assert limited("view_apikey").get(f"{CONVERSATIONS}{session.pk}/change/").status_code == 403
-    assert "private" in transcript(limited("view_avatarsession"), session)
+    for path in ("change/", "entries/"):
+        assert limited("view_apikey").get(f"{CONVERSATIONS}{session.pk}/{path}").status_code == 403
+    assert "private" not in transcript(limited("view_avatarsession"), session)
+    assert limited("view_avatarsession").get(f"{CONVERSATIONS}{session.pk}/entries/").status_code == 403
+    assert "private" in transcript(limited("view_avatarsession", "view_transcriptentry"), session)
 
 
 @pytest.mark.parametrize("pk", ["00000000-0000-0000-0000-000000000000", "nonsense"])
 def test_a_conversation_that_is_not_there_leads_back(admin_client: Client, pk: str) -> None:
     assert admin_client.get(f"{CONVERSATIONS}{pk}/change/").status_code == 302
+
+
+# --- finding --------------------------------------------------------------------------------------
+
+
+def found(client: Client, **query: str) -> set[str]:
+    """The ids in the list."""
+    page = client.get(CONVERSATIONS, query)
+    assert page.status_code == 200
+    return set(re.findall(r"avatarsession/([0-9a-f-]{36})/change", page.content.decode()))
+
+
+def talk(*entries: tuple[str, dict[str, Any]], **values: Any) -> str:
+    session = AvatarSession.objects.create(**{"visitor": "somebody", **values})
+    for seq, (kind, data) in enumerate(entries, 1):
+        TranscriptEntry.objects.create(
+            avatar_session=session, source="browser", seq=seq, kind=kind, at_ms=seq, data=data
+        )
+    return str(session.pk)
+
+
+def test_what_was_said_is_found_by_those_who_may_read_it(admin_client: Client) -> None:
+    mine = talk(("chat", {"role": "visitor", "text": "Where is the Library?"}))
+    talk(("chat", {"role": "visitor", "text": "good morning"}))
+    assert found(admin_client, q="library") == {mine}
+    assert found(limited("view_avatarsession"), q="library") == set()
+    assert found(limited("view_avatarsession", "view_transcriptentry"), q="library") == {mine}
+
+
+def test_a_visitor_and_a_user_are_found_with_all_their_conversations(admin_client: Client) -> None:
+    user = User.objects.create(username="Rosa")
+    hers, also_hers = talk(user=user, visitor="one"), talk(user=user, visitor="two")
+    his = talk(visitor="three")
+    assert found(admin_client, q="rosa") == {hers, also_hers}
+    assert found(admin_client, q="three") == {his}
+    assert found(admin_client, visitor="three") == {his}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"length": "short"}, {"short"}),
+        ({"length": "middle"}, {"middle"}),
+        ({"length": "long"}, {"long"}),
+        ({"tools": "used"}, {"middle"}),
+        ({"tools": "none"}, {"short", "long"}),
+        ({"trouble": "errors"}, {"short", "long"}),
+        ({"trouble": "gaps"}, {"middle"}),
+        ({"trouble": "open"}, {"long"}),
+        ({"termination_reason": "GRACEFUL_TERMINATION"}, {"middle"}),
+        ({"length": "nonsense"}, {"short", "middle", "long"}),
+    ],
+)
+def test_conversations_are_filtered(admin_client: Client, query: dict[str, str], expected: set[str]) -> None:
+    began = timezone.now() - timedelta(hours=1)
+
+    def lasting(minutes: float, *entries: Any, **values: Any) -> str:
+        seen = began + timedelta(minutes=minutes)
+        return talk(*entries, created_at=began, last_seen_at=seen, **values)
+
+    tool = ("tool", {"id": "1", "name": "x", "phase": "called"})
+    named = {
+        lasting(0.5, ("error", {"code": "x", "message": "y"})): "short",
+        lasting(
+            5,
+            tool,
+            ("gap", {"count": 2, "reason": "overflow"}),
+            termination_reason="GRACEFUL_TERMINATION",
+        ): "middle",
+        lasting(30, error_code="perso_refused", ended_at=timezone.now()): "long",
+    }
+    assert {named[pk] for pk in found(admin_client, **query)} == expected
+
+
+# --- taking away, erasing --------------------------------------------------------------------------
+
+
+def exported(client: Client, name: str, *pks: str) -> Any:
+    return client.post(CONVERSATIONS, {"action": f"export_{name}", "_selected_action": pks})
+
+
+@pytest.mark.parametrize("name", ["jsonl", "csv", "text", "vtt"])
+def test_the_chosen_conversations_are_exported_and_that_is_written_down(
+    admin_client: Client, name: str
+) -> None:
+    chosen = talk(("chat", {"role": "visitor", "text": "=1+1 take me"}))
+    talk(("chat", {"role": "visitor", "text": "not me"}))
+    answer = exported(admin_client, name, chosen)
+    assert answer["Content-Disposition"].startswith('attachment; filename="conversations-')
+    text = answer.getvalue().decode()
+    assert "take me" in text
+    assert "not me" not in text
+    if name == "jsonl":
+        assert json.loads(text)["entries"][0]["data"]["text"] == "=1+1 take me"
+    if name == "csv":
+        assert "'=1+1 take me" in [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    (entry,) = LogEntry.objects.all()
+    assert (entry.object_id, entry.change_message) == (chosen, f"Exported as {name}.")
+
+
+def test_exporting_is_a_right_of_its_own() -> None:
+    pk = talk(("chat", {"role": "visitor", "text": "private"}))
+    reader = limited("view_avatarsession", "view_transcriptentry")
+    assert "export_jsonl" not in reader.get(CONVERSATIONS).content.decode()
+    assert b"private" not in exported(reader, "jsonl", pk).content
+    exporter = limited("view_avatarsession", "export_transcriptentry", username="exporter")
+    assert b"private" in exported(exporter, "jsonl", pk).getvalue()
+
+
+def test_a_visitor_is_erased_after_a_question(admin_client: Client) -> None:
+    words = ("chat", {"role": "visitor", "text": "forget me"})
+    mine, also_mine, other = talk(words), talk(words), talk(words, visitor="other")
+    url = f"{CONVERSATIONS}{mine}/press/erase/"
+    assert "deletes all conversations of this visitor for good: 2, with 2 entries" in (
+        admin_client.post(url).content.decode()
+    )
+    assert AvatarSession.objects.count() == 3
+    assert limited("view_avatarsession").post(url, {"confirmed": "yes"}).status_code == 403
+    page = admin_client.post(url, {"confirmed": "yes"}, follow=True)
+    assert "Erased: 2 conversations." in page.content.decode()
+    assert [str(session.pk) for session in AvatarSession.objects.all()] == [other]
+    assert also_mine != mine
+
+
+def test_new_lines_come_to_a_page_that_follows(admin_client: Client) -> None:
+    pk = talk(*(("chat", {"role": "visitor", "text": f"line {n}"}) for n in range(3)))
+    first, *others = TranscriptEntry.objects.order_by("pk")
+    answer = admin_client.get(f"{CONVERSATIONS}{pk}/entries/", {"after": first.pk})
+    assert answer["X-Running"] == "yes"
+    assert re.findall(r'data-pk="(\d+)"', answer.content.decode()) == [str(entry.pk) for entry in others]
+    reads = LogEntry.objects.count()
+    nothing = admin_client.get(f"{CONVERSATIONS}{pk}/entries/", {"after": others[-1].pk})
+    assert nothing.content.strip() == b""
+    assert LogEntry.objects.count() == reads
+    AvatarSession.objects.update(status="ended")
+    assert admin_client.get(f"{CONVERSATIONS}{pk}/entries/")["X-Running"] == "no"

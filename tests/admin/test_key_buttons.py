@@ -135,10 +135,10 @@ def test_when_a_key_was_tested_is_told_in_words(admin_client: Client, key: ApiKe
 @pytest.mark.parametrize(
     ("perso_settings", "shown"),
     [
-        (SANDBOX, "the sandbox Never synced."),
+        (SANDBOX, "the sandbox. Never synced."),
         (
             {"API_KEY": KEY, "API_SERVER": "http://127.0.0.1:1"},
-            "••••ffee at http://127.0.0.1:1 Never synced.",
+            "••••ffee at http://127.0.0.1:1. Never synced.",
         ),
         ({"API_KEY": ""}, "No Perso API key. Set PERSO_INTERACTIVE_API_KEY"),
         ({"API_KEY": "sandbox"}, "The sandbox is off while DEBUG is False."),

@@ -3,7 +3,6 @@
 from argparse import ArgumentParser
 from contextlib import nullcontext
 from datetime import date, datetime, time, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Which, and how."""
-        day = partial(parser.add_argument, type=date.fromisoformat, metavar="DATE")
-        day("--since", help="started on this day or later, e.g. 2026-11-01")
-        day("--until", help="started on this day or earlier")
+        parser.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="from this day on")
+        parser.add_argument(
+            "--until", type=date.fromisoformat, metavar="DATE", help="up to and with this day"
+        )
         parser.add_argument("--preset", metavar="SLUG", help="only of this preset")
         parser.add_argument("--format", choices=list(FORMATS), default="jsonl")
         parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there instead")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Write."""
         sessions = AvatarSession.objects.all()
         if slug := options["preset"]:
             if not SessionPreset.objects.filter(slug=slug).exists():

@@ -24,7 +24,6 @@ class Command(BaseCommand):
         whose.add_argument("--user", metavar="NAME", help="all conversations of this user, of any age")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Delete, or count."""
         dry_run, which = options["dry_run"], "of this visitor"
         if "" in (options["visitor"], options["user"]):  # a variable that was not set
             raise CommandError("Whose conversations? The name is empty.")

@@ -20,7 +20,6 @@ class Command(BaseCommand):
         parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most so many at once")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Sweep."""
         swept = sweeping.sweep(options["limit"])
         text = "closed {closed:,}; Perso told how {told:,} ended, {untold:,} left to ask".format(**swept)
         self.stdout.write(json.dumps(swept) if options["json"] else text)

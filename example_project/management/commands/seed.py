@@ -22,6 +22,7 @@ from django_perso.client import (
 )
 from django_perso.models import SessionPreset
 from django_perso.services import Refused, presets
+from django_perso.services import catalogue as catalogues
 from example_project.settings import DEMO_DIR
 
 PASSWORD_FILE = DEMO_DIR / "admin-password"
@@ -45,6 +46,7 @@ class Command(BaseCommand):
             choices = [*from_templates(client), *from_lists(catalogue)]
         except (PersoError, ValueError) as error:
             raise CommandError(advice(error)) from error
+        catalogues.keep(None, catalogue)
         for slug, (name, params) in zip(("default", "second"), choices, strict=False):
             preset = SessionPreset.objects.filter(slug=slug).first()
             if preset is None or preset.prompt not in {prompt.prompt_id for prompt in catalogue.prompts}:

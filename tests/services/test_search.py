@@ -1,0 +1,50 @@
+"""Finding what was said, on PostgreSQL: by words, through the index. (On SQLite: tests/admin.)"""
+
+import json
+
+import pytest
+
+from tests.support.servers import environment, manage
+
+FIND = """
+import json
+from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.services import search
+session, other = (AvatarSession.objects.create(visitor="v") for _ in range(2))
+TranscriptEntry.objects.bulk_create(
+    TranscriptEntry(avatar_session=other, source="browser", seq=n, kind="chat", at_ms=n,
+                    data={"role": "visitor", "text": f"filler number {n}"}) for n in range(1, 3001))
+for seq, (kind, data) in enumerate((("chat", {"role": "visitor", "text": "Wo ist die Bibliothek?"}),
+                                    ("tool", {"id": "1", "name": "hidden", "phase": "called"})), 1):
+    TranscriptEntry.objects.create(
+        avatar_session=session, source="browser", seq=seq, kind=kind, at_ms=1, data=data)
+from django.db import connection
+connection.cursor().execute("ANALYZE")
+names = {session.pk: "session", other.pk: "other"}
+asked = ["bibliothek", "die WO", "bibl", "hidden", "filler 2999", '"number 17"', "o'clock & |", "%", ""]
+print(json.dumps({term: sorted({names[pk] for pk in search.said(term)}) for term in asked}))
+print(json.dumps(search.said("bibliothek").explain()))
+"""
+
+
+def test_words_are_found_through_the_index(postgres: str) -> None:
+    env = environment(DATABASE_URL=postgres)
+    manage("migrate", "-v", "0", env=env)
+    found, plan = map(json.loads, manage("shell", "-c", FIND, env=env).splitlines()[-2:])
+    nothing = {"bibl": [], "hidden": [], "o'clock & |": [], "%": [], "": []}
+    words = {
+        "bibliothek": ["session"],
+        "die WO": ["session"],
+        "filler 2999": ["other"],
+        '"number 17"': ["other"],
+    }
+    assert found == {**nothing, **words}
+    assert "perso_entry_words" in plan
+
+
+@pytest.mark.parametrize("target", ["0003", "zero"])
+def test_the_index_goes_as_it_came(postgres: str, target: str) -> None:
+    env = environment(DATABASE_URL=postgres)
+    manage("migrate", "-v", "0", env=env)
+    manage("migrate", "-v", "0", "django_perso", target, env=env)
+    manage("migrate", "-v", "0", env=env)
