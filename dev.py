@@ -2,6 +2,7 @@
 """Everything a fresh machine needs, in one command each; knows Python's standard library alone.
 
 python3 dev.py demo      the example site, talking: prints its address
+                         (--scale 3: PostgreSQL, Redis and three workers behind one port)
 python3 dev.py test      the whole test suite, browser included; takes pytest's arguments
 python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
 python3 dev.py threats   one line with a figure for every row of the threat list
@@ -21,11 +22,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,6 @@ except ModuleNotFoundError:
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ready.json"
-DEMO = ROOT / ".demo"
 TYPESCRIPT = "typescript@7.0.2"
 THREATS = "T1 T5 T6 T7 T8 T23 T24 T25"
 INSTALL_CHROMIUM = "sudo apt-get install chromium"
@@ -133,9 +130,9 @@ def install_with_pip(venv: list[str], python: Path, asked: list[str]) -> bool:
     return run(*venv) == 0 == run(*pip, *asked)
 
 
-def run(*command: str, env: Mapping[str, str] | None = None, stdout: int | None = None) -> int:
+def run(*command: str, env: Mapping[str, str] | None = None) -> int:
     """Run one command at the root and return its exit code; Ctrl-C is the command's affair."""
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=stdout) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=env) as process:
         while True:
             with suppress(KeyboardInterrupt):
                 return process.wait()
@@ -213,60 +210,19 @@ def free_port(first: int) -> int:
     raise Trouble(f"No port from {first} on is free; choose another with --port.")
 
 
-def demo(port: int) -> int:
-    """Serve the example project until Ctrl-C, on its own database whatever the environment names."""
-    python = environment(everything=False)
-    DEMO.mkdir(exist_ok=True)
-    env = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "example_project.settings",
-        "DATABASE_URL": f"sqlite:///{DEMO / 'db.sqlite3'}",
-    }
-    port = free_port(port)
-    with daphne(python, port, env) as server:  # it loads while the database is made
-        if run(python, "manage.py", "seed", env=env, stdout=subprocess.DEVNULL):
-            return 1
-        wait_until_it_answers(server, port)
-        password = (DEMO / "admin-password").read_text().strip()
-        print(f"\n  The avatar   http://127.0.0.1:{port}/")
-        print(f"  The admin    http://127.0.0.1:{port}/admin/   user admin, password {password}")
-        print("  Ctrl-C ends it.\n", flush=True)
-        return server.wait()
-
-
-@contextmanager
-def daphne(python: str, port: int, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The example site behind daphne; gone when the block is left."""
+def demo(port: int, workers: int) -> int:
+    """Serve the example site until Ctrl-C: `example_project/demo.py`, which needs the environment."""
+    python = environment(everything=bool(workers))
     for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
         signal.signal(ending, signal.default_int_handler)
-    server = subprocess.Popen(daphne_command(python, port), cwd=ROOT, env=env)
-    try:
-        yield server
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        server.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(10)
-        server.kill()
-        server.wait()
-
-
-def daphne_command(python: str, port: int) -> list[str]:
-    """How the example site is served; frames of the log end at 64 KiB, so no larger message is read."""
-    where = ["-b", "127.0.0.1", "-p", str(port), "--websocket-max-message-size", "131072"]
-    return [python, "-m", "daphne", "-v", "0", *where, "example_project.asgi:application"]
-
-
-def wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
-    """Return as soon as the home page is served."""
-    for _ in range(300):
-        if server.poll() is not None:
-            raise Trouble("The server ended before it answered: see the lines above.")
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).close()
-            return
-        time.sleep(0.1)
-    raise Trouble("The server did not answer for 30 seconds.")
+    command = [python, "-m", "example_project.demo", f"--port={port}", f"--scale={workers}"]
+    with subprocess.Popen(command, cwd=ROOT) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            server.terminate()
+            return server.wait()
 
 
 def test(arguments: list[str]) -> int:
@@ -338,12 +294,14 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="demo | test | check | threats | bench"
     )
-    commands.add_parser("demo").add_argument("--port", type=int, default=8000, help="where to look first")
+    demos = commands.add_parser("demo")
+    demos.add_argument("--port", type=int, default=8000, help="where to look first")
+    demos.add_argument("--scale", type=int, default=0, choices=range(10), metavar="N", help="so many workers")
     for name in ("test", "check", "threats", "bench"):
         commands.add_parser(name)
     chosen = parser.parse_args(arguments)
     if chosen.command == "demo":
-        return demo(chosen.port)
+        return demo(chosen.port, chosen.scale)
     return check() if chosen.command == "check" else threats()
 
 

@@ -133,6 +133,7 @@ def idle(server: Process) -> dict[str, Any]:
         before = server.memory()
         sockets = await connect(server.port, opened[100:])
         await asyncio.sleep(0.5)
+        assert not any(socket.transport.is_closing() for socket in sockets)
         return (server.memory() - before) / 1024 / len(sockets)
 
     opened = browsers(IDLE + 100)

@@ -17,6 +17,7 @@ from django_perso.consumers import LogConsumer  # noqa: E402
 from django_perso.models import TranscriptEntry  # noqa: E402
 
 LogConsumer.window = 32
+LogConsumer.silence_seconds = 3600  # the load client sends no pings
 HOLD_SECONDS = 0.2
 
 

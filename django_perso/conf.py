@@ -37,7 +37,7 @@ class Conf:
 
     @property
     def ALLOWED_API_SERVERS(self) -> list[str]:
-        """The servers a stored key may be sent to, besides `API_SERVER`, and this machine while developing."""
+        """Where a stored key may be sent, besides `API_SERVER` and, while developing, this machine."""
         own = [self.API_SERVER] if self.API_SERVER else []
         return [*map(str, self._get("ALLOWED_API_SERVERS", PERSO_SERVERS)), *own]
 

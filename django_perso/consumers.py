@@ -3,7 +3,9 @@
 import asyncio
 import io
 import json
+import logging
 from collections import Counter
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -20,6 +22,8 @@ from .services.database import in_database
 from .services.transcripts import Report
 from .services.writer import writer
 
+log = logging.getLogger("django_perso")
+
 RETRY_MS = 1000
 NOTHING = protocol.Events(())
 _open_sockets: Counter[str] = Counter()  # of this process, by visitor
@@ -35,7 +39,6 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope, self.base_send = scope, send
-        self.request = ASGIRequest({**scope, "method": "GET"}, io.BytesIO())
         self.visitor = visitors.cookie_id(self.request)
         self.hello: Hello | None = None
         self.session: AvatarSession | None = None
@@ -55,6 +58,11 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if not _open_sockets[self.visitor]:
                 del _open_sockets[self.visitor]
 
+    @property
+    def request(self) -> ASGIRequest:
+        """The opening request, made anew each time: kept, it would weigh on every idle socket."""
+        return ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
+
     async def connect(self) -> None:
         if not visitors.is_allowed_origin(self.request):
             await self.close(protocol.ORIGIN)
@@ -66,7 +74,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def watch(self) -> None:
         """Close a socket that says no hello, falls silent, or is so old that it has to say hello again."""
         await asyncio.sleep(self.hello_seconds)
-        if self.session is None:
+        if self.hello is None:  # a hello that has come may wait for the database
             await self.close(protocol.HELLO_TIMEOUT)
         while not self.is_closed:
             await asyncio.sleep(max(0.05, self.heard + self.silence_seconds - monotonic()))
@@ -97,14 +105,14 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self.session is None:
             raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
         if self.heard > self.checked + self.check_seconds:  # the visitor may have logged out meanwhile
-            self.session, self.checked = await self.authenticate(), self.heard
+            self.session, self.checked = await _in_thread(self.authenticate)(), self.heard
         stream, lease = self.session.pk, self.session.lease
         if isinstance(frame, protocol.Bye):
             await self.reply(await sessions.end(self.session, frame, lasting_loop=True))
             following.notice(stream)
+        elif frame is not None and self.unanswered >= self.window:
+            raise BadFrame(protocol.TOO_FAST, "more frames than the window has")
         elif frame is not None:
-            if self.unanswered >= self.window:
-                raise BadFrame(protocol.TOO_FAST, "more frames than the window has")
             self.unanswered += 1
             writer().put(Report(stream, frame, lease), self.answered)
         elif not self.is_pinged:  # of several one is enough; they have no place in the window
@@ -132,7 +140,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         for answer, next_one in zip(answers, [*answers[1:], None], strict=True):
             if isinstance(answer, Exception):
                 await self.fail(answer)
-            elif not self.is_closed and not (_is_ack(answer) and _is_ack(next_one)):  # an ack is cumulative
+            elif not (_is_ack(answer) and _is_ack(next_one)):  # an ack is cumulative
                 await self.reply(answer)
         if self.session is not None and any(map(_is_ack, answers)):
             following.notice(self.session.pk)
@@ -152,7 +160,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def welcome(self, hello: Hello) -> None:
         self.hello = hello
-        self.session = await _in_thread(sessions.raise_lease)(await self.authenticate())
+        self.session = await _in_thread(self.take_over)()
         await self.reply(
             {
                 "t": "welcome",
@@ -164,15 +172,21 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             }
         )
 
-    async def authenticate(self) -> AvatarSession:
-        """The conversation of the hello, if it still may be written to."""
-        user = await _in_thread(visitors.logged_in)(self.request)
-        session: AvatarSession = await _in_thread(sessions.open_stream)(self.hello, self.visitor, user)
+    def take_over(self) -> AvatarSession:
+        # One thread and connection for all of it: after a restart everybody says hello at once.
+        return sessions.raise_lease(self.authenticate())
+
+    def authenticate(self) -> AvatarSession:
+        """The conversation of the hello, if it still may be written to. Not for the event loop's thread."""
+        assert self.hello is not None  # noqa: S101
+        user = visitors.logged_in(self.request)
+        session = sessions.open_stream(self.hello, self.visitor, user)
         session.lease = self.session.lease if self.session is not None else session.lease
         return session
 
     async def reply(self, frame: dict[str, Any]) -> None:
-        await self.send(text_data=json.dumps(frame))
+        if not self.is_closed:
+            await self.send(text_data=json.dumps(frame))
 
 
 def _in_thread(function: Any) -> Any:
@@ -187,20 +201,40 @@ def _is_ack(answer: transcripts.Answer | None) -> bool:
 class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Tells a page of the admin that a conversation has news; the page asks the admin for them."""
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except Exception as error:  # a channel layer fails in ways of its own; the page will come again
+            log.warning("nobody is told of news, the channel layer or the database fails: %r", error)
+            with suppress(Exception):  # the page may be gone already
+                await send({"type": "websocket.close", "code": protocol.RECONNECT})
+
     async def connect(self) -> None:
+        if await self.join():
+            await self.accept()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """The page asks now and then: rights are taken away, groups expire, a Redis is emptied."""
+        if await self.join():
+            await self.perso_look({})
+
+    async def join(self) -> bool:
+        """Be told from now on, if this user may; else close."""
         request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
         user = await _in_thread(visitors.logged_in)(request)
-        if not visitors.is_allowed_origin(request) or user is None or not await _in_thread(_may_follow)(user):
+        may_follow = user is not None and await _in_thread(_may_follow)(user)
+        if self.channel_layer is None or not may_follow or not visitors.is_allowed_origin(request):
             await self.close(protocol.ORIGIN)
-            return
+            return False
         await self.channel_layer.group_add(following.group(self.stream), self.channel_name)
-        await self.accept()
+        return True
 
     async def perso_look(self, message: dict[str, Any]) -> None:
         await self.send(text_data='{"t": "look"}')
 
     async def disconnect(self, code: int) -> None:
-        await self.channel_layer.group_discard(following.group(self.stream), self.channel_name)
+        if self.channel_layer is not None:
+            await self.channel_layer.group_discard(following.group(self.stream), self.channel_name)
 
     @property
     def stream(self) -> UUID:

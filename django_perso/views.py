@@ -175,9 +175,11 @@ async def log_socket(request: HttpRequest) -> HttpResponse:
 log_socket.websocket = LogConsumer.as_asgi()  # type: ignore[attr-defined]
 
 
-def follow_socket(request: HttpRequest, stream: UUID) -> Any:
+@login_not_required
+@transaction.non_atomic_requests
+async def follow_socket(request: HttpRequest, stream: UUID) -> HttpResponse:
     """The socket of an admin page that follows a conversation, for those who come by HTTP."""
-    return log_socket(request)
+    return await log_socket(request)
 
 
 follow_socket.websocket = FollowConsumer.as_asgi()  # type: ignore[attr-defined]

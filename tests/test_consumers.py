@@ -14,6 +14,7 @@ from channels.testing import WebsocketCommunicator
 from django.db import OperationalError, connections
 from django.db.backends.signals import connection_created
 from django.db.utils import InterfaceError
+from django.test import AsyncClient
 from django.utils import timezone
 
 from django_perso import protocol
@@ -315,6 +316,61 @@ async def test_a_frame_that_cannot_be_read_closes_the_socket_with_its_code(
     await socket.send_json_to({"t": "ev", "items": [chat(1)]})  # was on its way
     assert await socket.receive_nothing(timeout=0.05)
     assert await stored() == []
+
+
+# --- what a socket may not do ------------------------------------------------------------------------
+
+
+async def test_a_socket_that_falls_silent_is_closed_and_may_come_again(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogConsumer, "hello_seconds", 0.05)
+    monkeypatch.setattr(LogConsumer, "silence_seconds", 0.4)
+    socket = await browser.hello()
+    for _ in range(4):
+        await asyncio.sleep(0.2)
+        assert await say(socket, t="ping") == {"t": "pong"}
+    assert await closed(socket) == 4000
+
+
+async def test_a_visitor_has_a_handful_of_sockets(browser: Browser) -> None:
+    await browser.http.post("/perso/log/entries/", json={})  # so that all of them carry the cookie
+    sockets = [await browser.hello() for _ in range(protocol.MAX_SOCKETS)]
+    one_too_many = browser.socket()
+    assert await one_too_many.connect() == (False, 4429)
+    await one_too_many.send_input({"type": "websocket.disconnect", "code": 4429})
+    await sockets[0].disconnect()
+    assert (await browser.socket().connect())[0]
+
+
+async def test_who_logs_out_is_no_longer_listened_to(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, django_user_model: Any
+) -> None:
+    monkeypatch.setattr(LogConsumer, "check_seconds", 0.1)
+    rosa = await django_user_model.objects.acreate(username="rosa")
+    client = AsyncClient()
+    await client.aforce_login(rosa)
+    for name, morsel in client.cookies.items():
+        browser.http.cookies.set(name, morsel.value)
+    await browser.start()
+    socket = await browser.hello()
+    await asyncio.sleep(0.2)
+    assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
+    await client.alogout()
+    await asyncio.sleep(0.2)
+    await socket.send_json_to({"t": "ev", "items": [chat(2)]})
+    assert await closed(socket) == 4401
+    assert await refused_hello(browser) == 4401
+
+
+async def test_a_conversation_has_an_end(browser: Browser) -> None:
+    socket = await browser.hello()
+    await AvatarSession.objects.aupdate(last_seq=protocol.MAX_STREAM - 1)
+    last = protocol.MAX_STREAM
+    limit = {"t": "reject", "s": [last + 1], "code": "limit"}
+    assert await say(socket, t="ev", items=[chat(last), chat(last + 1)]) == limit
+    assert await say(socket, t="ev", items=[chat(last + 1)]) == limit
+    assert await stored() == [last]
 
 
 # --- a database that is down ----------------------------------------------------------------------

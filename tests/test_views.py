@@ -431,6 +431,8 @@ def test_a_key_that_does_not_open_any_more_is_a_missing_key(key_row: ApiKey, set
     make_preset()
     client = staff_client()
     settings.PERSO = {"ENCRYPTION_KEYS": ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}
+    key_row.save()
+    settings.PERSO = {}
     assert "ENCRYPTION_KEYS" in refused(post_start(client), 503, "no_api_key")["hint"]
 
 

@@ -191,15 +191,18 @@ class AvatarSessionAdmin(ButtonAdmin):
         return [(label, value) for label, value in facts if value not in (None, "")]
 
     def entries_view(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """What was said after the entry `?after=`, for a page that follows; `X-Running`: may more come?"""
+        """What was said after the entry `?after=`, for a page that follows.
+
+        `X-More`: there is more already; `X-Running`: more may come.
+        """
         session = self.get_object(request, str(object_id))
         if session is None:
             raise Http404
         if not self.may_read(request, session):
             raise PermissionDenied
-        response = render(
-            request, "admin/django_perso/avatarsession/entries.html", self.read(request, session)
-        )
+        page = self.read(request, session)
+        response = render(request, "admin/django_perso/avatarsession/entries.html", page)
+        response["X-More"] = "no" if page["is_last"] else "yes"
         response["X-Running"] = "yes" if session.status in RUNNING else "no"
         return response
 

@@ -44,6 +44,7 @@ DETAILS = (
     "intro_message",
     "processed",
 )
+WRITTEN = ("title", "picture", "details", "position", "seen_at", "gone_at")
 
 
 @dataclass
@@ -87,6 +88,7 @@ def _keep_list(api_key: ApiKey | None, name: str, catalogue: Catalogue, now: dat
         value: it for it in getattr(catalogue, name) if 0 < len(value := getattr(it, value_field)) <= 200
     }
     change = Change(kind, offered=len(offered))
+    now_offered = []
     for position, (value, entry) in enumerate(offered.items()):
         item = known.pop(value, None) or CatalogueItem(api_key=api_key, kind=kind, value=value)
         if item._state.adding or item.gone_at:
@@ -95,12 +97,13 @@ def _keep_list(api_key: ApiKey | None, name: str, catalogue: Catalogue, now: dat
         item.picture = _picture(getattr(entry, PICTURES.get(kind, ""), "") or "")
         item.details = {key: it for key in DETAILS if (it := getattr(entry, key, None)) not in (None, "")}
         item.position, item.seen_at, item.gone_at = position, now, None
-        item.save()
-    for item in known.values():
-        if item.gone_at is None:
-            change.went.append(item.value)
-            item.gone_at = now
-            item.save(update_fields=["gone_at"])
+        now_offered.append(item)
+    gone = [item for item in known.values() if item.gone_at is None]
+    change.went = [item.value for item in gone]
+    CatalogueItem.objects.filter(pk__in=[item.pk for item in gone]).update(gone_at=now)
+    old, new = [item for item in now_offered if item.pk], [item for item in now_offered if not item.pk]
+    CatalogueItem.objects.bulk_update(old, WRITTEN)
+    CatalogueItem.objects.bulk_create(new)
     return change
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from math import inf
+from time import monotonic
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -11,7 +13,11 @@ from channels.layers import get_channel_layer
 log = logging.getLogger("django_perso")
 
 PAUSE_SECONDS = 0.2  # however much is said, so long lies between two hints
+SEND_SECONDS = 2.0  # for one round of them; a layer that hangs is as good as none
+WARN_SECONDS = 60.0  # between two lines in the site's log while it fails
 _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, set[UUID]] = WeakKeyDictionary()
+_warned_at = -inf
+_tellers: set[asyncio.Task[None]] = set()  # a loop alone would let them be collected
 
 
 def is_possible() -> bool:
@@ -29,18 +35,36 @@ def notice(stream: UUID) -> None:
     if not is_possible():
         return
     loop = asyncio.get_running_loop()
-    waiting = _waiting.setdefault(loop, set())
-    if not waiting:
-        loop.call_later(PAUSE_SECONDS, lambda: loop.create_task(_tell(waiting)))
-    waiting.add(stream)
+    if loop not in _waiting:
+        teller = loop.create_task(_tell(loop))
+        _tellers.add(teller)
+        teller.add_done_callback(_tellers.discard)
+    _waiting.setdefault(loop, set()).add(stream)
 
 
-async def _tell(waiting: set[UUID]) -> None:
-    streams = list(waiting)
-    waiting.clear()
-    layer: Any = get_channel_layer()
+async def _tell(loop: asyncio.AbstractEventLoop) -> None:
+    """One teller a loop, so that a slow layer has hints wait for each other, not tasks pile up."""
     try:
-        for stream in streams:
-            await layer.group_send(group(stream), {"type": "perso.look"})
-    except Exception as error:  # a layer fails in ways of its own, and a hint is not worth a conversation
+        while streams := _waiting[loop]:
+            await asyncio.sleep(PAUSE_SECONDS)
+            _waiting[loop] = set()
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await _send(streams)
+            except Exception as error:  # a layer fails in ways of its own; a hint is not worth a conversation
+                _warn(error)
+    finally:
+        del _waiting[loop]
+
+
+def _warn(error: Exception) -> None:
+    global _warned_at
+    if monotonic() > _warned_at + WARN_SECONDS:
+        _warned_at = monotonic()
         log.warning("nobody is told of news, the channel layer fails: %r", error)
+
+
+async def _send(streams: set[UUID]) -> None:
+    layer: Any = get_channel_layer()
+    for stream in streams:
+        await layer.group_send(group(stream), {"type": "perso.look"})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.core import signing
@@ -19,7 +20,8 @@ from ..client import ApiError, PersoError, PersoUnreachable, calls
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 from ..protocol import Bye, Hello
-from . import Refused, limits, presets, transcripts, trials, upstream
+from ..signals import session_ended, session_started
+from . import Refused, limits, presets, sweeping, transcripts, trials, upstream
 from .database import in_database
 
 log = logging.getLogger("django_perso")
@@ -29,6 +31,7 @@ Status = AvatarSession.Status
 TICKET_SALT = "django_perso.ticket"
 TICKET_LASTS = timedelta(hours=24)  # after the conversation was last heard of
 INTRO_CACHE_SECONDS = 300
+SWEPT_AT_ONCE = 5
 INTRO_SECONDS = 3  # the visitor waits for it
 
 
@@ -49,11 +52,11 @@ async def start(wanted: str | dict[str, Any], visitor: limits.Visitor, *, lastin
 
     The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
     """
-    if isinstance(wanted, str):
-        preset = await in_database(presets.find)(wanted) or await _first_preset(visitor, lasting_loop)
-    else:
-        preset = await in_database(trials.preset)(wanted, visitor)
-    account, session = await in_database(_reserve)(preset, visitor)
+    reserved = await in_database(_reserve)(wanted, visitor)
+    if reserved is None:
+        await _make_first_preset(visitor, lasting_loop)
+        reserved = await in_database(_reserve)("", visitor)
+    preset, account, session = reserved
     try:
         session_id, intro_message = await asyncio.gather(
             upstream.send(calls.create_session_id(**session.params), account, lasting_loop=lasting_loop),
@@ -65,21 +68,27 @@ async def start(wanted: str | dict[str, Any], visitor: limits.Visitor, *, lastin
     return Started(session, _ticket(session), session_id, account.api_server, intro_message, preset)
 
 
-async def _first_preset(visitor: limits.Visitor, lasting_loop: bool) -> SessionPreset:
+async def _make_first_preset(visitor: limits.Visitor, lasting_loop: bool) -> None:
     account = await in_database(upstream.account_for)(None)
     limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
     try:
         catalogue = await upstream.get_catalogue(account, lasting_loop=lasting_loop)
-        preset: SessionPreset = await in_database(presets.make_default)(catalogue)
+        await in_database(presets.make_default)(catalogue)
     except PersoError as error:
         raise refusal(error) from error
-    return preset
 
 
-def _reserve(preset: SessionPreset, visitor: limits.Visitor) -> tuple[upstream.Account, AvatarSession]:
+def _reserve(
+    wanted: str | dict[str, Any], visitor: limits.Visitor
+) -> tuple[SessionPreset, upstream.Account, AvatarSession] | None:
+    """What is started, with which key, and the place it takes; None while the site has no preset."""
+    preset = presets.find(wanted) if isinstance(wanted, str) else trials.preset(wanted, visitor)
+    if preset is None:
+        return None
     account = upstream.account_for(preset)
     limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
     now = timezone.now()
+    sweeping.close_stale(SWEPT_AT_ONCE, now)  # so that a site whose sweeper does not run frees places, too
     # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
     with transaction.atomic():
         limits.check_limits(preset, visitor, now)
@@ -95,7 +104,7 @@ def _reserve(preset: SessionPreset, visitor: limits.Visitor) -> tuple[upstream.A
             created_at=now,
             last_seen_at=now,
         )
-    return account, session
+    return preset, account, session
 
 
 def _went_live(session: AvatarSession, session_id: str) -> None:
@@ -103,6 +112,7 @@ def _went_live(session: AvatarSession, session_id: str) -> None:
     session.status = Status.LIVE
     session.save(update_fields=["session_id", "status"])
     transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": "started"})
+    session_started.send_robust(AvatarSession, avatar_session=session)
 
 
 def _failed(session: AvatarSession, error: PersoError) -> Refused:
@@ -205,11 +215,12 @@ async def end(
 
     The reason may lag behind the end, so it is asked for once per entry of `delays` (seconds). Idempotent.
     """
-    await in_database(session.refresh_from_db)(fields=["last_seq", "ended_at", "termination_reason"])
+    known = ["last_seq", "ended_at", "termination_reason", "is_complete"]
+    await in_database(session.refresh_from_db)(fields=known)
     if bye.last > session.last_seq:
         return {"t": "gap", "s": session.last_seq}
-    if session.ended_at is None:
-        reason = await _termination_reason(session, lasting_loop, delays)
+    if not session.is_complete:
+        reason = "" if session.ended_at else await _termination_reason(session, lasting_loop, delays)
         await in_database(_ended)(session, bye.how, reason)
     return {"t": "done", "reason": session.termination_reason}
 
@@ -233,10 +244,14 @@ async def _termination_reason(session: AvatarSession, lasting_loop: bool, delays
 
 def _ended(session: AvatarSession, how: str, reason: str) -> None:
     with transaction.atomic():
-        is_first = AvatarSession.objects.filter(pk=session.pk, ended_at=None).update(
-            status=Status.ENDED, ended_at=timezone.now(), termination_reason=reason[:100], is_complete=True
+        row = AvatarSession.objects.filter(pk=session.pk)
+        is_first = row.filter(ended_at=None).update(
+            status=Status.ENDED, ended_at=timezone.now(), termination_reason=reason[:100]
         )
+        row.update(is_complete=True)  # also what was closed for its silence, and is told to the end after all
         session.refresh_from_db(fields=["ended_at", "termination_reason"])
         if is_first:
             data: dict[str, Any] = {"name": "ended", "how": how, "reason": reason}
             transcripts.note(session, TranscriptEntry.Kind.STATE, data)
+            ended = partial(session_ended.send_robust, AvatarSession, avatar_session=session)
+            transaction.on_commit(ended)

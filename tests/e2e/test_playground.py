@@ -69,7 +69,8 @@ class Column:
 def change_settings(column: Column) -> None:
     """The column's preset, as settings of its own, with the lists of its key."""
     column.section.get_by_role("button", name="Change its settings").click()
-    column.section.get_by_role("button", name="Fetch its lists from Perso").click()
+    column.section.get_by_role("button", name="Fetch").click()
+    column.page.get_by_text("Perso answered in").wait_for()
     column.section.get_by_role("button", name="Fetch them again").wait_for()
     column.wait_for(state="idle")
 

@@ -69,12 +69,11 @@ class Outbox:
         self.address, self.oracle, self.fits, self.ping = address, oracle, fits, ping
         self.kept: list[Entry] = []
         self.flying: list[int] = []
-        self.acked = self.seen = self.window = self.tries = 0
+        self.acked = self.seen = self.window = self.tries = self.singly_until = 0
         self.is_finished = self.is_probing = False
         self.resume_at = 0.0
         self.news = asyncio.Event()
         self.closed_with: int | None = None  # with a code after which nobody comes back
-        self.suspect: list[int] = []  # the heads on which sockets have died
         self.sockets = self.resent = self.frames = self.frames_again = self.bytes_sent = self.bytes_useful = 0
         self.waits: list[float] = []
         self.sent_at: dict[int, float] = {}
@@ -119,7 +118,6 @@ class Outbox:
     async def run(self) -> None:
         """Deliver until all is acknowledged, or the server says: never again."""
         while not self.is_over:
-            head = self.acked + 1
             try:
                 if self.window or self.tries < 2:
                     code = await self._talk_by_socket()
@@ -129,8 +127,7 @@ class Outbox:
                 code = 1006
             if self.is_over:
                 return
-            self._suspect(head if self.flying else 0, code)
-            if code not in RETRIED and self.suspect.count(head) == 0:
+            if not self._is_poisoned(code) and code not in RETRIED:
                 self.closed_with = code
                 return
             self._back()
@@ -169,7 +166,7 @@ class Outbox:
             await self.news.wait()
             self.news.clear()
             await self._patience()
-            while len(self.flying) < (1 if self.is_probing else self.window):
+            while len(self.flying) < (1 if self.is_probing or self.singly_until > self.acked else self.window):
                 items = self._batch(self.flying[-1] if self.flying else self.acked)
                 if not items:
                     break
@@ -198,8 +195,8 @@ class Outbox:
     def _batch(self, after: int) -> list[Entry]:
         """What fits into one frame; while something in it is suspected of killing sockets, one entry."""
         first = after - self.acked
-        if first == 0 and self.suspect:
-            return self.kept[:1]
+        if self.singly_until > self.acked:
+            return self.kept[first : first + 1]
         room, items = MAX_FRAME, list[Entry]()
         for entry in self.kept[first : first + MAX_ITEMS]:
             room -= size(entry) + 1
@@ -238,7 +235,7 @@ class Outbox:
             return
         self.oracle.told(self.address.stream, self.acked + 1, last)
         del self.kept[: last - self.acked]
-        self.acked, self.suspect = last, []
+        self.acked = last
         now = time.perf_counter()
         for sent in [number for number in self.sent_at if number <= last]:
             self.waits.append(now - self.sent_at.pop(sent))
@@ -250,15 +247,16 @@ class Outbox:
         entry.update(k="gap", d={"count": 1, "reason": reason})
         self.oracle.made(self.address.stream, entry)
 
-    def _suspect(self, head: int, code: int) -> None:
-        """Two sockets died on the same head: its first entry is what kills them."""
-        if head != self.acked + 1 or code not in POISON:
-            self.suspect = []
+    def _is_poisoned(self, code: int) -> bool:
+        """Whether the socket died of something in its head frame: that is sent singly, then becomes a gap."""
+        if code not in POISON or not self.flying or max(map(size, self.kept[:MAX_ITEMS])) <= MAX_ENTRY:
+            return False
+        if self.singly_until >= self.acked + 1:
+            if size(self.kept[0]) > MAX_ENTRY:
+                self._replace(self.acked + 1, "poison")
         else:
-            self.suspect.append(head)
-            if len(self.suspect) > 2 or (len(self.suspect) == 2 and size(self.kept[0]) > MAX_ENTRY):
-                self._replace(head, "poison")
-                self.suspect = []
+            self.singly_until = self.flying[-1]
+        return True
 
     def _back(self, after: float = 0) -> None:
         self.flying = []

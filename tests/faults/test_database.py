@@ -85,7 +85,7 @@ async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_n
 
 
 async def test_a_locked_conversation_holds_up_nobody_else(site: Site, oracle: Oracle, row: Row) -> None:
-    locked, *others = [Outbox(it, oracle, ping=0.5) for it in await site.conversations(21)]
+    locked, *others = [Outbox(it, oracle, ping=1) for it in await site.conversations(21)]
 
     database = await psycopg.AsyncConnection.connect(site.database_url)
 
@@ -108,7 +108,7 @@ async def test_a_locked_conversation_holds_up_nobody_else(site: Site, oracle: Or
     )
     assert verdict.is_clean
     assert slow > 2000
-    assert fast < max(100, 3 * usual)
+    assert fast < max(100, 3 * usual)  # milliseconds; an idle machine keeps the first
     assert locked.sockets == 1  # its pings while it waits are no offence
 
 
@@ -260,19 +260,22 @@ async def test_a_database_that_falls_silent_is_waited_for(
 ) -> None:
     async with fault_proxy(postgres_cluster.port) as proxy:
         site = await asyncio.to_thread(new_site, db_port=proxy.port)
-        outboxes = [Outbox(it, oracle, ping=1) for it in await site.conversations(8)]
+        outboxes = [Outbox(it, oracle, ping=3) for it in await site.conversations(16)]
+        early, late = outboxes[:8], outboxes[8:]  # these say hello to a silent database
 
         async def silence() -> None:
             await asyncio.sleep(1)
             proxy.is_silent = True
-            await asyncio.sleep(4)
+            await asyncio.sleep(0.2)
+            greeting = [asyncio.create_task(outbox.run()) for outbox in late]
+            await asyncio.sleep(6)
             proxy.is_silent = False
-            await asyncio.sleep(1)
+            await asyncio.gather(*greeting)
             proxy.cut_all()
 
-        await talk(outboxes, 300, 8, silence())
+        await talk(early, 300, 8, silence(), *(outbox.feed(10) for outbox in late))
         await asyncio.to_thread(site.kill)
     verdict, sockets = site.judge(oracle), sum(box.sockets for box in outboxes)
-    row("F26", f"database silent 4 s, then cut off: {verdict}; {sockets} sockets of {len(outboxes)} clients")
+    row("F26", f"database silent 6 s, then cut off: {verdict}; {sockets} sockets of {len(outboxes)} clients")
     assert verdict.is_clean
     assert sockets == len(outboxes)

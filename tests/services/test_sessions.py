@@ -207,6 +207,32 @@ def test_ending_twice_ends_once() -> None:
     assert len(notes(started.session)) == 2
 
 
+def test_a_conversation_that_had_fallen_silent_is_complete_once_all_of_it_has_come() -> None:
+    make_preset()
+    session = start().session
+    AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
+    start(visitor=Visitor("somebody else"))  # ends what is silent, on the way
+    swept = AvatarSession.objects.get(pk=session.pk)
+    assert (swept.status, swept.is_complete) == (Status.ENDED, False)
+    transcripts.record(session.pk, events(1))
+    assert end(session, last=1) == {"t": "done", "reason": ""}
+    late = AvatarSession.objects.get(pk=session.pk)
+    assert (late.is_complete, late.ended_at) == (True, swept.ended_at)
+    assert [data["how"] for _, data in notes(session) if data["name"] == "ended"] == ["silence"]
+
+
+def test_a_ticket_of_a_user_opens_while_that_user_is_logged_in(django_user_model: Any) -> None:
+    make_preset()
+    user, other = (django_user_model.objects.create(username=name) for name in ("rosa", "otto"))
+    started = start(visitor=Visitor("me", user))
+    hello = Hello(started.session.pk, started.ticket)
+    assert sessions.open_stream(hello, "me", user) == started.session
+    for somebody in (None, other):
+        with pytest.raises(Refused) as refused:
+            sessions.open_stream(hello, "me", somebody)
+        assert refused.value.status == 401
+
+
 def test_a_reason_that_lags_behind_the_end_is_asked_for_again() -> None:
     session = AvatarSession.objects.create(visitor="me", session_id="psn-1")
     late = http_answer(200, b'{"session_id": "psn-1", "status": "IN_PROGRESS", "termination_reason": null}')

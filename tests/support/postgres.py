@@ -35,6 +35,11 @@ class Postgres:
         self.port = unused_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the process all others of the server are children of."""
+        return int((self._server.pgdata / "postmaster.pid").read_text().split()[0])
+
     def start(self) -> None:
         """Start and return as soon as it takes connections."""
         listen = f"-h 127.0.0.1 -p {self.port} -k {self._server.pgdata}"

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 
 import dev
+from example_project.demo import daphne_command
 
 ADMIN_PASSWORD = "only-for-tests"
 
@@ -118,7 +119,7 @@ class ExampleServer(Server):
     admin_password = ADMIN_PASSWORD
 
     def __init__(self, port: int, env: Mapping[str, str], log: Path) -> None:
-        super().__init__(dev.daphne_command(sys.executable, port), port, env, log, "/")
+        super().__init__(daphne_command(sys.executable, port), port, env, log, "/")
 
     def manage(self, *arguments: str) -> str:
         """What `manage.py …` prints on this site."""

@@ -21,9 +21,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Which, and how."""
         parser.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="from this day on")
-        parser.add_argument(
-            "--until", type=date.fromisoformat, metavar="DATE", help="up to and with this day"
-        )
+        parser.add_argument("--until", type=date.fromisoformat, metavar="DATE", help="up to this day")
         parser.add_argument("--preset", metavar="SLUG", help="only of this preset")
         parser.add_argument("--format", choices=list(FORMATS), default="jsonl")
         parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there instead")

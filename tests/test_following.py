@@ -1,0 +1,192 @@
+"""Following live: hints without words, and only for those who may read."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import Permission, User
+from django.db import connections
+from django.test import Client
+
+from django_perso.asgi import get_asgi_application
+from django_perso.models import AvatarSession
+from django_perso.services import following
+from tests.stage import chat, make_preset, post_log, start
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SITE = "http://testserver"
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+READER = ("view_avatarsession", "view_transcriptentry")
+LOOK = '{"t": "look"}'
+
+
+class Broken:
+    """A channel layer whose server is gone."""
+
+    async def new_channel(self) -> str:
+        return "channel"
+
+    async def receive(self, channel: str) -> None:
+        await asyncio.sleep(60)
+
+    async def group_add(self, *_: Any) -> None:
+        raise ConnectionError("no layer")
+
+    group_send = group_discard = group_add
+
+
+@pytest.fixture(autouse=True)
+async def _layer(settings: Any) -> AsyncIterator[None]:
+    settings.CHANNEL_LAYERS = IN_MEMORY
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+def cookie(*rights: str, **values: Any) -> str:
+    """The cookie of a user with these rights, logged in."""
+    user = User.objects.create(**{"username": "follower", "is_staff": True, **values})
+    user.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].OutputString()
+
+
+async def follow(stream: UUID, cookie: str = "", origin: str = SITE) -> WebsocketCommunicator:
+    headers = [(b"host", b"testserver"), (b"cookie", cookie.encode()), (b"origin", origin.encode())]
+    path = f"/perso/log/follow/{stream}/"
+    return WebsocketCommunicator(get_asgi_application(), path, headers=headers)
+
+
+async def test_who_may_read_is_told_to_look_again_and_nothing_else() -> None:
+    mine, other = uuid4(), uuid4()
+    socket = await follow(mine, await sync_to_async(cookie)(*READER))
+    assert (await socket.connect())[0]
+    following.notice(other)
+    following.notice(mine)
+    assert await socket.receive_from() == LOOK
+    assert await socket.receive_nothing(0.5)
+    await socket.disconnect()
+
+
+async def test_however_much_is_said_one_hint_tells_it() -> None:
+    stream = uuid4()
+    socket = await follow(stream, await sync_to_async(cookie)(*READER))
+    await socket.connect()
+    for _ in range(1000):
+        following.notice(stream)
+    assert await socket.receive_from() == LOOK
+    assert await socket.receive_nothing(0.5)
+    following.notice(stream)  # the next news begin anew
+    assert await socket.receive_from() == LOOK
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("rights", "values"),
+    [
+        ((), {}),
+        (("view_avatarsession",), {}),
+        (("view_transcriptentry",), {}),
+        (READER, {"is_staff": False}),
+        (READER, {"is_active": False}),
+    ],
+)
+async def test_who_may_not_read_cannot_follow(rights: tuple[str, ...], values: dict[str, Any]) -> None:
+    socket = await follow(uuid4(), await sync_to_async(cookie)(*rights, **values))
+    assert await socket.connect() == (False, 4403)
+
+
+async def test_nobody_follows_without_a_login_or_from_another_site() -> None:
+    assert await (await follow(uuid4())).connect() == (False, 4403)
+    reader = await sync_to_async(cookie)(*READER)
+    assert await (await follow(uuid4(), reader, "http://evil.example")).connect() == (False, 4403)
+
+
+async def test_rights_taken_away_end_it_when_the_page_says_it_is_there() -> None:
+    stream = uuid4()
+    socket = await follow(stream, await sync_to_async(cookie)(*READER))
+    await socket.connect()
+    await socket.send_to("{}")
+    assert await socket.receive_from() == LOOK
+    await User.objects.aupdate(is_staff=False)
+    await socket.send_to("{}")
+    assert (await socket.receive_output())["code"] == 4403
+
+
+async def test_a_layer_that_forgets_its_groups_is_told_again() -> None:
+    stream = uuid4()
+    socket = await follow(stream, await sync_to_async(cookie)(*READER))
+    await socket.connect()
+    layer: Any = get_channel_layer()
+    layer.groups.clear()  # as a Redis that was emptied has
+    await socket.send_to("{}")
+    assert await socket.receive_from() == LOOK
+    following.notice(stream)
+    assert await socket.receive_from() == LOOK
+    await socket.disconnect()
+
+
+async def test_without_a_layer_there_is_nothing_to_follow(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+    following.notice(uuid4())
+    assert not following.is_possible()
+    socket = await follow(uuid4(), await sync_to_async(cookie)(*READER))
+    assert await socket.connect() == (False, 4403)
+
+
+async def test_a_broken_layer_costs_nobody_more_than_the_hint(
+    caplog: pytest.LogCaptureFixture, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_warned_at", -1000.0)
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.test_following.Broken"}}
+    stream = uuid4()
+    for _ in range(4):
+        following.notice(stream)
+        await asyncio.sleep(following.PAUSE_SECONDS * 0.7)
+    socket = await follow(stream, await sync_to_async(cookie)(*READER))
+    assert await socket.connect() == (False, 4000)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert all("ConnectionError('no layer')" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("layers", [IN_MEMORY, {}])
+def test_a_page_follows_only_what_runs_and_only_with_a_layer(
+    admin_client: Client, settings: Any, layers: dict[str, Any]
+) -> None:
+    settings.CHANNEL_LAYERS = layers
+    running, ended = (
+        AvatarSession.objects.create(visitor="v", status=status) for status in ("live", "ended")
+    )
+    page = f"/admin/django_perso/avatarsession/{running.pk}/change/"
+    assert (f"/perso/log/follow/{running.pk}/" in admin_client.get(page).content.decode()) is bool(layers)
+    page = f"/admin/django_perso/avatarsession/{ended.pk}/change/"
+    assert "follow" not in admin_client.get(page).content.decode()
+
+
+async def test_what_comes_by_post_is_told_too(async_client: Any) -> None:
+    await sync_to_async(make_preset)()
+    client = Client()
+    started = (await sync_to_async(start)(client)).json()
+    socket = await follow(UUID(started["stream"]), await sync_to_async(cookie)(*READER))
+    await socket.connect()
+    async_client.cookies = client.cookies
+    body = {"stream": started["stream"], "ticket": started["ticket"], "items": [chat(1)]}
+    answer = await async_client.post(
+        "/perso/log/entries/", body, content_type="application/json", headers={"Origin": SITE}
+    )
+    assert answer.json() == {"t": "ack", "s": 1}
+    assert await socket.receive_from() == LOOK
+    await socket.disconnect()
+    answer = await sync_to_async(post_log)(client, started, items=[chat(2)])
+    assert answer.json() == {"t": "ack", "s": 2}  # under WSGI there is no loop to tell in
+
+
+def test_by_http_the_address_says_what_it_is(client: Client) -> None:
+    assert client.get(f"/perso/log/follow/{uuid4()}/").status_code == 426
