@@ -27,10 +27,10 @@ class Balancer:
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
 
     async def _worker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        for _ in self.workers:
-            self.workers.rotate(-1)
+        self.workers.rotate(-1)
+        for port in list(self.workers):
             with suppress(OSError):
-                return await asyncio.open_connection("127.0.0.1", self.workers[0])
+                return await asyncio.open_connection("127.0.0.1", port)
         raise ConnectionError("no worker answers")
 
 

@@ -1,8 +1,10 @@
 """The house keeps its floors, its budgets and its manners."""
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -16,6 +18,14 @@ PACKAGE = Path(django_perso.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "migrations")
 OF_THE_BUDGET = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ("sandbox", "admin")]
+NOTHING = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
 NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
 
@@ -24,12 +34,31 @@ def lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text().splitlines())
 
 
+def code(path: Path) -> int:
+    """Lines of code: without comments and docstrings either, so that nobody saves by saying less."""
+    text = path.read_text()
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    said = {
+        number
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, holders) and ast.get_docstring(node) is not None
+        for number in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    used = {
+        number
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in NOTHING
+        for number in range(token.start[0], token.end[0] + 1)
+    }
+    return len(used - said)
+
+
 def test_imports_go_down_only() -> None:
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True) == 0
 
 
 def test_the_package_stays_small() -> None:
-    assert 1000 < lines(OF_THE_BUDGET) <= 3000
+    assert 1000 < sum(map(code, OF_THE_BUDGET)) <= 3900
     scripts = list((PACKAGE / "static").rglob("*.js"))
     assert scripts
     assert lines(scripts) <= 1500

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -344,7 +344,10 @@ async def test_a_visitor_has_a_handful_of_sockets(browser: Browser) -> None:
 
 
 async def test_who_logs_out_is_no_longer_listened_to(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch, django_user_model: Any
+    browser: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+    django_user_model: Any,
+    figure: Callable[[str, str], None],
 ) -> None:
     monkeypatch.setattr(LogConsumer, "check_seconds", 0.1)
     rosa = await django_user_model.objects.acreate(username="rosa")
@@ -361,6 +364,9 @@ async def test_who_logs_out_is_no_longer_listened_to(
     await socket.send_json_to({"t": "ev", "items": [chat(2)]})
     assert await closed(socket) == 4401
     assert await refused_hello(browser) == 4401
+    figure(
+        "T10", "after a logout: the next frame past the check (30 s) is refused 4401, and so is a new hello"
+    )
 
 
 async def test_a_conversation_has_an_end(browser: Browser) -> None:

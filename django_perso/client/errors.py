@@ -82,11 +82,15 @@ class PersoUnreadable(PersoError):
 
 
 def parse(body: bytes) -> Any:
-    """The JSON in `body`. Raises PersoUnreadable."""
+    """The JSON in `body`. Raises PersoUnreadable, for text no database takes (NUL, half a character) too."""
     try:
-        return json.loads(body, parse_constant=_refuse)
+        told = json.loads(body, parse_constant=_refuse)
+        text = json.dumps(told, ensure_ascii=False).encode()  # ValueError for half a character
     except (ValueError, RecursionError):
         raise PersoUnreadable("The answer is no JSON") from None
+    if b"\\u0000" in text:
+        raise PersoUnreadable("The answer has NUL in it")
+    return told
 
 
 def _refuse(constant: str) -> NoReturn:

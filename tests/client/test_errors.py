@@ -95,7 +95,16 @@ def test_what_perso_says_is_told(body: object, code: str, detail: str, attr: str
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html><h1>502 Bad Gateway</h1></html>", b"\xff", b"[" * 100_000, b"NaN"]
+    "body",
+    [
+        b"",
+        b"<html><h1>502 Bad Gateway</h1></html>",
+        b"\xff",
+        b"[" * 100_000,
+        b"NaN",
+        b'{"detail": "\\u0000"}',
+        b'"\\ud800"',
+    ],
 )
 def test_without_json_only_the_status_speaks(body: bytes) -> None:
     assert str(ApiError.of(502, body)) == "502 UNKNOWN_ERROR: Bad Gateway"

@@ -48,7 +48,7 @@ def oracle(tmp_path: Path) -> Iterator[Oracle]:
         yield oracle
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def seeded(postgres_cluster: Postgres) -> str:
     """The name of a database with everything a fresh site has, to be copied."""
     copy_database(postgres_cluster, "template1", "faults_seeded")
@@ -89,7 +89,7 @@ def new_site(
         site.kill()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def _shared(
     postgres_cluster: Postgres, seeded: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:

@@ -3,7 +3,7 @@
 from example_project.settings import *  # noqa: F403
 from example_project.settings import PERSO
 
-PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True
+PERSO.update(SANDBOX_ALLOW_IN_PRODUCTION=True, RETENTION_DAYS=30)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -60,7 +60,7 @@ def fleet(postgres_cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) 
 
 
 class Speaker:
-    """A visitor on a thread of its own, for tests whose thread a browser has: speaks, and waits for the ack."""
+    """A visitor on a thread of its own, for a browser has the test's; each line is stored when told."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._loop = fleet, asyncio.new_event_loop()

@@ -124,13 +124,13 @@ async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_
         await visitor.open_page()
         started = (await visitor.start()).json()
         os.kill(parts[workers[0]], signal.SIGKILL)
+        await demo.told("Worker 1 (daphne) had ended and is started again")
         for n in range(1, 7):  # every connection is another worker's
             async with visitor.socket(started["log"]["ws"]) as socket:
                 hello = await say(socket, t="hello", stream=started["stream"], ticket=started["ticket"])
                 assert (hello["t"], hello["ack"]) == ("welcome", n - 1)
                 answer = await say(socket, t="ev", items=[chat(n, f"line {n}")])
                 assert answer == {"t": "ack", "s": n}, json.dumps(answer)
-    await demo.told("Worker 1 (daphne) had ended and is started again")
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(30) == 0
     assert "Traceback" not in demo.log.read_text()

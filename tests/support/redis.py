@@ -1,5 +1,6 @@
 """A Redis of the tests' own, from a wheel, that keeps nothing."""
 
+import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -31,7 +32,7 @@ class Redis(servers.Server):
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for _ in range(200):
             with suppress(OSError):
-                servers.socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             time.sleep(0.05)
         raise AssertionError(self.printed())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -99,6 +100,12 @@ class Server:
     def printed(self) -> str:
         """All it has printed."""
         return self.log.read_text(errors="replace")
+
+    def memory_mib(self) -> float:
+        """How much memory the process holds (Linux)."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
     def _end(self, how: Any) -> None:
         process, self._process = self._process, None

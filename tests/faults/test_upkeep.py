@@ -1,0 +1,138 @@
+"""What operators do while visitors talk: purge, migrate; and machines whose clocks differ."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from django_perso.services import bulk
+from tests.support.visitor import HttpVisitor
+
+from .oracle import Oracle
+from .outbox import Outbox
+from .proxy import fault_proxy
+from .site import CLONE, Site, p
+
+Row = Callable[[str, str], None]
+
+ENTRIES, SESSIONS = "django_perso_transcriptentry", "django_perso_avatarsession"
+# Conversations like the first one, the odd ones 100 days old, and lines in each.
+OLD = f"""UPDATE {SESSIONS} SET created_at = now() - interval '100 days', last_seen_at = now() - interval '100 days'
+    WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM {SESSIONS}
+    WHERE visitor = 'history') AS numbered WHERE n % 2 = 1)"""
+LINES = f"""INSERT INTO {ENTRIES} (avatar_session_id, source, seq, kind, at_ms, data, created_at)
+    SELECT session.id, 'browser', seq, 'chat', seq, '{{"role": "visitor", "text": "old"}}', session.created_at
+    FROM {SESSIONS} AS session, generate_series(1, %s) AS seq WHERE session.visitor = 'history'"""
+EXPIRED = f"SELECT count(*) FROM {SESSIONS} WHERE last_seen_at < now() - interval '30 days'"
+
+
+def write_history(site: Site, conversations: int, lines: int) -> None:
+    """Conversations of the past, every other one expired."""
+    with psycopg.connect(site.database_url) as database:
+        made = database.execute("SELECT array_agg(gen_random_uuid()) FROM generate_series(1, %s)", [conversations])
+        (ids,) = made.fetchone() or ([],)
+        database.execute(CLONE.encode(), [ids, site.first])
+        database.execute(f"UPDATE {SESSIONS} SET visitor = 'history' WHERE id = ANY(%s)".encode(), [ids])
+        database.execute(OLD.encode())
+        database.execute(LINES.encode(), [lines])
+
+
+@pytest.mark.slow
+async def test_a_purge_holds_up_nobody_who_talks(site: Site, oracle: Oracle, row: Row) -> None:
+    addresses = await site.conversations(16)
+    before, during = [Outbox(it, oracle) for it in addresses[:8]], [Outbox(it, oracle) for it in addresses[8:]]
+    await asyncio.to_thread(write_history, site, 2000, 50)
+    deleted: list[dict[str, int]] = []
+    began = time.monotonic()
+
+    async def purge() -> None:
+        told = await asyncio.to_thread(site.manage, "perso_purge", "--json")
+        deleted.append(json.loads(told))
+        for outbox in during:
+            outbox.finish()
+
+    async def chatter(outbox: Outbox) -> None:
+        while not outbox.is_finished:
+            outbox.add("while the past goes")
+            await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(120):
+        await asyncio.gather(*(box.feed(40, 2) for box in before), *(box.run() for box in before))
+        await asyncio.gather(purge(), *map(chatter, during), *(box.run() for box in during))
+    took, verdict = time.monotonic() - began, site.judge(oracle)
+    deleted.append(json.loads(site.manage("perso_purge", "--json")))
+    usual, while_purging = (p(99, [wait for box in boxes for wait in box.waits]) for boxes in (before, during))
+    left = site.rows(f"SELECT count(*) FROM {ENTRIES} AS e JOIN {SESSIONS} AS s ON s.id = avatar_session_id "
+                     "WHERE s.visitor = 'history'")[0][0]
+    row(
+        "F21",
+        f"purge of {deleted[0]['entries']:,} of 100,000 lines in {took:.1f} s: p99 ack {while_purging:.0f} ms "
+        f"({usual:.0f} ms before), again: {deleted[1]['entries']}; {verdict}",
+    )
+    assert verdict.is_clean
+    assert deleted[0]["conversations"] == 1000
+    assert (left, site.rows(EXPIRED)) == (50_000, [(0,)])
+    assert (deleted[1]["conversations"], deleted[1]["entries"]) == (0, 0)
+    assert while_purging < max(200, 3 * usual)
+
+
+@pytest.mark.slow
+async def test_a_migration_does_not_stop_those_who_write(new_site: Callable[..., Site], row: Row) -> None:
+    site = new_site()
+    (address,) = await site.conversations(1)
+    await asyncio.to_thread(site.stop)
+    await asyncio.to_thread(site.manage, "migrate", "django_perso", "0002", "--verbosity", "0")
+    await asyncio.to_thread(write_history, site, 20_000, 25)
+    waits, stored = list[float](), 0
+    migration = asyncio.create_task(asyncio.to_thread(site.manage, "migrate", "--verbosity", "0"))
+    async with await psycopg.AsyncConnection.connect(site.database_url, autocommit=True) as database:
+        while not migration.done():  # as the version before it writes
+            began, stored = time.perf_counter(), stored + 1
+            now = (await (await database.execute("SELECT now()")).fetchone() or (None,))[0]
+            line = {"stream": address.stream, "seq": stored, "kind": "chat", "at_ms": 1, "data": {"text": "x"}}
+            async with database.transaction():
+                await database.execute(bulk.INSERT.encode(), [now, json.dumps([line])])
+                await database.execute(bulk.UPDATE.encode(), [now, json.dumps([line])])
+            waits.append(time.perf_counter() - began)
+            await asyncio.sleep(0.005)
+    await migration
+    found = site.rows(f"SELECT count(*), max(seq) FROM {ENTRIES} WHERE avatar_session_id = '{address.stream}' "
+                      "AND source = 'browser'")
+    row("F22", f"migrate with 20,000 conversations, 500,000 lines: {stored} writes meanwhile, longest {p(100, waits):.0f} ms, p99 {p(99, waits):.0f} ms")
+    assert found == [(stored, stored)]
+    assert max(waits) < 1
+
+
+@pytest.mark.slow
+async def test_clocks_two_hours_apart_do_not_change_the_order(
+    new_site: Callable[..., Site], oracle: Oracle, row: Row
+) -> None:
+    fast = new_site("tests.faults.skewed:application", FAULTS_CLOCK_SECONDS="3600")
+    slow = new_site("tests.faults.skewed:application", fast.database_url, FAULTS_CLOCK_SECONDS="-3600")
+    async with fault_proxy(fast.port) as proxy:
+        outboxes = [Outbox(it.through(proxy.port), oracle) for it in await fast.conversations(8)]
+
+        async def wander() -> None:
+            for target in (slow, fast, slow):
+                await asyncio.sleep(1)
+                proxy.target = target.port
+                proxy.cut_all()
+
+        async with asyncio.timeout(60):
+            feeds = (outbox.feed(200, 5) for outbox in outboxes)
+            await asyncio.gather(wander(), *feeds, *(outbox.run() for outbox in outboxes))
+    async with HttpVisitor(fast.url) as visitor:
+        await visitor.open_page()
+        assert (await visitor.start()).status_code == 201
+    verdict = fast.judge(oracle)
+    hours, ended = fast.rows(
+        f"SELECT extract(epoch FROM max(e.created_at) - min(e.created_at)) / 3600, count(DISTINCT s.ended_at) "
+        f"FROM {ENTRIES} AS e JOIN {SESSIONS} AS s ON s.id = avatar_session_id WHERE e.source = 'browser'"
+    )[0]
+    row("F15", f"clocks {hours:.1f} h apart, 8 clients to and fro: {verdict}; {ended} live ones taken for silent")
+    assert verdict.is_clean
+    assert hours > 1.9
+    assert ended == 0
