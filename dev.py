@@ -6,6 +6,7 @@ python3 dev.py demo      the example site, talking: prints its address
 python3 dev.py test      the whole test suite, browser included; takes pytest's arguments
 python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
 python3 dev.py threats   one line with a figure for every row of the threat list
+python3 dev.py faults    the same for the fault table: servers are killed, lines cut, disks filled (minutes)
 python3 dev.py bench     how fast it is, as ratios against opponents (--only NAME, --json FILE)
 """
 
@@ -37,7 +38,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ready.json"
 TYPESCRIPT = "typescript@7.0.2"
-THREATS = "T1 T5 T6 T7 T8 T23 T24 T25"
+FAULTS = " ".join(f"F{number}" for number in range(27))
+THREATS = "T1 T2 T3 T4 T5 T6 T7 T8 T9 T10 T11 T12 T13 T14 T18 T19 T22 T23 T24 T25"
 INSTALL_CHROMIUM = "sudo apt-get install chromium"
 # TypeScript's compiler from npm, on the Node that comes from PyPI and with the machine's own certificates.
 TSC = f"""
@@ -250,6 +252,11 @@ def threats() -> int:
     return test(["-q", "-m", "threat", f"--figures={THREATS}"])
 
 
+def faults() -> int:
+    """As threats(), for the rows of the fault table; the slow ones, which `test` leaves out, too."""
+    return test(["-q", "tests/faults", "-m", "slow or not slow", f"--figures={FAULTS}"])
+
+
 def bench(arguments: list[str]) -> int:
     """Measure against opponents in the same run; a Chromium is needed for one of the figures."""
     python = environment(everything=True)
@@ -292,17 +299,17 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="demo | test | check | threats | bench"
+        dest="command", required=True, metavar="demo | test | check | threats | faults | bench"
     )
     demos = commands.add_parser("demo")
     demos.add_argument("--port", type=int, default=8000, help="where to look first")
     demos.add_argument("--scale", type=int, default=0, choices=range(10), metavar="N", help="so many workers")
-    for name in ("test", "check", "threats", "bench"):
+    for name in ("test", "check", "threats", "faults", "bench"):
         commands.add_parser(name)
     chosen = parser.parse_args(arguments)
     if chosen.command == "demo":
         return demo(chosen.port, chosen.scale)
-    return check() if chosen.command == "check" else threats()
+    return {"check": check, "threats": threats, "faults": faults}[chosen.command]()
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ Measure = Callable[[], Iterator[Figure]]
 
 def measures() -> dict[str, Measure]:
     """All there is to measure, by name. Imported once the settings are known."""
-    from . import log, pages, starts
+    from . import log, pages, starts, workers
 
     everything = [
-        log.rows, log.held, log.memory, starts.starts, starts.threads,
+        log.rows, log.held, log.memory, workers.workers, starts.starts, starts.threads,
         pages.catalogue, pages.tag, pages.scripts, pages.transcript, pages.first_frame,
     ]  # fmt: skip
     return {measure.__name__: measure for measure in everything}

@@ -148,10 +148,10 @@ def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
     assert "\x1b" not in done.stdout
     areas = ["settings", "migrations", "urls", "websocket", "csp", "permissions", "encryption", "api key"]
     *lines, total = done.stdout.splitlines()
-    assert [line[1:12].strip() for line in lines] == [*areas, "catalogue", "presets"]
+    assert [line[1:12].strip() for line in lines] == [*areas, "catalogue", "presets", "upkeep"]
     assert " urls        ok    /perso/ (django_perso.urls)" in lines
     assert " websocket   ok    /perso/log/ by mysite.asgi.application" in lines
-    assert total == "10 ok, 0 warnings, 0 errors"
+    assert total == "11 ok, 0 warnings, 0 errors"
 
 
 def test_a_wrong_call_is_told_apart_from_a_problem(site: Site) -> None:
@@ -305,6 +305,21 @@ def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None
     site.set("SECRET_KEY = 'another'")
     (one, _two) = [line["text"] for line in site.doctor() if line["area"] == "encryption"]
     assert "which is gone. Put the old key back" in one
+
+
+def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(site: Site) -> None:
+    site.set('PERSO["RETENTION_DAYS"] = 30')
+    days_ago = "strftime('%Y-%m-%d %H:%M:%S', 'now', '-31 days')"
+    site.manage(
+        "shell", "-c", "from django_perso.models import *; AvatarSession.objects.create(visitor='me')"
+    )
+    site.sql(f"UPDATE django_perso_avatarsession SET last_seen_at = {days_ago}, created_at = {days_ago}")
+    told = [line for line in site.doctor() if line["area"] == "upkeep"]
+    assert [line["id"] for line in told] == ["django_perso.W037", "django_perso.W038"]
+    for line in told:
+        site.follow(line["fix"].replace(" every few minutes", "").replace(" every night", ""))
+    assert [line for line in site.doctor() if line["area"] == "upkeep"] == []
+    assert site.sql("SELECT count(*) FROM django_perso_avatarsession") == [(0,)]
 
 
 def test_a_server_that_is_not_there_is_told(site: Site) -> None:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from ..client import PersoError, calls
@@ -52,9 +52,13 @@ def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = AS
 def close_stale(limit: int, now: datetime | None = None) -> list[AvatarSession]:
     """End up to `limit` conversations that have been silent for LIVE_FOR. One query where there are none, and
     never a word to Perso, so it fits into a start."""
+    return [session for session in stale(now).order_by("last_seen_at")[:limit] if _close(session)]
+
+
+def stale(now: datetime | None = None) -> QuerySet[AvatarSession]:
+    """The conversations that are silent and not closed yet."""
     then = (now or timezone.now()) - limits.LIVE_FOR
-    stale = AvatarSession.objects.filter(status__in=RUNNING, last_seen_at__lte=then)
-    return [session for session in stale.order_by("last_seen_at")[:limit] if _close(session)]
+    return AvatarSession.objects.filter(status__in=RUNNING, last_seen_at__lte=then)
 
 
 def _close(session: AvatarSession) -> bool:

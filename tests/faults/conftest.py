@@ -55,7 +55,8 @@ def seeded(postgres_cluster: Postgres) -> str:
     servers.seed(servers.environment(DATABASE_URL=f"{postgres_cluster.url}/faults_seeded"))
     with psycopg.connect(f"{postgres_cluster.url}/faults_seeded") as database:
         database.execute(
-            "UPDATE django_perso_sessionpreset SET access = 'public', max_live = 10000, starts_per_hour = 10000"
+            "UPDATE django_perso_sessionpreset "
+            "SET access = 'public', max_live = 10000, starts_per_hour = 10000"
         )
     return "faults_seeded"
 

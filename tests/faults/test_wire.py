@@ -160,14 +160,13 @@ async def test_of_two_tabs_the_newer_one_writes_and_the_older_is_told(
             f"WHERE source = 'browser' AND avatar_session_id = '{address.stream}' ORDER BY id"
         )
         mixed += [is_newer for (is_newer,) in told] != [False] * last + [True] * 20
-    row("F14", f"two tabs x 8: older closed with {sorted({code for code, _ in ends})}, interleaved {mixed}")
+    codes = sorted({str(code) for code, _ in ends})
+    row("F14", f"two tabs x 8: the older closed with {codes}, interleaved {mixed}")
     assert {code for code, _ in ends} == {4409}
     assert mixed == 0
 
 
-async def test_where_no_socket_comes_through_all_goes_by_post(
-    site: Site, oracle: Oracle, row: Row
-) -> None:
+async def test_where_no_socket_comes_through_all_goes_by_post(site: Site, oracle: Oracle, row: Row) -> None:
     async with fault_proxy(site.port) as proxy:
         proxy.refuses = lambda first: b"upgrade: websocket" in first.lower()
         addresses = [it.through(proxy.port) for it in await site.conversations(5)]

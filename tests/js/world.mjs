@@ -28,6 +28,15 @@ export class Clock {
 
 export const settle = () => new Promise((done) => setImmediate(done));
 
+/** A browser's store: what one page leaves the next one finds, as it was when it was put. */
+export class Shelf {
+  left = new Map();
+  puts = 0;
+  put = (left) => void (this.puts++, this.left.set(left.stream, structuredClone(left)));
+  drop = (stream) => void this.left.delete(stream);
+  all = async () => [...this.left.values()].map((left) => structuredClone(left));
+}
+
 /** The server's side of one stream: what it has written down, and the faults a test asks for. */
 export class Server {
   rows = [];
@@ -39,18 +48,20 @@ export class Server {
   refuses = () => null; // entry → reject code
   answers = (frame) => [frame]; // a fault: drop, double or change what goes back
   hears = () => true; // a fault: lose what arrives
+  loses = () => false; // a fault: a POST gets no answer, and did not arrive
 
   get last() {
     return this.rows.length;
   }
 
-  /** One transaction, as the protocol tells it. */
+  /** One transaction, as the protocol tells it: what follows is written, a hole or a bad entry stops the rest. */
   record(items) {
-    const bad = items.filter((entry) => entry.k !== "gap" && this.refuses(entry));
-    if (bad.length) return { t: "reject", s: bad.map((entry) => entry.s), code: this.refuses(bad[0]) };
-    const fresh = items.filter((entry) => entry.s > this.last);
-    if (fresh.length && fresh[0].s !== this.last + 1) return { t: "gap", s: this.last };
-    this.rows.push(...fresh);
+    const bad = items.findIndex((entry) => entry.k !== "gap" && this.refuses(entry));
+    const good = bad < 0 ? items : items.slice(0, bad);
+    for (const entry of good) if (entry.s === this.last + 1) this.rows.push(entry);
+    const at = bad < 0 ? 0 : items[bad].s;
+    if (Math.max(0, ...good.map((entry) => entry.s), at - 1) > this.last) return { t: "gap", s: this.last };
+    if (at > this.last) return { t: "reject", s: [at], code: this.refuses(items[bad]) };
     return { t: "ack", s: this.last };
   }
 
@@ -65,7 +76,7 @@ export class Server {
 }
 
 /** The world an outbox lives in, joined to `server` by sockets and POST. */
-export function world(server, clock, { random = () => 0.5 } = {}) {
+export function world(server, clock, { random = () => 0.5, store } = {}) {
   class FakeSocket {
     sent = [];
     constructor(url) {
@@ -92,6 +103,11 @@ export function world(server, clock, { random = () => 0.5 } = {}) {
       this.isCut = true;
       this.onclose?.({ code });
     }
+    /** As cut, but later than what is being done: so a browser hears of it. */
+    die(code) {
+      this.isCut = true;
+      queueMicrotask(() => this.onclose?.({ code }));
+    }
     close() {
       this.isCut = true;
     }
@@ -100,9 +116,21 @@ export function world(server, clock, { random = () => 0.5 } = {}) {
     const message = JSON.parse(body);
     server.posts.push({ url, keepalive, ...message });
     if (server.failsPost) return server.failsPost(message);
+    if (server.loses()) throw new TypeError("network");
     const { stream: _stream, ticket: _ticket, ...told } = message;
-    if (told.items.length) server.record(told.items);
-    return Response.json(server.answer(told));
+    const taken = told.items.length ? server.record(told.items) : null;
+    return Response.json(taken && !(told.bye && taken.t === "ack") ? taken : server.answer(told));
   };
-  return { WebSocket: FakeSocket, fetch, random, now: clock.now, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout };
+  return { WebSocket: FakeSocket, fetch, random, store, now: clock.now, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout };
+}
+
+/** A small chance generator (xorshift), so that a failing case can be replayed by its seed. */
+export function dice(seed) {
+  let x = seed + 1;
+  return () => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return (x >>> 0) / 2 ** 32;
+  };
 }

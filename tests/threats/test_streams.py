@@ -1,4 +1,4 @@
-"""T9, T11, T14, T22: a log takes its own visitor's words, few sockets, and nobody's lies about who or where."""
+"""T9, T11, T14, T22: a log takes its own visitor's words, few sockets, and no lies about who or where."""
 
 import asyncio
 import random
@@ -90,6 +90,14 @@ async def test_a_made_up_address_is_no_new_visitor(
     figure("T22", "60 starts, each with new cookies and a made-up X-Forwarded-For: 10 granted, 50 x 429")
 
 
+async def flood(socket: Any) -> None:
+    """Send more than the window takes, and read until the end."""
+    for _ in range(400):
+        await socket.send('{"t":"ev","items":[]}')
+    while True:
+        await asyncio.wait_for(socket.recv(), 10)
+
+
 async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
@@ -118,10 +126,7 @@ async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
             assert set(codes) == {4408}
             grown = site.memory_mib() - before
             with pytest.raises(ConnectionClosed) as closed:
-                for _ in range(400):  # whatever the window says
-                    await socket.send('{"t":"ev","items":[]}')
-                while True:
-                    await asyncio.wait_for(socket.recv(), 10)
+                await flood(socket)
             assert closed.value.rcvd
             assert closed.value.rcvd.code == 4429
         assert await close_code(visitor, path, t="x" * 70_000) in (4413, 1009)

@@ -26,12 +26,15 @@ from django.utils.timesince import timesince
 from django_perso import headers, protocol
 from django_perso.conf import conf
 from django_perso.fields import SecretUnreadable
+from django_perso.management import plain
 from django_perso.models import ApiKey, AvatarSession, SessionPreset
-from django_perso.services import Refused, catalogue, keys, upstream
+from django_perso.services import Refused, catalogue, keys, retention, sweeping, upstream
 
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
 SECRETS: tuple[tuple[type[Any], str], ...] = ((ApiKey, "secret"), (AvatarSession, "session_id"))
 SYNC = "Run: python manage.py perso_sync"
+SWEEP = "Run every few minutes: python manage.py perso_sweep"
+PURGE = "Run every night: python manage.py perso_purge"
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class Command(BaseCommand):
         styles = {"ok": self.style.SUCCESS, "WARN": self.style.WARNING, "BAD": self.style.ERROR}
         for area, line in found:
             level = styles[line.level](f"{line.level:<4}")
-            self.stdout.write(f" {area:<11} {level}  {_plain(f'{line.text}  {line.id}').rstrip()}")
+            self.stdout.write(f" {area:<11} {level}  {plain(f'{line.text}  {line.id}').rstrip()}")
             if line.fix:
-                self.stdout.write(f"{'':<19}fix: {_plain(line.fix)}")
+                self.stdout.write(f"{'':<19}fix: {plain(line.fix)}")
         ok, warnings, errors = (sum(line.level == level for _, line in found) for level in styles)
         self.stdout.write(f"{ok} ok, {warnings} warnings, {errors} errors")
 
@@ -102,7 +105,7 @@ class Examination:
                 line = Line(message.msg, str(message.id), message.hint or "")
                 told.setdefault(str(message.obj), []).append(line)
         of_the_site = [self.settings, self.migrations, self.urls, self.websocket, self.csp, self.permissions]
-        of_the_rows = [self.encryption, self.api_key, self.catalogue, self.presets]
+        of_the_rows = [self.encryption, self.api_key, self.catalogue, self.presets, self.upkeep]
         for examine in of_the_site:
             area = examine.__name__
             yield from ((area, line) for line in told.get(area) or self._attempt(examine))
@@ -275,10 +278,14 @@ class Examination:
                 yield Line(f'"{preset.slug}": {text}', "django_perso.E031", fix)
         yield Line(f"{len(found)} active")
 
-
-def _plain(text: str) -> str:
-    """Without the control characters that a name from elsewhere may hold: a terminal would obey them."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    def upkeep(self) -> Lines:
+        silent, overdue = sweeping.stale().count(), retention.purge(dry_run=True)["conversations"]
+        if silent:
+            yield Line(f"{silent} conversations fell silent and are not closed", "django_perso.W037", SWEEP)
+        if overdue:
+            yield Line(f"{overdue} conversations are kept for too long", "django_perso.W038", PURGE)
+        if not silent and not overdue:
+            yield Line("no conversation is left open, none is kept for too long")
 
 
 def _name(row: ApiKey | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from django_perso.management import plain
 from django_perso.services import catalogue, keys
 
 SETTINGS = 'PERSO["API_KEY"]'
@@ -42,13 +43,13 @@ class Command(BaseCommand):
 
     def _print(self, name: str, outcome: keys.Outcome) -> None:
         style = self.style.SUCCESS if outcome.is_sound else self.style.WARNING
-        self.stdout.write(style(_plain(f"{name}: {outcome.status.label}")))
+        self.stdout.write(style(plain(f"{name}: {outcome.status.label}")))
         if not outcome.changes:
-            self.stdout.write(_plain(f"  {outcome.detail}"))
+            self.stdout.write(plain(f"  {outcome.detail}"))
         for change in outcome.changes:
-            self.stdout.write(_plain(f"  {_line(change)}"))
+            self.stdout.write(plain(f"  {_line(change)}"))
         if names := outcome.affected:
-            self.stdout.write(_plain(f"  presets affected: {len(names)} ({', '.join(names)})"))
+            self.stdout.write(plain(f"  presets affected: {len(names)} ({', '.join(names)})"))
 
 
 def _line(change: catalogue.Change) -> str:
@@ -73,8 +74,3 @@ def _as_json(name: str, outcome: keys.Outcome) -> dict[str, Any]:
         "lists": lists,
         "presets_affected": list(outcome.affected),
     }
-
-
-def _plain(text: str) -> str:
-    """Without the control characters that a name from elsewhere may hold: a terminal would obey them."""
-    return "".join(c if c.isprintable() else "?" for c in text)

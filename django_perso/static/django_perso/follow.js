@@ -2,16 +2,17 @@
  * Follows a running conversation in the admin. The socket only says "look again"; the lines come from the site.
  * They are asked for every few seconds too: that is all there is while the socket is down.
  */
+export {};
 
 const PAUSED_MS = 5000;
 const LIVE_MS = 15000;
 const list = /** @type {HTMLElement} */ (document.querySelector("[data-follow]"));
 const status = /** @type {HTMLElement} */ (document.querySelector(".perso-following"));
-const { follow = "", entries = "" } = list.dataset;
-const address = new URL(follow, location.href);
+const address = new URL(list.dataset.follow ?? "", location.href);
 address.protocol = address.protocol.replace("http", "ws");
 /** @type {WebSocket} */
 let socket;
+let timer = 0;
 let isLooking = false;
 let isNews = false;
 
@@ -22,23 +23,21 @@ function show(state) {
   status.textContent = status.dataset[state] ?? "";
 }
 
-/** @param {Iterable<Element>} fresh */
-function append(fresh) {
-  const isAtEnd = innerHeight + scrollY > document.body.scrollHeight - 120;
-  list.querySelector("li:not([data-pk])")?.remove();
-  list.append(...fresh);
-  if (isAtEnd) list.lastElementChild?.scrollIntoView({ block: "nearest" });
-}
-
 async function fetchNew() {
   const last = /** @type {HTMLElement | undefined} */ ([...list.querySelectorAll("[data-pk]")].at(-1));
-  const answer = await fetch(`${entries}?after=${last?.dataset.pk ?? 0}`);
-  if (answer.redirected || answer.status === 403) location.reload(); // logged out, or no longer allowed
+  const answer = await fetch(`${list.dataset.entries}?after=${last?.dataset.pk ?? 0}`);
+  if (answer.redirected || answer.status === 403) return location.reload(); // logged out, or no longer allowed
   if (!answer.ok) throw new Error(answer.statusText);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelectorAll("li[data-pk]");
-  if (fresh.length) append(fresh);
-  if (answer.headers.get("X-More") === "yes") isNews = true;
-  else if (answer.headers.get("X-Running") === "no") finish();
+  const isAtEnd = innerHeight + scrollY > document.body.scrollHeight - 120;
+  if (fresh.length) list.querySelector("li:not([data-pk])")?.remove();
+  list.append(...fresh);
+  if (fresh.length && isAtEnd) list.lastElementChild?.scrollIntoView({ block: "nearest" });
+  isNews ||= answer.headers.get("X-More") === "yes";
+  if (isNews || answer.headers.get("X-Running") === "yes") return;
+  show("over");
+  clearTimeout(timer);
+  socket.close();
 }
 
 /** One look after the other, so that no line comes twice. */
@@ -53,15 +52,14 @@ async function look() {
     }
     if (socket.readyState === WebSocket.OPEN) show("live");
   } catch {
-    if (status.dataset.state !== "over") show("paused");
+    show("paused");
   }
   isLooking = false;
 }
 
 function connect() {
   socket = new WebSocket(address);
-  socket.onopen = look;
-  socket.onmessage = look;
+  socket.onopen = socket.onmessage = look;
   socket.onclose = () => {
     if (status.dataset.state === "over") return;
     show("paused");
@@ -69,24 +67,14 @@ function connect() {
   };
 }
 
-/** @type {number} */
-let timer;
 function wait() {
   clearTimeout(timer);
-  timer = setTimeout(tick, socket.readyState === WebSocket.OPEN ? LIVE_MS : PAUSED_MS);
-}
-
-function tick() {
-  look();
-  if (socket.readyState === WebSocket.OPEN) socket.send("{}"); // that we are still here
-  if (socket.readyState === WebSocket.CLOSED) connect();
-  wait();
-}
-
-function finish() {
-  show("over");
-  clearTimeout(timer);
-  socket.close();
+  timer = setTimeout(() => {
+    look();
+    if (socket.readyState === WebSocket.OPEN) socket.send("{}"); // that we are still here
+    if (socket.readyState === WebSocket.CLOSED) connect();
+    wait();
+  }, socket.readyState === WebSocket.OPEN ? LIVE_MS : PAUSED_MS);
 }
 
 connect();

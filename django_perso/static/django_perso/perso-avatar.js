@@ -235,7 +235,15 @@ class PersoAvatar extends HTMLElement {
     const { signal } = this.#gone;
     addEventListener("pagehide", () => this.#leave(), { signal });
     addEventListener("online", () => this.#run.outbox?.wake(), { signal });
-    document.addEventListener("visibilitychange", () => document.hidden || this.#run.outbox?.wake(), { signal });
+    document.addEventListener("visibilitychange", () => {
+      const { outbox } = this.#run;
+      if (document.hidden) outbox?.flush();
+      else outbox?.wake();
+    }, { signal });
+    // What an earlier visit could not send any more is sent now, by who has talked here before.
+    globalThis.indexedDB?.databases?.().then(async (known) => {
+      if (known.some(({ name }) => name === "django-perso")) await this.#load();
+    }).catch(() => {});
   }
 
   disconnectedCallback() {
@@ -314,6 +322,7 @@ class PersoAvatar extends HTMLElement {
     this.#modules ??= (async () => {
       const urls = JSON.parse(this.dataset.modules ?? "{}");
       const [sdk, log, tools] = await Promise.all([import(urls.sdk), import(urls.log), import(urls.tools)]);
+      if (!sdk.WORLD.store) log.resend(Object.assign(sdk.WORLD, { store: log.openStore() }));
       return { sdk, log, tools };
     })().catch((error) => {
       this.#modules = null;
@@ -412,10 +421,9 @@ class PersoAvatar extends HTMLElement {
   /** The page goes away: the avatar's place is given back at once. */
   #leave() {
     const run = this.#run;
-    if (run.isOver) return;
-    run.outbox?.add("state", { name: "ended", detail: "pagehide" });
-    run.outbox?.leave("visitor");
-    this.#close(run, "visitor");
+    if (!run.isOver) run.outbox?.add("state", { name: "ended", detail: "pagehide" });
+    run.outbox?.leave("visitor"); // also one whose end is still on its way
+    if (!run.isOver) this.#close(run, "visitor");
   }
 
   /** @param {Run} run @param {How} how */

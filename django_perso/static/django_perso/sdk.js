@@ -84,8 +84,8 @@ function addScript({ url, integrity, nonce }) {
   }).finally(() => document.removeEventListener("securitypolicyviolation", forbid));
 }
 
-/** What the outbox and the tools need of a browser. */
-const WORLD = {
+/** What the outbox and the tools need of a browser. @type {import("./types.d.ts").World} */
+export const WORLD = {
   WebSocket,
   fetch: fetch.bind(globalThis),
   random: Math.random,

@@ -16,12 +16,27 @@ export type Frame = {
 /** What travels to the server; with nothing in it: "still there?" */
 export type Message = { items: Entry[]; bye?: { last: number; how: string } };
 export type Address = { stream: string; ticket: string; ws: string | null; post: string };
-export type Road = (
+/** A way to the server that opens itself, until it is down or closed. */
+export type Road = { send(message: Message): void; close(): void };
+export type Open = (
   address: Address,
   world: World,
   onframe: (frame: Frame) => void,
   ondown: (code: number, after?: number) => void,
-) => { open(): void; send(message: Message): void; close(): void };
+) => Road;
+/** One request: the frame that answers it, or a code that says why there is none. */
+export type Post = (
+  address: Address, world: World, message: Message, keepalive?: boolean,
+) => Promise<{ frame?: Frame; code: number; after: number }>;
+/** What a page leaves of a conversation: entries up to number `last`, and how it ended, if it did. */
+export type Left = {
+  stream: string; ticket: string; post: string; at: number; entries: Entry[]; last: number; how?: string;
+};
+export interface Store {
+  put(left: Left): unknown;
+  drop(stream: string): unknown;
+  all(): Promise<Left[]>;
+}
 
 export interface Timers {
   now(): number;
@@ -32,6 +47,8 @@ export interface World extends Timers {
   WebSocket: new (url: string) => WebSocket;
   fetch: typeof fetch;
   random(): number;
+  /** Without one nothing outlives the page. */
+  store?: Store;
 }
 
 // --- tools.js
