@@ -7,6 +7,7 @@ python3 dev.py test      the whole test suite, browser included; takes pytest's 
 python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
 python3 dev.py threats   one line with a figure for every row of the threat list
 python3 dev.py faults    the same for the fault table: servers are killed, lines cut, disks filled (minutes)
+python3 dev.py matrix    the suite on every Django and Python that is promised (an hour)
 python3 dev.py bench     how fast it is, as ratios against opponents (--only NAME, --json FILE)
 """
 
@@ -264,6 +265,11 @@ def bench(arguments: list[str]) -> int:
     return run(python, "-m", "benchmarks", *arguments, env=env)
 
 
+def matrix() -> int:
+    """Run the suite, but for the browser, on every Django and Python that is promised."""
+    return run(environment(everything=True), "-m", "tests.matrix")
+
+
 def check() -> int:
     """Run every static check, all of them even when one fails."""
     python = environment(everything=True)
@@ -299,17 +305,17 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="demo | test | check | threats | faults | bench"
+        dest="command", required=True, metavar="demo | test | check | threats | faults | bench | matrix"
     )
     demos = commands.add_parser("demo")
     demos.add_argument("--port", type=int, default=8000, help="where to look first")
     demos.add_argument("--scale", type=int, default=0, choices=range(10), metavar="N", help="so many workers")
-    for name in ("test", "check", "threats", "faults", "bench"):
+    for name in ("test", "check", "threats", "faults", "bench", "matrix"):
         commands.add_parser(name)
     chosen = parser.parse_args(arguments)
     if chosen.command == "demo":
         return demo(chosen.port, chosen.scale)
-    return {"check": check, "threats": threats, "faults": faults}[chosen.command]()
+    return {"check": check, "threats": threats, "faults": faults, "matrix": matrix}[chosen.command]()
 
 
 if __name__ == "__main__":

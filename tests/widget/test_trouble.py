@@ -147,6 +147,7 @@ def test_an_answer_that_fails_leaves_a_widget_that_works(
     talk.type("Hello!")
     if "status" in fault:
         assert alert(talk) == ("The avatar could not answer. You can ask again.", "llm_failed")
+        talk.wait_for(log="saved")
         assert [row["d"]["code"] for row in site.rows if row["k"] == "error"] == ["llm_failed"]
     talk.wait_for(state="live", activity="ready")
     ask(talk, "What is 2 times 3?", "6")
