@@ -13,9 +13,10 @@ class Balancer:
         """`workers`: their ports on this machine."""
         self.workers = deque(workers)
 
-    async def listen(self, port: int) -> None:
-        """Serve from now on, while the event loop runs."""
+    async def serve(self, port: int) -> None:
+        """Serve while the event loop runs."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        await asyncio.Event().wait()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -23,8 +24,7 @@ class Balancer:
         except OSError:
             writer.close()
             return
-        with suppress(asyncio.CancelledError):  # the end of the event loop
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
 
     async def _worker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self.workers.rotate(-1)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from dev import ROOT, Trouble, free_port
 
@@ -124,7 +126,7 @@ def serve(port: int) -> int:
         return site.process.wait()
 
 
-def serve_scaled(port: int, count: int) -> int:
+def serve_scaled(port: int, count: int) -> NoReturn:
     """PostgreSQL, Redis, a Perso, `count` workers and the balancer, each a process; until Ctrl-C."""
     from tests.support.postgres import postgres_server
     from tests.support.redis import redis_command
@@ -162,8 +164,9 @@ def serve_scaled(port: int, count: int) -> int:
         lines.append(f"{'PostgreSQL':<22} 127.0.0.1:{postgres.port:<6} pid {postgres.pid}")
         lines.append(f"{'Balancer':<22} 127.0.0.1:{port:<6} pid {os.getpid()}")
         tell(port, password, lines)
-        asyncio.run(balance(port, at, parts))
-    return 0
+        balancer = threading.Thread(target=asyncio.run, args=[Balancer(at).serve(port)], daemon=True)
+        balancer.start()  # apart, so that Ctrl-C strikes plain code and no event loop
+        keep_running(parts)
 
 
 def worker(number: int, port: int, env: dict[str, str], *, is_last: bool) -> Part:
@@ -174,11 +177,10 @@ def worker(number: int, port: int, env: dict[str, str], *, is_last: bool) -> Par
     return Part(name, port, command(sys.executable, port), env)
 
 
-async def balance(port: int, workers: Sequence[int], parts: Sequence[Part]) -> None:
-    """Serve on one port, and start again what has ended, as a process manager does."""
-    await Balancer(workers).listen(port)
+def keep_running(parts: Sequence[Part]) -> NoReturn:
+    """Start again what has ended, as a process manager does."""
     while True:
-        await asyncio.sleep(1)
+        time.sleep(1)
         for part in parts:
             if part.process.poll() is not None:
                 part.start()

@@ -1,4 +1,4 @@
-"""The operator's desk, whole: every page for every role, plain and in Unfold, at each width, in each light."""
+"""The operator's desk, whole: every page for every role, plain and in Unfold, at each width and light."""
 
 import json
 import re

@@ -24,7 +24,7 @@ from .outbox import Address
 SECRET = servers.environment()["SECRET_KEY"]
 # Another conversation just like one there is, whatever columns it has.
 CLONE = """INSERT INTO django_perso_avatarsession SELECT (jsonb_populate_record(
-    original, jsonb_build_object('id', new.id, 'visitor', new.id::text, 'last_seq', 0, 'lease', 0))).*
+    original, jsonb_build_object('id', new.id, 'visitor', coalesce(%s, new.id::text), 'last_seq', 0))).*
     FROM django_perso_avatarsession AS original, unnest(%s::uuid[]) AS new (id) WHERE original.id = %s"""
 COOKIES = signing.TimestampSigner(key=b"django.http.cookies" + SECRET.encode(), salt=COOKIE + COOKIE_SALT)
 
@@ -73,7 +73,7 @@ class Site(servers.ExampleServer):
                 self.first = (await starter.start()).json()["stream"]
         streams = [str(uuid.uuid4()) for _ in range(count)]
         with psycopg.connect(self.database_url) as database:
-            database.execute(CLONE, [streams, self.first])
+            database.execute(CLONE, [visitor or None, streams, self.first])
         return [self._address(stream, visitor or stream) for stream in streams]
 
     def _address(self, stream: str, visitor: str) -> Address:

@@ -26,11 +26,11 @@ CLOSES, LINES = 300, 10
 QUIET = "/admin/login/"
 # An outbox and its pagehide, as the avatar makes them.
 OPEN = """async ({ stream, ticket }) => {
-  const [sdk, log] = await Promise.all(["sdk", "log"].map((name) => import(`/static/django_perso/${name}.js`)));
+  const urls = ["/static/django_perso/sdk.js", "/static/django_perso/log.js"];
+  const [sdk, log] = await Promise.all(urls.map((url) => import(url)));
   Object.assign(sdk.WORLD, { store: sdk.WORLD.store ?? log.openStore() });
   const ws = location.origin.replace("http", "ws") + "/perso/log/", post = "/perso/log/entries/";
-  window.world = sdk.WORLD;
-  window.outbox = new log.Outbox({ stream, ticket, ws, post }, sdk.WORLD, (status) => (window.status_ = status));
+  window.outbox = new log.Outbox({ stream, ticket, ws, post }, sdk.WORLD, () => {});
   addEventListener("pagehide", () => outbox.leave("visitor"));
 }"""
 SAY = """(count) => {
@@ -40,7 +40,10 @@ LEFT = """() => new Promise((done) => {
   const opening = indexedDB.open("django-perso", 1);
   opening.onsuccess = () => {
     const asked = opening.result.transaction("outbox").objectStore("outbox").getAll();
-    asked.onsuccess = () => (opening.result.close(), done(asked.result.flatMap((left) => left.entries).length));
+    asked.onsuccess = () => {
+      opening.result.close();
+      done(asked.result.flatMap((left) => left.entries).length);
+    };
   };
 })"""
 # What is stored of conversations: how many lines, how many of them wrong, and whether it is called complete.

@@ -37,8 +37,7 @@ def write_history(site: Site, conversations: int, lines: int) -> None:
             "SELECT array_agg(gen_random_uuid()) FROM generate_series(1, %s)", [conversations]
         )
         (ids,) = made.fetchone() or ([],)
-        database.execute(CLONE.encode(), [ids, site.first])
-        database.execute(f"UPDATE {SESSIONS} SET visitor = 'history' WHERE id = ANY(%s)".encode(), [ids])
+        database.execute(CLONE.encode(), ["history", ids, site.first])
         database.execute(OLD.encode())
         database.execute(LINES.encode(), [lines])
 

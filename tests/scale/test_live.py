@@ -83,9 +83,10 @@ def test_more_at_once_than_a_page_of_the_transcript_comes_whole(
 ) -> None:
     open_conversation(operator, fleet.a, speaker)
     fleet.a.execute(
-        "INSERT INTO django_perso_transcriptentry (avatar_session_id, source, seq, kind, at_ms, data, created_at) "
-        f"SELECT '{speaker.stream}', 'server', 1000 + n, 'chat', n, "
-        """jsonb_build_object('role', 'avatar', 'text', 'line ' || n), now() FROM generate_series(1, 620) AS n"""
+        "INSERT INTO django_perso_transcriptentry"
+        " (avatar_session_id, source, seq, kind, at_ms, data, created_at)"
+        f" SELECT '{speaker.stream}', 'server', 1000 + n, 'chat', n,"
+        " jsonb_build_object('role', 'avatar', 'text', 'line ' || n), now() FROM generate_series(1, 620) AS n"
     )
     speaker.say("the last")
     seconds_until(operator, "the last", time.monotonic())

@@ -31,7 +31,7 @@ def test_words_are_found_through_the_index(postgres: str) -> None:
     env = environment(DATABASE_URL=postgres)
     manage("migrate", "-v", "0", env=env)
     found, plan = map(json.loads, manage("shell", "-c", FIND, env=env).splitlines()[-2:])
-    nothing = {"bibl": [], "hidden": [], "o'clock & |": [], "%": [], "": []}
+    nothing: dict[str, list[str]] = {"bibl": [], "hidden": [], "o'clock & |": [], "%": [], "": []}
     words = {
         "bibliothek": ["session"],
         "die WO": ["session"],
