@@ -97,7 +97,7 @@ class ApiKeyAdmin(ButtonAdmin):
     def presets(self, key: Any) -> int:
         return int(key.preset_count)
 
-    @admin.display(description=gettext_lazy("conversations (30\u00a0days)"), ordering="conversation_count")
+    @admin.display(description=gettext_lazy("in 30 days"), ordering="conversation_count")
     def conversations(self, key: Any) -> int:
         return int(key.conversation_count)
 

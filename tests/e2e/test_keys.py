@@ -72,6 +72,7 @@ def keep_pictures(page: Any, name: str, directory: Path) -> None:
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate(SIDEWAYS) == 0, (name, width)
         suffix = ("-phone" if width == 390 else "") + ("-dark" if scheme == "dark" else "")
+        page.wait_for_timeout(300)  # until the admin has faded to its other colours
         page.screenshot(path=directory / f"{name}{suffix}.png", full_page=width == 390)
 
 

@@ -50,6 +50,7 @@ def keep(page: Any, pictures: Path, name: str) -> None:
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate(SIDEWAYS) == 0, (name, width)
         suffix = f"{'' if width == 1280 else '-phone'}{'' if scheme == 'light' else '-dark'}"
+        page.wait_for_timeout(300)  # until the admin has faded to its other colours
         page.screenshot(path=pictures / f"{name}{suffix}.png", full_page=True)
     page.set_viewport_size({"width": 1280, "height": 1000})
     page.emulate_media(color_scheme="light")
