@@ -417,6 +417,14 @@ async def test_while_the_database_is_down_the_browser_keeps_what_it_has(dead: An
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 
+async def test_whatever_goes_wrong_the_writer_goes_on(browser: Browser, settings: Any) -> None:
+    socket = await browser.hello()
+    settings.PERSO, usual = ["nonsense"], settings.PERSO
+    assert await say(socket, t="ev", items=[chat(1)]) == {"t": "retry", "after": 1000}
+    settings.PERSO = usual
+    assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
+
+
 async def test_ending_by_socket_leaves_no_connection_behind_that_could_go_stale(browser: Browser) -> None:
     socket = await browser.hello()
     await AvatarSession.objects.aupdate(ended_at=timezone.now())

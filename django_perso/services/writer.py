@@ -3,6 +3,7 @@ goes into the next, so the busier it is the less an entry costs. Nobody else's t
 """
 
 import asyncio
+import logging
 import os
 import queue
 import threading
@@ -14,6 +15,8 @@ from functools import cache
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from .transcripts import Answer, Report, commit
+
+log = logging.getLogger("django_perso")
 
 MAX_QUEUED = 5_000  # reports; a frame has at most 64 KiB
 MAX_BATCH = 500
@@ -55,6 +58,11 @@ class Writer:
                 continue
             except DatabaseError:
                 answers = [_alone(job.report) for job in jobs]
+            except (
+                Exception
+            ):  # whatever it is, such as nonsense in settings: without this thread all would wait
+                log.exception("the log cannot be stored")
+                answers = [RETRY] * len(jobs)
             self._later = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
             self._deliver([(job, it) for job, it in zip(jobs, answers, strict=True) if it is not None])
 
