@@ -273,7 +273,7 @@ def test_a_sync_asks_each_key_that_is_in_use(key: ApiKey) -> None:
     ApiKey.objects.create(name="Bad\x1b[31m", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}")
     printed, code = run("perso_sync")
     assert re.findall(r"^\S.*", printed, re.M) == [
-        "Bad?[31m: unreachable", "Main: OK", 'PERSO["API_KEY"]: OK',
+        "Bad [31m: unreachable", "Main: OK", 'PERSO["API_KEY"]: OK',
     ]  # fmt: skip
     assert code == 1
     assert KEY not in printed

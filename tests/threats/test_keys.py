@@ -107,7 +107,7 @@ async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
     sign.unlink()
     opened, failed = map(int, (await readers).split())
     assert printed.startswith("1000 secrets are encrypted")
-    assert opened > 1000
+    assert opened > 100
     assert failed == 0
     assert await shell("read_all()", SECOND) == "0"
     assert await shell("read_all()", FIRST) == "1000"
