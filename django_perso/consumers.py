@@ -105,10 +105,10 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self.session is None:
             raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
         if self.heard > self.checked + self.check_seconds:  # the visitor may have logged out meanwhile
-            self.session, self.checked = await _in_thread(self.authenticate)(), self.heard
+            self.session, self.checked = await in_database(self.authenticate)(), self.heard
         stream, lease = self.session.pk, self.session.lease
         if isinstance(frame, protocol.Bye):
-            await self.reply(await sessions.end(self.session, frame, lasting_loop=True))
+            await self.reply(await sessions.end(self.session, frame))
             following.notice(stream)
         elif frame is not None and self.unanswered >= self.window:
             raise BadFrame(protocol.TOO_FAST, "more frames than the window has")
@@ -160,7 +160,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def welcome(self, hello: Hello) -> None:
         self.hello = hello
-        self.session = await _in_thread(self.take_over)()
+        self.session = await in_database(self.take_over)()
         await self.reply(
             {
                 "t": "welcome",
@@ -187,11 +187,6 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def reply(self, frame: dict[str, Any]) -> None:
         if not self.is_closed:
             await self.send(text_data=json.dumps(frame))
-
-
-def _in_thread(function: Any) -> Any:
-    """`function` on any free thread: on the one all sockets share, a locked row would delay everybody."""
-    return in_database(function, thread_sensitive=False)
 
 
 def _is_ack(answer: transcripts.Answer | None) -> bool:
@@ -221,8 +216,8 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def join(self) -> bool:
         """Be told from now on, if this user may; else close."""
         request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
-        user = await _in_thread(visitors.logged_in)(request)
-        may_follow = user is not None and await _in_thread(_may_follow)(user)
+        user = await in_database(visitors.logged_in)(request)
+        may_follow = user is not None and await in_database(_may_follow)(user)
         if self.channel_layer is None or not may_follow or not visitors.is_allowed_origin(request):
             await self.close(protocol.ORIGIN)
             return False

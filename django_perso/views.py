@@ -10,7 +10,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, InterfaceError, ProgrammingError, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
@@ -22,13 +21,14 @@ from django.views.decorators.csrf import csrf_exempt
 from . import protocol, visitors
 from .conf import conf
 from .consumers import FollowConsumer, LogConsumer
+from .models import AvatarSession
 from .services import Refused, following, sessions, transcripts
-from .services.database import in_database
+from .services.database import in_database, loop_lasts
 from .services.limits import Visitor
 
 CLOSE_STATUS = {protocol.TOO_BIG: 413}
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
@@ -76,12 +76,12 @@ def _endpoint(view: View) -> Any:
             response = problem(Refused("method_not_allowed", 405, _("Use POST.")))
             response.headers["Allow"] = "POST"
             return response
-        visitor = Visitor(id="")
         try:
-            visitor = await visitors.identify(request)
-            return await view(request, visitor)
-        except Refused as refused:
-            return problem(refused, show_hint=visitor.user is not None and visitor.user.is_staff)
+            try:
+                return await view(request)
+            except Refused as refused:
+                visitor = await in_database(visitors.identify)(request)
+                return problem(refused, show_hint=visitor.user is not None and visitor.user.is_staff)
         except protocol.BadFrame as bad:
             return problem(Refused("bad_request", CLOSE_STATUS.get(bad.code, 400), str(bad)))
         except (DatabaseError, InterfaceError) as error:
@@ -99,19 +99,18 @@ def _body(request: HttpRequest) -> str:
     return request.read(protocol.MAX_FRAME + 1).decode(errors="replace")
 
 
-def _lasts(request: HttpRequest) -> bool:
-    """Whether the running event loop outlives this request: it does under ASGI."""
-    return isinstance(request, ASGIRequest)
-
-
-async def _start_session(request: HttpRequest, visitor: Visitor) -> HttpResponseBase:
+async def _start_session(request: HttpRequest) -> HttpResponseBase:
     body = _body(request)
-    await in_database(_check_csrf)(request)
+
+    def identify() -> Visitor:
+        _check_csrf(request)
+        return visitors.identify(request)
+
     data = protocol.load(body)
     wanted = data["params"] if "params" in data else data.get("preset", "")
     if not isinstance(wanted, dict if "params" in data else str):
         raise protocol.BadFrame(protocol.BAD_FRAME, "preset must be a string, params an object")
-    started = await sessions.start(wanted, visitor, lasting_loop=_lasts(request))
+    started = await sessions.start(wanted, identify)
     preset = started.preset
     response = JsonResponse(
         {
@@ -132,7 +131,7 @@ async def _start_session(request: HttpRequest, visitor: Visitor) -> HttpResponse
         status=201,
         headers={"Cache-Control": "no-store"},
     )
-    visitors.remember(request, response, visitor)
+    visitors.remember(request, response, started.session.visitor)
     return response
 
 
@@ -142,18 +141,23 @@ def _has_sockets(request: HttpRequest) -> bool:
     return conf.LOG_TRANSPORT == "websocket" or (conf.LOG_TRANSPORT == "auto" and marked)
 
 
-async def _log_entries(request: HttpRequest, visitor: Visitor) -> HttpResponseBase:
+async def _log_entries(request: HttpRequest) -> HttpResponseBase:
     """What the socket takes, by POST: `items`, `bye` or both; answers the same frames."""
     if not visitors.is_allowed_origin(request):
         raise Refused("origin", 403, _("This page may not write here."), hint=visitors.origin_hint(request))
     body = protocol.load(_body(request))
     hello, events = protocol.parse_hello(body), protocol.parse_items(body.get("items", []))
     bye = protocol.parse_bye(body["bye"]) if "bye" in body else None
-    session = await in_database(sessions.open_stream)(hello, visitor.id, visitor.user)
-    answer = await in_database(transcripts.record)(session.pk, events)
+
+    def record() -> tuple[AvatarSession, dict[str, Any]]:
+        visitor = visitors.identify(request)
+        session = sessions.open_stream(hello, visitor.id, visitor.user)
+        return session, transcripts.record(session.pk, events)
+
+    session, answer = await in_database(record)()
     if bye is not None and answer["t"] == "ack":
-        answer = await sessions.end(session, bye, lasting_loop=_lasts(request))
-    if _lasts(request):
+        answer = await sessions.end(session, bye)
+    if loop_lasts():
         following.notice(session.pk)
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})
 

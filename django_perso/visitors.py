@@ -19,9 +19,10 @@ COOKIE_SALT = "django_perso.visitor"
 COOKIE_SECONDS = 30 * 24 * 3600
 
 
-async def identify(request: HttpRequest) -> Visitor:
-    """The visitor of this request; a first-time visitor gets an id, which `remember` sends home."""
-    user = await request.auser() if hasattr(request, "auser") else None
+def identify(request: HttpRequest) -> Visitor:
+    """The visitor of this request; a first-time visitor gets an id, which `remember` sends home. Reads the
+    database."""
+    user = getattr(request, "user", None)
     return Visitor(
         id=cookie_id(request) or _new_id(request),
         user=user if user is not None and user.is_authenticated else None,
@@ -49,11 +50,11 @@ def cookie_id(request: HttpRequest) -> str:
     return request.get_signed_cookie(COOKIE, default="", salt=COOKIE_SALT, max_age=COOKIE_SECONDS) or ""
 
 
-def remember(request: HttpRequest, response: HttpResponse, visitor: Visitor) -> None:
+def remember(request: HttpRequest, response: HttpResponse, visitor_id: str) -> None:
     """Set the visitor's cookie on the response."""
     response.set_signed_cookie(
         COOKIE,
-        visitor.id,
+        visitor_id,
         salt=COOKIE_SALT,
         max_age=COOKIE_SECONDS,
         httponly=True,

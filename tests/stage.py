@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.cache.backends.base import BaseCache
 from django.test import Client
 
 from django_perso.models import SessionPreset
@@ -113,15 +112,6 @@ def raw_server(answer: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
         thread.join(5)
         for connection in open_connections:
             connection.close()
-
-
-class BrokenCache(BaseCache):
-    """A cache whose server is down."""
-
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        raise ConnectionError("the cache is down")
-
-    set = get
 
 
 def http_answer(status: int, body: bytes, content_type: str = "application/json") -> bytes:

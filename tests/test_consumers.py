@@ -425,13 +425,6 @@ async def test_whatever_goes_wrong_the_writer_goes_on(browser: Browser, settings
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 
-async def test_ending_by_socket_leaves_no_connection_behind_that_could_go_stale(browser: Browser) -> None:
-    socket = await browser.hello()
-    await AvatarSession.objects.aupdate(ended_at=timezone.now())
-    assert await say(socket, t="bye", last=0, how="visitor") == {"t": "done", "reason": ""}
-    assert await sync_to_async(lambda: connections["default"].connection)() is None
-
-
 async def test_the_socket_has_no_channel_layer(settings: Any, browser: Browser) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "no.such.Layer"}}
     socket = await browser.hello()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.cache import cache
 from django.db import OperationalError, connection, connections
 from django.db.utils import InterfaceError
 from django.test import Client
@@ -18,6 +17,7 @@ from django.utils import timezone
 
 from django_perso import protocol
 from django_perso.models import ApiKey, AvatarSession, SessionPreset
+from django_perso.services import sessions
 from tests.stage import (
     KEY,
     LOG,
@@ -40,8 +40,8 @@ PROBLEM = {"type", "title", "status", "detail", "code"}
 
 
 @pytest.fixture(autouse=True)
-def _cold_cache() -> None:
-    cache.clear()
+def _no_intros() -> None:
+    sessions.intros.clear()
 
 
 def refused(answer: Any, status: int, code: str) -> dict[str, Any]:

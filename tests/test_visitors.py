@@ -8,7 +8,6 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from django_perso import visitors
-from django_perso.services.limits import Visitor
 
 
 def request(**meta: Any) -> Any:
@@ -21,24 +20,24 @@ def with_cookie_of(response: HttpResponse) -> Any:
     return made
 
 
-async def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
-    first = await visitors.identify(request())
+def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
+    first = visitors.identify(request())
     response = HttpResponse()
-    visitors.remember(request(), response, first)
+    visitors.remember(request(), response, first.id)
     assert len(first.id) >= 20
-    assert (await visitors.identify(with_cookie_of(response))).id == first.id
-    assert (await visitors.identify(request())).id != first.id
+    assert (visitors.identify(with_cookie_of(response))).id == first.id
+    assert visitors.identify(request()).id != first.id
 
 
-async def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
-    one, other, stranger = [(await visitors.identify(request(CSRF_COOKIE=secret))).id for secret in "aab"]
+def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
+    one, other, stranger = [(visitors.identify(request(CSRF_COOKIE=secret))).id for secret in "aab"]
     assert one == other != stranger
 
 
 @pytest.mark.parametrize("secure", [True, False])
-async def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(secure: bool) -> None:
+def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(secure: bool) -> None:
     response = HttpResponse()
-    visitors.remember(request(secure=secure), response, Visitor("me"))
+    visitors.remember(request(secure=secure), response, "me")
     cookie = response.cookies[visitors.COOKIE]
     assert (cookie["httponly"], cookie["samesite"], bool(cookie["secure"])) == (True, "Lax", secure)
     forged = with_cookie_of(response)
@@ -46,14 +45,11 @@ async def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(secure
     assert visitors.cookie_id(forged) == ""
 
 
-async def test_an_anonymous_user_is_no_user() -> None:
+def test_an_anonymous_user_is_no_user() -> None:
     made = request()
 
-    async def auser() -> AnonymousUser:
-        return AnonymousUser()
-
-    made.auser = auser
-    assert (await visitors.identify(made)).user is None
+    made.user = AnonymousUser()
+    assert (visitors.identify(made)).user is None
 
 
 @pytest.mark.parametrize(

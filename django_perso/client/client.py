@@ -6,7 +6,9 @@ import ipaddress
 import os
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from json import dumps
@@ -28,6 +30,7 @@ DEFAULT_API_SERVER = "https://platform.perso.ai"
 # Answers of something between Perso and us, which soon may pass.
 PASSING_STATUSES = (502, 503, 504)
 USER_AGENT = f"django-perso/{version('django-perso')}"
+IDLE_CONNECTIONS = 8  # that an event loop keeps
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -99,20 +102,19 @@ class _Client:
         opens_sockets = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
         self.api_server = _checked_server(api_server, may_be_plain=not opens_sockets)
         self._api_key, self._transport, self._limits = (api_key or "").strip(), transport, limits
-        self._own_transport: httpx.AsyncHTTPTransport | None = None
+        self._own: _Connections | None = None
         self._is_app = app is not None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_server={self.api_server!r})"
 
     def _open(self) -> None:
-        if self._transport is None:
-            self._own_transport = _open_transport()
+        self._own = _Connections()
 
     async def _close(self) -> None:
-        transport, self._own_transport = self._own_transport, None
-        if transport is not None:
-            await transport.aclose()
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
 
     async def _send(self, call: Call[T]) -> T:
         step: Any = call
@@ -154,13 +156,14 @@ class _Client:
 
     async def _exchange(self, call: Call[T]) -> T | Call[T]:
         # The bare transport: an httpx client would follow its environment, keep cookies and log the URL.
-        transport = self._transport or self._own_transport or pooled_async_transport()
+        lent = nullcontext(self._transport) if self._transport else (self._own or pooled_connections()).lend()
         try:
-            response = await transport.handle_async_request(self._request(call))
-            try:
-                body = await _body(response, call.max_bytes)
-            finally:
-                await response.aclose()
+            async with lent as transport:
+                response = await transport.handle_async_request(self._request(call))
+                try:
+                    body = await _body(response, call.max_bytes)
+                finally:
+                    await response.aclose()
         # Without the cause, whose traceback holds the request's headers.
         except NEVER_SENT as error:
             reason = str(error) or type(error).__name__
@@ -230,6 +233,10 @@ class PersoClient(_Client):
         """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
         return self._run(self._send, call)
 
+    def begin(self, call: Call[T]) -> "Future[T]":
+        """As send(), for who waits in a way of their own."""
+        return self._begin(self._send, call)
+
     def get_all_settings(self) -> Catalogue:
         """All lists at once. Raises PersoError only if every one of them fails."""
         return self._run(self._all_settings)
@@ -237,28 +244,53 @@ class PersoClient(_Client):
     def _run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._is_app:  # which may be bound to the caller's loop or thread
             return async_to_sync(work)(*args, **kwargs)
-        loop = _background_loop(os.getpid())
-        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), loop).result()
+        return self._begin(work, *args, **kwargs).result()
+
+    def _begin(
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), _background_loop(os.getpid()))
 
 
-def pooled_async_transport() -> httpx.AsyncHTTPTransport:
+class _Connections:
+    """Each in a transport of its own: one pool of many looks at all of them several times a request, and soon
+    costs more than what is sent. The one used last goes first, so there are as few as can be."""
+
+    def __init__(self) -> None:
+        self._idle: list[httpx.AsyncHTTPTransport] = []
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
+        """A connection for one request."""
+        transport = (
+            self._idle.pop() if self._idle else httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
+        )
+        try:
+            yield transport
+        finally:
+            if len(self._idle) < IDLE_CONNECTIONS:
+                self._idle.append(transport)
+            else:
+                await transport.aclose()
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            await self._idle.pop().aclose()
+
+
+def pooled_connections() -> _Connections:
     """The connections of the running event loop, kept while it lives."""
     loop = asyncio.get_running_loop()
     with _pools_lock:
-        # A pool refers to its loop, so that weak keys alone would keep loops that have ended.
+        # Connections refer to their loop, so that weak keys alone would keep loops that have ended.
         for ended in [known for known in _pools if known.is_closed()]:
             del _pools[ended]
-        if loop not in _pools:
-            _pools[loop] = _open_transport()
-        return _pools[loop]
+        return _pools.setdefault(loop, _Connections())
 
 
-_pools: dict[asyncio.AbstractEventLoop, httpx.AsyncHTTPTransport] = {}
+_pools: dict[asyncio.AbstractEventLoop, _Connections] = {}
 _pools_lock = threading.Lock()
-
-
-def _open_transport() -> httpx.AsyncHTTPTransport:
-    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
 
 
 @functools.cache

@@ -62,6 +62,8 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
     if preset.pk is None:
         _lock(visitor.user, visitor.user.USERNAME_FIELD)
         same, max_live, starts_per_hour = Q(is_test=True, user=visitor.user), LIVE_TESTS, TESTS_PER_HOUR
+    elif preset.max_live is None is preset.starts_per_hour:
+        return
     else:
         _lock(preset, "is_active")
         preset.refresh_from_db(fields=["max_live", "starts_per_hour"])
@@ -79,7 +81,7 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
 
 def _lock(row: Model, column: str) -> None:
     # An UPDATE locks the row on PostgreSQL and the file on SQLite, where SELECT FOR UPDATE does nothing.
-    type(row)._base_manager.filter(pk=row.pk).update(**{column: F(column)})
+    row._meta.model._base_manager.filter(pk=row.pk).update(**{column: F(column)})
 
 
 def live(now: datetime) -> Any:

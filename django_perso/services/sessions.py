@@ -1,16 +1,16 @@
 """The life of a conversation: start, ticket, end."""
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any
 
 from django.core import signing
-from django.core.cache import cache
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -30,9 +30,9 @@ Status = AvatarSession.Status
 
 TICKET_SALT = "django_perso.ticket"
 TICKET_LASTS = timedelta(hours=24)  # after the conversation was last heard of
-INTRO_CACHE_SECONDS = 300
-SWEPT_AT_ONCE = 5
+INTROS_KEPT_SECONDS = 300
 INTRO_SECONDS = 3  # the visitor waits for it
+intros: dict[Any, tuple[float, dict[str, str]]] = {}  # by key: when they were read, by prompt
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,21 @@ class Started:
     preset: SessionPreset
 
 
-async def start(wanted: str | dict[str, Any], visitor: limits.Visitor, *, lasting_loop: bool) -> Started:
-    """Start a conversation with the preset of that slug (empty: the default one), or a test with its values.
+async def start(wanted: str | dict[str, Any], identify: Callable[[], limits.Visitor]) -> Started:
+    """Start a conversation with the preset of that slug (empty: the default one), or a test with its values,
+    for the visitor that `identify` finds where the ORM works.
 
     The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
     """
-    reserved = await in_database(_reserve)(wanted, visitor)
+    visitor, reserved = await in_database(_reserve)(wanted, identify)
     if reserved is None:
-        await _make_first_preset(visitor, lasting_loop)
-        reserved = await in_database(_reserve)("", visitor)
+        await _make_first_preset(visitor)
+        return await start(wanted, lambda: visitor)
     preset, account, session = reserved
     try:
         session_id, intro_message = await asyncio.gather(
-            upstream.send(calls.create_session_id(**session.params), account, lasting_loop=lasting_loop),
-            _intro_message(preset, account, lasting_loop),
+            upstream.send(calls.create_session_id(**session.params), account),
+            _intro_message(preset, account),
         )
     except PersoError as error:
         raise await in_database(_failed)(session, error) from error
@@ -68,27 +69,28 @@ async def start(wanted: str | dict[str, Any], visitor: limits.Visitor, *, lastin
     return Started(session, _ticket(session), session_id, account.api_server, intro_message, preset)
 
 
-async def _make_first_preset(visitor: limits.Visitor, lasting_loop: bool) -> None:
+async def _make_first_preset(visitor: limits.Visitor) -> None:
     account = await in_database(upstream.account_for)(None)
     limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
     try:
-        catalogue = await upstream.get_catalogue(account, lasting_loop=lasting_loop)
+        catalogue = await upstream.get_catalogue(account)
         await in_database(presets.make_default)(catalogue)
     except PersoError as error:
         raise refusal(error) from error
 
 
 def _reserve(
-    wanted: str | dict[str, Any], visitor: limits.Visitor
-) -> tuple[SessionPreset, upstream.Account, AvatarSession] | None:
-    """What is started, with which key, and the place it takes; None while the site has no preset."""
+    wanted: str | dict[str, Any], identify: Callable[[], limits.Visitor]
+) -> tuple[limits.Visitor, tuple[SessionPreset, upstream.Account, AvatarSession] | None]:
+    """Who starts what, with which key, and the place it takes; no place while the site has no preset."""
+    visitor = identify()
     preset = presets.find(wanted) if isinstance(wanted, str) else trials.preset(wanted, visitor)
     if preset is None:
-        return None
+        return visitor, None
     account = upstream.account_for(preset)
     limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
     now = timezone.now()
-    sweeping.close_stale(SWEPT_AT_ONCE, now)  # so that a site whose sweeper does not run frees places, too
+    sweeping.close_some()
     # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
     with transaction.atomic():
         limits.check_limits(preset, visitor, now)
@@ -104,14 +106,14 @@ def _reserve(
             created_at=now,
             last_seen_at=now,
         )
-    return preset, account, session
+    return visitor, (preset, account, session)
 
 
 def _went_live(session: AvatarSession, session_id: str) -> None:
     session.session_id = session_id
     session.status = Status.LIVE
-    session.save(update_fields=["session_id", "status"])
-    transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": "started"})
+    data = {"name": "started"}
+    transcripts.note(session, TranscriptEntry.Kind.STATE, data, saving=["session_id", "status"])
     session_started.send_robust(AvatarSession, avatar_session=session)
 
 
@@ -132,8 +134,8 @@ def _failed(session: AvatarSession, error: PersoError) -> Refused:
             hint="Perso may have made (and bill) this session; it counts as live until it expires.",
         )
     session.error_code = refused.code
-    session.save(update_fields=["status", "error_code"])
-    transcripts.note(session, TranscriptEntry.Kind.ERROR, {"code": refused.code, "message": str(error)})
+    data = {"code": refused.code, "message": str(error)}
+    transcripts.note(session, TranscriptEntry.Kind.ERROR, data, saving=["status", "error_code"])
     log.warning("conversation %s did not start: %r", session.pk, error)
     return refused
 
@@ -159,24 +161,22 @@ def refusal(error: PersoError) -> Refused:
     )
 
 
-async def _intro_message(preset: SessionPreset, account: upstream.Account, lasting_loop: bool) -> str:
+async def _intro_message(preset: SessionPreset, account: upstream.Account) -> str:
     """The intro message of the preset's prompt, from a list kept five minutes; "" where it cannot be had."""
     if not preset.has_intro:
         return ""
-    owner = hashlib.sha256(f"{account.api_server} {account.api_key.reveal()}".encode()).hexdigest()[:16]
-    key = f"django_perso.intro.{owner}"
-    try:
-        async with asyncio.timeout(INTRO_SECONDS):
-            intros: dict[str, str] | None = await cache.aget(key)
-            if intros is None:
-                prompts = await upstream.send(calls.get_prompts(), account, lasting_loop=lasting_loop)
-                intros = {prompt.prompt_id: prompt.intro_message or "" for prompt in prompts}
-                await cache.aset(key, intros, INTRO_CACHE_SECONDS)
-    # The host's cache fails in ways of its own, and a greeting is not worth the session.
-    except Exception as error:
-        log.warning("no intro message: %r", error)
-        return ""
-    return intros.get(preset.prompt, "")
+    owner = (account.api_server, account.row and account.row.pk)
+    read_at, found = intros.get(owner, (-inf, {}))
+    if read_at < monotonic() - INTROS_KEPT_SECONDS:
+        try:
+            async with asyncio.timeout(INTRO_SECONDS):
+                prompts = await upstream.send(calls.get_prompts(), account)
+        except (PersoError, TimeoutError) as error:  # a greeting is not worth the session
+            log.warning("no intro message: %r", error)
+            return ""
+        found = {prompt.prompt_id: prompt.intro_message or "" for prompt in prompts}
+        intros[owner] = monotonic(), found
+    return found.get(preset.prompt, "")
 
 
 def _ticket(session: AvatarSession) -> str:
@@ -208,9 +208,7 @@ def raise_lease(session: AvatarSession) -> AvatarSession:
     return session
 
 
-async def end(
-    session: AvatarSession, bye: Bye, *, lasting_loop: bool, delays: Sequence[float] = (0, 0.5, 1)
-) -> dict[str, Any]:
+async def end(session: AvatarSession, bye: Bye, *, delays: Sequence[float] = (0, 0.5, 1)) -> dict[str, Any]:
     """End the conversation once all its entries are here, and answer: gap, or done with Perso's reason.
 
     The reason may lag behind the end, so it is asked for once per entry of `delays` (seconds). Idempotent.
@@ -220,20 +218,17 @@ async def end(
     if bye.last > session.last_seq:
         return {"t": "gap", "s": session.last_seq}
     if not session.is_complete:
-        reason = "" if session.ended_at else await _termination_reason(session, lasting_loop, delays)
+        reason = "" if session.ended_at else await _termination_reason(session, delays)
         await in_database(_ended)(session, bye.how, reason)
     return {"t": "done", "reason": session.termination_reason}
 
 
-async def _termination_reason(session: AvatarSession, lasting_loop: bool, delays: Sequence[float]) -> str:
+async def _termination_reason(session: AvatarSession, delays: Sequence[float]) -> str:
     for delay in delays:
         await asyncio.sleep(delay)
         try:
-            info = await upstream.send(
-                calls.get_session_info(session.session_id.reveal()),
-                upstream.account_of(session),
-                lasting_loop=lasting_loop,
-            )
+            call = calls.get_session_info(session.session_id.reveal())
+            info = await upstream.send(call, upstream.account_of(session))
         except (PersoError, SecretUnreadable) as error:
             log.warning("conversation %s ended, Perso does not say why: %r", session.pk, error)
             break

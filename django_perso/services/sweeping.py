@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -25,7 +26,9 @@ log = logging.getLogger("django_perso")
 Status = AvatarSession.Status
 RUNNING = [Status.STARTING, Status.LIVE, Status.UNKNOWN]
 ASK_FOR = timedelta(days=1)  # after the end; whatever Perso has not told by then it will not
+LAZY_LIMIT, LAZY_SECONDS = 5, 10.0  # of a start, in each process
 AT_ONCE, ASK_SECONDS = 8, 20.0  # questions to Perso; after that none is begun, and each has its deadline
+_looked_at = -inf
 
 
 def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = ASK_SECONDS) -> dict[str, int]:
@@ -53,6 +56,14 @@ def close_stale(limit: int, now: datetime | None = None) -> list[AvatarSession]:
     """End up to `limit` conversations that have been silent for LIVE_FOR. One query where there are none, and
     never a word to Perso, so it fits into a start."""
     return [session for session in stale(now).order_by("last_seen_at")[:limit] if _close(session)]
+
+
+def close_some() -> None:
+    """What a start does for a site whose sweeper does not run, every few seconds at most."""
+    global _looked_at
+    if _looked_at < monotonic() - LAZY_SECONDS:
+        _looked_at = monotonic()
+        close_stale(LAZY_LIMIT)
 
 
 def stale(now: datetime | None = None) -> QuerySet[AvatarSession]:

@@ -127,11 +127,19 @@ def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
     return "gap", {"count": 1, "reason": "redactor"}
 
 
-def note(session: AvatarSession, kind: TranscriptEntry.Kind, data: dict[str, Any]) -> None:
-    """Store something this site did itself, with its own numbering."""
+def note(
+    session: AvatarSession, kind: TranscriptEntry.Kind, data: dict[str, Any], *, saving: Sequence[str] = ()
+) -> None:
+    """Store something this site did itself, with its own numbering; and with it `saving`, fields of a
+    conversation that is not told to anybody yet."""
     with transaction.atomic():
-        AvatarSession.objects.filter(pk=session.pk).update(last_server_seq=F("last_server_seq") + 1)
-        session.refresh_from_db(fields=["last_server_seq"])
+        if saving:
+            session.last_server_seq += 1
+            session.save(update_fields=[*saving, "last_server_seq"])
+        else:
+            row = AvatarSession.objects.filter(pk=session.pk)
+            row.update(last_server_seq=F("last_server_seq") + 1)
+            session.refresh_from_db(fields=["last_server_seq"])
         TranscriptEntry.objects.create(
             avatar_session=session,
             source=TranscriptEntry.Source.SERVER,

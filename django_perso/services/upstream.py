@@ -1,5 +1,6 @@
 """Which Perso is asked, with which key, over which connections."""
 
+import asyncio
 import io
 import json
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
@@ -19,6 +19,7 @@ from ..conf import SANDBOX_KEY, conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, AvatarSession, SessionPreset
 from . import Refused
+from .database import loop_lasts
 
 T = TypeVar("T")
 
@@ -120,22 +121,18 @@ def account_of(session: AvatarSession) -> Account:
     return Account(Secret(""), session.api_server)
 
 
-async def send(call: Call[T], account: Account, *, lasting_loop: bool) -> T:
-    """Perso's answer to `call`.
-
-    `lasting_loop`: the running event loop outlives this request, so connections can be kept on it. Under WSGI
-    each request has a loop of its own.
-    """
-    if account.is_sandbox or lasting_loop:
+async def send(call: Call[T], account: Account) -> T:
+    """Perso's answer to `call`, over connections that outlive this request."""
+    if account.is_sandbox or loop_lasts():
         return await _async_client(account).send(call)
-    return await sync_to_async(client(account).send, thread_sensitive=False)(call)
+    return await asyncio.wrap_future(client(account).begin(call))
 
 
-async def get_catalogue(account: Account, *, lasting_loop: bool) -> Catalogue:
+async def get_catalogue(account: Account) -> Catalogue:
     """All lists the account may choose from."""
-    if account.is_sandbox or lasting_loop:
+    if account.is_sandbox or loop_lasts():
         return await _async_client(account).get_all_settings()
-    return await sync_to_async(client(account).get_all_settings, thread_sensitive=False)()
+    return await asyncio.to_thread(client(account).get_all_settings)
 
 
 def _async_client(account: Account) -> AsyncPersoClient:

@@ -22,7 +22,7 @@ from django_perso.client import (
     PersoClient,
     PersoUnreachable,
 )
-from django_perso.client.client import pooled_async_transport
+from django_perso.client.client import pooled_connections
 
 from .conftest import (
     KEY,
@@ -49,7 +49,7 @@ async def test_clients_used_plainly_share_the_connections_of_their_loop(serve: S
     for _ in range(3):
         await AsyncPersoClient(api_key=KEY, api_server=server.url).get_llms()
     assert len(connections) == 1
-    await pooled_async_transport().aclose()
+    await pooled_connections().close()
 
 
 def test_blocking_clients_share_connections_between_threads(serve: Serve) -> None:
@@ -64,7 +64,7 @@ def test_blocking_clients_share_connections_between_threads(serve: Serve) -> Non
 
 def test_a_loop_that_has_ended_leaves_no_connections_behind() -> None:
     async def pool() -> weakref.ref[Any]:
-        return weakref.ref(pooled_async_transport())
+        return weakref.ref(pooled_connections())
 
     ended = asyncio.run(pool())
     asyncio.run(pool())

@@ -1,5 +1,6 @@
 """The life of a conversation: start, ticket, end."""
 
+import asyncio
 import logging
 import uuid
 from datetime import timedelta
@@ -8,14 +9,13 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core import signing
-from django.core.cache import cache
 from django.utils import timezone
 
 from django_perso.client import calls
 from django_perso.fields import Secret
 from django_perso.models import AvatarSession, SessionPreset
 from django_perso.protocol import Bye, Hello
-from django_perso.services import Refused, sessions, transcripts, upstream
+from django_perso.services import Refused, sessions, sweeping, transcripts, upstream
 from django_perso.services.limits import Visitor
 from django_perso.services.sessions import Started
 from tests.stage import created, events, faults, http_answer, make_preset, raw_server
@@ -28,32 +28,33 @@ Status = AvatarSession.Status
 
 
 @pytest.fixture(autouse=True)
-def _cold_cache() -> None:
-    cache.clear()
+def _no_intros() -> None:
+    sessions.intros.clear()
 
 
-def start(slug: str = "guide", visitor: Visitor = ME, *, lasting_loop: bool = True) -> Started:
-    return async_to_sync(sessions.start)(slug, visitor, lasting_loop=lasting_loop)
+def start(slug: str = "guide", visitor: Visitor = ME) -> Started:
+    return async_to_sync(sessions.start)(slug, lambda: visitor)
 
 
 def end(session: AvatarSession, last: int = 0, how: str = "visitor", **more: Any) -> dict[str, Any]:
-    return async_to_sync(sessions.end)(session, Bye(last, how), lasting_loop=True, **{"delays": [0], **more})
+    return async_to_sync(sessions.end)(session, Bye(last, how), **{"delays": [0], **more})
 
 
 def finish_at_perso(started: Started) -> None:
     """The avatar's session ends on Perso's side."""
     call = calls.send_session_event(started.session_id, "SESSION_END")
-    async_to_sync(upstream.send)(call, upstream.Account(Secret(""), ""), lasting_loop=True)
+    async_to_sync(upstream.send)(call, upstream.Account(Secret(""), ""))
 
 
 def notes(session: AvatarSession) -> list[tuple[str, dict[str, Any]]]:
     return list(session.entries.filter(source="server").order_by("pk").values_list("kind", "data"))
 
 
-@pytest.mark.parametrize("lasting_loop", [True, False])
-def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(lasting_loop: bool) -> None:
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))])
+def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(run: Any) -> None:
     preset, before = make_preset(), created()
-    started = start(lasting_loop=lasting_loop)
+    started = run(sessions.start)("guide", lambda: ME)
     row = AvatarSession.objects.get()
     assert created() == before + 1
     assert (started.session, started.preset, started.intro_message) == (row, preset, INTRO)
@@ -113,12 +114,6 @@ def test_a_start_without_its_intro_is_a_start(fault: dict[str, Any]) -> None:
 def test_a_preset_may_have_no_intro() -> None:
     make_preset(has_intro=False)
     assert start().intro_message == ""
-
-
-def test_a_cache_that_is_down_costs_the_intro_alone(settings: Any) -> None:
-    settings.CACHES = {"default": {"BACKEND": "tests.stage.BrokenCache"}}
-    make_preset()
-    assert start().session.status == Status.LIVE
 
 
 # --- tickets --------------------------------------------------------------------------------------
@@ -211,7 +206,7 @@ def test_a_conversation_that_had_fallen_silent_is_complete_once_all_of_it_has_co
     make_preset()
     session = start().session
     AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
-    start(visitor=Visitor("somebody else"))  # ends what is silent, on the way
+    sweeping.close_stale(5)
     swept = AvatarSession.objects.get(pk=session.pk)
     assert (swept.status, swept.is_complete) == (Status.ENDED, False)
     transcripts.record(session.pk, events(1))

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from django_perso.client import calls
 from django_perso.fields import Secret
-from django_perso.models import AvatarSession
+from django_perso.models import AvatarSession, SessionPreset
 from django_perso.protocol import Hello
 from django_perso.services import limits, sessions, sweeping, transcripts, upstream
 from django_perso.services.limits import Visitor
@@ -24,6 +25,11 @@ from tests.stage import events, faults, http_answer, make_preset, raw_server
 
 Status = AvatarSession.Status
 SILENT = 6  # minutes
+
+
+@pytest.fixture(autouse=True)
+def _no_start_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "_looked_at", inf)
 
 
 def conversation(minutes: float = SILENT, **values: Any) -> AvatarSession:
@@ -134,6 +140,15 @@ def test_two_sweepers_end_each_conversation_once(either_database: str, heard: li
 
 
 @pytest.mark.django_db
+def test_a_start_closes_a_few_on_the_way_and_not_every_start(monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweeping, "_looked_at", -inf)
+    silent = [conversation() for _ in range(sweeping.LAZY_LIMIT + 2)]
+    for _ in range(2):
+        start()
+        assert sum(len(endings(session)) for session in silent) == sweeping.LAZY_LIMIT
+
+
+@pytest.mark.django_db
 def test_where_nobody_is_silent_a_sweep_is_one_query_by_an_index(django_assert_num_queries: Any) -> None:
     conversation(0)
     with django_assert_num_queries(1) as queries:
@@ -147,8 +162,9 @@ def test_where_nobody_is_silent_a_sweep_is_one_query_by_an_index(django_assert_n
 
 
 def start(**extra: Any) -> Started:
-    make_preset(max_live=100, starts_per_hour=1000)
-    return async_to_sync(sessions.start)("guide", Visitor("me"), lasting_loop=True)
+    if not SessionPreset.objects.exists():
+        make_preset(max_live=100, starts_per_hour=1000)
+    return async_to_sync(sessions.start)("guide", lambda: Visitor("me"))
 
 
 def finish(started: Started) -> None:
@@ -228,7 +244,7 @@ def test_what_cannot_be_asked_stops_nobody(settings: Any, caplog: pytest.LogCapt
     settings.SECRET_KEY = "another"
     finish(start())
     fall_silent()
-    assert sweeping.sweep() == {"closed": 1, "told": 1, "untold": 3}  # the start has closed the others
+    assert sweeping.sweep() == {"closed": 4, "told": 1, "untold": 3}
     assert "psn-secret" not in caplog.text
 
 

@@ -63,7 +63,7 @@ class Server:
             answer = {"close": protocol.SUPERSEDED}
         if "bye" in sent and answer.get("t") == "ack":
             bye = protocol.Bye(sent["bye"], sent["how"])
-            answer = async_to_sync(sessions.end)(self.session, bye, lasting_loop=True, delays=[])
+            answer = async_to_sync(sessions.end)(self.session, bye, delays=[])
         assert answer.items() >= expected.items()
 
 

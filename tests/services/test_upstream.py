@@ -1,8 +1,10 @@
 """Which Perso is asked, with which key, and how the emulator of this process is reached."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.signals import request_finished, request_started
 from django.urls import get_script_prefix, set_script_prefix
 
@@ -86,14 +88,14 @@ def test_a_key_is_never_sent_over_plain_http() -> None:
     assert "must be https" in refusal().hint
 
 
-@pytest.mark.parametrize("lasting_loop", [True, False])
-async def test_the_emulator_answers_past_everything_the_host_has(settings: Any, lasting_loop: bool) -> None:
+@pytest.mark.parametrize("run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))])
+def test_the_emulator_answers_past_everything_the_host_has(settings: Any, run: Any) -> None:
     settings.MIDDLEWARE = ["tests.no.such.middleware"]
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.SECURE_SSL_REDIRECT = True
-    prompts = await upstream.send(calls.get_prompts(), EMULATOR, lasting_loop=lasting_loop)
+    prompts = run(upstream.send)(calls.get_prompts(), EMULATOR)
     assert prompts[0].prompt_id == "plp-guide"
-    assert (await upstream.get_catalogue(EMULATOR, lasting_loop=lasting_loop)).prompts == prompts
+    assert run(upstream.get_catalogue)(EMULATOR).prompts == prompts
 
 
 async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
@@ -102,7 +104,7 @@ async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
         signal.connect(lambda signal, **_: signals.append(signal), weak=False, dispatch_uid="heard")
     set_script_prefix("/app/")
     try:
-        await upstream.send(calls.get_llms(), EMULATOR, lasting_loop=True)
+        await upstream.send(calls.get_llms(), EMULATOR)
         assert get_script_prefix() == "/app/"
     finally:
         set_script_prefix("/")
@@ -113,7 +115,7 @@ async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
 
 async def test_the_emulator_refuses_as_perso_does() -> None:
     with pytest.raises(ApiError) as caught:
-        await upstream.send(calls.get_session_info("no-such-session"), EMULATOR, lasting_loop=True)
+        await upstream.send(calls.get_session_info("no-such-session"), EMULATOR)
     assert (caught.value.status, caught.value.code) == (404, "not_found")
 
 
