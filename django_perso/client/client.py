@@ -6,12 +6,15 @@ import ipaddress
 import os
 import ssl
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from json import dumps
+from math import inf
+from time import monotonic
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 import httpx
@@ -30,7 +33,7 @@ DEFAULT_API_SERVER = "https://platform.perso.ai"
 # Answers of something between Perso and us, which soon may pass.
 PASSING_STATUSES = (502, 503, 504)
 USER_AGENT = f"django-perso/{version('django-perso')}"
-IDLE_CONNECTIONS = 8  # that an event loop keeps
+IDLE_SECONDS = 5.0  # that a connection is kept
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -257,26 +260,22 @@ class _Connections:
     costs more than what is sent. The one used last goes first, so there are as few as can be."""
 
     def __init__(self) -> None:
-        self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()  # since when; the oldest first
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
         """A connection for one request."""
-        transport = (
-            self._idle.pop() if self._idle else httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
-        )
+        transport = self._idle.pop()[1] if self._idle else _open_transport()
         try:
             yield transport
         finally:
-            if len(self._idle) < IDLE_CONNECTIONS:
-                self._idle.append(transport)
-            else:
-                await transport.aclose()
+            self._idle.append((monotonic(), transport))
+            await self.close(unused_since=monotonic() - IDLE_SECONDS)
 
-    async def close(self) -> None:
+    async def close(self, unused_since: float = inf) -> None:
         """Close what is idle."""
-        while self._idle:
-            await self._idle.pop().aclose()
+        while self._idle and self._idle[0][0] < unused_since:
+            await self._idle.popleft()[1].aclose()
 
 
 def pooled_connections() -> _Connections:
@@ -291,6 +290,10 @@ def pooled_connections() -> _Connections:
 
 _pools: dict[asyncio.AbstractEventLoop, _Connections] = {}
 _pools_lock = threading.Lock()
+
+
+def _open_transport() -> httpx.AsyncHTTPTransport:
+    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
 
 
 @functools.cache
