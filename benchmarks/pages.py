@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import httpx
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.template import Context, Template
@@ -17,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 import dev
-from django_perso.fields import Secret
+from django_perso.client import calls
 from django_perso.models import AvatarSession, CatalogueItem, TranscriptEntry
 from django_perso.services import catalogue as lists
 from django_perso.services import upstream
@@ -59,25 +60,33 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def catalogue() -> Iterator[Figure]:
     """All lists of a key, fetched and kept, and then as a screen reads them; each list takes 100 ms."""
+    account = upstream.account_of_settings()
     with tempfile.TemporaryDirectory() as directory:
-        perso = sandbox_server(Path(directory) / "perso", ("--latency", "100"))
+        perso = sandbox_server(Path(directory) / "perso", ())
         perso.start()
-        account = upstream.Account(Secret("sandbox"), perso.url)
-        runs: dict[str, list[float]] = {"one list": [], "all": [], "all, and kept": [], "as kept": []}
-        try:
-            for _ in range(6):
-                CatalogueItem.objects.all().delete()
-                runs["one list"].append(seconds(upstream.client(account).get_llms))
-                runs["all"].append(seconds(upstream.client(account).get_all_settings))
-                runs["all, and kept"].append(seconds(lambda: lists.sync(account)))
-                runs["as kept"].append(seconds(lambda: lists.offer(None)))
-        finally:
-            perso.stop()
+        copy_lists(perso.url, account.api_server)
+        perso.stop()
+    runs: dict[str, list[float]] = {"one list": [], "all": [], "all, and kept": [], "as kept": []}
+    for _ in range(11):
+        CatalogueItem.objects.all().delete()
+        runs["one list"].append(seconds(upstream.client(account).get_llms))
+        runs["all"].append(seconds(upstream.client(account).get_all_settings))
+        runs["all, and kept"].append(seconds(lambda: lists.sync(account)))
+        runs["as kept"].append(seconds(lambda: lists.offer(None)))
     one, _, cold, warm = (median(times[1:]) for times in runs.values())
     for name, times in runs.items():
         yield Figure(f"catalogue: {name}", 1000 * median(times[1:]), "ms")
     yield Figure("catalogue: nine lists, cold, over one", cold / one, "x", 1.5, 1.15, {"runs": runs})
     yield Figure("catalogue: nine lists, warm over cold", warm / cold, "x", 1 / 50, 1 / 200)
+
+
+def copy_lists(sandbox: str, api_server: str) -> None:
+    """Have the one answer with the lists of the other, which costs it next to nothing."""
+    for name in lists.LISTS:
+        call = getattr(calls, f"get_{name}")()
+        target = str(httpx.URL(call.path, params=call.query or None))
+        found = httpx.get(sandbox + target, headers={"PersoLive-APIKey": "sandbox"}).raise_for_status()
+        httpx.put(api_server + target, content=found.content).raise_for_status()
 
 
 def tag() -> Iterator[Figure]:

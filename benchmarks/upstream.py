@@ -1,7 +1,7 @@
 """A Perso that answers after a pause, in next to no CPU: `python -m benchmarks.upstream PORT`.
 
-POST makes a session after 50 ms, GET gives an empty list after 100 ms; `GET /connections` tells how many were
-opened since it was asked last.
+POST makes a session after 50 ms, GET gives after 100 ms what was PUT there, or an empty list, and
+`GET /connections` how many were opened since it was asked last.
 """
 
 import asyncio
@@ -9,12 +9,14 @@ import sys
 import uuid
 
 SESSION_SECONDS, LIST_SECONDS = 0.05, 0.1
-opened = 0
+opened, kept = 0, dict[str, str]()
 
 
 def answer(body: str) -> bytes:
     """The bytes of an HTTP response."""
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n"
+    )
     return (head + body).encode()
 
 
@@ -24,15 +26,18 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     opened += 1
     try:
         while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
-            await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0))
-            if head.startswith("get /connections"):
+            size = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
+            sent, (method, target, _) = await reader.readexactly(size), head.split(" ", 2)
+            if target == "/connections":
                 body, opened = str(opened - 1), 0
-            elif head.startswith("post"):
+            elif method == "put":
+                body, kept[target] = "", sent.decode()
+            elif method == "post":
                 await asyncio.sleep(SESSION_SECONDS)
                 body = f'{{"session_id": "{uuid.uuid4()}"}}'
             else:
                 await asyncio.sleep(LIST_SECONDS)
-                body = "[]"
+                body = kept.get(target, "[]")
             writer.write(answer(body))
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()

@@ -2,7 +2,7 @@
 down, and what has vanished is known by name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,7 @@ DETAILS = (
     "intro_message",
     "processed",
 )
-WRITTEN = ("title", "picture", "details", "position", "seen_at", "gone_at")
+KEPT = ("title", "picture", "details", "position")
 
 
 @dataclass
@@ -72,39 +72,56 @@ def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
 
 
 def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
-    now = timezone.now()
+    now, rows = timezone.now(), CatalogueItem.objects.filter(api_key=api_key)
+    lists = [name for name in LISTS if name not in catalogue.failures]
     with transaction.atomic():
         if api_key is not None:  # one sync at a time
             ApiKey.objects.filter(pk=api_key.pk).update(tested_at=now)
-        return [_keep_list(api_key, name, catalogue, now) for name in LISTS]
+        known = {
+            (item.kind, item.value): item for item in rows.filter(kind__in=[LISTS[name][0] for name in lists])
+        }
+        offered = {(item.kind, item.value): item for name in lists for item in _items(name, catalogue)}
+        came = [key for key in offered if key not in known or known[key].gone_at]
+        went = [key for key in known if key not in offered and not known[key].gone_at]
+        for key, item in offered.items():
+            item.api_key, item.seen_at, item.pk = api_key, now, known[key].pk if key in known else None
+        there = [item for item in offered.values() if item.pk]
+        rows.filter(pk__in=[known[key].pk for key in went]).update(gone_at=now)
+        rows.filter(pk__in=[item.pk for item in there]).update(seen_at=now, gone_at=None)
+        CatalogueItem.objects.bulk_update(
+            [item for item in there if not _is_same(item, known[item.kind, item.value])], KEPT
+        )
+        CatalogueItem.objects.bulk_create(item for item in offered.values() if not item.pk)
+    return [
+        Change(
+            kind,
+            offered=sum(key[0] == kind for key in offered),
+            came=[value for it, value in came if it == kind],
+            went=[value for it, value in went if it == kind],
+            error=str(catalogue.failures.get(name, "")),
+        )
+        for name, (kind, *_) in LISTS.items()
+    ]
 
 
-def _keep_list(api_key: ApiKey | None, name: str, catalogue: Catalogue, now: datetime) -> Change:
+def _items(name: str, catalogue: Catalogue) -> Iterator[CatalogueItem]:
+    """A list of Perso's as rows, not saved."""
     kind, value_field, title_field = LISTS[name]
-    if name in catalogue.failures:
-        return Change(kind, error=str(catalogue.failures[name]))
-    known = {item.value: item for item in CatalogueItem.objects.filter(api_key=api_key, kind=kind)}
-    offered = {
-        value: it for it in getattr(catalogue, name) if 0 < len(value := getattr(it, value_field)) <= 200
-    }
-    change = Change(kind, offered=len(offered))
-    now_offered = []
-    for position, (value, entry) in enumerate(offered.items()):
-        item = known.pop(value, None) or CatalogueItem(api_key=api_key, kind=kind, value=value)
-        if item._state.adding or item.gone_at:
-            change.came.append(value)
-        item.title = (getattr(entry, title_field) or value)[:MAX_VALUE]
-        item.picture = _picture(getattr(entry, PICTURES.get(kind, ""), "") or "")
-        item.details = {key: it for key in DETAILS if (it := getattr(entry, key, None)) not in (None, "")}
-        item.position, item.seen_at, item.gone_at = position, now, None
-        now_offered.append(item)
-    gone = [item for item in known.values() if item.gone_at is None]
-    change.went = [item.value for item in gone]
-    CatalogueItem.objects.filter(pk__in=[item.pk for item in gone]).update(gone_at=now)
-    old, new = [item for item in now_offered if item.pk], [item for item in now_offered if not item.pk]
-    CatalogueItem.objects.bulk_update(old, WRITTEN)
-    CatalogueItem.objects.bulk_create(new)
-    return change
+    for position, entry in enumerate(getattr(catalogue, name)):
+        value = getattr(entry, value_field)
+        if 0 < len(value) <= MAX_VALUE:
+            yield CatalogueItem(
+                kind=kind,
+                value=value,
+                title=(getattr(entry, title_field) or value)[:MAX_VALUE],
+                picture=_picture(getattr(entry, PICTURES.get(kind, ""), "") or ""),
+                details={key: it for key in DETAILS if (it := getattr(entry, key, None)) not in (None, "")},
+                position=position,
+            )
+
+
+def _is_same(item: CatalogueItem, known: CatalogueItem) -> bool:
+    return all(getattr(item, name) == getattr(known, name) for name in KEPT)
 
 
 def _picture(url: str) -> str:
