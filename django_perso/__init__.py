@@ -8,7 +8,7 @@ and which tools are called comes back and is written down exactly once. Where to
 - `client`        the Perso REST API as Python; knows no Django
 - `services`      what the product does: `sessions.start()`, `limits`, `transcripts.record()`
 - `signals`       what a site may listen to: a conversation started, entries stored, a conversation ended
-- `protocol`      the frames of the log socket `perso.log.1`
+- `protocol`      the frames of the log socket `perso.log.1`; `payloads` reads JSON that strangers send
 - `views`         start a session, take log entries by POST; `consumers` take them by socket
 - `visitors`      who is on the other end of a request: user, cookie, address, origin
 - `templatetags`  `{% perso_avatar %}` and `{% perso_sdk %}`; the widget is in `static/django_perso`

@@ -14,9 +14,10 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, InterfaceError
 
-from . import protocol, visitors
+from . import payloads, protocol, visitors
 from .models import AvatarSession
-from .protocol import BadFrame, Hello
+from .payloads import BadFrame
+from .protocol import Hello
 from .services import Refused, following, sessions, transcripts
 from .services.database import in_database
 from .services.transcripts import Report
@@ -25,6 +26,9 @@ from .services.writer import writer
 log = logging.getLogger("django_perso")
 
 RETRY_MS = 1000
+MAX_SOCKETS = 5  # of a visitor, in a process
+# Until the visitor is looked at again; and the age at which a socket has to say hello again.
+CHECK_SECONDS, MAX_AGE_SECONDS = 30, 3600
 NOTHING = protocol.Events(())
 _open_sockets: Counter[str] = Counter()  # of this process, by visitor
 
@@ -34,7 +38,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     hello_seconds: float = protocol.HELLO_SECONDS
     silence_seconds: float = protocol.SILENCE_SECONDS
-    check_seconds: float = protocol.CHECK_SECONDS
+    check_seconds: float = CHECK_SECONDS
     window: int = protocol.WINDOW
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -66,7 +70,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def connect(self) -> None:
         if not visitors.is_allowed_origin(self.request):
             await self.close(protocol.ORIGIN)
-        elif self.visitor and _open_sockets[self.visitor] > protocol.MAX_SOCKETS:
+        elif self.visitor and _open_sockets[self.visitor] > MAX_SOCKETS:
             await self.close(protocol.TOO_FAST)
         else:
             await self.accept()
@@ -79,7 +83,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         while not self.is_closed:
             await asyncio.sleep(max(0.05, self.heard + self.silence_seconds - monotonic()))
             is_silent = monotonic() >= self.heard + self.silence_seconds
-            if is_silent or monotonic() >= self.began + protocol.MAX_AGE_SECONDS:
+            if is_silent or monotonic() >= self.began + MAX_AGE_SECONDS:
                 await self.close(protocol.RECONNECT)
 
     async def close(self, code: int | None = None, reason: str | None = None) -> None:
@@ -92,8 +96,8 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.heard = monotonic()
         try:
             if text_data is None:
-                raise BadFrame(protocol.BAD_FRAME, "binary frame")
-            await self.read(protocol.parse(text_data))
+                raise BadFrame(payloads.BAD_FRAME, "binary frame")
+            await self.read(protocol.parse(payloads.load(text_data), len(text_data)))
         except (BadFrame, Refused, DatabaseError, InterfaceError) as error:
             await self.fail(error)
 
@@ -167,7 +171,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 "ack": self.session.last_seq,
                 "age": transcripts.age_ms(self.session),
                 "window": self.window,
-                "frame": protocol.MAX_FRAME,
+                "frame": payloads.MAX_FRAME,
                 "ping": protocol.PING_SECONDS,
             }
         )

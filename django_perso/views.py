@@ -18,7 +18,7 @@ from django.urls import resolve, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
-from . import protocol, visitors
+from . import payloads, protocol, visitors
 from .conf import conf
 from .consumers import FollowConsumer, LogConsumer
 from .models import AvatarSession
@@ -26,7 +26,7 @@ from .services import Refused, following, sessions, transcripts
 from .services.database import in_database, loop_lasts
 from .services.limits import Visitor
 
-CLOSE_STATUS = {protocol.TOO_BIG: 413}
+CLOSE_STATUS = {payloads.TOO_BIG: 413}
 
 View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -82,7 +82,7 @@ def _endpoint(view: View) -> Any:
             except Refused as refused:
                 visitor = await in_database(visitors.identify)(request)
                 return problem(refused, show_hint=visitor.user is not None and visitor.user.is_staff)
-        except protocol.BadFrame as bad:
+        except payloads.BadFrame as bad:
             return problem(Refused("bad_request", CLOSE_STATUS.get(bad.code, 400), str(bad)))
         except (DatabaseError, InterfaceError) as error:
             detail = _("This site is busy. Please try again in a moment.")
@@ -96,7 +96,7 @@ def _endpoint(view: View) -> Any:
 
 def _body(request: HttpRequest) -> str:
     # As a stream and no further than a frame goes: a body may hide its length, and forms are not parsed.
-    return request.read(protocol.MAX_FRAME + 1).decode(errors="replace")
+    return request.read(payloads.MAX_FRAME + 1).decode(errors="replace")
 
 
 async def _start_session(request: HttpRequest) -> HttpResponseBase:
@@ -106,10 +106,10 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
         _check_csrf(request)
         return visitors.identify(request)
 
-    data = protocol.load(body)
+    data = payloads.load(body)
     wanted = data["params"] if "params" in data else data.get("preset", "")
     if not isinstance(wanted, dict if "params" in data else str):
-        raise protocol.BadFrame(protocol.BAD_FRAME, "preset must be a string, params an object")
+        raise payloads.BadFrame(payloads.BAD_FRAME, "preset must be a string, params an object")
     started = await sessions.start(wanted, identify)
     preset = started.preset
     response = JsonResponse(
@@ -145,7 +145,7 @@ async def _log_entries(request: HttpRequest) -> HttpResponseBase:
     """What the socket takes, by POST: `items`, `bye` or both; answers the same frames."""
     if not visitors.is_allowed_origin(request):
         raise Refused("origin", 403, _("This page may not write here."), hint=visitors.origin_hint(request))
-    body = protocol.load(_body(request))
+    body = payloads.load(_body(request))
     hello, events = protocol.parse_hello(body), protocol.parse_items(body.get("items", []))
     bye = protocol.parse_bye(body["bye"]) if "bye" in body else None
 

@@ -67,6 +67,7 @@ def test_the_package_stays_small() -> None:
     assert 0 < len(list(apps.get_app_config("django_perso").get_models())) <= 6
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert len(project["dependencies"]) == 4
+    assert 0 < len((PACKAGE / "protocol.py").read_text().splitlines()) <= 120
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)

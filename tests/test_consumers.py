@@ -17,7 +17,7 @@ from django.db.utils import InterfaceError
 from django.test import AsyncClient
 from django.utils import timezone
 
-from django_perso import protocol
+from django_perso import consumers, payloads, protocol
 from django_perso.asgi import get_asgi_application
 from django_perso.consumers import LogConsumer
 from django_perso.models import AvatarSession
@@ -301,7 +301,7 @@ async def test_whoever_does_not_say_hello_first_is_sent_away(frame: dict[str, An
         ({"text": ""}, 4400),
         ({"text": json.dumps({"t": "bye", "last": 0, "how": "because"})}, 4400),
         ({"text": "[" * 50_000}, 4400),
-        ({"text": " " * (protocol.MAX_FRAME + 1)}, 4413),
+        ({"text": " " * (payloads.MAX_FRAME + 1)}, 4413),
         ({"text": json.dumps({"t": "ev", "items": [chat(n) for n in range(1, 52)]})}, 4413),
         ({"bytes": b"\0\1"}, 4400),
         ({"bytes": json.dumps({"t": "ping"}).encode()}, 4400),
@@ -335,7 +335,7 @@ async def test_a_socket_that_falls_silent_is_closed_and_may_come_again(
 
 async def test_a_visitor_has_a_handful_of_sockets(browser: Browser) -> None:
     await browser.http.post("/perso/log/entries/", json={})  # so that all of them carry the cookie
-    sockets = [await browser.hello() for _ in range(protocol.MAX_SOCKETS)]
+    sockets = [await browser.hello() for _ in range(consumers.MAX_SOCKETS)]
     one_too_many = browser.socket()
     assert await one_too_many.connect() == (False, 4429)
     await one_too_many.send_input({"type": "websocket.disconnect", "code": 4429})

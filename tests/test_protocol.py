@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_perso import protocol
-from django_perso.protocol import BadFrame, Bye, Entry, Events, Hello, parse
+from django_perso import payloads, protocol
+from django_perso.payloads import BadFrame, load
+from django_perso.protocol import Bye, Entry, Events, Frame, Hello
+
+
+def parse(text: str) -> Frame:
+    return protocol.parse(load(text), len(text))
 
 
 def chat(s: int, **more: Any) -> dict[str, Any]:
@@ -57,13 +62,13 @@ def test_each_frame_is_read() -> None:
     ],
 )
 def test_a_frame_that_cannot_be_read_ends_the_socket(text: str) -> None:
-    assert code_of(text) == protocol.BAD_FRAME
+    assert code_of(text) == payloads.BAD_FRAME
 
 
 def test_a_frame_over_its_limits_is_too_big() -> None:
-    assert code_of(events(chat(1)) + " " * protocol.MAX_FRAME) == protocol.TOO_BIG
-    assert code_of(json.dumps({"t": "ping", "x": "é" * 40_000}, ensure_ascii=False)) == protocol.TOO_BIG
-    assert code_of(events(*(chat(n) for n in range(1, 52)))) == protocol.TOO_BIG
+    assert code_of(events(chat(1)) + " " * payloads.MAX_FRAME) == payloads.TOO_BIG
+    assert code_of(json.dumps({"t": "ping", "x": "é" * 40_000}, ensure_ascii=False)) == payloads.TOO_BIG
+    assert code_of(events(*(chat(n) for n in range(1, 52)))) == payloads.TOO_BIG
     assert parse(events(*(chat(n) for n in range(1, 51)))) is not None
 
 
@@ -119,5 +124,5 @@ def test_whatever_comes_it_is_a_frame_or_a_bad_frame(value: Any) -> None:
         except BadFrame as bad:
             code = bad.code
         else:
-            code = protocol.BAD_FRAME
+            code = payloads.BAD_FRAME
         assert 4400 <= code <= 4499

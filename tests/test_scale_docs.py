@@ -15,7 +15,7 @@ from django.test import RequestFactory, override_settings
 from django.urls import reverse
 
 import dev
-from django_perso import protocol, visitors
+from django_perso import payloads, protocol, visitors
 from django_perso.conf import conf
 
 PAGE = (dev.ROOT / "docs/how-to/scale.md").read_text("utf-8")
@@ -64,7 +64,7 @@ def test_both_servers_take_the_options_and_no_longer_message_than_the_log_needs(
         (line,) = re.findall(rf"^\$ ({program} .*)$", console, re.MULTILINE)
         taken = options(line)
         assert (taken["host"], taken["port"], taken[limit]) == ("127.0.0.1", 8001, LIMIT)
-    assert protocol.MAX_FRAME <= LIMIT
+    assert payloads.MAX_FRAME <= LIMIT
 
 
 def test_the_worker_unit_starts_daphne_on_the_port_it_is_named_after() -> None:

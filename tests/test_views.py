@@ -15,7 +15,7 @@ from django.db.utils import InterfaceError
 from django.test import Client
 from django.utils import timezone
 
-from django_perso import protocol
+from django_perso import payloads, protocol
 from django_perso.models import ApiKey, AvatarSession, SessionPreset
 from django_perso.services import sessions
 from tests.stage import (
@@ -124,7 +124,7 @@ def test_only_post_is_answered(client: Client, method: str, url: str) -> None:
         (b'{"preset": null}', 400),
         (b'{"preset": ["guide"]}', 400),
         (b'{"preset": 1e999}', 400),
-        (b'{"preset": "' + b"x" * protocol.MAX_FRAME + b'"}', 413),
+        (b'{"preset": "' + b"x" * payloads.MAX_FRAME + b'"}', 413),
     ],
 )
 def test_a_body_that_cannot_be_read_starts_nothing(client: Client, body: bytes, status: int) -> None:
