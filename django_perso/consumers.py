@@ -220,8 +220,7 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def join(self) -> bool:
         """Be told from now on, if this user may; else close."""
         request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
-        user = await in_database(visitors.logged_in)(request)
-        may_follow = user is not None and await in_database(_may_follow)(user)
+        may_follow = await in_database(_may_follow)(request)
         if self.channel_layer is None or not may_follow or not visitors.is_allowed_origin(request):
             await self.close(protocol.ORIGIN)
             return False
@@ -240,7 +239,7 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return UUID(self.scope["path"].rstrip("/")[-36:])
 
 
-def _may_follow(user: Any) -> bool:
+def _may_follow(request: ASGIRequest) -> bool:
+    user = visitors.logged_in(request)
     rights = ("django_perso.view_avatarsession", "django_perso.view_transcriptentry")
-    may_follow: bool = user.is_staff and user.has_perms(rights)
-    return may_follow
+    return user is not None and user.is_staff and user.has_perms(rights)

@@ -53,11 +53,7 @@ async def start(wanted: str | dict[str, Any], identify: Callable[[], limits.Visi
 
     The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
     """
-    visitor, reserved = await in_database(_reserve)(wanted, identify)
-    if reserved is None:
-        await _make_first_preset(visitor)
-        return await start(wanted, lambda: visitor)
-    preset, account, session = reserved
+    preset, account, session = await in_database(_reserve)(wanted, identify)
     try:
         session_id, intro_message = await asyncio.gather(
             upstream.send(calls.create_session_id(**session.params), account),
@@ -69,24 +65,15 @@ async def start(wanted: str | dict[str, Any], identify: Callable[[], limits.Visi
     return Started(session, _ticket(session), session_id, account.api_server, intro_message, preset)
 
 
-async def _make_first_preset(visitor: limits.Visitor) -> None:
-    account = await in_database(upstream.account_for)(None)
-    limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
-    try:
-        catalogue = await upstream.get_catalogue(account)
-        await in_database(presets.make_default)(catalogue)
-    except PersoError as error:
-        raise refusal(error) from error
-
-
 def _reserve(
     wanted: str | dict[str, Any], identify: Callable[[], limits.Visitor]
-) -> tuple[limits.Visitor, tuple[SessionPreset, upstream.Account, AvatarSession] | None]:
-    """Who starts what, with which key, and the place it takes; no place while the site has no preset."""
+) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
+    """What is started, with which key, and the place it takes."""
     visitor = identify()
-    preset = presets.find(wanted) if isinstance(wanted, str) else trials.preset(wanted, visitor)
-    if preset is None:
-        return visitor, None
+    if isinstance(wanted, str):
+        preset = presets.find(wanted) or _first_preset(visitor)
+    else:
+        preset = trials.preset(wanted, visitor)
     account = upstream.account_for(preset)
     limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
     now = timezone.now()
@@ -106,7 +93,16 @@ def _reserve(
             created_at=now,
             last_seen_at=now,
         )
-    return visitor, (preset, account, session)
+    return preset, account, session
+
+
+def _first_preset(visitor: limits.Visitor) -> SessionPreset:
+    account = upstream.account_for(None)
+    limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
+    try:
+        return presets.make_default(upstream.client(account).get_all_settings())
+    except PersoError as error:
+        raise refusal(error) from error
 
 
 def _went_live(session: AvatarSession, session_id: str) -> None:

@@ -14,7 +14,7 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from ..client import AsyncPersoClient, Call, Catalogue, PersoClient, is_loopback
+from ..client import AsyncPersoClient, Call, PersoClient, is_loopback
 from ..conf import SANDBOX_KEY, conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, AvatarSession, SessionPreset
@@ -126,13 +126,6 @@ async def send(call: Call[T], account: Account) -> T:
     if account.is_sandbox or loop_lasts():
         return await _async_client(account).send(call)
     return await asyncio.wrap_future(client(account).begin(call))
-
-
-async def get_catalogue(account: Account) -> Catalogue:
-    """All lists the account may choose from."""
-    if account.is_sandbox or loop_lasts():
-        return await _async_client(account).get_all_settings()
-    return await asyncio.to_thread(client(account).get_all_settings)
 
 
 def _async_client(account: Account) -> AsyncPersoClient:

@@ -95,7 +95,7 @@ def test_the_emulator_answers_past_everything_the_host_has(settings: Any, run: A
     settings.SECURE_SSL_REDIRECT = True
     prompts = run(upstream.send)(calls.get_prompts(), EMULATOR)
     assert prompts[0].prompt_id == "plp-guide"
-    assert run(upstream.get_catalogue)(EMULATOR).prompts == prompts
+    assert upstream.client(EMULATOR).get_all_settings().prompts == prompts
 
 
 async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
