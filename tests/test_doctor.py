@@ -26,6 +26,7 @@ import os
 INSTALLED_APPS = ["daphne", *INSTALLED_APPS, "django_perso"]
 ASGI_APPLICATION = "mysite.asgi.application"
 MIDDLEWARE += ["mysite.middleware.policies"]
+TEMPLATES[0]["DIRS"] = [BASE_DIR / "templates"]
 POLICIES = {}
 PERSO = {"API_KEY": os.environ.get("PERSO_INTERACTIVE_API_KEY", "sandbox")}
 """
@@ -50,7 +51,20 @@ SessionPreset.objects.create(
     prompt="plp-guide", llm_type="azure-gpt-4o", tts_type="openai-nova",
 )
 """
+# The form of a page of the admin, as it is there, with these values entered.
+ENTER = """
+from django.contrib.auth.models import User
+from django.test import Client
+client = Client(SERVER_NAME="localhost")
+client.force_login(User.objects.get_or_create(username="boss", is_staff=True, is_superuser=True)[0])
+form = client.get({page!r}).context_data["adminform"].form
+values = {{name: form[name].value() for name in form.fields}} | {values!r}
+sent = {{name: value for name, value in values.items() if value is not None and value is not False}}
+answer = client.post({page!r}, sent)
+assert answer.status_code == 302, answer.context_data["errors"]
+"""
 ASGI, URLS = "mysite/asgi.py", "mysite/urls.py"
+TYPING_MISTAKES = {"mysite/settings.py": "LOG_TRANSPROT", "templates/home.html": "suport"}
 
 
 class Site:
@@ -95,8 +109,8 @@ class Site:
             database.commit()
         return found
 
-    def follow(self, fix: str) -> None:
-        """Do what a line says, to the letter."""
+    def follow(self, fix: str, **values: str) -> None:
+        """Do what a line says, to the letter; `values` are what it leaves to the operator."""
         if added := re.fullmatch(r"Add to (\S+): (.+)", fix):
             name = added[1] if "/" in added[1] else f"mysite/{added[1]}"
             needed = "from django.urls import include\n" if "include(" in added[2] else ""
@@ -106,12 +120,18 @@ class Site:
             lines = path.read_text().splitlines()
             lines[int(changed[2]) - 1] = changed[3]
             path.write_text("\n".join(lines) + "\n")
-        elif renamed := re.fullmatch(r'Did you mean "(\w+)"\?', fix):
-            self.edit("mysite/settings.py", "LOG_TRANSPROT", renamed[1])
+        elif renamed := re.match(r'Did you mean "(\w+)"\?', fix):
+            for name, wrong in TYPING_MISTAKES.items():
+                if (self.directory / name).exists() and wrong in (self.directory / name).read_text():
+                    self.edit(name, wrong, renamed[1])
         elif header := re.fullmatch(r"([\w-]+-Policy): (.+)", fix):
             self.set(f"POLICIES[{header[1]!r}] = {header[2]!r}")
         elif command := re.fullmatch(r"Run: python (manage\.py .+)", fix):
             self.run(*command[1].split())
+        elif opened := re.fullmatch(r"Open (/admin/\S+/change/)( and choose another\.)?", fix):
+            self.manage("shell", "-c", ENTER.format(page=opened[1], values=values))
+        elif variable := re.fullmatch(r"Set the environment variable (\w+)", fix):
+            self.env[variable[1]] = values["value"]
         else:
             raise AssertionError(f"nobody could follow this: {fix}")
 
@@ -191,6 +211,11 @@ def keep_old_lists(site: Site) -> None:
     site.sql("UPDATE django_perso_sessionpreset SET llm_type = 'dall-e'")
 
 
+def misspell_a_preset(site: Site) -> None:
+    (site.directory / "templates").mkdir()
+    (site.directory / "templates/home.html").write_text('{% load perso %}{% perso_avatar "suport" %}')
+
+
 def set_line(*lines: str) -> Callable[[Site], None]:
     return lambda site: site.set("\n".join(lines))
 
@@ -219,6 +244,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "the settings' CSP": (set_line("SECURE_CSP = {'connect-src': []}"), "W021", "connect-src needs 'self'"),
     "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "forbids the microphone"),
     "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
+    "a misspelt preset": (misspell_a_preset, "E033", 'templates/home.html: No active preset "suport".'),
     "never synced": (forget_the_sync, "W032", "nothing is synced"),
 }  # fmt: skip
 
@@ -234,6 +260,11 @@ def test_a_mistake_is_told_and_its_line_mends_it(site: Site, mistake: str) -> No
     for line in ours:
         site.follow(line["fix"])
     assert [line for line in site.doctor() if line["id"] == f"django_perso.{number}"] == []
+
+
+def test_without_urls_that_is_all_that_is_told(site: Site) -> None:
+    break_urls(site)
+    assert [line["id"] for line in site.doctor()] == ["django_perso.E001"]
 
 
 def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
@@ -286,7 +317,7 @@ def test_a_start_without_tables_is_answered_with_the_line_to_run(site: Site) -> 
 TWO_KEYS = """
 from django_perso.models import ApiKey
 for name in "one", "two":
-    ApiKey.objects.create(name=name, secret="pak-of-" + name, api_server="%s")
+    ApiKey.objects.create(name=name, secret="pak-of-nobody-" + name, api_server="%s")
 """
 
 
@@ -299,8 +330,8 @@ def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None
     assert len(told) == 2
     assert all("holds the secret of another row" in line["text"] for line in told)
     assert all("/admin/django_perso/apikey/" in line["fix"] for line in told)
-    for pk, secret in rows:
-        site.sql("UPDATE django_perso_apikey SET secret = ? WHERE id = ?", secret, pk)
+    for line in told:
+        site.follow(line["fix"], new_secret=KEY)
     assert [line for line in site.doctor() if line["area"] == "encryption"] == []
     site.set("SECRET_KEY = 'another'")
     (one, _two) = [line["text"] for line in site.doctor() if line["area"] == "encryption"]
@@ -327,22 +358,34 @@ def test_a_server_that_is_not_there_is_told(site: Site) -> None:
     site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{server}"}}')
     (line,) = [line for line in site.doctor() if line["area"] == "api key"]
     assert line["id"] == "django_perso.E030"
-    assert f"{server} cannot be reached" in line["text"]
+    assert f"{server}: Perso cannot be reached" in line["text"]
 
 
-def test_a_key_that_perso_refuses_and_a_voice_that_it_withdrew(
+def test_a_key_that_perso_refuses_is_named_and_mended_where_it_is_kept(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:
     perso = sandbox_server("--key", KEY)
     site.manage("shell", "-c", TWO_KEYS % perso.url)
+    kept = 'os.environ.get("PERSO_INTERACTIVE_API_KEY", "pak-of-nobody-at-all")'
+    site.set(f'PERSO = {{"API_KEY": {kept}, "API_SERVER": "{perso.url}"}}')
+    refused = [line for line in site.doctor() if line["area"] == "api key"]
+    names = ['"one" (ends -one)', '"two" (ends -two)', 'PERSO["API_KEY"] (ends -all)']
+    for line, name in zip(refused, names, strict=True):
+        assert line["id"] == "django_perso.E030"
+        assert f"Perso refused key {name}: 401" in line["text"]
+    assert [line for line in site.doctor("--key", "two") if line["area"] == "api key"] == refused[1:2]
+    for line in refused:
+        values = {"value": KEY} if "variable" in line["fix"] else {"new_secret": KEY}
+        site.follow(line["fix"], **values)
+    assert [line for line in site.doctor() if line["area"] == "api key"] == []
+
+
+def test_a_voice_that_perso_withdrew_is_told_first_of_the_lists_then_of_the_preset(
+    site: Site, sandbox_server: Callable[..., SandboxServer]
+) -> None:
+    perso = sandbox_server("--key", KEY)
     site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{perso.url}"}}')
     site.run("manage.py", "perso_sync")
-    refused = [line for line in site.doctor() if line["area"] == "api key"]
-    assert len(refused) == 2
-    assert 'Perso refused key "one"' in refused[0]["text"]
-    assert [line for line in site.doctor("--key", "two") if line["area"] == "api key"] == refused[1:]
-    site.sql("DELETE FROM django_perso_apikey")
-
     perso.withdraw(tts_type=["openai-nova"])
     (drift,) = site.doctor()
     assert (drift["id"], "tts_type -openai-nova" in drift["text"]) == ("django_perso.W032", True)
@@ -350,13 +393,7 @@ def test_a_key_that_perso_refuses_and_a_voice_that_it_withdrew(
     (line,) = site.doctor()
     assert line["id"] == "django_perso.E031"
     assert re.search(r'"support": The voice .+ is no longer offered by Perso\.', line["text"])
-    assert re.fullmatch(
-        r"Open /admin/django_perso/sessionpreset/\d+/change/ and choose another\.", line["fix"]
-    )
-    site.sql(
-        "UPDATE django_perso_sessionpreset SET tts_type = (SELECT value FROM django_perso_catalogueitem"
-        " WHERE kind = 'tts_type' AND api_key_id IS NULL AND gone_at IS NULL)"
-    )
+    site.follow(line["fix"], tts_type="yuri")
     done = site.run("manage.py", "perso_doctor")
     assert done.returncode == 0
     assert f"…{KEY[-4:]} {perso.url}: Perso answered in" in done.stdout

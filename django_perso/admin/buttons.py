@@ -1,13 +1,16 @@
-"""Buttons on a change page: a POST with its CSRF token and a permission each, answered with a message."""
+"""What the admins here have besides Django's: buttons on a change page, each a POST with its CSRF token and a
+permission, answered with a message; links beside them; pages of their own.
+"""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
@@ -36,6 +39,9 @@ class ButtonAdmin(Admin):
     buttons: tuple[str, ...] = ()
     change_form_template = "admin/django_perso/change_form.html"
 
+    class Media:
+        css: ClassVar[Any] = {"all": ["django_perso/admin.css"]}
+
     def may_press(self, request: HttpRequest, name: str) -> bool:
         permission = getattr(self, name).permission
         return request.user.has_perm(f"{self.opts.app_label}.{permission}_{self.opts.model_name}")
@@ -57,21 +63,41 @@ class ButtonAdmin(Admin):
         pressed: Pressed = getattr(self, name)(request, row)
         if isinstance(pressed, HttpResponse):
             return pressed
-        level, text = pressed
-        self.log_change(request, row, f"{getattr(self, name).label}: {text}")
-        self.message_user(request, text, level)
-        return HttpResponseRedirect(self.url_of(row))
+        self.tell(request, row, getattr(self, name).label, *pressed)
+        return HttpResponseRedirect(self.address("change", row.pk))
 
-    def url_of(self, row: Model) -> str:
-        """The change page of a row."""
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        return reverse(name, args=[row.pk], current_app=self.admin_site.name)
+    def tell(self, request: HttpRequest, row: Model, what: Any, level: int, text: str) -> None:
+        """Write down in the row's history what was done and how that went, and say so."""
+        self.log_change(request, row, f"{what}: {text}")
+        self.message_user(request, f"{row}: {text}", level)
+
+    def address(self, name: str, *args: Any) -> str:
+        """Where a page of this admin is: `changelist`, `change` of a row, one of its own."""
+        full = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
+        return reverse(full, args=args, current_app=self.admin_site.name)
+
+    def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
+        """A page of its own, in the admin's dress; its template extends `page.html`."""
+        usual = {**self.admin_site.each_context(request), "media": self.media, "model_admin": self}
+        titles = {"title": title, "content_title": title}
+        return TemplateResponse(request, f"admin/django_perso/{template}", {**usual, **titles, **context})
+
+    def buttons_of(self, request: HttpRequest, row: Any) -> list[str]:
+        """The names of the buttons a row has for this user."""
+        return [name for name in self.buttons if self.may_press(request, name)]
+
+    def links_of(self, request: HttpRequest, row: Any) -> list[tuple[str, Any]]:
+        """Addresses and labels of the links beside the buttons."""
+        return []
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        allowed = [name for name in self.buttons if self.may_press(request, name)]
-        context["buttons"] = [(name, getattr(self, name).label) for name in allowed]
+        row = kwargs.get("obj")
+        if row is not None:
+            names = self.buttons_of(request, row)
+            context["buttons"] = [(name, getattr(self, name).label) for name in names]
+            context["links"] = self.links_of(request, row)
         return super().render_change_form(request, context, *args, **kwargs)
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from ..models import ApiKey, CatalogueItem, SessionPreset
 from ..services import catalogue, presets, upstream
 from .pickers import Boxes, Entry, NamesField, Picker, Tiles, entry
+from .words import ago
 
 Kind = CatalogueItem.Kind
 STALE_AFTER = timedelta(hours=24)
@@ -50,8 +51,9 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
         default = upstream.row_for(None)
         self.key = self._chosen_key() or default
         self.offer = catalogue.offer(self.key)
-        self.synced_at = catalogue.synced_at(self.key)
-        self.is_stale = self.synced_at is not None and timezone.now() - self.synced_at > STALE_AFTER
+        synced_at = catalogue.synced_at(self.key)
+        self.age = ago(synced_at) if synced_at else ""
+        self.is_stale = synced_at is not None and timezone.now() - synced_at > STALE_AFTER
         if key := self.fields.get("api_key"):
             key.empty_label = (  # type: ignore[attr-defined]
                 _("The default key (%(name)s)") % {"name": default}

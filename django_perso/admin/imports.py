@@ -8,14 +8,13 @@ from django import forms
 from django.core.exceptions import PermissionDenied
 from django.forms.models import model_to_dict
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..client import PersoError, PersoUnreachable, SessionCreationError, SessionTemplate, calls
+from ..client import PersoError, SessionCreationError, SessionTemplate, calls
 from ..models import ApiKey, SessionPreset
-from ..services import Refused, presets, upstream
+from ..services import Refused, catalogue, presets, upstream
 
 
 def copy_of(preset: SessionPreset) -> dict[str, Any]:
@@ -48,11 +47,12 @@ class Importable:
     """A template as it is listed: with what a preset of it begins with, or why there can be none."""
 
     template: SessionTemplate
+    picture: str
     query: str = ""
     reason: str = ""
 
 
-def templates(model_admin: Any, request: HttpRequest) -> HttpResponse:
+def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     """The templates of a key, asked of Perso now."""
     if not model_admin.has_add_permission(request):
         raise PermissionDenied
@@ -61,31 +61,25 @@ def templates(model_admin: Any, request: HttpRequest) -> HttpResponse:
     found, notice = [], ""
     try:
         account = upstream.account_for(SessionPreset(api_key=key))
-        found = [_importable(template, key) for template in upstream.client(account).get_session_templates()]
+        styles = catalogue.offer(account.row)["model_style"]
+        pictures = {name: item.picture for name, item in styles.items()}
+        templates = upstream.client(account).get_session_templates()
+        found = [_importable(template, key, pictures) for template in templates]
     except Refused as refused:
         notice = refused.hint
-    except PersoUnreachable as error:
-        notice = _("Perso cannot be reached: %(error)s") % {"error": error}
     except PersoError as error:
         notice = _("Perso does not give its templates: %(error)s") % {"error": error}
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "opts": model_admin.opts,
-        "title": _("Import from a session template"),
-        "media": model_admin.media,
-        "form": form,
-        "found": found,
-        "notice": notice,
-        "add_url": model_admin.page("add"),
-    }
-    return render(request, "admin/django_perso/sessionpreset/templates.html", context)
+    context = {"form": form, "found": found, "notice": notice, "add_url": model_admin.address("add")}
+    title = _("Import from a session template")
+    return model_admin.page(request, "sessionpreset/templates.html", title, **context)  # type: ignore[no-any-return]
 
 
-def _importable(template: SessionTemplate, key: ApiKey | None) -> Importable:
+def _importable(template: SessionTemplate, key: ApiKey | None, pictures: dict[str, str]) -> Importable:
+    picture = pictures.get(template.model_style.name, "") if template.model_style else ""
     try:
         preset = presets.from_params(calls.template_params(template))
     except SessionCreationError as error:
-        return Importable(template, reason=error.detail)
+        return Importable(template, picture, reason=error.detail)
     values = {name: getattr(preset, name) for name in presets.PARAMS}
     values |= {
         "name": template.name[:100],
@@ -93,4 +87,4 @@ def _importable(template: SessionTemplate, key: ApiKey | None) -> Importable:
         "api_key": key.pk if key else "",
     }
     filled = {name: value for name, value in values.items() if value not in ("", [], None)}
-    return Importable(template, query=urlencode(filled, doseq=True))
+    return Importable(template, picture, query=urlencode(filled, doseq=True))

@@ -53,7 +53,11 @@ class RotateForm(forms.Form):
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     """An API key whose secret goes in and never comes out."""
 
-    new_secret = SecretInput(label=_("Secret"), required=False)
+    new_secret = SecretInput(
+        label=_("Secret"),
+        required=False,
+        help_text=_("The key Perso gave you. It is stored encrypted, tried at once, and never shown again."),
+    )
 
     class Meta:
         model = ApiKey

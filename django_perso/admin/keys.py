@@ -1,7 +1,7 @@
 """API keys: written, tested, rotated; never read."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -13,26 +13,45 @@ from django.db import transaction
 from django.db.models import Func, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.lookups import Exact
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from ..fields import SecretUnreadable
 from ..models import ApiKey, AvatarSession, CatalogueItem, SessionPreset
 from ..services import Refused, catalogue, keys, upstream
-from .buttons import ERROR, SUCCESS, WARNING, ButtonAdmin, Pressed, button
+from .buttons import SUCCESS, WARNING, ButtonAdmin, Pressed, button
 from .key_form import ApiKeyForm, RotateForm, StrictFilter
+from .words import affected, ago, first, named, told
 
 LATELY = timedelta(days=30)
-TWO_LINES = '{} <span class="perso-more">{}</span>'
-NAMED = 5  # of what came, went or is affected, so many are told by name
+TWO_LINES = '<span class="perso-two">{} <span class="perso-more">{}</span></span>'
+
+
+def _asking(label: Any, *, keep_lists: bool) -> Any:
+    """A button that asks Perso with the key."""
+
+    @button(label, permission="use")
+    def ask(self: Any, request: HttpRequest, key: ApiKey) -> Pressed:
+        return told(keys.check(key, keep_lists=keep_lists))
+
+    return ask
+
+
+def _for_each(pressed: Any) -> Any:
+    """The action of the list that presses a button of every key that is selected."""
+
+    @admin.action(description=pressed.label, permissions=["use"])
+    def press(self: Any, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        for key in queryset:
+            self.tell(request, key, pressed.label, *pressed(self, request, key))
+
+    return press
 
 
 @admin.register(ApiKey)
@@ -45,9 +64,6 @@ class ApiKeyAdmin(ButtonAdmin):
     ordering = ["name"]
     readonly_fields = ["masked", "state", "answer", "offered"]
     change_list_template = "admin/django_perso/apikey/change_list.html"
-
-    class Media:
-        css = {"all": ["django_perso/keys.css"]}
 
     # --- what is shown ------------------------------------------------------------------------------------
 
@@ -69,7 +85,7 @@ class ApiKeyAdmin(ButtonAdmin):
 
     @admin.display(description=gettext_lazy("name"), ordering="name")
     def title(self, key: ApiKey) -> str:
-        return format_html(TWO_LINES, key.name, _("default") if key.is_default else "")
+        return named(key)
 
     @admin.display(description=gettext_lazy("key and server"), ordering="api_server")
     def key_and_server(self, key: ApiKey) -> str:
@@ -97,7 +113,7 @@ class ApiKeyAdmin(ButtonAdmin):
     def presets(self, key: Any) -> int:
         return int(key.preset_count)
 
-    @admin.display(description=gettext_lazy("in 30 days"), ordering="conversation_count")
+    @admin.display(description=gettext_lazy("conversations in 30 days"), ordering="conversation_count")
     def conversations(self, key: Any) -> int:
         return int(key.conversation_count)
 
@@ -107,32 +123,32 @@ class ApiKeyAdmin(ButtonAdmin):
 
     @admin.display(description=gettext_lazy("catalogue"))
     def offered(self, key: ApiKey) -> str:
-        """What may be chosen with the key, what no longer, and which presets have chosen that."""
+        """How old the lists are, what is no longer offered, and which presets have chosen that."""
         items = [item for kind in catalogue.offer(key).values() for item in kind.values()]
-        told = [_age(items), _counts(items)]
-        gone = [item for item in items if item.gone_at]
-        if gone:
-            names = [f"{item.get_kind_display()} {item.title}" for item in gone]
-            told.append(_("No longer offered: %s.") % _first(names))
-        if affected := list(keys.affected(key)):
-            told.append(_affected(affected))
-        return "\n".join(filter(None, told))
+        lines = [_age(items)]
+        if gone := [f"{item.get_kind_display()} {item.title}" for item in items if item.gone_at]:
+            lines.append(_("No longer offered: %s.") % first(gone))
+        if names := list(keys.affected(key)):
+            lines.append(affected(names))
+        return "\n".join(lines)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         extra = {"settings_key": self._settings_key(request)} if upstream.row_for(None) is None else {}
         return super().changelist_view(request, {**(extra_context or {}), **extra})
 
     def _settings_key(self, request: HttpRequest) -> dict[str, Any]:
-        """The key in settings, while no stored one is the default."""
+        """The key in settings, while no stored one is the default, and what it was last told here."""
         try:
             account = upstream.account_of_settings()
         except Refused as refused:
             return {"what": refused.hint}
         where = {"key": _masked(account.api_key.tail), "server": account.api_server}
         items = [item for kind in catalogue.offer(None).values() for item in kind.values()]
+        tested = LogEntry.objects.filter(**_settings_key()).order_by("-pk").first()
         return {
             "what": _("the sandbox.") if account.is_sandbox else _("%(key)s at %(server)s.") % where,
             "age": _age(items),
+            "told": tested and f"{tested.change_message} ({ago(tested.action_time)})",
             "buttons": [(name, getattr(self, name).label) for name in ("test", "sync")],
             "may_press": self.has_use_permission(request),
         }
@@ -152,39 +168,17 @@ class ApiKeyAdmin(ButtonAdmin):
             transaction.on_commit(lambda: self._try_out(request, obj))
 
     def _try_out(self, request: HttpRequest, key: ApiKey) -> None:
-        outcome = keys.check(key, keep_lists=True)
-        self._tell(request, key, _("Tested"), outcome, SUCCESS if outcome.is_sound else WARNING)
-
-    def _tell(self, request: HttpRequest, key: ApiKey, what: Any, outcome: keys.Outcome, level: int) -> None:
-        self.log_change(request, key, f"{what}: {_report(outcome)}")
-        self.message_user(request, f"{key.name}: {_report(outcome)}", level)
+        level, text = told(keys.check(key, keep_lists=True))
+        self.tell(request, key, _("Tested"), min(level, WARNING), text)
 
     # --- buttons ------------------------------------------------------------------------------------------
 
     def has_use_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("django_perso.use_apikey")
 
-    @admin.action(description=gettext_lazy("Test"), permissions=["use"])
-    def test_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        for key in queryset:
-            outcome = keys.check(key)
-            self._tell(request, key, _("Test"), outcome, _level(outcome))
-
-    @admin.action(description=gettext_lazy("Sync"), permissions=["use"])
-    def sync_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        for key in queryset:
-            outcome = keys.check(key, keep_lists=True)
-            self._tell(request, key, _("Sync"), outcome, _level(outcome))
-
-    @button(gettext_lazy("Test"), permission="use")
-    def test(self, request: HttpRequest, key: ApiKey) -> Pressed:
-        outcome = keys.check(key)
-        return _level(outcome), _report(outcome)
-
-    @button(gettext_lazy("Sync"), permission="use")
-    def sync(self, request: HttpRequest, key: ApiKey) -> Pressed:
-        outcome = keys.check(key, keep_lists=True)
-        return _level(outcome), _report(outcome)
+    test = _asking(gettext_lazy("Test"), keep_lists=False)
+    sync = _asking(gettext_lazy("Sync"), keep_lists=True)
+    test_selected, sync_selected = _for_each(test), _for_each(sync)
 
     @button(gettext_lazy("Make default"))
     def make_default(self, request: HttpRequest, key: ApiKey) -> Pressed:
@@ -204,21 +198,14 @@ class ApiKeyAdmin(ButtonAdmin):
             text += " " + _("Presets that name no key use the one in settings, if there is one.")
         return SUCCESS, text
 
-    def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
-    ) -> HttpResponse:
-        links = []
-        if obj is not None and self.has_change_permission(request, obj):
-            url = reverse("admin:django_perso_apikey_rotate", args=[obj.pk], current_app=self.admin_site.name)
-            links.append((url, _("Rotate")))
-        context = {**context, "links": links}
-        response: Any = super().render_change_form(request, context, *args, obj=obj, **kwargs)
-        if obj is not None:
-            idle = {"activate" if obj.is_active else "deactivate"}
-            idle |= {"make_default"} if obj.is_default and obj.is_active else set()
-            shown = response.context_data["buttons"]
-            response.context_data["buttons"] = [(name, label) for name, label in shown if name not in idle]
-        return response  # type: ignore[no-any-return]
+    def buttons_of(self, request: HttpRequest, row: ApiKey) -> list[str]:
+        idle = {"activate" if row.is_active else "deactivate"}
+        idle |= {"make_default"} if row.is_default and row.is_active else set()
+        return [name for name in super().buttons_of(request, row) if name not in idle]
+
+    def links_of(self, request: HttpRequest, row: ApiKey) -> list[tuple[str, Any]]:
+        may_rotate = self.has_change_permission(request, row)
+        return [(self.address("rotate", row.pk), _("Rotate"))] if may_rotate else []
 
     # --- pages of their own -------------------------------------------------------------------------------
 
@@ -240,18 +227,12 @@ class ApiKeyAdmin(ButtonAdmin):
             raise Http404
         if not self.has_use_permission(request):
             raise PermissionDenied
-        outcome = keys.check(None, keep_lists=name == "sync")
-        LogEntry.objects.create(
-            user_id=str(request.user.pk),
-            content_type=ContentType.objects.get_for_model(ApiKey),
-            object_repr='PERSO["API_KEY"]',
-            action_flag=CHANGE,
-            change_message=f"{getattr(self, name).label}: {_report(outcome)}",
-        )
-        self.message_user(request, _report(outcome), _level(outcome))
-        return HttpResponseRedirect(
-            reverse("admin:django_perso_apikey_changelist", current_app=self.admin_site.name)
-        )
+        level, text = told(keys.check(None, keep_lists=name == "sync"))
+        message = f"{getattr(self, name).label}: {text}"
+        entry = {"user_id": str(request.user.pk), "action_flag": CHANGE, "change_message": message}
+        LogEntry.objects.create(**entry, **_settings_key())
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(self.address("changelist"))
 
     @method_decorator(sensitive_post_parameters("new_secret"))
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -266,18 +247,11 @@ class ApiKeyAdmin(ButtonAdmin):
         if form.is_valid():
             outcome = keys.rotate(key, form.cleaned_data["new_secret"])
             if outcome.status == ApiKey.Status.OK:
-                self._tell(request, key, _("Rotated"), outcome, _level(outcome))
-                return HttpResponseRedirect(self.url_of(key))
+                self.tell(request, key, _("Rotated"), *told(outcome))
+                return HttpResponseRedirect(self.address("change", key.pk))
             form.add_error("new_secret", f"{_('Nothing was changed.')} {outcome.detail}")
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Rotate the secret of %s") % key,
-            "opts": self.opts,
-            "original": key,
-            "form": form,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/django_perso/apikey/rotate.html", context)
+        title = _("Rotate the secret of %s") % key
+        return self.page(request, "apikey/rotate.html", title, original=key, form=form)
 
 
 def _count(rows: QuerySet[Any]) -> Subquery:
@@ -286,15 +260,13 @@ def _count(rows: QuerySet[Any]) -> Subquery:
     )
 
 
+def _settings_key() -> dict[str, Any]:
+    """What the key in settings is in the history of the admin, which has no row of it."""
+    return {"content_type": ContentType.objects.get_for_model(ApiKey), "object_repr": 'PERSO["API_KEY"]'}
+
+
 def _masked(tail: str) -> str:
     return f"••••{tail}"
-
-
-def ago(moment: datetime) -> str:
-    """`4 minutes ago`."""
-    if timezone.now() - moment < timedelta(minutes=1):
-        return _("just now")
-    return _("%s ago") % timesince(moment, depth=1)
 
 
 def _age(items: Sequence[CatalogueItem]) -> str:
@@ -302,40 +274,3 @@ def _age(items: Sequence[CatalogueItem]) -> str:
     if not items:
         return _("Never synced.")
     return _("Synced %s.") % ago(max(item.seen_at for item in items))
-
-
-def _counts(items: Sequence[CatalogueItem]) -> str:
-    on_offer = [item.kind for item in items if item.gone_at is None]
-    kinds = CatalogueItem.Kind
-    return ", ".join(f"{kind.label} {n}" for kind in kinds if (n := on_offer.count(kind.value)))
-
-
-def _level(outcome: keys.Outcome) -> int:
-    if outcome.status != ApiKey.Status.OK:
-        return ERROR
-    return SUCCESS if outcome.is_sound else WARNING
-
-
-def _report(outcome: keys.Outcome) -> str:
-    """How Perso answered, and what was found by keeping the lists."""
-    # Where all is new, as at the first time, the numbers say it.
-    came = [(change.kind, change.came) for change in outcome.changes if 0 < len(change.came) < change.offered]
-    went = [(change.kind, change.went) for change in outcome.changes if change.went]
-    told = [outcome.detail]
-    for text, lists in ((_("New: %s."), came), (_("Gone: %s."), went)):
-        if lists:
-            told.append(text % "; ".join(f"{kind.label} {_first(names)}" for kind, names in lists))
-    if outcome.affected:
-        told.append(_affected(outcome.affected))
-    return " ".join(told)
-
-
-def _first(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (_(" and %d more") % more if more > 0 else "")
-
-
-def _affected(presets: Sequence[str]) -> str:
-    text = ngettext("%(n)d preset affected: %(names)s.", "%(n)d presets affected: %(names)s.", len(presets))
-    return text % {"n": len(presets), "names": _first(presets)}

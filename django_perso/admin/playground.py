@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -16,6 +15,7 @@ from ..models import ApiKey, SessionPreset
 from ..services import keys
 from .forms import SessionParamsForm
 from .pickers import Boxes, Entry, names_in
+from .words import told
 
 # The tools that playground.js lends.
 TOOLS = ("get_square_number", "get_current_weather", "show_settings", "show_map")
@@ -82,8 +82,6 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
     presets = list(SessionPreset.objects.filter(is_active=True).order_by("-is_default", "name"))
     first = _column(request, "a", "preset", presets, may_try)
     context = {
-        **model_admin.admin_site.each_context(request),
-        "title": _("Playground"),
         "columns": [first, _column(request, "b", "b", presets, may_try)],
         "presets": presets,
         "is_compared": bool(request.GET.get("compare") or request.GET.get("b")),
@@ -92,7 +90,7 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
         "may_sync": may_sync,
         "is_sandbox": conf.is_sandbox_on and not ApiKey.objects.filter(is_active=True).exists(),
     }
-    return TemplateResponse(request, "admin/django_perso/playground.html", context)
+    return model_admin.page(request, "playground.html", _("Playground"), **context)  # type: ignore[no-any-return]
 
 
 def _column(
@@ -100,7 +98,8 @@ def _column(
 ) -> Column:
     asked = request.GET
     slug = asked.get(f"{prefix}-source", asked.get(parameter, asked.get("preset")))
-    usual = presets[0].slug if presets and not asked.get("key") else ""
+    # A second avatar is another one, where there is one.
+    usual = presets["ab".index(prefix) % len(presets)].slug if presets and not asked.get("key") else ""
     chosen = next((preset for preset in presets if preset.slug == (usual if slug is None else slug)), None)
     is_taken = asked.get("take") == prefix
     form = None
@@ -121,5 +120,5 @@ def _initial(preset: SessionPreset | None, key: str | None) -> dict[str, Any]:
 
 def _sync(request: HttpRequest) -> None:
     """Fetch the lists of the key that was named, and say how that went."""
-    outcome = keys.check(TrialForm(initial={"api_key": request.POST.get("key")}).key, keep_lists=True)
-    messages.add_message(request, messages.SUCCESS if outcome.is_sound else messages.ERROR, outcome.detail)
+    key = TrialForm(initial={"api_key": request.POST.get("key")}).key
+    messages.add_message(request, *told(keys.check(key, keep_lists=True)))

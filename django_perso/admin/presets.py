@@ -5,12 +5,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponse
-from django.urls import path, reverse
+from django.http import HttpRequest
+from django.urls import path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
@@ -25,6 +25,7 @@ from . import imports, playground
 from .buttons import ButtonAdmin
 from .forms import PresetForm
 from .pickers import names_in
+from .words import named, told
 
 WEEK = timedelta(days=7)
 LISTS = ("mcp_servers", "client_tools")
@@ -53,7 +54,7 @@ class SessionPresetAdmin(ButtonAdmin):
 
     form = PresetForm
     change_form_template = "admin/django_perso/sessionpreset/change_form.html"
-    list_display = ["thumbnail", "called", "made_of", "access", "is_active", "is_default", "conversations"]
+    list_display = ["thumbnail", "called", "made_of", "access", "is_active", "conversations"]
     list_display_links = ["thumbnail", "called"]
     list_filter = ["is_active", "access", "api_key"]
     list_select_related = ["api_key"]
@@ -79,6 +80,9 @@ class SessionPresetAdmin(ButtonAdmin):
         (_("Rules"), {"fields": ["access", "max_live", "starts_per_hour", "retention_days"]}),
     ]
 
+    class Media:
+        js = ("django_perso/admin.js",)
+
     # --- the list -------------------------------------------------------------------------------------
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -93,7 +97,7 @@ class SessionPresetAdmin(ButtonAdmin):
 
     @admin.display(description=_("name"), ordering="name")
     def called(self, preset: Any) -> SafeString:
-        return format_html('{}<span class="perso-slug">{}</span>', preset.name, preset.slug)
+        return format_html('{}<span class="perso-slug">{}</span>', named(preset), preset.slug)
 
     @admin.display(description=_("avatar, voice, LLM"), ordering="model_style")
     def made_of(self, preset: Any) -> SafeString:
@@ -105,7 +109,7 @@ class SessionPresetAdmin(ButtonAdmin):
         badges = format_html_join("", '<span class="perso-badge">{}</span>', texts)
         return format_html('<span class="perso-made">{}{}</span>', lines, badges)
 
-    @admin.display(description=_("in 7 days"))
+    @admin.display(description=_("conversations in 7 days"))
     def conversations(self, preset: Any) -> int:
         return int(preset.conversations)
 
@@ -168,32 +172,19 @@ class SessionPresetAdmin(ButtonAdmin):
         may_edit = self.has_change_permission(request) or self.has_add_permission(request)
         if not (may_edit and request.user.has_perm("django_perso.use_apikey")):
             raise PermissionDenied
-        outcome = keys.check(PresetForm(request.POST).key, keep_lists=True)
-        level = messages.WARNING if outcome.lists else messages.ERROR
-        self.message_user(request, outcome.detail, messages.SUCCESS if outcome.is_sound else level)
-        if outcome.affected:
-            names = ", ".join(outcome.affected[:5])
-            text = _("Presets that have chosen what is not offered: %(names)s.") % {"names": names}
-            self.message_user(request, text, messages.WARNING)
+        level, text = told(keys.check(PresetForm(request.POST).key, keep_lists=True))
+        self.message_user(request, text, level)
 
-    def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
-    ) -> HttpResponse:
-        links = []
-        if obj is not None and self.has_add_permission(request):
-            links.append((f"{self.page('add')}?copy={obj.pk}", _("Duplicate")))
-        if obj is not None:
-            links.append((f"{self.page('playground')}?preset={obj.slug}", _("Playground")))
-        return super().render_change_form(request, {**context, "links": links}, *args, obj=obj, **kwargs)
+    def links_of(self, request: HttpRequest, row: SessionPreset) -> list[tuple[str, Any]]:
+        links = [(f"{self.address('playground')}?preset={row.slug}", _("Playground"))]
+        if self.has_add_permission(request):
+            links.insert(0, (f"{self.address('add')}?copy={row.pk}", _("Duplicate")))
+        return links
 
     # --- further pages --------------------------------------------------------------------------------
 
-    def page(self, name: str) -> str:
-        """The address of a page that is of no one preset."""
-        return reverse(f"admin:django_perso_sessionpreset_{name}", current_app=self.admin_site.name)
-
     def get_urls(self) -> list[Any]:
-        pages = {"templates": imports.templates, "playground": playground.playground}
+        pages = {"templates": imports.import_page, "playground": playground.playground}
         return [
             path(
                 f"{name}/",

@@ -59,20 +59,18 @@ def ask(account: upstream.Account) -> Outcome:
 
 
 def _failure(account: upstream.Account, error: PersoError) -> Outcome:
-    facts = {
-        "name": account.row.name if account.row else 'PERSO["API_KEY"]',
-        "tail": account.api_key.tail,
-        "server": account.api_server or _("the sandbox"),
-        "error": str(error)[:TOLD].rstrip("."),
-    }
+    name = f'"{account.row.name}"' if account.row else 'PERSO["API_KEY"]'
+    if tail := account.api_key.tail:
+        name += _(" (ends %s)") % tail
+    server, told = account.api_server or _("the sandbox"), str(error)[:TOLD].rstrip(".")
+    facts = {"name": name, "server": server, "error": told}
     if isinstance(error, ApiError) and error.status in (401, 403):
         text = _(
-            'Perso refused key "%(name)s" (ends %(tail)s): %(error)s. Check for spaces, and that the key '
-            "belongs to %(server)s."
+            "Perso refused key %(name)s: %(error)s. Check for spaces, and that the key belongs to %(server)s."
         )
         return Outcome(Status.REFUSED, text % facts)
     if isinstance(error, PersoUnreachable):
-        return Outcome(Status.UNREACHABLE, _("%(server)s cannot be reached: %(error)s") % facts)
+        return Outcome(Status.UNREACHABLE, f"{server}: {told}")
     return Outcome(Status.UNREACHABLE, _("%(server)s does not answer as Perso does: %(error)s") % facts)
 
 

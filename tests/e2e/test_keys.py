@@ -84,7 +84,7 @@ def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
     assert "Shop: Perso answered in" in told
     assert "voice 4" in told
     away = f"http://127.0.0.1:{unused_port()}"
-    assert f"{away} cannot be reached" in add(desk, "Staging", away, GOOD)
+    assert f"{away}: Perso cannot be reached" in add(desk, "Staging", away, GOOD)
     assert 'Perso refused key "Museum" (ends c3d4): 401' in add(desk, "Museum", perso.url, BAD)
     assert GOOD not in desk.content()
     for name, shown in (

@@ -104,9 +104,9 @@ def test_one_avatar_is_tried_with_settings_of_its_own(site: Any, new_context: An
         "This line is as long as it needs to be. " * 6
     )
     a.section.get_by_role("button", name="Say", exact=True).click()
-    a.fact("state").filter(has_text="Speaking").wait_for()
+    a.wait_for(activity="speaking")
     a.section.get_by_role("button", name="Stop speaking").last.click()
-    a.fact("state").filter(has_text="Ready").wait_for()
+    a.wait_for(activity="ready")
     a.part("end").click()
     a.fact("reason").filter(has_text="GRACEFUL_TERMINATION").wait_for()
     assert a.fact("how").inner_text() == "you"

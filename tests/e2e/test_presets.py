@@ -108,7 +108,7 @@ def test_what_perso_offers_no_more_is_seen_and_stays(desk: Any, page: Any, pictu
     assert page.input_value("[name=tts_type]") == "openai-nova"
     red = "getComputedStyle(document.querySelector('.field-tts_type [data-perso-mark]')).color"
     assert page.evaluate(red) != page.evaluate("getComputedStyle(document.body).color")
-    assert "Presets that have chosen what is not offered" in page.inner_text(".messagelist")
+    assert "2 presets affected: " in page.inner_text(".messagelist")
     keep(page, pictures, "preset")
     page.click("input[name=_save]")
     page.wait_for_url(desk.url + PRESETS)

@@ -39,10 +39,10 @@ class Scanner:
         yield canary.encode()
         yield canary[-8:].encode()
         yield quote(canary, safe="").encode()
-        for shift in range(
-            3
-        ):  # base64 of a text depends on where in it the secret stands; its ends on neighbours
-            yield base64.b64encode(b"x" * shift + canary.encode())[4 if shift else 0 : -4]
+        # base64 of a text depends on where in it the secret stands; its ends on neighbours
+        for shift in range(3):
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                yield encode(b"x" * shift + canary.encode())[4 if shift else 0 : -4]
 
     def show(self, what: str, content: str | bytes) -> None:
         raw = content.encode() if isinstance(content, str) else content
@@ -60,11 +60,24 @@ class Scanner:
                 self.show(path.name, path.read_bytes())
 
 
+def new_canary() -> str:
+    """Like a real key, with characters that a URL, HTML or base64 writes otherwise."""
+    return f"pak-{secrets.token_hex(8)}/+&~?{secrets.token_hex(8)}"
+
+
 @pytest.mark.parametrize(
-    "form", [str, lambda key: base64.b64encode(f"id:{key}".encode()).decode(), lambda k: k[-8:]]
+    "form",
+    [
+        str,
+        lambda key: quote(key, safe=""),
+        lambda key: base64.b64encode(f"id:{key}".encode()).decode(),
+        lambda key: base64.urlsafe_b64encode(f"id={key}".encode()).decode(),
+        lambda key: key[-8:],
+    ],
+    ids=["plain", "URL-quoted", "base64", "base64 for URLs", "last eight"],
 )
 def test_the_scanner_finds_a_key_planted_on_purpose(tmp_path: Path, form: Callable[[str], str]) -> None:
-    canary = f"pak-{secrets.token_hex(16)}"
+    canary = new_canary()
     scanner = Scanner(canary)
     database = sqlite3.connect(tmp_path / "db.sqlite3")
     database.execute("CREATE TABLE t (v)")
@@ -73,7 +86,7 @@ def test_the_scanner_finds_a_key_planted_on_purpose(tmp_path: Path, form: Callab
     database.close()
     scanner.show_files(tmp_path)
     assert scanner.found
-    innocent = Scanner(f"pak-{secrets.token_hex(16)}")
+    innocent = Scanner(new_canary())
     innocent.show_files(tmp_path)
     assert not innocent.found
 
@@ -107,6 +120,9 @@ async def crawl_admin(visitor: HttpVisitor, scanner: Scanner, site: Any) -> None
         paths += [f"django_perso/{model}/{page}" for page in ("", "add/")]
         paths += [f"django_perso/{model}/{pk}/{p}/" for pk in ids for p in ("change", "history", "delete")]
     paths += [f"django_perso/apikey/{pk}/rotate/" for pk in rows["apikey"]]
+    paths += [f"django_perso/sessionpreset/{page}/" for page in ("templates", "playground")]
+    paths += [f"django_perso/sessionpreset/playground/?key={pk}&compare=1" for pk in rows["apikey"]]
+    paths += [f"django_perso/sessionpreset/templates/?api_key={pk}" for pk in rows["apikey"]]
     for path in paths:
         answer = await visitor.http.get(f"/admin/{path}")
         assert answer.status_code in (200, 403), path
@@ -160,7 +176,7 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
     example_server: Any, sandbox_server: Any, database: dict[str, str], figure: Callable[[str, str], None]
 ) -> None:
     names = ("setting", "stored", "rotated", "outside", "refused", "unreachable", "not taken", "lost")
-    canaries = {name: f"pak-{secrets.token_hex(16)}" for name in names}
+    canaries = {name: new_canary() for name in names}
     scanner = Scanner(*canaries.values())
     accepted = [it for name in names[:4] for it in ("--key", canaries[name])]
     sandbox = sandbox_server(*accepted)
@@ -186,8 +202,9 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
             assert answer.status_code in (502, 503, 504)
             scanner.show_answer(answer)
         await asyncio.to_thread(sandbox.set_faults)
-        for arguments in (["perso_sync"], ["perso_sync", "--json"], ["perso_rotate_secrets"]):
-            scanner.show(arguments[0], await asyncio.to_thread(run, site, *arguments))
+        for command in ("perso_sync", "perso_doctor", "perso_rotate_secrets"):
+            for form in ([], ["--json"]):
+                scanner.show(command, await asyncio.to_thread(run, site, command, *form))
         scan_database(scanner, site)
         await break_things(operator, canaries["lost"])
     scanner.show("server log", site.printed())
@@ -218,6 +235,10 @@ async def operate(operator: Operator, canaries: dict[str, str], server: str) -> 
             told += await operator.press(f"{pk}/press/{name}/")
             told += await operator.press("", action=f"{name}_selected", _selected_action=str(pk))
     assert min(map(told.count, ("Perso answered in", "cannot be reached", "Perso refused key"))) >= 4
+    for path, fields in (("1/change/", {"_sync": "1"}), ("playground/", {"key": stored})):
+        answer = await operator.visitor.submit(f"/admin/django_perso/sessionpreset/{path}", **fields)
+        assert "Perso answered in" in answer.text
+        operator.scanner.show_answer(answer)
     operator.site.execute("UPDATE django_perso_apikey SET is_default = false")
     for name in ("test", "sync"):
         assert "Perso answered in" in await operator.press(f"settings/press/{name}/")

@@ -6,9 +6,6 @@
 
 /** @import { PersoAvatarElement, PersoTool } from "./perso-avatar.d.ts" */
 
-const STATES = { idle: "Not started", connecting: "Connecting", ended: "Ended", error: "Not connected" };
-const ACTIVITIES = { ready: "Ready", thinking: "Working on an answer", speaking: "Speaking" };
-const HOW = { visitor: "you", remote: "the other side", other: "another conversation", error: "a failure" };
 const LISTS = ["mcp_servers", "client_tools"];
 
 /** What the model may call here. @param {Column} column @returns {Record<string, PersoTool>} */
@@ -106,7 +103,7 @@ class Column {
   #slide(number) {
     const { min, max, value, labels } = number;
     const slider = Object.assign(document.createElement("input"), { type: "range", min, max, step: "0.01", value });
-    slider.ariaLabel = `${labels?.[0].textContent}, slider`;
+    slider.ariaLabel = `${labels?.[0].textContent}, ${this.form.dataset.slider}`;
     slider.oninput = () => (number.value = slider.value); // it bubbles, as if the number was typed
     number.addEventListener("input", () => (slider.value = number.value));
     number.after(slider);
@@ -140,7 +137,6 @@ class Column {
       for (const name of ["connected", "first", "last", "how", "reason"]) this.#tell(name, "–");
     });
     avatar.addEventListener("perso-state", ({ detail: { state, activity } }) => {
-      this.#tell("state", state === "live" ? ACTIVITIES[activity] : STATES[state]);
       say.disabled = state !== "live";
       interrupt.disabled = activity === "ready";
       if (state === "live" && this.#since) this.#since = this.#time("connected", this.#since);
@@ -150,14 +146,19 @@ class Column {
       else if (this.#asked) this.#asked = this.#time(this.#answers++ ? "last" : "first", this.#asked);
     });
     avatar.addEventListener("perso-end", ({ detail }) => {
-      this.#tell("how", HOW[detail.how]);
-      this.#tell("reason", detail.reason || "none given");
+      this.#tell("how", this.#fact("how").dataset[detail.how]);
+      this.#tell("reason", detail.reason || this.#fact("reason").dataset.none);
     });
+  }
+
+  /** The place of a fact, and the words there are for it. @param {string} name */
+  #fact(name) {
+    return find(this.section, `[data-perso-fact=${name}]`);
   }
 
   /** @param {string} name @param {string} text */
   #tell(name, text) {
-    find(this.section, `[data-perso-fact=${name}]`).textContent = text;
+    this.#fact(name).textContent = text;
   }
 
   /** @param {string} name @param {number} since @returns {0} nothing to wait for any more */

@@ -1,0 +1,59 @@
+"""What an operator is told: how Perso answered a key, what that changed, how long ago it was."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..models import ApiKey
+from ..services import keys
+from .buttons import ERROR, SUCCESS, WARNING
+
+NAMED = 5  # of what came, went or is affected, so many are told by name
+
+
+def ago(moment: datetime) -> str:
+    """`4 minutes ago`."""
+    if timezone.now() - moment < timedelta(minutes=1):
+        return _("just now")
+    return _("%s ago") % timesince(moment, depth=1)
+
+
+def named(row: Any) -> SafeString:
+    """A key or preset as it is listed: by its name, and whether it is the default one."""
+    mark = format_html(' <span class="perso-pill">{}</span>', _("default")) if row.is_default else ""
+    return format_html("{}{}", row.name, mark)
+
+
+def first(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (_(" and %d more") % more if more > 0 else "")
+
+
+def affected(presets: Sequence[str]) -> str:
+    """Which presets have chosen what is not offered."""
+    text = ngettext("%(n)d preset affected: %(names)s.", "%(n)d presets affected: %(names)s.", len(presets))
+    return text % {"n": len(presets), "names": first(presets)}
+
+
+def told(outcome: keys.Outcome) -> tuple[int, str]:
+    """How Perso answered and what was found by keeping its lists, after the level of that message."""
+    if outcome.status != ApiKey.Status.OK:
+        return ERROR, outcome.detail
+    # Where all is new, as at the first time, the numbers say it.
+    came = [(change.kind, change.came) for change in outcome.changes if 0 < len(change.came) < change.offered]
+    went = [(change.kind, change.went) for change in outcome.changes if change.went]
+    texts = [outcome.detail]
+    for text, lists in ((_("New: %s."), came), (_("Gone: %s."), went)):
+        if lists:
+            texts.append(text % "; ".join(f"{kind.label} {first(names)}" for kind, names in lists))
+    if outcome.affected:
+        texts.append(affected(outcome.affected))
+    return SUCCESS if outcome.is_sound else WARNING, " ".join(texts)

@@ -1,0 +1,328 @@
+"""What the doctor examines, area by area: the site around the avatar, then what lies in its database."""
+
+import asyncio
+import contextlib
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from asgiref.testing import ApplicationCommunicator
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.handlers.base import BaseHandler
+from django.core.management.base import CommandError
+from django.db import connections, router
+from django.db.migrations.executor import MigrationExecutor
+from django.template import engines
+from django.test import RequestFactory
+from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.utils.module_loading import import_string
+from django.utils.timesince import timesince
+
+from .. import headers, protocol
+from ..conf import conf
+from ..fields import SecretUnreadable
+from ..models import ApiKey, AvatarSession, SessionPreset
+from ..services import Refused, catalogue, keys, retention, sweeping, upstream
+from ..services.presets import find
+
+NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
+OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
+SECRETS: tuple[tuple[type[Any], str], ...] = ((ApiKey, "secret"), (AvatarSession, "session_id"))
+SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
+CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
+SYNC = "Run: python manage.py perso_sync"
+SWEEP = "Run every few minutes: python manage.py perso_sweep"
+PURGE = "Run every night: python manage.py perso_purge"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding. A problem has the id of what is wrong (E… or W…), and mostly a line that mends it."""
+
+    text: str
+    id: str = ""
+    fix: str = ""
+
+    @property
+    def level(self) -> str:
+        return {"": "ok", "W": "WARN", "E": "BAD"}[self.id.removeprefix("django_perso.")[:1]]
+
+
+Lines = Iterator[Line]
+
+
+class Examination:
+    """One round through all areas; what one of them learns, the later ones use."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.has_tables = False
+        self.lists: dict[ApiKey | None, Any] = {}
+
+    def areas(self, deploy: bool) -> Iterator[tuple[str, Line]]:
+        """What is found, with its area. Where the system checks have something to say, that is enough."""
+        told: dict[str, list[Line]] = {}
+        for message in run_checks(tags=["django_perso"], include_deployment_checks=deploy):
+            if not message.is_silenced() and message.id != "django_perso.W002":  # here the database is asked
+                line = Line(message.msg, str(message.id), message.hint or "")
+                told.setdefault(str(message.obj), []).append(line)
+        of_the_site = [self.settings, self.migrations, self.urls, self.websocket, self.csp, self.permissions]
+        of_the_rows = [self.encryption, self.api_key, self.catalogue, self.presets, self.upkeep]
+        for examine in of_the_site:
+            area = examine.__name__
+            yield from ((area, line) for line in told.get(area) or self._attempt(examine))
+        for examine in of_the_rows if self.has_tables else []:
+            yield from ((examine.__name__.replace("_", " "), line) for line in self._attempt(examine))
+
+    def _attempt(self, examine: Callable[[], Lines]) -> list[Line]:
+        """The lines of one area: its problems, if it has any. If it breaks, that is one."""
+        try:
+            lines = list(examine())
+            return [line for line in lines if line.id] or lines
+        except CommandError:
+            raise
+        except NoReverseMatch:
+            return []  # as `urls` says
+        except Exception as error:
+            return [Line(f"{type(error).__name__}: {error}", "django_perso.E036")]
+
+    def settings(self) -> Lines:
+        """None of the checks had anything to say."""
+        yield Line(f"PERSO: {len(getattr(settings, 'PERSO', {}))} set, none unknown")
+
+    def migrations(self) -> Lines:
+        """Our tables are as the models say."""
+        executor = MigrationExecutor(connections[router.db_for_write(ApiKey)])
+        ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_perso"]
+        missing = [step.name for step, _ in executor.migration_plan(ours) if step.app_label == "django_perso"]
+        self.has_tables = not missing
+        if missing:
+            text = f"Not applied: {', '.join(missing)}. What lies in the database was not examined."
+            yield Line(text, "django_perso.E035", "Run: python manage.py migrate django_perso")
+        else:
+            yield Line("all are applied")
+
+    def urls(self) -> Lines:
+        """The app's URLs are there."""
+        yield Line(f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)")
+
+    def websocket(self) -> Lines:
+        """The ASGI application serves our socket, and tells Django that it does."""
+        name, path = getattr(settings, "ASGI_APPLICATION", None), reverse("django_perso:log")
+        if conf.LOG_TRANSPORT == "post" or not name:
+            yield Line("events go by HTTP; sockets are optional")
+            return
+        application, module = import_string(name), name.rpartition(".")[0]
+        opening = asyncio.run(_open_socket(application, path))
+        # In a router of the host's Django may be its own, which does not mark requests; see `asgi`.
+        django = getattr(application, "application_mapping", {}).get("http")
+        if opening.get("code") == protocol.ORIGIN:
+            text = f"The socket refuses pages of {headers.own_host()}: not in ALLOWED_HOSTS."
+            yield Line(text, "django_perso.W014", 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]')
+        elif opening.get("type") != "websocket.accept":
+            text = f"{module} does not serve the socket {path}; events go by HTTP."
+            yield Line(text, "django_perso.W011", f"{_django_import(module)} -> {OUR_IMPORT}")
+        elif django and django.__module__ != "django_perso.asgi" and conf.LOG_TRANSPORT == "auto":
+            text = f"{module} serves the socket {path}, but its pages cannot know; events go by HTTP."
+            fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
+            yield Line(text, "django_perso.W011", fix)
+        else:
+            yield Line(f"{path} by {name}")
+
+    @cached_property
+    def page(self) -> Any:
+        """How this site answers for a page, middleware and all: the demo page where it exists, else /."""
+        path = reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
+        path = f"/{path.removeprefix(get_script_prefix())}"
+        handler = BaseHandler()
+        handler.load_middleware()
+        return handler.get_response(RequestFactory(SERVER_NAME=headers.own_host()).get(path, secure=True))
+
+    def csp(self) -> Lines:
+        """A page's Content-Security-Policy lets the widget load its scripts and talk."""
+        if self.page.status_code >= 500:
+            text = f"A page of this site answers {self.page.status_code}; the error is in the log."
+            yield Line(text, "django_perso.E036")
+            return
+        servers = {row.api_server for row in self.rows if row} if self.has_tables else ()
+        in_settings = [getattr(settings, name, "") for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY")]
+        # Where nothing on a page uses its nonce, the policy in its header has none.
+        has_nonce = "nonce" in str(in_settings).lower() and b"<perso-avatar" not in self.page.content
+        policies = headers.parse_csp(self.page.headers.get("Content-Security-Policy", ""))
+        gaps = [(policy, gap) for policy in policies for gap in headers.gaps(policy, servers)]
+        for policy, gap in gaps:
+            if not (has_nonce and gap.directive == "script-src"):
+                words = [gap.directive, *policy[gap.decided_by], *gap.missing]
+                text = f"Blocked by the Content-Security-Policy: {gap}."
+                yield Line(text, "django_perso.W021", f"Content-Security-Policy: {' '.join(words)}")
+        yield Line(f"{len([*filter(None, policies)])} policies examined")
+
+    def permissions(self) -> Lines:
+        """A page may use the microphone."""
+        policy = self.page.headers.get("Permissions-Policy", "")
+        if headers.allows_microphone(policy):
+            yield Line("the microphone is allowed")
+        else:
+            text = f"This site forbids the microphone: Permissions-Policy: {policy}. Visitors can only type."
+            yield Line(text, "django_perso.W022", "Permissions-Policy: microphone=(self)")
+
+    def encryption(self) -> Lines:
+        """Every stored secret opens."""
+        opened = 0
+        for model, name in SECRETS:
+            for row in model.objects.only(name).iterator():
+                try:
+                    opened += bool(getattr(row, name))
+                except SecretUnreadable as error:
+                    fix = f"Open {_admin_page(row)}" if model is ApiKey else ""
+                    yield Line(f"{error}.".replace("..", "."), "django_perso.E034", fix)
+        yield Line(f"{opened} secrets open")
+
+    @cached_property
+    def rows(self) -> list[ApiKey | None]:
+        """The keys to ask Perso with; None is the one in settings."""
+        rows = [row for row in keys.in_use() if not self.key or (row and row.name == self.key)]
+        if not rows:
+            raise CommandError(f'No active key "{self.key}".', returncode=2)
+        return rows
+
+    def api_key(self) -> Lines:
+        """Perso takes each key."""
+        for row in self.rows:
+            fix = f"Open {_admin_page(row)}" if row else SET_KEY
+            try:
+                account = upstream.account_of_key(row) if row else upstream.account_of_settings()
+            except Refused as refused:
+                if settings.DEBUG and not row:
+                    fix = 'Add to settings.py: PERSO["API_KEY"] = "sandbox"'
+                yield Line(refused.hint, "django_perso.E030" if row else "django_perso.E002", fix)
+                continue
+            outcome = keys.ask(account)
+            self.lists[row] = outcome.lists
+            if outcome.status == ApiKey.Status.OK:
+                server = account.api_server or "the sandbox"
+                tail = f" …{account.api_key.tail}" if account.api_key.tail else ""
+                yield Line(f"{_name(row)}{tail} {server}: {outcome.detail}")
+            else:
+                is_away = outcome.status == ApiKey.Status.UNREACHABLE
+                yield Line(outcome.detail, "django_perso.E030", CHECK_SERVER if is_away and not row else fix)
+
+    def catalogue(self) -> Lines:
+        """The kept lists are what Perso offers now."""
+        for row in self.rows:
+            kept, synced_at = catalogue.offer(row), catalogue.synced_at(row)
+            here = {
+                kind: {v for v, item in items.items() if not item.gone_at} for kind, items in kept.items()
+            }
+            if synced_at is None:
+                text = f"{_name(row)}: nothing is synced, so presets offer no choices."
+                yield Line(text, "django_perso.W032", SYNC)
+            elif drift := _drift(here, self.lists.get(row)):
+                text = f"{_name(row)}: Perso has changed since {timesince(synced_at)}: {', '.join(drift)}"
+                yield Line(text, "django_perso.W032", SYNC)
+            else:
+                told = [f"{len(values)} {kind}" for kind, values in here.items() if values]
+                told += [f"{value} is gone" for kind in here for value in kept[kind].keys() - here[kind]]
+                yield Line(f"{_name(row)}: {', '.join(told)} (synced {timesince(synced_at)} ago)")
+
+    def presets(self) -> Lines:
+        """Perso offers what each active preset asks for, with a key for it; and templates name no other."""
+        active = SessionPreset.objects.filter(is_active=True).order_by("slug")
+        found = [preset for preset in active if not self.key or upstream.row_for(preset) in self.rows]
+        for preset in found:
+            texts = [problem.text for problem in catalogue.problems(preset)]
+            if upstream.row_for(preset) not in self.rows:  # nothing was told of it yet
+                try:
+                    upstream.account_for(preset)
+                except Refused as refused:
+                    texts.append(refused.hint)
+            for text in texts:
+                fix = f"Open {_admin_page(preset)} and choose another."
+                yield Line(f'"{preset.slug}": {text}', "django_perso.E031", fix)
+        for slug, template in _named_in_templates().items():
+            try:
+                find(slug)
+            except Refused as refused:
+                text, _, fix = refused.hint.partition(". ")
+                yield Line(f"{template}: {text}.", "django_perso.E033", fix)
+        yield Line(f"{len(found)} active")
+
+    def upkeep(self) -> Lines:
+        silent, overdue = sweeping.stale().count(), retention.purge(dry_run=True)["conversations"]
+        if silent:
+            yield Line(f"{silent} conversations fell silent and are not closed", "django_perso.W037", SWEEP)
+        if overdue:
+            yield Line(f"{overdue} conversations are kept for too long", "django_perso.W038", PURGE)
+        if not silent and not overdue:
+            yield Line("no conversation is left open, none is kept for too long")
+
+
+def _name(row: ApiKey | None) -> str:
+    return f'"{row}"' if row else 'PERSO["API_KEY"]'
+
+
+def _admin_page(row: Any) -> str:
+    try:
+        return reverse(f"admin:django_perso_{row._meta.model_name}_change", args=[row.pk])
+    except NoReverseMatch:  # a site without the admin
+        return f"{row._meta.verbose_name} {row.pk}"
+
+
+def _named_in_templates() -> dict[str, str]:
+    """The presets that tags in this site's templates name, each with one such template."""
+    found = {}
+    for directory in {directory for engine in engines.all() for directory in engine.template_dirs}:
+        for path in Path(directory).rglob("*.html"):
+            for slug in NAMED_IN_TAG.findall(path.read_text("utf-8", "replace")):
+                found[slug] = os.path.relpath(path)
+    return found
+
+
+def _drift(kept: dict[str, set[str]], lists: Any) -> list[str]:
+    """What Perso offers now and is not kept, or the other way round."""
+    changes = []
+    for name, (kind, value_field, _title) in catalogue.LISTS.items() if lists else ():
+        if name not in lists.failures:
+            values = {getattr(entry, value_field) for entry in getattr(lists, name)}
+            offered = {value for value in values if 0 < len(value) <= catalogue.MAX_VALUE}
+            changes += [f"{kind} +{value}" for value in sorted(offered - kept[kind])]
+            changes += [f"{kind} -{value}" for value in sorted(kept[kind] - offered)]
+    return changes
+
+
+def _django_import(module: str) -> str:
+    """The file of a module, and its line that imports Django's own application, if there is one."""
+    place = f"{module.replace('.', '/')}.py"
+    lines = inspect.getsource(import_module(module)).splitlines()
+    number = next((n for n, line in enumerate(lines, 1) if "from django.core.asgi import" in line), 0)
+    return f"{place} line {number}" if number else place
+
+
+async def _open_socket(application: Any, path: str) -> dict[str, Any]:
+    """What an ASGI application first answers a page of this site that opens a socket; {} when it breaks."""
+    host = headers.own_host()
+    names = [(b"host", host.encode()), (b"origin", f"https://{host}".encode())]
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "scheme": "wss",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+    }
+    scope |= {"query_string": b"", "headers": names, "subprotocols": []}
+    socket: Any = ApplicationCommunicator(application, scope)  # type: ignore[no-untyped-call]
+    opening: dict[str, Any] = {}
+    # Django's own application raises.
+    with contextlib.suppress(Exception):
+        await socket.send_input({"type": "websocket.connect"})
+        opening = await socket.receive_output(5)
+        await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+        await socket.wait()
+    return opening
