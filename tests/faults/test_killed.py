@@ -110,7 +110,7 @@ async def test_the_rig_finds_out_who_acknowledges_before_storing(
 ) -> None:
     site = new_site("tests.faults.controls:hasty")
     outboxes, _ = await under_load([site], oracle, 400, Site.kill)
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
     verdict = site.judge(oracle)
     row("F0", f"the rig against a log that acks before COMMIT: {verdict}; {figures(outboxes)}")
     assert verdict.lost > 0
