@@ -61,6 +61,11 @@ class Site(servers.ExampleServer):
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def holds(self) -> tuple[int, int]:
+        """How many open files and threads the process has."""
+        process = Path(f"/proc/{self.pid}")
+        return len(list(process.glob("fd/*"))), len(list(process.glob("task/*")))
+
     def tracebacks(self) -> int:
         """How many the log has."""
         return self.printed().count("Traceback (most recent call last)")
