@@ -255,7 +255,7 @@ class AvatarSessionAdmin(ButtonAdmin):
     # --- taking away, erasing -----------------------------------------------------------------------------
 
     def get_actions(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        actions = super().get_actions(request, *args, **kwargs)
+        actions: dict[str, Any] = super().get_actions(request, *args, **kwargs)
         if request.user.has_perm("django_perso.export_transcriptentry"):
             for name, (label, *_rest) in EXPORTS.items():
                 actions[f"export_{name}"] = (partial(_export, name=name), f"export_{name}", label)
@@ -295,9 +295,9 @@ class AvatarSessionAdmin(ButtonAdmin):
             context |= {"title": _("Erase this visitor"), "opts": self.opts, "name": _name(session)}
             return TemplateResponse(request, "admin/django_perso/avatarsession/erase.html", context)
         text = gettext("Erased: %(conversations)d conversations.") % counted
-        kind = ContentType.objects.get_for_model(AvatarSession)
-        told = {"content_type": kind, "action_flag": DELETION, "object_repr": text}  # and not who or what
-        LogEntry.objects.create(user_id=request.user.pk, **told)
+        user: Any = request.user
+        kind = ContentType.objects.get_for_model(AvatarSession)  # and not a word of who was erased
+        LogEntry.objects.create(user=user, content_type=kind, action_flag=DELETION, object_repr=text)
         self.message_user(request, text, SUCCESS)
         return self.response_post_save_change(request, session)
 

@@ -1,7 +1,6 @@
 """The example site on PostgreSQL, to be killed, and conversations on it."""
 
 import re
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from django.core import signing
 
 from django_perso.services.sessions import TICKET_SALT
 from django_perso.visitors import COOKIE, COOKIE_SALT
-from example_project.demo import uvicorn_command
+from example_project.demo import daphne_command, uvicorn_command
 from tests.support import servers
 from tests.support.visitor import HttpVisitor
 
@@ -44,9 +43,8 @@ class Site(servers.ExampleServer):
         url = re.sub(r":\d+/", f":{db_port}/", database_url) if db_port else database_url
         given = {"DATABASE_URL": url, "DEBUG": "off", **values}
         env = servers.environment(DJANGO_SETTINGS_MODULE="tests.faults.settings", **given)
-        super().__init__(servers.unused_port(), env, directory / "server.log")
-        if is_uvicorn:
-            self._command = uvicorn_command(sys.executable, self.port)
+        command = uvicorn_command if is_uvicorn else daphne_command
+        super().__init__(servers.unused_port(), env, directory / "server.log", command)
         if application:
             self._command[-1] = application
         self.first = ""

@@ -77,8 +77,9 @@ async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_n
     spent = sandbox.ledger()["created"] - created
     row(
         "F3",
-        f"database down 30 s: {verdict}; resent in vain {usual:.1f} frames a client, at most {max(needless)}, "
-        f"sockets {sum(box.sockets for box in outboxes)}, drained {took:.1f} s after; start: "
+        f"database down 30 s: {verdict}; resent in vain {usual:.1f} frames a client, "
+        f"at most {max(needless)}, sockets {sum(box.sockets for box in outboxes)}, "
+        f"drained {took:.1f} s after; start: "
         f"{sorted({status for status, _ in starts})} in {1000 * slowest:.0f} ms, Perso calls {spent}, "
         f"tracebacks {site.tracebacks()}",
     )

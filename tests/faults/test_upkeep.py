@@ -186,9 +186,10 @@ async def test_nothing_grows_however_many_come_and_go(
     verdict = site.judge(oracle)
     row(
         "F28",
-        f"50 clients come and go {len(samples)} times in {SOAK_SECONDS / 60:g} min: {verdict}; RSS {mib[0]:.0f} "
-        f"to {mib[-1]:.0f} MiB ({slope:+.0f} MiB/h), open files {files[0]} to {files[-1]}, threads {threads[0]} "
-        f"to {threads[-1]}, at most {max(connections)} connections, tracebacks {site.tracebacks()}",
+        f"50 clients come and go {len(samples)} times in {SOAK_SECONDS / 60:g} min: {verdict}; "
+        f"RSS {mib[0]:.0f} to {mib[-1]:.0f} MiB ({slope:+.0f} MiB/h), open files {files[0]} to {files[-1]}, "
+        f"threads {threads[0]} to {threads[-1]}, at most {max(connections)} connections, "
+        f"tracebacks {site.tracebacks()}",
     )
     assert verdict.is_clean
     assert mib[-1] - mib[0] < 10

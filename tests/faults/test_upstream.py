@@ -209,7 +209,8 @@ async def test_garbage_never_crashes_the_site(new_site: Callable[..., Site], row
         unknown = site.rows("SELECT status, count(*) FROM django_perso_avatarsession GROUP BY 1 ORDER BY 1")
     row(
         "F9",
-        f"1,000 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, key in log {secret}",
+        f"1,000 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, "
+        f"key in log {secret}",
     )
     assert not set(codes) - {"201", "perso_refused", "perso_unreadable", "start_unknown", "perso_unreachable"}
     assert left == 0

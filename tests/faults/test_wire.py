@@ -98,7 +98,9 @@ async def test_a_frame_that_comes_by_socket_and_post_at_once_is_stored_once(
     async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
         await asyncio.gather(*(one(address, http) for address in await site.conversations(10)))
     verdict = site.judge(oracle)
-    row("F12", f"{10 * frames:,} frames by socket and POST at once, 500 lines again in other words: {verdict}")
+    row(
+        "F12", f"{10 * frames:,} frames by socket and POST at once, 500 lines again in other words: {verdict}"
+    )
     assert verdict.is_clean
     assert answers == {"ack": 20 * frames}
 
