@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ready.json"
 TYPESCRIPT = "typescript@7.0.2"
-FAULTS = " ".join(f"F{number}" for number in range(27))
+FAULTS = " ".join(f"F{number}" for number in range(31))
 THREATS = "T1 T2 T3 T4 T5 T6 T7 T8 T9 T10 T11 T12 T13 T14 T18 T19 T22 T23 T24 T25"
 INSTALL_CHROMIUM = "sudo apt-get install chromium"
 # TypeScript's compiler from npm, on the Node that comes from PyPI and with the machine's own certificates.
@@ -255,7 +255,8 @@ def threats() -> int:
 
 def faults() -> int:
     """As threats(), for the rows of the fault table; the slow ones, which `test` leaves out, too."""
-    return test(["-q", "tests/faults", "-m", "slow or not slow", f"--figures={FAULTS}"])
+    os.environ["PERSO_TEST_REDIS_DOWN"] = "30"
+    return test(["-q", "tests/faults", "tests/scale", "-m", "slow or not slow", f"--figures={FAULTS}"])
 
 
 def bench(arguments: list[str]) -> int:

@@ -342,9 +342,11 @@ class TranscriptEntry(models.Model):
         return f"{self.at_ms // 60_000:02}:{self.at_ms // 1000 % 60:02}"
 
     @property
-    def details(self) -> list[str]:
+    def details(self) -> dict[str, str]:
         """A tool call's arguments, result and error, those there are, as text."""
-        values = [self.data.get(key) for key in ("arguments", "result", "error")]
-        return [
-            v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values if v is not None
-        ]
+        found = {name: self.data.get(name) for name in ("arguments", "result", "error")}
+        return {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in found.items()
+            if value is not None
+        }

@@ -15,8 +15,8 @@ class Balancer:
 
     async def serve(self, port: int) -> None:
         """Serve while the event loop runs."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port)
-        await asyncio.Event().wait()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        await server.serve_forever()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

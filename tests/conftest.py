@@ -112,7 +112,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture
 def figure(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
     """`figure("T5", "5 creations, 195 x 429")`: what was measured for a row of the threat list."""
-    return lambda row, text: pytestconfig.stash[FIGURES].append((row, text))
+    return lambda name, text: pytestconfig.stash[FIGURES].append((name, text))
+
+
+@pytest.fixture
+def row(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """`row("F1", "…")`: what was measured for a row of the fault table."""
+    return lambda name, text: pytestconfig.stash[FIGURES].append((name, text))
 
 
 # --- servers ------------------------------------------------------------------------------------------------
@@ -136,13 +142,15 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def example_server(
     tmp_path: Path, template_database: Path, sdk: SdkFile | None
 ) -> Iterator[Callable[..., servers.ExampleServer]]:
-    """`example_server(NAME="value", …)`: the example site, running, with these environment variables."""
+    """`example_server(NAME="value", …)`: the example site, running, with these environment variables;
+    behind uvicorn if `is_uvicorn`, else daphne.
+    """
     started: list[servers.ExampleServer] = []
 
-    def start(**values: str) -> servers.ExampleServer:
+    def start(is_uvicorn: bool = False, **values: str) -> servers.ExampleServer:
         pages = sdk.settings if sdk else servers.stand_in(values.get("PERSO_INTERACTIVE_API_SERVER"))
         directory = tmp_path / f"site{len(started)}"
-        server = servers.example_server(directory, template_database, {**pages, **values})
+        server = servers.example_server(directory, template_database, {**pages, **values}, is_uvicorn)
         started.append(server)
         server.start()
         return server

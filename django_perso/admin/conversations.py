@@ -7,11 +7,14 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -26,11 +29,20 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import AvatarSession, TranscriptEntry
 from ..services import following, retention, search
-from ..services.export import FORMATS, export
+from ..services.export import export
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
 
 ENTRIES_A_PAGE = 500
+END = "9" * 18  # after the key of every entry
+LISTED = 100  # of what is about to be deleted; all of it is counted
 PIECES = 500  # of an export, in one go
+# Of the formats of `services.export`: what the action is called, the media type, how the file's name ends.
+EXPORTS = {
+    "jsonl": (_("Export as JSON Lines"), "application/jsonl", "jsonl"),
+    "csv": (_("Export as CSV"), "text/csv", "csv"),
+    "text": (_("Export as text"), "text/plain", "txt"),
+    "vtt": (_("Export as captions (WebVTT)"), "text/vtt", "vtt"),
+}
 RUNNING = (AvatarSession.Status.STARTING, AvatarSession.Status.LIVE, AvatarSession.Status.UNKNOWN)
 
 
@@ -49,6 +61,19 @@ class _Filter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen = self.conditions.get(self.value() or "")
         return queryset.filter(chosen[1]) if chosen else queryset
+
+
+class VisitorFilter(admin.SimpleListFilter):
+    """There once a visitor is chosen, in the list or by a search."""
+
+    title, parameter_name = _("visitor"), "visitor"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        visitor = self.value()
+        return [(visitor, visitor[:6])] if visitor else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(visitor=self.value()) if self.value() else queryset
 
 
 class LengthFilter(_Filter):
@@ -82,9 +107,9 @@ class TroubleFilter(_Filter):
 @admin.register(AvatarSession)
 class AvatarSessionAdmin(ButtonAdmin):
     buttons = ("erase",)
-    actions = [f"export_{name}" for name in FORMATS]
-    list_display = ["created_at", "preset", "who", "status", "length", "entries_stored", "termination_reason"]
+    list_display = ["created_at", "how", "preset", "who", "length", "entries_stored"]
     list_filter = [
+        VisitorFilter,
         "status",
         "preset",
         "api_key",
@@ -112,9 +137,8 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     @admin.display(description=_("visitor"), ordering="user")
     def who(self, session: AvatarSession) -> str:
-        name = str(session.user) if session.user_id else gettext("anonymous %s") % session.visitor[:6]
         others = reverse("admin:django_perso_avatarsession_changelist", current_app=self.admin_site.name)
-        return format_html('<a href="{}?visitor={}">{}</a>', others, session.visitor, name)
+        return format_html('<a href="{}?visitor={}">{}</a>', others, session.visitor, _name(session))
 
     @admin.display(description=_("length"))
     def length(self, session: AvatarSession) -> str:
@@ -125,13 +149,18 @@ class AvatarSessionAdmin(ButtonAdmin):
     def entries_stored(self, session: AvatarSession) -> int:
         return session.last_seq
 
+    @admin.display(description=_("status"), ordering="status")
+    def how(self, session: AvatarSession) -> str:
+        told = [session.get_status_display(), session.termination_reason, session.error_code]
+        told = [word.replace("_", " ").lower() for word in told if word]
+        if session.ended_at and not session.is_complete:
+            told.append(gettext("without a goodbye"))
+        return format_html('<span class="perso-how">{}</span>', " · ".join(told))
+
     @admin.display(description=_("parameters"))
     def snapshot(self, session: AvatarSession) -> str:
         text = json.dumps(session.params, indent=2, ensure_ascii=False)
         return format_html('<pre class="perso-json">{}</pre>', text)
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        return lookup == "visitor" or super().lookup_allowed(lookup, value, request)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """By what was said (for those who may read it), by user, or by a whole id of ours."""
@@ -175,13 +204,10 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     def facts(self, session: AvatarSession) -> list[tuple[Any, Any]]:
         """What is known of a conversation besides its words; what is empty is left out."""
-        how = [session.get_status_display(), session.termination_reason, session.error_code]
-        if session.ended_at and not session.is_complete:
-            how.append(gettext("without a goodbye"))
         facts = [
             (_("Started"), session.created_at),
             (_("Length"), self.length(session)),
-            (_("Status"), " · ".join(filter(None, how))),
+            (_("Status"), self.how(session)),
             (_("Preset"), session.preset or (gettext("a test in the playground") if session.is_test else "")),
             (_("API key"), session.api_key),
             (_("Visitor"), self.who(session)),
@@ -202,7 +228,7 @@ class AvatarSessionAdmin(ButtonAdmin):
             raise PermissionDenied
         page = self.read(request, session)
         response = render(request, "admin/django_perso/avatarsession/entries.html", page)
-        response["X-More"] = "no" if page["is_last"] else "yes"
+        response["X-More"] = "yes" if page["has_later"] else "no"
         response["X-Running"] = "yes" if session.status in RUNNING else "no"
         return response
 
@@ -216,50 +242,48 @@ class AvatarSessionAdmin(ButtonAdmin):
         entries = TranscriptEntry.objects.filter(avatar_session=session)
         after, before = (_number(request.GET.get(name)) for name in ("after", "before"))
         if before:
-            found = list(entries.filter(pk__lt=before).order_by("-pk")[: ENTRIES_A_PAGE + 1])[::-1]
-            page, is_first, is_last = found[-ENTRIES_A_PAGE:], len(found) <= ENTRIES_A_PAGE, False
+            page = list(entries.filter(pk__lt=before).order_by("-pk")[:ENTRIES_A_PAGE])[::-1]
         else:
-            found = list(entries.filter(pk__gt=after).order_by("pk")[: ENTRIES_A_PAGE + 1])
-            page, is_first, is_last = found[:ENTRIES_A_PAGE], not after, len(found) <= ENTRIES_A_PAGE
+            page = list(entries.filter(pk__gt=after).order_by("pk")[:ENTRIES_A_PAGE])
         if page or not after:
             first = page[0].seq if page else 0
             self.log_change(request, session, gettext("Read the transcript from entry %d.") % first)
-        return {"entries": page, "is_first": is_first, "is_last": is_last}
+        has_earlier = bool(page) and entries.filter(pk__lt=page[0].pk).exists()
+        has_later = bool(page) and entries.filter(pk__gt=page[-1].pk).exists()
+        return {"entries": page, "has_earlier": has_earlier, "has_later": has_later, "end": END}
 
     # --- taking away, erasing -----------------------------------------------------------------------------
 
     def get_actions(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        may_export = request.user.has_perm("django_perso.export_transcriptentry")
-        actions = super().get_actions(request, *args, **kwargs)
-        return actions if may_export else {k: v for k, v in actions.items() if not k.startswith("export_")}
+        actions: dict[str, Any] = super().get_actions(request, *args, **kwargs)
+        if request.user.has_perm("django_perso.export_transcriptentry"):
+            for name, (label, *_rest) in EXPORTS.items():
+                actions[f"export_{name}"] = (partial(_export, name=name), f"export_{name}", label)
+        return actions
 
     def export_as(self, request: HttpRequest, queryset: QuerySet[Any], name: str) -> HttpResponseBase:
         """All of the chosen conversations as a file that is written while it is sent."""
-        if not request.user.has_perm("django_perso.export_transcriptentry"):
-            raise PermissionDenied
         for session in queryset.iterator(chunk_size=1000):
             self.log_change(request, session, gettext("Exported as %s.") % name)
         pieces = export(queryset.order_by(), name)
         body: Any = _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
-        ending = "txt" if name == "text" else name
+        _label, kind, ending = EXPORTS[name]
         headers = {"Content-Disposition": f'attachment; filename="conversations-{localdate()}.{ending}"'}
-        return StreamingHttpResponse(body, content_type=CONTENT_TYPES[name], headers=headers)
+        return StreamingHttpResponse(body, content_type=f"{kind}; charset=utf-8", headers=headers)
 
-    @admin.action(description=_("Export as JSON Lines"), permissions=["view"])
-    def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
-        return self.export_as(request, queryset, "jsonl")
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What a deletion takes with it, as numbers: nobody reads a list of all entries."""
+        doomed = AvatarSession.objects.filter(pk__in=[session.pk for session in objs])
+        counted = retention.delete(doomed, dry_run=True)
+        models = {"conversations": self.opts, "entries": TranscriptEntry._meta}
+        numbers = {str(models[name].verbose_name_plural): count for name, count in counted.items()}
+        return [str(session) for session in objs[:LISTED]], numbers, set(), []
 
-    @admin.action(description=_("Export as CSV"), permissions=["view"])
-    def export_csv(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
-        return self.export_as(request, queryset, "csv")
+    def delete_model(self, request: HttpRequest, obj: AvatarSession) -> None:
+        self.delete_queryset(request, AvatarSession.objects.filter(pk=obj.pk))
 
-    @admin.action(description=_("Export as text"), permissions=["view"])
-    def export_text(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
-        return self.export_as(request, queryset, "text")
-
-    @admin.action(description=_("Export as captions (WebVTT)"), permissions=["view"])
-    def export_vtt(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
-        return self.export_as(request, queryset, "vtt")
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        retention.delete(queryset)
 
     @button(_("Erase this visitor"), permission="delete")
     def erase(self, request: HttpRequest, session: AvatarSession) -> Pressed:
@@ -267,21 +291,23 @@ class AvatarSessionAdmin(ButtonAdmin):
         whose = {"user": session.user} if session.user_id else {"visitor": session.visitor}
         counted = retention.erase(**whose, dry_run="confirmed" not in request.POST)
         if "confirmed" not in request.POST:
-            context = {**self.admin_site.each_context(request), "counted": counted, "original": session}
-            context |= {"title": _("Erase this visitor"), "opts": self.opts}
+            context = {**self.admin_site.each_context(request), **counted, "object": session}
+            context |= {"title": _("Erase this visitor"), "opts": self.opts, "name": _name(session)}
             return TemplateResponse(request, "admin/django_perso/avatarsession/erase.html", context)
         text = gettext("Erased: %(conversations)d conversations.") % counted
-        self.log_change(request, session, text)
+        user: Any = request.user
+        kind = ContentType.objects.get_for_model(AvatarSession)  # and not a word of who was erased
+        LogEntry.objects.create(user=user, content_type=kind, action_flag=DELETION, object_repr=text)
         self.message_user(request, text, SUCCESS)
         return self.response_post_save_change(request, session)
 
 
-CONTENT_TYPES = {
-    "jsonl": "application/jsonl; charset=utf-8",
-    "csv": "text/csv; charset=utf-8",
-    "text": "text/plain; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-}
+def _export(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any], name: str) -> Any:
+    return model_admin.export_as(request, queryset, name)
+
+
+def _name(session: AvatarSession) -> str:
+    return str(session.user) if session.user_id else gettext("anonymous %s") % session.visitor[:6]
 
 
 def _number(text: str | None) -> int:

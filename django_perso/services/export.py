@@ -115,7 +115,7 @@ def _told(entry: TranscriptEntry) -> str:
     if entry.kind == "chat":
         return str(entry.data.get("text", ""))
     words = [str(entry.data[name]) for name in TOLD if entry.data.get(name) is not None]
-    return " · ".join([*words, *entry.details])
+    return " · ".join([*words, *entry.details.values()])
 
 
 def _json(value: object) -> str:

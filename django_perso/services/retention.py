@@ -40,7 +40,7 @@ def expired(now: datetime) -> QuerySet[AvatarSession]:
 
 def purge(now: datetime | None = None, dry_run: bool = False) -> dict[str, int]:
     """Delete what has expired, or only count it; gives how many conversations and how many entries."""
-    return _delete(expired(now or timezone.now()), dry_run)
+    return delete(expired(now or timezone.now()), dry_run)
 
 
 def erase(*, visitor: str = "", user: Any = None, dry_run: bool = False) -> dict[str, int]:
@@ -51,14 +51,15 @@ def erase(*, visitor: str = "", user: Any = None, dry_run: bool = False) -> dict
     if bool(visitor) == (user is not None):
         raise ValueError("a visitor or a user")
     sessions = AvatarSession.objects.filter(Q(visitor=visitor) if visitor else Q(user=user))
-    deleted = _delete(sessions, dry_run)
+    deleted = delete(sessions, dry_run)
     if connection.vendor == "sqlite" and not dry_run and not connection.in_atomic_block:
         for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
             connection.cursor().execute(statement)
     return deleted
 
 
-def _delete(doomed: QuerySet[AvatarSession], dry_run: bool) -> dict[str, int]:
+def delete(doomed: QuerySet[AvatarSession], dry_run: bool = False) -> dict[str, int]:
+    """Delete these conversations, batch by batch, or only count them; gives numbers as `purge` does."""
     if dry_run:
         said = TranscriptEntry.objects.filter(avatar_session__in=doomed)
         return {"conversations": doomed.count(), "entries": said.count()}

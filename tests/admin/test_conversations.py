@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from django_perso.admin.conversations import ENTRIES_A_PAGE
+from django_perso.admin.conversations import END, ENTRIES_A_PAGE
 from django_perso.models import AvatarSession, TranscriptEntry
 from tests.admin.desk import CONVERSATIONS, HOSTILE, limited
 from tests.stage import make_preset
@@ -57,6 +57,7 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
         ("state", {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"}),
         ("error", {"code": "P-101", "message": "went wrong"}),
         ("gap", {"count": 4, "reason": "overflow"}),
+        ("gap", {"count": 1, "reason": "too_big"}),
     )
     page = transcript(admin_client, session)
     positions = [
@@ -67,12 +68,13 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
             "Avatar</span>",
             "the answer",
             "<strong>get_square</strong> answered · 12 ms",
-            "<pre>{&quot;n&quot;: 3}</pre>",
-            "<pre>9</pre>",
+            "<span>arguments</span><pre>{&quot;n&quot;: 3}</pre>",
+            "<span>result</span><pre>9</pre>",
             "no cubes today",
             "ended · visitor · GRACEFUL_TERMINATION",
             "<strong>P-101</strong> went wrong",
             "4 entries missing: overflow",
+            "1 entry missing: too_big",
         )
     ]
     assert positions == sorted(positions)
@@ -110,13 +112,14 @@ def test_an_empty_conversation_says_so(admin_client: Client) -> None:
 
 
 def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
-    admin_client: Client, django_assert_max_num_queries: Any
+    admin_client: Client, django_assert_max_num_queries: Any, settings: Any
 ) -> None:
+    settings.USE_THOUSAND_SEPARATOR = True  # keys are no numbers to be read
     total = 2 * ENTRIES_A_PAGE + 7
     session = conversation(*(("chat", {"role": "avatar", "text": f"line {n:04}."}) for n in range(total)))
     seen, query, pages = [], "", []
     while True:
-        with django_assert_max_num_queries(14):
+        with django_assert_max_num_queries(15):
             page = transcript(admin_client, session, query)
         seen += re.findall(r"line (\d{4})\.", page)
         pages.append(page)
@@ -125,12 +128,16 @@ def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
         query = later[1]
     assert seen == [f"{n:04}" for n in range(total)]
     assert len(pages) == 3
-    back = re.search(r'href="(\?before=\d+)"', pages[2])
+    back = re.search(r'href="(\?before=\d+)">Earlier', pages[2])
     assert back
     assert re.findall(r"line \d{4}\.", transcript(admin_client, session, back[1])) == re.findall(
         r"line \d{4}\.", pages[1]
     )
-    assert "?before=" not in pages[0]
+    assert ['href="?"' in page for page in pages] == [False, True, True]
+    assert [f'href="?before={END}"' in page for page in pages] == [True, True, False]
+    end = transcript(admin_client, session, f"?before={END}")
+    assert re.findall(r"line (\d{4})\.", end) == seen[-ENTRIES_A_PAGE:]
+    assert "?after=" not in end
     for nonsense in ("?after=x", "?before=-1", "?after=99999999999999999999"):
         assert "line 0000." in transcript(admin_client, session, nonsense)
 
@@ -221,6 +228,8 @@ def test_a_visitor_and_a_user_are_found_with_all_their_conversations(admin_clien
     assert found(admin_client, q="rosa") == {hers, also_hers}
     assert found(admin_client, q="three") == {his}
     assert found(admin_client, visitor="three") == {his}
+    chosen = admin_client.get(CONVERSATIONS, {"visitor": "three"}).content.decode()
+    assert "Clear all filters" in chosen
 
 
 @pytest.mark.parametrize(
@@ -298,15 +307,35 @@ def test_a_visitor_is_erased_after_a_question(admin_client: Client) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
     mine, also_mine, other = talk(words), talk(words), talk(words, visitor="other")
     url = f"{CONVERSATIONS}{mine}/press/erase/"
-    assert "deletes all conversations of this visitor for good: 2, with 2 entries" in (
-        admin_client.post(url).content.decode()
-    )
+    question = "deletes all conversations of anonymous somebo for good: 2, with 2 entries"
+    assert question in admin_client.post(url).content.decode()
     assert AvatarSession.objects.count() == 3
     assert limited("view_avatarsession").post(url, {"confirmed": "yes"}).status_code == 403
     page = admin_client.post(url, {"confirmed": "yes"}, follow=True)
     assert "Erased: 2 conversations." in page.content.decode()
     assert [str(session.pk) for session in AvatarSession.objects.all()] == [other]
-    assert also_mine != mine
+    told = list(LogEntry.objects.values_list("object_id", "object_repr", "change_message"))
+    assert (None, "Erased: 2 conversations.", "") in told
+    assert mine not in str(told)
+    assert also_mine not in str(told)
+
+
+def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(admin_client: Client) -> None:
+    words = ("chat", {"role": "visitor", "text": "forget me"})
+    mine, also_mine, other = talk(words, words), talk(words), talk()
+    transcript(admin_client, AvatarSession.objects.get(pk=mine))
+    question = admin_client.get(f"{CONVERSATIONS}{mine}/delete/").content.decode()
+    assert "Entries: 2" in question
+    assert "browser 1 chat" not in question
+    chosen = {"action": "delete_selected", "_selected_action": [mine, also_mine]}
+    assert "Entries: 3" in admin_client.post(CONVERSATIONS, chosen).content.decode()
+    assert AvatarSession.objects.count() == 3
+    admin_client.post(CONVERSATIONS, {**chosen, "post": "yes"})
+    admin_client.post(f"{CONVERSATIONS}{other}/delete/", {"post": "yes"})
+    assert not AvatarSession.objects.exists()
+    assert not TranscriptEntry.objects.exists()
+    told = LogEntry.objects.values_list("object_id", "object_repr", "change_message")
+    assert set(told) == {(None, "", "")}
 
 
 def test_new_lines_come_to_a_page_that_follows(admin_client: Client) -> None:

@@ -1,4 +1,4 @@
-"""The rig: a site on PostgreSQL that tests may kill, an oracle, a place for the figure of a row."""
+"""The rig: a site on PostgreSQL that tests may kill, and an oracle."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import FIGURES
 from tests.support import servers
 from tests.support.postgres import Postgres
 
@@ -33,12 +32,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if count := config.stash.get(SLOW, 0):
         terminalreporter.write_line(f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True)
-
-
-@pytest.fixture
-def row(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
-    """`row("F1", "…")`: what was measured for a row of the fault table."""
-    return lambda name, text: pytestconfig.stash[FIGURES].append((name, text))
 
 
 @pytest.fixture

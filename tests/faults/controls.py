@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import random
 import uuid
 from typing import Any
 
@@ -51,7 +52,7 @@ class Hasty(Blind):
 
     async def take(self, items: list[dict[str, Any]]) -> None:
         await self.send_json({"t": "ack", "s": items[-1]["s"]})
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(random.uniform(0.2, 1))  # so that some are between the two whenever it is killed
         await self.store(items)
 
 

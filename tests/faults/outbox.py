@@ -75,6 +75,9 @@ class Outbox:
         self.news = asyncio.Event()
         self.closed_with: int | None = None  # with a code after which nobody comes back
         self.sockets = self.resent = self.frames = self.frames_again = self.bytes_sent = self.bytes_useful = 0
+        self.ends: list[int] = []  # the codes sockets closed with, before all was told
+        self.lost_at = 0.0
+        self.connects: list[float] = []  # seconds from the start, then from each such end, to a welcome
         self.waits: list[float] = []
         self.sent_at: dict[int, float] = {}
 
@@ -118,6 +121,7 @@ class Outbox:
 
     async def run(self) -> None:
         """Deliver until all is acknowledged, or the server says: never again."""
+        self.lost_at = time.perf_counter()
         while not self.is_over:
             try:
                 if self.window or self.tries < 2:
@@ -128,6 +132,8 @@ class Outbox:
                 code = 1006
             if self.is_over:
                 return
+            self.ends.append(code)
+            self.lost_at = self.lost_at or time.perf_counter()
             if not self._is_poisoned(code) and code not in RETRIED:
                 self.closed_with = code
                 return
@@ -140,6 +146,8 @@ class Outbox:
             await socket.send(json.dumps({"t": "hello", **self.address.opening}))
             self._read(json.loads(await asyncio.wait_for(socket.recv(), 20)))
             self.resume_at, self.is_probing = 0.0, bool(self.tries)
+            self.connects.append(time.perf_counter() - self.lost_at)
+            self.lost_at = 0.0
             pump = asyncio.create_task(self._pump(socket))
             try:
                 return await self._listen(socket)

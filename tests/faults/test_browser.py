@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Row = Callable[[str, str], None]
 pytestmark = pytest.mark.slow
 
-CLOSES, LINES = 300, 10
+CLOSES, LINES, BURST = 300, 10, 10_000
 # A page of this site without an avatar, which would send at once what earlier pages have left.
 QUIET = "/admin/login/"
 # An outbox and its pagehide, as the avatar makes them.
@@ -64,9 +64,19 @@ def be_visitor(context: "BrowserContext", address: Address) -> None:
     context.add_cookies([{"name": name, "value": value, "url": address.url}])
 
 
+def open_outbox(page: "Page", address: Address) -> None:
+    """On a page of its own, as the page with the avatar has it."""
+    page.goto(address.url + QUIET)
+    page.evaluate(OPEN, {"stream": address.stream, "ticket": address.ticket})
+
+
 def return_and_wait(page: "Page", site: Site) -> None:
     """A visit of the page with the avatar, which sends what earlier ones left."""
     page.goto(site.url)
+    wait_until_sent(page)
+
+
+def wait_until_sent(page: "Page") -> None:
     for _ in range(300):
         if page.evaluate(LEFT) == 0:
             return
@@ -82,8 +92,7 @@ def test_what_is_said_when_a_tab_closes_is_not_lost(
     be_visitor(context, addresses[0])
     for address in addresses:
         page = context.new_page()
-        page.goto(site.url + QUIET)
-        page.evaluate(OPEN, {"stream": address.stream, "ticket": address.ticket})
+        open_outbox(page, address)
         time.sleep(chance.choice([0, 0, 0.05]))
         page.evaluate(SAY, LINES)
         time.sleep(chance.uniform(0, 0.2) * chance.choice([0, 1]))
@@ -104,6 +113,33 @@ def test_what_is_said_when_a_tab_closes_is_not_lost(
     )
     assert after_return == 100
     assert wrong == too_early == 0
+
+
+def test_a_burst_that_nobody_paces_is_stored_but_for_one_gap_that_says_how_much(
+    new_site: Callable[..., Site], new_context: "Callable[..., BrowserContext]", row: Row
+) -> None:
+    site = new_site(DEBUG="on")
+    (address,), context = conversations(site, 1, "burster"), new_context()
+    be_visitor(context, address)
+    page = context.new_page()
+    open_outbox(page, address)
+    page.evaluate(SAY, BURST)
+    wait_until_sent(page)
+    page.evaluate(SAY, 1)
+    wait_until_sent(page)
+    *burst, last = site.rows(
+        "SELECT kind, data FROM django_perso_transcriptentry "
+        f"WHERE source = 'browser' AND avatar_session_id = '{address.stream}' ORDER BY id"
+    )
+    gaps = [(at, data) for at, (kind, data) in enumerate(burst) if kind == "gap"]
+    told = [data["text"] for kind, data in burst if kind == "chat"]
+    row(
+        "F17",
+        f"a burst of {BURST:,} lines in one breath: {len(told):,} stored, gaps {[gap for _, gap in gaps]}",
+    )
+    assert told == [f"line {n}" for n in range(1, len(told) + 1)]
+    assert gaps == [(len(told), {"count": BURST - len(told), "reason": "overflow"})]
+    assert last[1]["text"] == "line 1"
 
 
 def chromium_pid(profile: Path) -> int:
@@ -142,8 +178,7 @@ def test_what_a_killed_browser_had_kept_is_sent_by_the_next(
         context, pid = profile()
         be_visitor(context, address)
         page = context.new_page()
-        page.goto(site.url + QUIET)
-        page.evaluate(OPEN, {"stream": address.stream, "ticket": address.ticket})
+        open_outbox(page, address)
         page.wait_for_timeout(300)
         site.kill()  # so that nothing leaves the browser
         page.evaluate(SAY, LINES)

@@ -14,13 +14,15 @@ import httpx
 import psycopg
 import pytest
 
+from django_perso.services.database import CONNECTIONS
 from tests.support.postgres import Postgres
+from tests.support.redis import Redis
 from tests.support.visitor import HttpVisitor
 
 from .oracle import Oracle
 from .outbox import Outbox
 from .proxy import fault_proxy
-from .site import Redis, Site, p
+from .site import Site, p
 
 Row = Callable[[str, str], None]
 
@@ -49,6 +51,7 @@ async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_n
     site = new_site(PERSO_INTERACTIVE_API_SERVER=sandbox.url, DEBUG="on")
     outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
     created, starts, back_at = sandbox.ledger()["created"], list[tuple[int, float]](), 0.0
+    needless: list[int] = []
 
     async def outage() -> None:
         nonlocal back_at
@@ -62,19 +65,21 @@ async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_n
                 answer = await visitor.start()
                 starts.append((answer.status_code, time.monotonic() - began))
                 await asyncio.sleep(2)
+            needless.extend(outbox.frames_again for outbox in outboxes)
             await asyncio.to_thread(postgres_cluster.start)
             back_at = time.monotonic()
 
     await talk(outboxes, 400, 20, outage())
     took = time.monotonic() - back_at
     verdict = site.judge(oracle)
-    again = max(outbox.frames_again for outbox in outboxes)
+    usual = sum(needless) / len(needless)
     slowest = max(seconds for _, seconds in starts)
     spent = sandbox.ledger()["created"] - created
     row(
         "F3",
-        f"database down 30 s: {verdict}; at most {again} frames resent by a client, sockets "
-        f"{sum(box.sockets for box in outboxes)}, drained {took:.1f} s after; start: "
+        f"database down 30 s: {verdict}; resent in vain {usual:.1f} frames a client, "
+        f"at most {max(needless)}, sockets {sum(box.sockets for box in outboxes)}, "
+        f"drained {took:.1f} s after; start: "
         f"{sorted({status for status, _ in starts})} in {1000 * slowest:.0f} ms, Perso calls {spent}, "
         f"tracebacks {site.tracebacks()}",
     )
@@ -82,7 +87,8 @@ async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_n
     assert {status for status, _ in starts} == {503}
     assert slowest < 2
     assert spent == 0
-    assert again <= 14
+    assert usual <= 8
+    assert max(needless) <= 11  # of a wait that doubles, but is left to chance
     assert all(outbox.sockets == 1 for outbox in outboxes)
 
 
@@ -161,7 +167,7 @@ async def test_200_clients_get_by_on_a_server_with_10_connections(
         f"200 clients, 10 connections, 8 of them taken: {verdict}; {max(counts)} used, {sockets} sockets",
     )
     assert verdict.is_clean
-    assert max(counts) <= 10
+    assert 2 < max(counts) <= CONNECTIONS + 1  # and the writer's
 
 
 @pytest.mark.slow
@@ -170,26 +176,30 @@ async def test_a_site_whose_redis_is_down_logs_and_starts_as_ever(
 ) -> None:
     redis = Redis(tmp_path)
     redis.start()
-    site = new_site(REDIS_URL=f"redis://127.0.0.1:{redis.port}")
+    site = new_site(REDIS_URL=redis.url)
     outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
     site.execute("UPDATE django_perso_sessionpreset SET max_live = 12")  # nine there are
     statuses: list[int] = []
 
     async def without_redis() -> None:
-        await asyncio.sleep(0.5)
-        await asyncio.to_thread(redis.kill)
         async with HttpVisitor(site.url) as visitor:
             await visitor.open_page()
-            statuses.extend([(await visitor.start()).status_code for _ in range(5)])
+            await asyncio.sleep(1)
+            await asyncio.to_thread(redis.kill)
+            for _ in range(5):
+                statuses.append((await visitor.start()).status_code)
+                await asyncio.sleep(6)
+            await asyncio.to_thread(redis.start)  # as empty as after a FLUSHALL
 
     try:
-        await talk(outboxes, 200, 4, without_redis())
+        await talk(outboxes, 600, 34, without_redis())
     finally:
         redis.kill()
-    verdict = site.judge(oracle)
+    verdict, slowest = site.judge(oracle), p(99, waits(outboxes))
     row(
         "F6",
-        f"Redis gone: {verdict}; {sum(box.sockets for box in outboxes)} sockets, 5 starts: {statuses}",
+        f"Redis gone for 30 s: {verdict}; {sum(box.sockets for box in outboxes)} sockets, p99 ack "
+        f"{slowest:.0f} ms, 5 starts meanwhile: {statuses}",
     )
     assert verdict.is_clean
     assert all(outbox.sockets == 1 for outbox in outboxes)

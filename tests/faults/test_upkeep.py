@@ -1,7 +1,9 @@
-"""What operators do while visitors talk: purge, migrate; and machines whose clocks differ."""
+"""What operators do while visitors talk: purge, migrate, wait; and machines whose clocks differ."""
 
 import asyncio
 import json
+import os
+import statistics
 import time
 from collections.abc import Callable
 
@@ -18,6 +20,7 @@ from .site import CLONE, Site, p
 
 Row = Callable[[str, str], None]
 
+SOAK_SECONDS = 60 * float(os.environ.get("PERSO_TEST_SOAK_MINUTES", "1"))
 ENTRIES, SESSIONS = "django_perso_transcriptentry", "django_perso_avatarsession"
 # Conversations like the first one, the odd ones 100 days old, and lines in each.
 OLD = f"""UPDATE {SESSIONS}
@@ -94,7 +97,7 @@ async def test_a_migration_does_not_stop_those_who_write(new_site: Callable[...,
     (address,) = await site.conversations(1)
     await asyncio.to_thread(site.stop)
     await asyncio.to_thread(site.manage, "migrate", "django_perso", "0002", "--verbosity", "0")
-    await asyncio.to_thread(write_history, site, 20_000, 25)
+    await asyncio.to_thread(write_history, site, 20_000, 50)
     waits, stored = list[float](), 0
     migration = asyncio.create_task(asyncio.to_thread(site.manage, "migrate", "--verbosity", "0"))
     async with await psycopg.AsyncConnection.connect(site.database_url, autocommit=True) as database:
@@ -120,7 +123,7 @@ async def test_a_migration_does_not_stop_those_who_write(new_site: Callable[...,
     )
     row(
         "F22",
-        f"migrate with 20,000 conversations, 500,000 lines: {stored} writes meanwhile, "
+        f"migrate with 20,000 conversations, 1,000,000 lines: {stored} writes meanwhile, "
         f"longest {p(100, waits):.0f} ms, p99 {p(99, waits):.0f} ms",
     )
     assert found == [(stored, stored)]
@@ -161,3 +164,34 @@ async def test_clocks_two_hours_apart_do_not_change_the_order(
     assert verdict.is_clean
     assert hours > 1.9
     assert ended == 0
+
+
+@pytest.mark.slow
+async def test_nothing_grows_however_many_come_and_go(
+    new_site: Callable[..., Site], oracle: Oracle, row: Row
+) -> None:
+    site, began = new_site(), time.monotonic()
+    samples: list[tuple[float, ...]] = []  # hours, MiB, open files, threads, connections
+    query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
+    while (passed := time.monotonic() - began) < SOAK_SECONDS:
+        outboxes = [Outbox(address, oracle) for address in await site.conversations(50)]
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(it for box in outboxes for it in (box.feed(20, 1), box.run())))
+        await asyncio.sleep(0.5)
+        held = (site.memory_mib(), *site.holds(), *site.rows(query)[0])
+        samples.append((passed / 3600, *held))
+    settled = samples[len(samples) // 3 :]
+    hours, mib, files, threads, connections = zip(*settled, strict=True)
+    slope = statistics.linear_regression(hours, mib).slope
+    verdict = site.judge(oracle)
+    row(
+        "F28",
+        f"50 clients come and go {len(samples)} times in {SOAK_SECONDS / 60:g} min: {verdict}; "
+        f"RSS {mib[0]:.0f} to {mib[-1]:.0f} MiB ({slope:+.0f} MiB/h), open files {files[0]} to {files[-1]}, "
+        f"threads {threads[0]} to {threads[-1]}, at most {max(connections)} connections, "
+        f"tracebacks {site.tracebacks()}",
+    )
+    assert verdict.is_clean
+    assert mib[-1] - mib[0] < 10
+    assert files[-1] <= files[0] + 5
+    assert threads[-1] <= threads[0] + 5

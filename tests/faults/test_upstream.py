@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.servers import unused_port
 from tests.support.visitor import HttpVisitor
 
 from .site import Site
@@ -127,6 +128,7 @@ async def test_broken_answers_are_stable_codes_and_one_creation_a_click(
         f"slowest {1000 * slowest:.0f} ms, tracebacks {left}",
     )
     assert slowest < 8
+    assert set(codes) == {"perso_refused"}
     assert left == 0
 
 
@@ -154,6 +156,11 @@ async def test_a_perso_that_hangs_drips_or_resets_holds_nobody_longer_than_the_d
             assert slowest < DEADLINE_SECONDS, how
             assert rude.creations <= 8, how
         left = site.tracebacks()
+    async with visitor_of(new_site, f"http://127.0.0.1:{unused_port()}") as (site, visitor):
+        _, code, seconds = await timed(visitor)
+        figures.append(f"nobody there ['{code}'] in {seconds:.1f} s")
+        assert code == "perso_unreachable"
+        left += site.tracebacks()
     row(
         "F8",
         f"8 starts each: {'; '.join(figures)}; other pages at most {1000 * max(pages):.0f} ms, "
@@ -193,7 +200,7 @@ def garbage(chance: random.Random) -> bytes:
 async def test_garbage_never_crashes_the_site(new_site: Callable[..., Site], row: Row) -> None:
     chance, codes = random.Random(1), Counter[str]()
     async with rude_perso() as (rude, url), visitor_of(new_site, url) as (site, visitor):
-        for _ in range(300):
+        for _ in range(1000):
             kind = chance.choice(["application/json", "text/html", ""])
             rude.how = answer(chance.choice([200, 201, 200, 500]), garbage(chance), kind)
             status, code, _ = await timed(visitor)
@@ -202,7 +209,8 @@ async def test_garbage_never_crashes_the_site(new_site: Callable[..., Site], row
         unknown = site.rows("SELECT status, count(*) FROM django_perso_avatarsession GROUP BY 1 ORDER BY 1")
     row(
         "F9",
-        f"300 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, key in log {secret}",
+        f"1,000 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, "
+        f"key in log {secret}",
     )
     assert not set(codes) - {"201", "perso_refused", "perso_unreadable", "start_unknown", "perso_unreachable"}
     assert left == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from example_project.demo import uvicorn_command
+from example_project.demo import daphne_command, uvicorn_command
 from tests.support import servers
 from tests.support.postgres import Postgres, fresh_database
 from tests.support.redis import Redis
@@ -29,11 +29,11 @@ class Fleet:
             PERSO_INTERACTIVE_API_SERVER=self.sandbox.url,
             **servers.stand_in(self.sandbox.url),
         )
-        self.a, self.b, self.c = (self._worker(name) for name in "abc")
-        self.c._command = uvicorn_command(self.c._command[0], self.c.port)
+        self.a, self.b = self._worker("a", daphne_command), self._worker("b", daphne_command)
+        self.c = self._worker("c", uvicorn_command)
 
-    def _worker(self, name: str) -> servers.ExampleServer:
-        return servers.ExampleServer(servers.unused_port(), self.env, self.directory / f"{name}.log")
+    def _worker(self, name: str, command: Any) -> servers.ExampleServer:
+        return servers.ExampleServer(servers.unused_port(), self.env, self.directory / f"{name}.log", command)
 
     @property
     def parts(self) -> list[servers.Server]:

@@ -12,6 +12,7 @@ from tests.scale.conftest import Fleet, Speaker
 from tests.support import servers
 
 pytestmark = pytest.mark.browser
+Row = Callable[[str, str], None]
 
 REDIS_DOWN_SECONDS = float(os.environ.get("PERSO_TEST_REDIS_DOWN", "5"))
 CONVERSATION = "/admin/django_perso/avatarsession/{}/change/"
@@ -59,19 +60,24 @@ def seconds_until(page: Any, text: str, since: float) -> float:
 
 
 def test_a_line_is_in_the_open_page_within_a_second_of_being_said(
-    fleet: Fleet, operator: Any, speaker: Speaker
+    fleet: Fleet, operator: Any, speaker: Speaker, row: Row
 ) -> None:
     speaker.say("said before")
     open_conversation(operator, fleet.a, speaker)
     assert shown(operator) == speaker.said
     waits = []
-    for n in range(10):
+    for n in range(20):
         began = time.monotonic()
         speaker.say(f"line {n}.")
         waits.append(seconds_until(operator, f"line {n}.", began))
-    assert sorted(waits)[len(waits) // 2] < 1, waits
-    assert max(waits) < 3, waits
-    print("a line is shown after", [round(wait, 2) for wait in sorted(waits)])  # noqa: T201
+    *most, slowest = sorted(waits)
+    row(
+        "F30",
+        f"said over worker B, followed on A: {len(waits)} lines shown after {most[len(most) // 2]:.2f} s, "
+        f"19 of 20 within {most[-1]:.2f} s, the slowest after {slowest:.2f} s",
+    )
+    assert most[-1] < 1
+    assert slowest < 3  # on a machine that has other work, too
     speaker.end()
     assert wait_for(operator, "over") == "The conversation has ended."
     assert shown(operator) == speaker.said
@@ -94,7 +100,7 @@ def test_more_at_once_than_a_page_of_the_transcript_comes_whole(
 
 
 def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
-    fleet: Fleet, operator: Any, speaker: Speaker, console_errors: list[str]
+    fleet: Fleet, operator: Any, speaker: Speaker, console_errors: list[str], row: Row
 ) -> None:
     open_conversation(operator, fleet.a, speaker)
     speaker.say("while all is well")
@@ -115,6 +121,11 @@ def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
     rows = fleet.a.rows(
         "SELECT data FROM django_perso_transcriptentry WHERE source = 'browser' "
         f"AND avatar_session_id = '{speaker.stream}' ORDER BY id"
+    )
+    row(
+        "F6",
+        f"Redis gone for {REDIS_DOWN_SECONDS:g} s while a page follows: it says paused, then shows "
+        f"{len(shown(operator))} of {len(speaker.said)} lines, stored {len(rows)}",
     )
     assert [data["text"] for (data,) in rows] == speaker.said
     assert fleet.tracebacks() == 0

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,9 @@ async def read(fleet: Fleet, stream: str) -> list[str]:
     return re.findall(r"<p>(\w+ \d+)</p>", page)
 
 
-async def test_started_on_one_told_to_the_others_and_read_on_the_first(fleet: Fleet) -> None:
+async def test_started_on_one_told_to_the_others_and_read_on_the_first(
+    fleet: Fleet, row: Callable[[str, str], None]
+) -> None:
     names = [f"visitor{n}" for n in range(VISITORS)]
     streams = await asyncio.gather(*(hold(fleet, name) for name in names))
     for name, stream in zip(names, streams, strict=True):
@@ -62,6 +64,9 @@ async def test_started_on_one_told_to_the_others_and_read_on_the_first(fleet: Fl
         assert [seq for seq, _ in rows] == list(range(1, 2 * LINES + 1))
         assert [data["text"] for _, data in rows] == expected
         assert await read(fleet, stream) == expected
+    row(
+        "F29", f"{VISITORS} x started on A, socket on B, POST on C, read on A: {2 * LINES} lines each, lost 0"
+    )
     assert fleet.tracebacks() == 0
 
 

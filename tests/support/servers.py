@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 import dev
-from example_project.demo import daphne_command
+from example_project.demo import daphne_command, uvicorn_command
 
 ADMIN_PASSWORD = "only-for-tests"
 
@@ -121,12 +121,12 @@ class Server:
 
 
 class ExampleServer(Server):
-    """The example site behind daphne, on a database of its own."""
+    """The example site behind daphne or uvicorn, on a database of its own."""
 
     admin_password = ADMIN_PASSWORD
 
-    def __init__(self, port: int, env: Mapping[str, str], log: Path) -> None:
-        super().__init__(daphne_command(sys.executable, port), port, env, log, "/")
+    def __init__(self, port: int, env: Mapping[str, str], log: Path, command: Any = daphne_command) -> None:
+        super().__init__(command(sys.executable, port), port, env, log, "/")
 
     def manage(self, *arguments: str) -> str:
         """What `manage.py …` prints on this site."""
@@ -187,7 +187,9 @@ def sqlite_path(database_url: str) -> Path | None:
     return Path(f"/{path.lstrip('/')}") if scheme == "sqlite" else None
 
 
-def example_server(directory: Path, template: Path, values: Mapping[str, str]) -> ExampleServer:
+def example_server(
+    directory: Path, template: Path, values: Mapping[str, str], is_uvicorn: bool = False
+) -> ExampleServer:
     """A site in `directory`, not started: seeded, on a copy of `template` or on the DATABASE_URL given."""
     directory.mkdir()
     env = environment(**{"DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}", **values})
@@ -196,7 +198,8 @@ def example_server(directory: Path, template: Path, values: Mapping[str, str]) -
         seed(env)
     elif not path.exists():
         shutil.copy(template, path)
-    return ExampleServer(unused_port(), env, directory / "server.log")
+    command = uvicorn_command if is_uvicorn else daphne_command
+    return ExampleServer(unused_port(), env, directory / "server.log", command)
 
 
 def seed(env: Mapping[str, str]) -> None:

@@ -90,6 +90,19 @@ async def test_a_made_up_address_is_no_new_visitor(
     figure("T22", "60 starts, each with new cookies and a made-up X-Forwarded-For: 10 granted, 50 x 429")
 
 
+async def test_requests_that_only_look_like_others_are_refused(
+    example_server: Any, figure: Callable[[str, str], None]
+) -> None:
+    site = example_server()
+    tricks = [b"X-A: a" + bytes([sign]) + b"X-Forwarded-For: 9.9.9.9" for sign in b"\0\n\r\x0b\x0c\x1c\x85"]
+    for trick in [*tricks, b"Host: shop.example.evil"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + trick + b"\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 "), trick
+        writer.close()
+    figure("T22", f"{len(tricks)} control bytes in a header, a second Host: {len(tricks) + 1} x 400")
+
+
 async def flood(socket: Any) -> None:
     """Send more than the window takes, and read until the end."""
     for _ in range(400):
@@ -108,11 +121,20 @@ async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
             await asyncio.wait_for(socket.wait_closed(), 15)
             return int(socket.close_code or 0)
 
+    async def slow() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        for _ in range(10):
+            writer.write(b"X-A: a\r\n")
+            await asyncio.sleep(0.5)
+        writer.close()
+
     async with HttpVisitor(site.url) as visitor, HttpVisitor(site.url) as stranger:
         mine = await started(visitor)
         path = mine["log"]["ws"]
         before = site.memory_mib()
         crowd = asyncio.gather(*(silent(stranger, path) for _ in range(200)))
+        slowest = asyncio.gather(*(slow() for _ in range(200)))
         await asyncio.sleep(1)
         waits = []
         async with visitor.socket(path) as socket:
@@ -123,6 +145,7 @@ async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
                 waits.append(time.perf_counter() - began)
                 await asyncio.sleep(0.05)
             codes = await crowd
+            await slowest
             assert set(codes) == {4408}
             grown = site.memory_mib() - before
             with pytest.raises(ConnectionClosed) as closed:
@@ -135,5 +158,40 @@ async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
     assert grown < 50
     figure(
         "T11",
-        f"200 sockets without a hello: 200 x 4408, +{grown:.0f} MiB; others' slowest ack {p99 * 1000:.0f} ms",
+        f"200 sockets without a hello: 200 x 4408, and 200 requests that never end: +{grown:.0f} MiB; "
+        f"others' slowest ack {p99 * 1000:.0f} ms",
     )
+
+
+async def fragments(socket: Any) -> None:
+    """One message in a great many parts."""
+    await socket.send("x" for _ in range(300_000))
+    await asyncio.wait_for(socket.recv(), 10)
+
+
+async def bomb(socket: Any) -> None:
+    """64 MiB that fit in few bytes, where the server agrees to unpack them."""
+    await socket.send("x" * 2**26 if socket.protocol.extensions else "x" * 2**18)
+    await asyncio.wait_for(socket.recv(), 10)
+
+
+@pytest.mark.parametrize("is_uvicorn", [False, True], ids=["daphne", "uvicorn"])
+async def test_no_message_grows_on_its_way_in(
+    example_server: Any, figure: Callable[[str, str], None], is_uvicorn: bool
+) -> None:
+    site = example_server(is_uvicorn)
+    codes = []
+    async with HttpVisitor(site.url) as visitor:
+        path = (await started(visitor))["log"]["ws"]
+        before = site.memory_mib()
+        for attack in (fragments, bomb):
+            async with visitor.socket(path) as socket:
+                with pytest.raises(ConnectionClosed):
+                    await attack(socket)
+                codes.append(int(socket.close_code or 0))
+        assert (await visitor.http.get("/")).status_code == 200
+        grown = site.memory_mib() - before
+    assert set(codes) <= {1006, 1009, 4408, 4413}
+    assert grown < 50
+    name = "uvicorn" if is_uvicorn else "daphne"
+    figure("T11", f"a flood of fragments and a deflate bomb: closed with {codes} by {name}, +{grown:.0f} MiB")
