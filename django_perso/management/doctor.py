@@ -309,14 +309,8 @@ async def _open_socket(application: Any, path: str) -> dict[str, Any]:
     """What an ASGI application first answers a page of this site that opens a socket; {} when it breaks."""
     host = headers.own_host()
     names = [(b"host", host.encode()), (b"origin", f"https://{host}".encode())]
-    scope: dict[str, Any] = {
-        "type": "websocket",
-        "scheme": "wss",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-    }
-    scope |= {"query_string": b"", "headers": names, "subprotocols": []}
+    scope: dict[str, Any] = {"type": "websocket", "scheme": "wss", "root_path": "", "query_string": b""}
+    scope |= {"path": path, "raw_path": path.encode(), "headers": names, "subprotocols": []}
     socket: Any = ApplicationCommunicator(application, scope)  # type: ignore[no-untyped-call]
     opening: dict[str, Any] = {}
     # Django's own application raises.

@@ -38,19 +38,11 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
     if access == access.PUBLIC or (is_sandbox and settings.DEBUG and preset.is_default):
         return
     if user is None:
-        raise Refused(
-            "login_required",
-            403,
-            _("Please log in to start a conversation."),
-            hint=f'Preset "{preset.slug}" is for {access.label}. Change "who may start" in the admin.',
-        )
+        hint = f'Preset "{preset.slug}" is for {access.label}. Change "who may start" in the admin.'
+        raise Refused("login_required", 403, _("Please log in to start a conversation."), hint=hint)
     if access == access.STAFF and not user.is_staff:
-        raise Refused(
-            "not_allowed",
-            403,
-            _("You may not start this conversation."),
-            hint=f'Preset "{preset.slug}" is for staff only. Change "who may start" in the admin to open it.',
-        )
+        hint = f'Preset "{preset.slug}" is for staff only. Change "who may start" in the admin to open it.'
+        raise Refused("not_allowed", 403, _("You may not start this conversation."), hint=hint)
 
 
 def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None:
@@ -69,12 +61,8 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
         preset.refresh_from_db(fields=["max_live", "starts_per_hour"])
         same, max_live, starts_per_hour = Q(preset=preset), preset.max_live, preset.starts_per_hour
     if max_live is not None and live(now).filter(same).count() >= max_live:
-        raise Refused(
-            "too_many_live",
-            429,
-            _("All lines are busy. Please try again in a moment."),
-            retry_after=RETRY_SECONDS,
-        )
+        text = _("All lines are busy. Please try again in a moment.")
+        raise Refused("too_many_live", 429, text, retry_after=RETRY_SECONDS)
     if starts_per_hour is not None:
         _check_rate(AvatarSession.objects.filter(same), visitor, now, starts_per_hour)
 
@@ -98,9 +86,5 @@ def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: dateti
         times = list(starts.filter(same).order_by("-created_at").values_list("created_at", flat=True)[:most])
         if len(times) == most:
             wait = int((times[-1] + HOUR - now).total_seconds()) + 1
-            raise Refused(
-                "too_many_starts",
-                429,
-                _("You have started many conversations. Please try again later."),
-                retry_after=max(1, wait),
-            )
+            text = _("You have started many conversations. Please try again later.")
+            raise Refused("too_many_starts", 429, text, retry_after=max(1, wait))

@@ -123,12 +123,9 @@ def _failed(session: AvatarSession, error: PersoError) -> Refused:
     never_left = isinstance(error, PersoUnreachable) and not error.may_have_arrived
     session.status = Status.FAILED if was_refused or never_left else Status.UNKNOWN
     if isinstance(error, PersoUnreachable) and error.may_have_arrived:
-        refused = Refused(
-            "start_unknown",
-            504,
-            _("The avatar service did not answer in time. Please try again in a few minutes."),
-            hint="Perso may have made (and bill) this session; it counts as live until it expires.",
-        )
+        text = _("The avatar service did not answer in time. Please try again in a few minutes.")
+        hint = "Perso may have made (and bill) this session; it counts as live until it expires."
+        refused = Refused("start_unknown", 504, text, hint=hint)
     session.error_code = refused.code
     data = {"code": refused.code, "message": str(error)}
     transcripts.note(session, TranscriptEntry.Kind.ERROR, data, saving=["status", "error_code"])
@@ -139,22 +136,15 @@ def _failed(session: AvatarSession, error: PersoError) -> Refused:
 def refusal(error: PersoError) -> Refused:
     """What to tell whom when Perso did not do what was asked."""
     if isinstance(error, PersoUnreachable):
-        return Refused(
-            "perso_unreachable",
-            503,
-            _("The avatar service cannot be reached. Please try again in a moment."),
-            hint=str(error),
-        )
+        text = _("The avatar service cannot be reached. Please try again in a moment.")
+        return Refused("perso_unreachable", 503, text, hint=str(error))
     if isinstance(error, ApiError):
-        fix = (
-            "Check the API key and that it belongs to this API server. " if error.status in (401, 403) else ""
-        )
-        return Refused(
-            "perso_refused", 502, _("The avatar is not available right now."), hint=f"{fix}{error}"
-        )
-    return Refused(
-        "perso_unreadable", 502, _("The avatar service gave an answer we do not understand."), hint=str(error)
-    )
+        is_key = error.status in (401, 403)
+        fix = "Check the API key and that it belongs to this API server. " if is_key else ""
+        text = _("The avatar is not available right now.")
+        return Refused("perso_refused", 502, text, hint=f"{fix}{error}")
+    text = _("The avatar service gave an answer we do not understand.")
+    return Refused("perso_unreadable", 502, text, hint=str(error))
 
 
 async def _intro_message(preset: SessionPreset, account: upstream.Account) -> str:

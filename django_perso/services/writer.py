@@ -58,9 +58,7 @@ class Writer:
                 continue
             except DatabaseError:
                 answers = [_alone(job.report) for job in jobs]
-            except (
-                Exception
-            ):  # whatever it is, such as nonsense in settings: without this thread all would wait
+            except Exception:  # such as nonsense in settings; without this thread all would wait
                 log.exception("the log cannot be stored")
                 answers = [RETRY] * len(jobs)
             self._later = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
@@ -75,11 +73,9 @@ class Writer:
             if not jobs:
                 connections.close_all()
                 jobs.append(self._queue.get())
-        while len(jobs) < MAX_BATCH:
-            try:
+        with suppress(queue.Empty):
+            while len(jobs) < MAX_BATCH:
                 jobs.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
         return jobs
 
     def _deliver(self, answered: list[tuple[_Job, Answer]]) -> None:
