@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import dev
+from tests import matrix
 
 PROJECT = {
     "project": {"optional-dependencies": {"redis": ["r"], "sandbox": ["s"]}},
@@ -146,6 +147,27 @@ def test_only_root_goes_without_chromiums_sandbox(monkeypatch: pytest.MonkeyPatc
     assert "--no-sandbox" not in dev.chromium_flags()
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert "--no-sandbox" in dev.chromium_flags()
+
+
+def test_a_python_of_the_matrix_is_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    Path(program(tmp_path / "bin/python3.12")).write_text("#!/bin/sh\nexit 127\n")  # as pyenv's shims do
+    assert matrix.find_python("3.12") is None
+    for version in ("3.12.9", "3.12.10"):
+        python = Path(program(tmp_path / f"versions/{version}/bin/python"))
+        python.write_text("#!/bin/sh\necho 3.12\n")
+    assert matrix.find_python("3.12") == str(python)
+
+
+def test_a_cell_of_the_matrix_that_cannot_run_is_named_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert matrix.main([]) == len(matrix.CELLS) == 7
+    assert capsys.readouterr().out.count("Django 6.1, Python 3.13: NOT RUN") == 1
+    assert matrix.main(["--cell", "5.2-3.11"]) == 1
 
 
 def test_a_command_gives_its_exit_code() -> None:

@@ -81,7 +81,7 @@ async def test_however_much_is_said_one_hint_tells_it() -> None:
     await socket.connect()
     for _ in range(50):
         following.notice(stream)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
     assert await socket.receive_from() == LOOK
     assert await socket.receive_nothing(0.5)
     following.notice(stream)  # the next news begin anew

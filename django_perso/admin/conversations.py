@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -48,6 +47,17 @@ RUNNING = (AvatarSession.Status.STARTING, AvatarSession.Status.LIVE, AvatarSessi
 
 def _with(kind: TranscriptEntry.Kind) -> Exists:
     return Exists(TranscriptEntry.objects.filter(avatar_session=OuterRef("pk"), kind=kind))
+
+
+def _export_as(name: str, label: Any) -> Any:
+    """The action that exports as this."""
+
+    @admin.action(description=label, permissions=["export"])
+    def action(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        return model_admin.export_as(request, queryset, name)
+
+    action.__name__ = f"export_{name}"
+    return action
 
 
 class _Filter(admin.SimpleListFilter):
@@ -107,6 +117,7 @@ class TroubleFilter(_Filter):
 @admin.register(AvatarSession)
 class AvatarSessionAdmin(ButtonAdmin):
     buttons = ("erase",)
+    actions = [_export_as(name, label) for name, (label, *_rest) in EXPORTS.items()]
     list_display = ["created_at", "how", "preset", "who", "length", "entries_stored"]
     list_filter = [
         VisitorFilter,
@@ -254,12 +265,8 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     # --- taking away, erasing -----------------------------------------------------------------------------
 
-    def get_actions(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        actions: dict[str, Any] = super().get_actions(request, *args, **kwargs)
-        if request.user.has_perm("django_perso.export_transcriptentry"):
-            for name, (label, *_rest) in EXPORTS.items():
-                actions[f"export_{name}"] = (partial(_export, name=name), f"export_{name}", label)
-        return actions
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("django_perso.export_transcriptentry")
 
     def export_as(self, request: HttpRequest, queryset: QuerySet[Any], name: str) -> HttpResponseBase:
         """All of the chosen conversations as a file that is written while it is sent."""
@@ -300,10 +307,6 @@ class AvatarSessionAdmin(ButtonAdmin):
         LogEntry.objects.create(user=user, content_type=kind, action_flag=DELETION, object_repr=text)
         self.message_user(request, text, SUCCESS)
         return self.response_post_save_change(request, session)
-
-
-def _export(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any], name: str) -> Any:
-    return model_admin.export_as(request, queryset, name)
 
 
 def _name(session: AvatarSession) -> str:
