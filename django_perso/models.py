@@ -344,9 +344,6 @@ class TranscriptEntry(models.Model):
     @property
     def details(self) -> dict[str, str]:
         """A tool call's arguments, result and error, those there are, as text."""
-        found = {name: self.data.get(name) for name in ("arguments", "result", "error")}
-        return {
-            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for name, value in found.items()
-            if value is not None
-        }
+        there = [name for name in ("arguments", "result", "error") if self.data.get(name) is not None]
+        found = {name: self.data[name] for name in there}
+        return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in found.items()}

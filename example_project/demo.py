@@ -29,6 +29,7 @@ from .balancer import Balancer
 
 DEMO = ROOT / ".demo"
 APPLICATION = "example_project.asgi:application"
+ENDINGS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 @dataclass
@@ -198,9 +199,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--scale", type=int, default=0, metavar="N")
     chosen = parser.parse_args()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a shell's background jobs start with SIGINT ignored
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), leave)
+    for ending in ENDINGS:  # a shell's background jobs start with SIGINT ignored
+        signal.signal(ending, leave)
     DEMO.mkdir(exist_ok=True)
     port = free_port(chosen.port)
     try:
@@ -211,9 +211,8 @@ def main() -> int:
 
 def leave(number: int, frame: object) -> None:
     """What a signal does: once only, so that nothing disturbs the ending."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

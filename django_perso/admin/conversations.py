@@ -280,7 +280,8 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What a deletion takes with it, as numbers: nobody reads a list of all entries."""
-        doomed = AvatarSession.objects.filter(pk__in=[session.pk for session in objs])
+        is_one = not isinstance(objs, QuerySet)
+        doomed = AvatarSession.objects.filter(pk=objs[0].pk) if is_one else objs
         counted = retention.delete(doomed, dry_run=True)
         models = {"conversations": self.opts, "entries": TranscriptEntry._meta}
         numbers = {str(models[name].verbose_name_plural): count for name, count in counted.items()}
