@@ -109,6 +109,7 @@ async def test_inside_i18n_patterns_it_is_there_in_every_language(
     assert await connected(get_asgi_application(), url) == answer
 
 
+@pytest.mark.django_db  # stock consumers look after connections with every frame
 async def test_sockets_of_the_project_itself_come_second_and_work() -> None:
     own = URLRouter([path("echo/", Echo.as_asgi()), path("perso/log/", Echo.as_asgi())])
     application = get_asgi_application(own)
