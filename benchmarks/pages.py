@@ -103,7 +103,7 @@ def scripts() -> Iterator[Figure]:
     """What a visitor's browser loads."""
     sizes = {
         name: len(gzip.compress((STATIC / f"{name}.js").read_bytes(), 6)) / 1000
-        for name in ("perso-avatar", "sdk", "log", "tools")
+        for name in ("perso-avatar", "sdk", "log", "road", "tools")
     }
     yield Figure("JavaScript before Start, gzip", sizes["perso-avatar"], "kB", 8, 5, {"sizes": sizes})
     yield Figure("JavaScript in all, gzip", sum(sizes.values()), "kB", 18, 14)

@@ -64,6 +64,7 @@ def test_the_package_stays_small() -> None:
     scripts = list((PACKAGE / "static").rglob("*.js"))
     assert scripts
     assert sum(map(javascript, scripts)) <= 1500
+    assert len((PACKAGE / "static/django_perso/log.js").read_text().splitlines()) <= 200
     assert 0 < len(list(apps.get_app_config("django_perso").get_models())) <= 6
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert len(project["dependencies"]) == 4

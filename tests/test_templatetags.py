@@ -44,6 +44,7 @@ def test_the_avatars_html_is_exactly_this(settings: Any) -> None:
         f'sdk-url="{PINNED_SDK_URL}" sdk-integrity="{PINNED_SDK_INTEGRITY}" nonce="n1" '
         'data-modules="{&quot;sdk&quot;: &quot;/static/django_perso/sdk.js&quot;, '
         "&quot;log&quot;: &quot;/static/django_perso/log.js&quot;, "
+        "&quot;road&quot;: &quot;/static/django_perso/road.js&quot;, "
         '&quot;tools&quot;: &quot;/static/django_perso/tools.js&quot;}"></perso-avatar>\n'
         '<script type="module" src="/static/django_perso/perso-avatar.js" nonce="n1"></script>'
     )
@@ -114,7 +115,7 @@ def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
 
 
 def test_hashed_static_files_are_named_by_their_hash(settings: Any, tmp_path: Any) -> None:
-    names = ["perso-avatar", "sdk", "log", "tools"]
+    names = ["perso-avatar", "sdk", "log", "road", "tools"]
     paths = {f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js" for name in names}
     (tmp_path / "staticfiles.json").write_text(json.dumps({"version": "1.1", "hash": "", "paths": paths}))
     backend = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"

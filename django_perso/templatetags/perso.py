@@ -13,7 +13,7 @@ from ..conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, conf
 
 register = template.Library()
 
-MODULES = ("sdk", "log", "tools")
+MODULES = ("sdk", "log", "road", "tools")
 
 
 @register.simple_tag(takes_context=True)

@@ -26,11 +26,10 @@ CLOSES, LINES, BURST = 300, 10, 10_000
 QUIET = "/admin/login/"
 # An outbox and its pagehide, as the avatar makes them.
 OPEN = """async ({ stream, ticket }) => {
-  const urls = ["/static/django_perso/sdk.js", "/static/django_perso/log.js"];
-  const [sdk, log] = await Promise.all(urls.map((url) => import(url)));
-  Object.assign(sdk.WORLD, { store: sdk.WORLD.store ?? log.openStore() });
+  const urls = ["/static/django_perso/log.js", "/static/django_perso/road.js"];
+  const [log, road] = await Promise.all(urls.map((url) => import(url)));
   const ws = location.origin.replace("http", "ws") + "/perso/log/", post = "/perso/log/entries/";
-  window.outbox = new log.Outbox({ stream, ticket, ws, post }, sdk.WORLD, () => {});
+  window.outbox = log.openOutbox({ stream, ticket, ws, post }, road.browser(), () => {});
   addEventListener("pagehide", () => outbox.leave("visitor"));
 }"""
 SAY = """(count) => {

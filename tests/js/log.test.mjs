@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { LIMITS, Outbox } from "../../django_perso/static/django_perso/log.js";
+import { LIMITS, openOutbox } from "../../django_perso/static/django_perso/log.js";
 import { Clock, Server, settle, world } from "./world.mjs";
 
 const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post: "/perso/log/entries/" };
@@ -10,7 +10,7 @@ const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post
 function open({ address = ADDRESS, server = new Server(), random } = {}) {
   const clock = new Clock();
   const statuses = [];
-  const outbox = new Outbox(address, world(server, clock, { random }), (status) => statuses.push(status));
+  const outbox = openOutbox(address, world(server, clock, { random }), (status) => statuses.push(status));
   const say = (text) => outbox.add("chat", { role: "visitor", text });
   return { server, clock, statuses, outbox, say };
 }
@@ -98,6 +98,20 @@ test("a frame lost on the way is answered with gap, and all is sent again in ord
   await clock.wind(30_000);
   assert.deepEqual(numbers(server), upTo(6));
   assert.equal(statuses.at(-1), "saved");
+});
+
+test("a frame lost on a socket that lives on is missed at the next pong, and sent again on the same socket", async () => {
+  const { server, clock, say, statuses } = open();
+  await clock.wind(0);
+  server.hears = (frame) => frame.t !== "ev";
+  say("one");
+  await clock.wind(14_000);
+  assert.equal(statuses.at(-1), "saving");
+  server.hears = () => true;
+  await clock.wind(2000);
+  assert.deepEqual(texts(server), ["one"]);
+  assert.equal(statuses.at(-1), "saved");
+  assert.equal(server.sockets.length, 1);
 });
 
 test("a server that answers gap for ever is asked more and more slowly", async () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Toolbox, check } from "../../django_perso/static/django_perso/tools.js";
+import { check, makeToolbox } from "../../django_perso/static/django_perso/tools.js";
 import { Clock, settle } from "./world.mjs";
 
 const WEATHER = {
@@ -22,7 +22,7 @@ function box(tools, options = {}) {
   const clock = new Clock();
   const events = [];
   const report = { rounds: 0 };
-  const toolbox = new Toolbox(new Map(Object.entries(tools)), {
+  const toolbox = makeToolbox(new Map(Object.entries(tools)), {
     world: clock,
     ontool: (event) => events.push(event),
     onrounds: () => report.rounds++,

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Outbox, resend } from "../../django_perso/static/django_perso/log.js";
+import { openOutbox, resend } from "../../django_perso/static/django_perso/log.js";
+import { makeRoad } from "../../django_perso/static/django_perso/road.js";
 import { Clock, Server, settle, Shelf } from "./world.mjs";
 
 const { traces } = JSON.parse(readFileSync(new URL("../traces/log.json", import.meta.url), "utf8"));
@@ -41,8 +42,8 @@ class Line {
       this.sent.push({ t: "post", items, bye, resolve, reject });
     });
     const { now, setTimeout, clearTimeout } = this.clock;
-    this.world = { WebSocket: Socket, fetch, random: () => 0.5, store: this.store, now, setTimeout, clearTimeout };
-    this.outbox = new Outbox(ADDRESS, this.world, (status) => (this.status = status));
+    this.world = { makeRoad, WebSocket: Socket, fetch, random: () => 0.5, store: this.store, now, setTimeout, clearTimeout };
+    this.outbox = openOutbox(ADDRESS, this.world, (status) => (this.status = status));
   }
 
   async play(step) {

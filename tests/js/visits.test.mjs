@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { openStore, Outbox, resend } from "../../django_perso/static/django_perso/log.js";
+import { openOutbox, resend } from "../../django_perso/static/django_perso/log.js";
+import { openStore } from "../../django_perso/static/django_perso/road.js";
 import { Clock, Server, settle, Shelf, world } from "./world.mjs";
 
 const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post: "/perso/log/entries/", session_id: "secret" };
@@ -14,7 +15,7 @@ const texts = (server) => server.rows.map((row) => row.d.text ?? row.d.reason);
 async function open({ store = new Shelf(), server = new Server() } = {}) {
   const clock = new Clock(), statuses = [];
   const page = world(server, clock, { store });
-  const outbox = new Outbox(ADDRESS, page, (status) => statuses.push(status));
+  const outbox = openOutbox(ADDRESS, page, (status) => statuses.push(status));
   await clock.wind(0);
   const say = (text) => outbox.add("chat", { role: "visitor", text });
   return { server, clock, store, statuses, outbox, say, page };
@@ -122,6 +123,18 @@ test("a page that only hides sends the rest and goes on", async () => {
   outbox.flush();
   await settle();
   assert.equal(server.posts.length, 1, "nothing was left, so nothing was asked");
+});
+
+test("what the server rejects of a hidden page's request becomes a gap", async () => {
+  const { server, clock, outbox, say } = await open();
+  server.refuses = ({ d }) => (d.text === "bad" ? "bad_schema" : null);
+  server.hears = () => false;
+  say("one");
+  say("bad");
+  outbox.flush();
+  server.hears = () => true;
+  await clock.wind(1000);
+  assert.deepEqual(texts(server), ["one", "bad_schema"]);
 });
 
 test("a last request stays under 48 KiB, and the rest is for the next visit", async () => {

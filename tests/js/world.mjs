@@ -1,4 +1,5 @@
 // A world for the outbox: a clock that is wound by hand, and a server that keeps the rules of perso.log.1.
+import { makeRoad } from "../../django_perso/static/django_perso/road.js";
 
 /** Timers that run when the test winds the clock; `settle` lets pending promises finish. */
 export class Clock {
@@ -121,7 +122,7 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
     const taken = told.items.length ? server.record(told.items) : null;
     return Response.json(taken && !(told.bye && taken.t === "ack") ? taken : server.answer(told));
   };
-  return { WebSocket: FakeSocket, fetch, random, store, now: clock.now, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout };
+  return { makeRoad, WebSocket: FakeSocket, fetch, random, store, now: clock.now, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout };
 }
 
 /** A small chance generator (xorshift), so that a failing case can be replayed by its seed. */

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.widget import Avatar
+from tests.support.widget import WATCHED, Avatar
 
 from .site import Site, ask
 
@@ -46,9 +46,31 @@ def test_the_page_pays_for_the_element_only_until_a_visitor_shows_intent(
     element.hover()
     page.wait_for_function("window.PersoInteractive")
     assert sorted(asked[2:]) == sorted(
-        [*(f"{site.url}static/{name}.js" for name in ("sdk", "log", "tools")), site.sdk_url]
+        [*(f"{site.url}static/{name}.js" for name in ("sdk", "log", "road", "tools")), site.sdk_url]
     )
     assert site.starts == []
+
+
+def test_the_sdk_comes_beside_the_modules_and_not_after_them(site: Site, avatar: Open, page: Any) -> None:
+    held: list[Any] = []
+    page.route("**/static/sdk.js", lambda route: held.append(route))
+    element = avatar().element
+    with page.expect_request(site.sdk_url):
+        element.hover()
+    assert len(held) == 1
+    held[0].continue_()
+    page.wait_for_function("window.PersoInteractive")
+    assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
+
+
+def test_a_conversation_is_live_once_there_is_a_picture(site: Site, avatar: Open, page: Any) -> None:
+    site.body = """<script>
+      document.addEventListener("perso-state", ({ target, detail }) => {
+        if (detail.state === "live") window.shown ??= target.shadowRoot.querySelector("video").videoWidth;
+      });
+    </script>"""
+    avatar().start()
+    assert page.evaluate("shown") > 0
 
 
 def test_what_the_visitor_sees_is_logged_once_and_in_order(site: Site, avatar: Open) -> None:
@@ -222,6 +244,23 @@ def test_start_can_be_cancelled_and_the_place_is_given_back(site: Site, avatar: 
     sandbox.set_faults()
     talk.start()
     talk.end()
+
+
+def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
+    site: Site, avatar: Open, sandbox: Any
+) -> None:
+    sandbox.set_faults(exchange={"latency_ms": 5000, "times": 1})
+    talk = avatar()
+    with talk.page.expect_request("**/exchange/") as first:
+        talk.part("start").click()
+    talk.part("cancel").click()
+    talk.wait_for(state="ended")
+    talk.start()
+    first.value.response()
+    talk.page.wait_for_timeout(1000)
+    assert talk.part("video").evaluate(WATCHED)
+    talk.wait_for(state="live")
+    assert [s["status"] for s in sandbox.ledger()["sessions"]][-2:] == ["TERMINATED", "IN_PROGRESS"]
 
 
 @pytest.mark.parametrize("how", ["element.remove()", "location.href = 'about:blank'"])

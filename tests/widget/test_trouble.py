@@ -258,6 +258,36 @@ def test_a_browser_that_forbids_sound_shows_the_picture_and_a_button(
     assert "sound_blocked" in site.states
 
 
+def test_a_button_for_sound_that_does_not_help_throws_nothing(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    page.add_init_script(
+        "const play = HTMLMediaElement.prototype.play;"
+        "HTMLMediaElement.prototype.play = function () {"
+        "  return this.muted ? play.call(this) : Promise.reject(new DOMException('no', 'NotAllowedError')); };"
+    )
+    talk = avatar()
+    talk.start()
+    talk.part("sound").click()
+    talk.end()
+    assert console_errors == []
+
+
+def test_a_session_that_cannot_be_shown_is_given_back(
+    site: Site, avatar: Open, page: Any, sandbox: Any
+) -> None:
+    page.add_init_script(
+        "Object.defineProperty(HTMLMediaElement.prototype, 'srcObject',"
+        "  { set(stream) { if (stream) throw new Error('no picture here'); } });"
+    )
+    assert fail_to_start(avatar())[1] == "connect_failed"
+    for _ in range(50):
+        if (status := sandbox.ledger()["sessions"][-1]["status"]) == "TERMINATED":
+            break
+        page.wait_for_timeout(100)
+    assert status == "TERMINATED"
+
+
 def test_a_browser_without_webrtc_shows_what_the_page_says_instead(
     site: Site, avatar: Open, page: Any
 ) -> None:

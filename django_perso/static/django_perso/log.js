@@ -1,9 +1,4 @@
-/**
- * The outbox of the log protocol perso.log.1: what the page tells reaches the server once and in order, if need be
- * from the next page. Knows no DOM: sockets, fetch, timers, chance, clock and store are given to it.
- */
-
-/** @import { Address, Entry, Frame, Left, Message, Open, Post, Road, Status, Store, World } from "./types.d.ts" */
+/** The outbox of the log protocol perso.log.1. Knows no network and no DOM. */
 
 export const LIMITS = { items: 50, frame: 65536, flush: 49152, entry: 16384, entries: 5000, bytes: 2 * 1024 * 1024 };
 const ENVELOPE = 2048; // what stream, ticket and brackets may take of a frame
@@ -12,314 +7,182 @@ const LOST = 1012; // silence, or no answer: no frame's fault
 const RETRIED = [1001, CUT, 1011, LOST, 4000, 4429, 4503];
 const DAY = 86_400_000;
 
-const size = (/** @type {unknown} */ value) => new TextEncoder().encode(JSON.stringify(value)).length;
+const size = (value = {}) => new TextEncoder().encode(JSON.stringify(value)).length;
 
-/** Shortens the longest values of an entry until it fits, and says so. @param {Entry} entry */
-function fitted(entry) {
-  const cut = (/** @type {any} */ value, /** @type {number} */ most) => {
-    const text = typeof value === "string" ? value : JSON.stringify(value);
-    return text.length > most ? text.slice(0, most).replace(/[\uD800-\uDBFF]$/, "") : value;
-  };
-  for (let most = LIMITS.entry; size(entry) > LIMITS.entry; most *= 0.9)
-    entry.d = { ...Object.fromEntries(Object.entries(entry.d).map(([k, v]) => [k, cut(v, most)])), truncated: true };
-  return entry;
+/** Cuts the longest values. @param {Entry} entry */
+function fit(entry) {
+  for (let most = LIMITS.entry; size(entry) > LIMITS.entry; most *= 0.9, entry.d.truncated = true)
+    for (const [key, value] of Object.entries(entry.d)) {
+      const text = typeof value === "string" ? value : JSON.stringify(value);
+      if (text.length > most) entry.d[key] = text.slice(0, most).replace(/[\uD800-\uDBFF]$/, "");
+    }
 }
 
-/** What outlives the page. Where the browser keeps nothing all goes on in memory. @returns {Store} */
-export function openStore() {
-  const heed = (/** @type {IDBRequest} */ request) =>
-    new Promise((onsuccess, onerror) => Object.assign(request, { onsuccess, onerror })).then(() => request.result);
-  const opening = (async () => {
-    const request = indexedDB.open("django-perso", 1);
-    request.onupgradeneeded = () => request.result.createObjectStore("outbox", { keyPath: "stream" });
-    return heed(request);
-  })();
-  const ask = (/** @type {"put" | "delete" | "getAll"} */ verb, /** @type {any} */ what) =>
-    opening.then((db) => heed(db.transaction("outbox", "readwrite").objectStore("outbox")[verb](what))).catch(() => []);
-  return { put: (left) => ask("put", left), drop: (stream) => ask("delete", stream), all: () => ask("getAll", null) };
-}
-
-/** Sends what earlier pages left, if it is less than a day old. To be called once, before the page's first outbox.
- * @param {World} world */
+/** Sends what earlier pages left; before the first outbox. @param {World} world */
 export async function resend(world) {
   for (const left of (await world.store?.all()) ?? [])
     if (left.at < Date.now() - DAY) world.store?.drop(left.stream);
-    else if (left.entries.length || left.how) new Outbox({ ...left, ws: null }, world, () => {}, left);
+    else openOutbox({ ...left, ws: null }, world, () => {}, left);
 }
 
-/** @type {Post} */
-async function post({ post: url, stream, ticket }, world, message, keepalive = false) {
-  const signal = AbortSignal.timeout(20_000), headers = { "Content-Type": "application/json" };
-  const body = JSON.stringify({ stream, ticket, ...message }), credentials = "same-origin";
-  let code = LOST, after = 0;
-  try {
-    const answer = await world.fetch(url, { method: "POST", credentials, headers, body, keepalive, signal });
-    after = Number(answer.headers.get("Retry-After")) * 1000 || 0;
-    if (answer.ok) return { frame: await answer.json(), code, after };
-    if (answer.status < 500 && answer.status !== 408) code = 4000 + answer.status;
-  } catch { /* no answer, or none that can be read: as a lost line */ }
-  return { code, after };
-}
+/** @type {OpenOutbox} */
+export const openOutbox = (address, world, onstatus, left) => {
+  let kept = left?.entries ?? []; // the first has number acked + 1
+  let acked = left ? left.last - kept.length : 0;
+  let bye = left && /** @type {Ending} */ ({ how: left.how ?? "", done() {} });
+  let /** @type {number[]} */ flying = []; // the last number of each frame on its way
+  let /** @type {Status} */ status = "saved";
+  let over = ""; // "kept" for another visit, or "gone"
+  let isSaving = false;
+  let bytes = 0;
+  let seen = 0; // the highest number that ever left; a later one may still change
+  let most = 4; // frames at a time
+  let tries = 0; // since entries were last acknowledged; after the first, one frame goes alone
+  let cutAt = -1; // what was acknowledged when a socket was last cut
+  let doubted = 0; // up to this number entries go one by one
+  let started = world.now();
 
-/** By websocket. @type {Open} */
-const bySocket = ({ ws, stream, ticket }, world, onframe, ondown) => {
-  const socket = new world.WebSocket(/** @type {string} */ (ws));
-  const write = (/** @type {object} */ frame) => socket.send(JSON.stringify(frame));
-  socket.onopen = () => write({ t: "hello", stream, ticket });
-  socket.onmessage = (event) => onframe(JSON.parse(event.data));
-  socket.onclose = (event) => ondown(event.code);
-  const send = (/** @type {Message} */ { items, bye }) =>
-    write(bye ? { t: "bye", ...bye } : items.length ? { t: "ev", items } : { t: "ping" });
-  const close = () => {
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
-  };
-  return { send, close };
-};
+  const last = () => acked + kept.length;
 
-/** By POST, each answered with one frame; an empty one asks how far the server is. @type {Open} */
-const byPost = (address, world, onframe, ondown) => {
-  const send = async (/** @type {Message} */ message, isHello = false) => {
-    const { frame, code, after } = await post(address, world, message);
-    if (!frame) ondown(code, after);
-    else onframe(isHello ? { t: "welcome", ack: frame.s, window: 1 } : frame);
-  };
-  send({ items: [] }, true);
-  return { send, close() {} };
-};
-
-/** Numbers the entries of one conversation and keeps each until the server has acknowledged it. */
-export class Outbox {
-  /** @type {Entry[]} */ #kept = []; // the first has number acked + 1
-  /** @type {number[]} */ #flying = []; // the last number of each frame on its way
-  /** @type {"up" | "down" | "over"} */ #state = "down";
-  /** @type {Status} */ #status = "saved";
-  /** @type {{how: string, done(reason: string): void} | null} */ #bye = null;
-  /** @type {Road | null} */ #road = null;
-  /** @type {any} */ #timer;
-  #isPaused = true;
-  #isProbing = false; // after trouble one frame goes alone, until it is acknowledged
-  #isSaving = false;
-  #isGone = false; // nothing of it is to be sent any more
-  #acked = 0;
-  #bytes = 0;
-  #seen = 0; // the highest number that ever left; a later one may still change
-  #window = 4;
-  #ping = 15;
-  #tries = 0;
-  #refused = 0; // sockets in a row without a welcome …
-  #bearable = 2; // … and how many until POST serves; one more where sockets have worked
-  #deaths = 0; // of sockets, under the frame that is now the first
-  #doubted = 0; // up to this number entries go one by one
-
-  /** @param {Address} address @param {World} world @param {(status: Status) => void} onstatus @param {Left} [left] */
-  constructor(address, world, onstatus, left) {
-    this.address = address;
-    this.world = world;
-    this.onstatus = onstatus;
-    this.started = world.now();
-    this.left = left;
-    if (left) {
-      this.#kept = left.entries;
-      this.#acked = left.last - left.entries.length;
-      this.#bye = { how: left.how ?? "", done() {} };
-    }
-    this.wake();
-  }
-
-  /** Takes an entry in; when full, one gap entry counts what is left out. @param {string} k @param {Entry["d"]} d */
-  add(k, d) {
-    if (this.#bye) return;
-    const tail = this.#kept[this.#kept.length - 1], t = Math.max(0, Math.round(this.world.now() - this.started));
-    const entry = fitted({ s: this.#last + 1, k, t, d: JSON.parse(JSON.stringify(d)) });
-    const isFull = this.#kept.length + 1 >= LIMITS.entries || this.#bytes + size(entry) > LIMITS.bytes;
-    const isCounted = isFull && tail.k === "gap" && tail.s > this.#seen;
-    if (isCounted) tail.d.count++;
-    else if (isFull) Object.assign(entry, { k: "gap", d: { count: 1, reason: "overflow" } });
-    if (!isCounted) this.#bytes += size(this.#kept[this.#kept.push(entry) - 1]);
-    this.#save();
-    this.#pump();
-  }
-
-  /** Nothing follows; resolves with the server's reason once all is saved. @param {string} how */
-  end(how) {
-    return new Promise((/** @type {(reason: string) => void} */ done) => {
-      if (this.#bye || this.#state === "over") return done("");
-      this.#bye = { how, done };
-      this.#save();
-      this.#pump();
-    });
-  }
-
-  /** The last words of a page that goes away. @param {string} how */
-  leave(how) {
-    if (this.#state === "over") return;
-    this.#bye ??= { how, done() {} };
-    this.flush({ last: this.#last, how: this.#bye.how });
-    this.#close();
-  }
-
-  /** Sends what fits in one request that outlives the page. @param {Message["bye"]} [bye] */
-  flush(bye) {
-    const items = this.#batch(this.#acked, LIMITS.flush);
-    if (this.#state === "over" || !(items.length || bye)) return;
-    this.#seen = Math.max(this.#seen, this.#acked + items.length);
-    post(this.address, this.world, { items, bye }, true)
-      .then(({ frame }) => frame && ["ack", "done"].includes(frame.t) && this.#read(frame));
-  }
-
-  /** Goes on at once: the wait is over, or the network or the page is back. */
-  wake() {
-    if (!this.#isPaused || this.#state === "over") return;
-    this.#isPaused = false;
-    this.#listen();
-    if (this.#state === "up") this.#pump();
-    else this.#open();
-  }
-
-  get #last() {
-    return this.#acked + this.#kept.length;
-  }
-
-  /** Leaves to the next page what is not saved yet, once for all that happens at a time. */
-  async #save() {
-    if (this.#isSaving || (this.left && !this.#isGone)) return; // left by a page that may be alive
-    this.#isSaving = true;
+  /** Leaves the rest to the next page. */
+  const save = async () => {
+    if (isSaving) return;
+    isSaving = true;
     await null;
-    this.#isSaving = false;
-    const { stream, ticket, post } = this.address, entries = [...this.#kept], how = this.#bye?.how, at = Date.now();
-    if (this.#isGone || !(how || entries.length)) this.world.store?.drop(stream);
-    else this.world.store?.put({ stream, ticket, post, at, entries, how, last: this.#last });
-  }
+    isSaving = false;
+    const { stream, ticket, post } = address, entries = [...kept], how = bye?.how, at = Date.now();
+    if (over === "gone" || !(how || entries.length)) world.store?.drop(stream);
+    else if (!left) world.store?.put({ stream, ticket, post, at, entries, how, last: last() });
+  };
 
-  /** By socket; by POST where there is none or while sockets fail. */
-  #open(isTrial = false) {
-    const open = this.address.ws && (isTrial || this.#refused < this.#bearable) ? bySocket : byPost;
-    const /** @type {Road} */ road = open(
-      this.address, this.world,
-      (frame) => void (road === this.#road && this.#read(frame)),
-      (...why) => road === this.#road && this.#down(...why),
-    );
-    this.#road = road;
-  }
+  /** What follows number `from` and fits in one frame. */
+  const take = (from = 0, limit = LIMITS.frame) => {
+    let room = limit - ENVELOPE;
+    const first = from - acked, end = first + (from < doubted ? 1 : LIMITS.items);
+    const items = kept.slice(first, end).filter((entry) => (room -= size(entry) + 1) >= 0);
+    seen = Math.max(seen, from + items.length);
+    return items;
+  };
 
-  /** Asks after each quiet while; silence, or no welcome, is taken for a lost line. */
-  #listen(asked = 0) {
-    this.world.clearTimeout(this.#timer);
-    this.#timer = this.world.setTimeout(() => {
-      if (this.#state !== "up" || asked >= 2) return this.#down(LOST);
-      this.#listen(asked + 1);
-      const mayTry = this.#bearable > 2 && this.#refused >= this.#bearable && !this.#flying.length;
-      if (!mayTry) return this.#road?.send({ items: [] });
-      this.#state = "down"; // a quiet moment to see whether sockets work again
-      this.#open(true);
-    }, this.#ping * 1000);
-  }
-
-  /** @param {Frame} frame */
-  #read({ t, s, ack = s, age, window, ping, after, code, reason }) {
-    if (this.#state === "over" && t !== "done") return;
-    if (t === "welcome") {
-      this.#state = "up";
-      this.#window = window ?? this.#window;
-      this.#ping = ping ?? this.#ping;
-      if (age !== undefined) [this.started, this.#refused, this.#bearable] = [this.world.now() - age, 0, 3]; // a socket
+  const pump = () => {
+    const mayGo = road.isOpen;
+    while (mayGo && flying.length < (tries || acked < doubted ? 1 : most)) {
+      const from = flying.at(-1) ?? acked, items = take(from);
+      if (!items.length) break;
+      flying.push(from + items.length);
+      road.send({ t: "ev", items });
     }
-    const isMute = t === "pong" && this.#flying.length; // alive, but what was sent is still unanswered
-    if (!this.#isPaused && !isMute) this.#listen();
-    if (t === "ack") this.#tries = 0;
-    if (t === "welcome" || t === "ack") this.#forget(ack, t === "ack");
-    else if (t === "reject") this.#replace(s, code);
-    else if (t === "gap" || t === "retry") this.#back(after);
-    else if (t === "done") this.#close(reason, true);
-    this.#pump();
-  }
+    if (mayGo && bye && !flying.length) {
+      if (!bye.how) return close("", "gone"); // an earlier page did not say how it ended
+      flying.push(acked + 1);
+      road.send({ t: "bye", bye: { last: acked, how: bye.how } });
+    }
+    const now = !kept.length ? "saved" : !mayGo && (tries || over) ? "queued" : "saving";
+    if (now !== status) onstatus((status = now));
+  };
+
+  const close = (reason = "", fate = "kept") => {
+    over = fate;
+    road.close();
+    save();
+    pump();
+    bye?.done(reason);
+  };
 
   /** Lets go of what is saved. */
-  #forget(last = 0, isAnswer = false) {
-    const saved = this.#kept.splice(0, Math.max(0, last - this.#acked));
+  const forget = (number = 0) => {
+    const saved = kept.splice(0, Math.max(0, number - acked));
     if (!saved.length) return;
-    this.#acked += saved.length;
-    this.#bytes = this.#kept.length && this.#bytes - saved.reduce((sum, entry) => sum + size(entry), 0);
-    this.#flying = this.#flying.filter((flown) => flown > this.#acked);
-    this.#deaths = 0;
-    if (isAnswer) this.#isProbing = false;
-    this.#save();
-  }
-
-  #down(code = LOST, after = 0) {
-    if (!RETRIED.includes(code)) return this.#close("", code === 4401 || code === 4404);
-    this.#road?.close();
-    if (this.#state !== "up") this.#refused++;
-    if (code === CUT && this.#flying.length && this.#kept.length) this.#doubt();
-    this.#state = "down";
-    this.#back(after);
-    this.#pump();
-  }
-
-  /** A socket was cut under the first frame, as servers do that find it too long: at the second time its entries go
-   * one by one, and the one that still kills becomes a gap. */
-  #doubt() {
-    const [head] = this.#kept;
-    if (head.s > this.#doubted) this.#doubted = ++this.#deaths > 1 ? this.#flying[0] : 0;
-    else if (head.k !== "gap") this.#replace([head.s], "undeliverable");
-  }
-
-  /** Keeps all, waits with growing patience, then sends again what is not acknowledged. */
-  #back(after = 0) {
-    this.#flying = [];
-    this.#isProbing = true;
-    if (this.#isPaused) return;
-    this.#isPaused = true;
-    const wait = this.world.random() * Math.min(30_000, 500 * 2 ** this.#tries++);
-    this.world.clearTimeout(this.#timer);
-    this.#timer = this.world.setTimeout(() => this.wake(), Math.max(after, wait));
-  }
+    acked += saved.length;
+    bytes = kept.length && bytes - saved.reduce((sum, entry) => sum + size(entry), 0);
+    flying = flying.filter((flown) => flown > acked);
+    tries = 0;
+    save();
+  };
 
   /** What the server never takes becomes a gap of that number. */
-  #replace(numbers = [0], reason = "") {
-    if (this.#isPaused) return; // said of what will be sent again anyway
-    for (const entry of this.#kept.filter(({ s }) => numbers.includes(s))) {
-      if (entry.k === "gap") return this.#close(); // not even this: it takes no more
+  const replace = (numbers = [0], reason = "") => {
+    for (const entry of kept.filter(({ s }) => numbers.includes(s))) {
+      if (entry.k === "gap") return close(); // not even this: it takes no more
       Object.assign(entry, { k: "gap", d: { count: 1, reason } });
     }
-    this.#save();
-    this.#back();
-  }
+    save();
+  };
 
-  /** The entries after number `from` that fit in one frame. */
-  #batch(from = 0, limit = LIMITS.frame) {
-    let room = limit - ENVELOPE;
-    const first = from - this.#acked, most = from < this.#doubted ? 1 : LIMITS.items;
-    return this.#kept.slice(first, first + most).filter((entry) => (room -= size(entry) + 1) >= 0);
-  }
+  /** Waits with growing patience, then sends again what is kept. */
+  const back = (after = 0) => {
+    if (over) return;
+    flying = [];
+    road.rest(Math.max(after, world.random() * Math.min(30_000, 500 * 2 ** tries++)));
+  };
 
-  #pump() {
-    const mayGo = this.#state === "up" && !this.#isPaused, isAlone = this.#isProbing || this.#acked < this.#doubted;
-    while (mayGo && this.#flying.length < (isAlone ? 1 : this.#window)) {
-      const items = this.#batch(this.#flying[this.#flying.length - 1] ?? this.#acked);
-      if (!items.length) break;
-      this.#flying.push(items[items.length - 1].s);
-      this.#seen = Math.max(this.#seen, items[items.length - 1].s);
-      this.#road?.send({ items });
+  /** A socket was cut under the first frame: at the second time its entries go one by one, and the one that still
+   * kills becomes a gap. */
+  const doubt = () => {
+    const [{ s, k }] = kept;
+    if (s > doubted) doubted = cutAt === acked ? flying[0] : 0;
+    else if (k !== "gap") replace([s], "undeliverable");
+    cutAt = acked;
+  };
+
+  /** @type {(frame: Frame) => void} */
+  const read = ({ t, s, ack = s, age, window, after, code, reason }) => {
+    if (t === "done") close(reason, "gone");
+    else if (t === "ack" || t === "welcome") forget(ack);
+    else if (flying.length) { // a pong, too: what was sent before is lost
+      if (t === "reject") replace(s, code);
+      back(after);
     }
-    if (mayGo && this.#bye && !this.#flying.length) {
-      if (!this.#bye.how) return this.#close("", true); // an earlier page did not say how it ended
-      this.#flying.push(this.#acked + 1);
-      this.#road?.send({ items: [], bye: { last: this.#acked, how: this.#bye.how } });
-    }
-    const isStuck = !mayGo && (this.#tries || this.#state === "over");
-    const status = !this.#kept.length ? "saved" : isStuck ? "queued" : "saving";
-    if (status !== this.#status) this.onstatus((this.#status = status));
-  }
+    if (age !== undefined) started = world.now() - age;
+    most = window ?? most;
+    pump();
+  };
 
-  #close(reason = "", isGone = false) {
-    this.#state = "over";
-    this.#isGone ||= isGone;
-    this.world.clearTimeout(this.#timer);
-    this.#road?.close();
-    this.#save();
-    this.#pump();
-    this.#bye?.done(reason);
-  }
-}
+  const road = world.makeRoad(address, world, read, (code = LOST, after = 0) => {
+    if (!RETRIED.includes(code)) return close("", code === 4401 || code === 4404 ? "gone" : "kept");
+    if (code === CUT && flying.length && kept.length) doubt();
+    back(after);
+    pump();
+  });
+
+  const flush = (/** @type {Bye | undefined} */ last) => {
+    if (over || !(kept.length || last)) return;
+    road.post({ items: take(acked, LIMITS.flush), bye: last }, true).then(({ frame }) => frame && read(frame));
+  };
+
+  return {
+    add(k, d) {
+      if (bye) return;
+      const tail = kept.at(-1), t = Math.max(0, Math.round(world.now() - started));
+      const entry = { s: last() + 1, k, t, d: JSON.parse(JSON.stringify(d)) };
+      fit(entry);
+      const isFull = kept.length + 1 >= LIMITS.entries || bytes + size(entry) > LIMITS.bytes;
+      const isCounted = isFull && tail?.k === "gap" && tail.s > seen;
+      if (isCounted) tail.d.count++;
+      else if (isFull) Object.assign(entry, { k: "gap", d: { count: 1, reason: "overflow" } });
+      if (!isCounted) bytes += size(kept[kept.push(entry) - 1]);
+      save();
+      pump();
+    },
+
+    end: (how) => new Promise((done) => {
+      if (bye || over) return done("");
+      bye = { how, done };
+      save();
+      pump();
+    }),
+
+    leave(how) {
+      if (over) return;
+      bye ??= { how, done() {} };
+      flush({ last: last(), how: bye.how });
+      close();
+    },
+
+    flush: () => flush(undefined),
+
+    wake() {
+      if (!over) road.wake();
+    },
+  };
+};

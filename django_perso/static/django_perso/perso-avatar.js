@@ -1,10 +1,4 @@
-/**
- * <perso-avatar>: the element a visitor talks to. It draws and decides; the SDK's driver, the log's outbox and the
- * tools are modules it imports when a visitor shows intent. Until then, and without it, the page pays this file only.
- */
-
-/** @import { PersoAvatarElement } from "./perso-avatar.d.ts" */
-/** @import { Activity, How, Modules, Run, Said, Stage, State, Tool, ToolEvent } from "./types.d.ts" */
+/** <perso-avatar>: the element a visitor talks to. The page pays this file only, until a visitor shows intent. */
 
 /** Every word a visitor reads. */
 const TEXT = {
@@ -13,7 +7,7 @@ const TEXT = {
   empty: "What is said will appear here.",
   who: { visitor: "You", avatar: "Avatar", tool: "Tool" },
   start: { idle: "Start conversation", ended: "Start again", error: "Try again", connecting: "", live: "" },
-  hint: { idle: "You type, the avatar answers aloud.", ended: "", error: "", connecting: "", live: "" },
+  hint: "You type, the avatar answers aloud.",
   cancel: "Cancel",
   interrupt: "Stop speaking",
   end: "End",
@@ -34,34 +28,10 @@ const TEXT = {
     visitor: "You ended the conversation.",
     remote: "The conversation was closed.",
     other: "Another conversation on this page was started.",
+    error: "",
   },
-  reason: /** @type {Record<string, string>} */ ({
-    GRACEFUL_TERMINATION: "The conversation was closed.",
-    SESSION_EXPIRED_BEFORE_CONNECTION: "The avatar waited too long for the connection.",
-    SESSION_LOST_AFTER_CONNECTION: "The connection to the avatar was lost.",
-    SESSION_MISC_ERROR: "The avatar had a problem and had to stop.",
-    MAX_ACTIVE_SESSION_QUOTA_EXCEEDED: "All avatars are busy. Please try again soon.",
-    MAX_MIN_PER_SESSION_QUOTA_EXCEEDED: "This conversation reached its time limit.",
-    TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED: "This month's time with the avatar is used up.",
-    INSUFFICIENT_CREDITS: "This site's time with the avatar is used up.",
-  }),
-  error: /** @type {Record<string, string>} */ ({
-    unknown: "Something went wrong.",
-    unsupported: "This browser cannot show the avatar.",
-    modules: "Parts of this page could not be loaded. Check your connection.",
-    sdk_unreachable: "The avatar's program could not be loaded. Check your connection.",
-    sdk_forbidden: "This site's security policy does not let the avatar's program load.",
-    sdk_changed: "The avatar's program is not the one this site trusts, so it was refused.",
-    sdk_unusable: "The avatar's program does not work here.",
-    site_unreachable: "This site cannot be reached. Check your connection.",
-    site_unreadable: "This site gave an answer that makes no sense. Reload the page and try again.",
-    connect_timeout: "The avatar did not answer in time. A firewall may be in the way.",
-    connect_failed: "The connection to the avatar failed.",
-    llm_failed: "The avatar could not answer. You can ask again.",
-    no_answer: "The avatar does not answer. You can ask again.",
-    send_failed: "Your message could not be sent.",
-    tools_without_end: "The avatar lost itself in its tools and was stopped. You can ask again.",
-  }),
+  modules: "Parts of this page could not be loaded. Check your connection.",
+  unknown: "Something went wrong.",
 };
 
 const STYLE = `
@@ -75,7 +45,7 @@ const STYLE = `
 :host([hidden]), [hidden] { display: none !important; }
 * { box-sizing: border-box; }
 [part=panel] { display: grid; overflow: hidden; background: var(--_surface); border: 1px solid var(--_line);
-  border-radius: var(--perso-radius, 20px); box-shadow: var(--perso-shadow, 0 12px 32px rgb(0 0 0 / 12%)); }
+  border-radius: var(--perso-radius, 20px); box-shadow: var(--perso-shadow, 0 12px 32px #0000001f); }
 [part=stage] { --_focus: #fff; position: relative; display: grid; place-items: center; overflow: hidden; color: #fff;
   width: 100%; max-height: 46vh; aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); background: #191826
   radial-gradient(circle at 50% 36%, color-mix(in srgb, var(--_accent) 70%, #fff 8%), #191826 78%); }
@@ -83,7 +53,7 @@ video, [part=poster] { position: absolute; inset: 0; width: 100%; height: 100%; 
 video { object-fit: cover; opacity: 0; }
 :host([data-state=live]) video { opacity: 1; }
 :host([data-state=live]) [part=poster] { opacity: 0; }
-[part=poster] { color: rgb(255 255 255 / 12%); background:
+[part=poster] { color: #ffffff1f; background:
   radial-gradient(circle closest-side at 50% 40%, currentColor 44%, transparent 45%),
   radial-gradient(ellipse 30% 34% at 50% 100%, currentColor 98%, transparent); }
 [part=overlay] { position: relative; align-self: end; display: grid; justify-items: center; gap: 12px;
@@ -101,15 +71,15 @@ button:hover { background: var(--_soft); }
 :focus-visible { outline: 2px solid var(--_focus, var(--_accent)); outline-offset: 2px; }
 [part=start], [part=send] { color: var(--_on-accent); background: var(--_accent) !important; border-color: transparent; }
 [part=start]:hover, [part=send]:hover { filter: brightness(1.12); }
-[part=start] { font-size: 1.1rem; padding: 13px 28px; box-shadow: 0 4px 18px rgb(0 0 0 / 35%); }
-[part=cancel], [part=sound] { border-color: rgb(255 255 255 / 45%); background: rgb(20 19 32 / 65%); }
+[part=start] { font-size: 1.1rem; padding: 13px 28px; box-shadow: 0 4px 18px #00000059; }
+[part=cancel], [part=sound] { border-color: #ffffff73; background: #141320a6; }
 [part=cancel]:hover, [part=sound]:hover { background: #191826; }
 [part=sound] { position: absolute; top: 14px; inset-inline-end: 14px; }
-[part=spinner] { width: 44px; height: 44px; border-radius: 50%; border: 4px solid rgb(255 255 255 / 25%);
+[part=spinner] { width: 44px; height: 44px; border-radius: 50%; border: 4px solid #ffffff40;
   border-top-color: #fff; animation: turn 1s linear infinite; }
 @keyframes turn { to { transform: rotate(1turn); } }
 [part=captions] { position: absolute; bottom: 16px; padding: 8px 14px; max-width: min(46ch, 100% - 32px); max-height: 40%;
-  overflow: hidden; border-radius: 12px; background: rgb(12 11 20 / 76%); font-size: .92rem; text-align: center; text-wrap: balance; }
+  overflow: hidden; border-radius: 12px; background: #0c0b14c2; font-size: .92rem; text-align: center; text-wrap: balance; }
 [part=chat] { display: flex; flex-direction: column; min-width: 0; }
 [part=bar] { display: flex; align-items: center; gap: 10px; padding: 10px 16px; border-bottom: 1px solid var(--_line); }
 [part=status] { display: flex; align-items: center; gap: 8px; margin-inline-end: auto; min-height: 38px; font-weight: 600; }
@@ -151,59 +121,67 @@ input::placeholder { color: var(--_muted); opacity: 1; }
 @media (prefers-reduced-motion: reduce) { *, ::before { animation: none !important; transition: none !important; } }
 `;
 
-/** @template {keyof HTMLElementTagNameMap} T @param {T} tag @param {string} part
- * @param {Record<string, any>} [properties] @param {Node[]} children @returns {HTMLElementTagNameMap[T]} */
-function make(tag, part, properties = {}, ...children) {
+/** @type {Make} */
+const make = (tag, part, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
   if (part) node.setAttribute("part", part);
   node.append(...children);
   return node;
-}
+};
 
-/** All parts of the element, by name. */
+/** @returns {Parts} */
 function build() {
-  const button = (/** @type {string} */ part, text = "", type = "button") =>
-    make("button", part, { type, textContent: text, hidden: part !== "start" && part !== "send" });
-  const view = {
-    video: make("video", "video", { playsInline: true, autoplay: true }),
-    poster: make("div", "poster"),
-    hint: make("p", "hint", { textContent: TEXT.hint.idle }),
-    reason: make("p", "reason"),
-    spinner: make("div", "spinner", { hidden: true }),
-    error: make("p", "error", { role: "alert" }),
-    start: button("start", TEXT.start.idle),
-    cancel: button("cancel", TEXT.cancel),
-    sound: button("sound", TEXT.sound),
-    captions: make("p", "captions", { ariaHidden: "true" }),
-    status: make("p", "status", { role: "status" }),
-    interrupt: button("interrupt", TEXT.interrupt),
-    end: button("end", TEXT.end),
-    log: make("ol", "log", { role: "log", tabIndex: 0, ariaLabel: TEXT.log }),
-    input: make("input", "input", { ariaLabel: TEXT.input, placeholder: TEXT.input, maxLength: 4000 }),
-    send: button("send", TEXT.send, "submit"),
-    saved: make("p", "saved"),
-  };
-  view.log.dataset.empty = TEXT.empty;
-  const { video, poster, hint, reason, spinner, error, start, cancel, sound, captions } = view;
-  const form = make("form", "composer", {}, view.input, view.send);
-  const overlay = make("div", "overlay", {}, spinner, error, reason, start, cancel, hint);
-  const stage = make("div", "stage", {}, poster, video, overlay, captions, sound);
-  const bar = make("div", "bar", {}, view.status, view.interrupt, view.end);
-  const chat = make("div", "chat", {}, bar, view.log, form, view.saved);
-  const panel = make("section", "panel", { ariaLabel: TEXT.region }, stage, chat);
-  return { ...view, form, stage, panel };
+  const button = (part = "", textContent = "", type = "button") => make("button", part, { type, textContent });
+  const panel = make("section", "panel", { ariaLabel: TEXT.region },
+    make("div", "stage", {},
+      make("div", "poster"),
+      make("video", "video", { playsInline: true, autoplay: true }),
+      make("div", "overlay", {},
+        make("div", "spinner"),
+        make("p", "error", { role: "alert" }),
+        make("p", "reason"),
+        button("start"),
+        button("cancel", TEXT.cancel),
+        make("p", "hint")),
+      make("p", "captions", { ariaHidden: "true" }),
+      button("sound", TEXT.sound)),
+    make("div", "chat", {},
+      make("div", "bar", {},
+        make("p", "status", { role: "status" }),
+        button("interrupt", TEXT.interrupt),
+        button("end", TEXT.end)),
+      make("ol", "log", { role: "log", tabIndex: 0, ariaLabel: TEXT.log }),
+      make("form", "composer", {},
+        make("input", "input", { ariaLabel: TEXT.input, placeholder: TEXT.input, maxLength: 4000 }),
+        button("send", TEXT.send, "submit")),
+      make("p", "saved")));
+  const parts = [panel, ...panel.querySelectorAll("[part]")].map((node) => [node.getAttribute("part"), node]);
+  return Object.fromEntries(parts);
 }
 
+let /** @type {Promise<Modules> | null} */ modules = null; // of the page
 let /** @type {PersoAvatar | null} */ talking = null; // one conversation a page
 let leaving = Promise.resolve(""); // places are given back before another is asked for
 
-/** @implements {PersoAvatarElement} */
+/** Brings the other modules; what earlier visits left is sent. */
+function load(urls = "{}") {
+  modules ??= (async () => {
+    const named = Object.entries(JSON.parse(urls)).map(async ([name, url]) => [name, await import(url)]);
+    const found = Object.fromEntries(await Promise.all(named)), world = found.road.browser();
+    found.log.resend(world);
+    return { ...found, world };
+  })().catch((error) => {
+    modules = null;
+    throw Object.assign(error, { code: "modules", words: TEXT.modules });
+  });
+  return modules;
+}
+
+/** @implements {PersoElement} */
 class PersoAvatar extends HTMLElement {
   #view = build();
   #root = this.attachShadow({ mode: "open" });
-  /** @type {Map<string, Tool>} */ #tools = new Map();
-  /** @type {Map<string, HTMLElement>} */ #toolLines = new Map();
-  /** @type {Promise<Modules> | null} */ #modules = null;
+  #tools = /** @type {Stage["tools"]} */ (new Map());
   /** @type {Run} */ #run = { since: 0, isOver: true };
   #gone = new AbortController();
   /** @type {Stage["params"]} */ params = null;
@@ -214,17 +192,23 @@ class PersoAvatar extends HTMLElement {
     sheet.replaceSync(STYLE);
     this.#root.adoptedStyleSheets = [sheet];
     this.#root.append(this.#view.panel);
-    const { start, cancel, end, interrupt, sound, form, video } = this.#view;
+    const { start, cancel, end, interrupt, sound, composer, log, input, video } = this.#view;
     start.onclick = () => this.start();
     cancel.onclick = end.onclick = () => this.stop();
     interrupt.onclick = () => this.interrupt();
-    form.onsubmit = (event) => (event.preventDefault(), this.#submit());
     sound.onclick = () => {
-      video.muted = false;
-      video.play();
       sound.hidden = true;
+      video.muted = false;
+      video.play().catch(() => {});
     };
-    const warm = () => this.#load().then(({ sdk }) => sdk.loadSdk(this.#sdkTag())).catch(() => {}); // Start will tell
+    log.dataset.empty = TEXT.empty;
+    composer.onsubmit = async (event) => {
+      event.preventDefault();
+      const text = input.value;
+      input.value = "";
+      if (!(await this.send(text))) input.value ||= text;
+    };
+    const warm = () => this.#warm().catch(() => {}); // Start will tell
     for (const intent of ["pointerenter", "focusin"]) this.addEventListener(intent, warm, { once: true });
   }
 
@@ -240,14 +224,14 @@ class PersoAvatar extends HTMLElement {
       if (document.hidden) outbox?.flush();
       else outbox?.wake();
     }, { signal });
-    // What an earlier visit could not send any more is sent now, by who has talked here before.
+    // Who has talked here before may have left something to send.
     globalThis.indexedDB?.databases?.().then(async (known) => {
-      if (known.some(({ name }) => name === "django-perso")) await this.#load();
+      if (known.some(({ name }) => name === "django-perso")) await load(this.dataset.modules);
     }).catch(() => {});
   }
 
   disconnectedCallback() {
-    queueMicrotask(() => { // an element that is only moved is connected again by now
+    queueMicrotask(() => { // if it is only moved, it is connected again
       if (this.isConnected) return;
       this.#gone.abort();
       this.stop();
@@ -262,35 +246,31 @@ class PersoAvatar extends HTMLElement {
     return /** @type {Activity} */ (this.dataset.activity ?? "ready");
   }
 
-  /** Begins a conversation; does nothing while there is one. */
   async start() {
-    const preset = this.getAttribute("preset") ?? "";
-    if (!this.#run.isOver || !this.#announce("start", { preset })) return;
+    if (!this.#run.isOver || !this.#announce("start", { preset: this.#told.preset })) return;
     if (!this.hasAttribute("simultaneous")) {
       if (talking) talking.#finish(talking.#run, "other");
       talking = this;
     }
-    const run = (this.#run = /** @type {Run} */ ({ since: performance.now(), isOver: false }));
+    this.#run = { since: performance.now(), isOver: false };
+    const run = this.#run;
     this.#view.log.replaceChildren();
-    this.#toolLines.clear();
     this.#show("connecting");
     try {
-      const modules = await this.#load();
+      const found = await this.#warm();
       await leaving;
-      await modules.sdk.converse(run, modules, this.#stage(run));
+      await found.sdk.converse(run, found, this.#stage(run));
     } catch (error) {
-      this.#complain(run, error);
+      this.#complain(run, /** @type {any} */ (error));
       this.#finish(run, "error");
     }
   }
 
-  /** Ends the conversation. */
   async stop() {
     await this.#finish(this.#run, "visitor");
   }
 
-  /** Says something as the visitor. @param {string} text @returns {Promise<boolean>} whether it was sent */
-  async send(text) {
+  async send(text = "") {
     const { driver, toolbox, isOver } = this.#run;
     if (!driver || isOver || !text.trim()) return false;
     this.#view.error.replaceChildren();
@@ -298,62 +278,76 @@ class PersoAvatar extends HTMLElement {
     return driver.send(text.trim());
   }
 
-  /** Makes the avatar say something. @param {string} text */
-  say(text) {
-    const { driver, isOver } = this.#run;
-    return !!driver && !isOver && !!text.trim() && driver.say(text.trim());
+  say(text = "") {
+    return !!text.trim() && !!this.#run.driver?.say(text.trim());
   }
 
-  /** Stops what the avatar is saying or about to say. */
   async interrupt() {
     this.#run.outbox?.add("state", { name: "interrupted" });
     await this.#run.driver?.interrupt();
   }
 
-  /** Lends the model a function of the page, from the next start on. @param {string} name
-   * @param {Tool["handler"] | Tool} tool @returns {() => void} takes it back */
+  /** @param {string} name @param {Tool["handler"] | Tool} tool */
   registerTool(name, tool) {
     const entry = typeof tool === "function" ? { handler: tool } : tool;
     this.#tools.set(name, entry);
     return () => void (this.#tools.get(name) === entry && this.#tools.delete(name));
   }
 
-  async #load() {
-    this.#modules ??= (async () => {
-      const urls = JSON.parse(this.dataset.modules ?? "{}");
-      const [sdk, log, tools] = await Promise.all([import(urls.sdk), import(urls.log), import(urls.tools)]);
-      if (!sdk.WORLD.store) log.resend(Object.assign(sdk.WORLD, { store: log.openStore() }));
-      return { sdk, log, tools };
-    })().catch((error) => {
-      this.#modules = null;
-      throw Object.assign(error, { code: "modules" });
-    });
-    return this.#modules;
-  }
-
-  #sdkTag() {
-    const read = (/** @type {string} */ name) => this.getAttribute(name) ?? "";
-    return { url: read("sdk-url"), integrity: read("sdk-integrity"), nonce: this.nonce || read("nonce") };
-  }
-
-  /** What the conversation tells this element, as long as it is not over. @param {Run} run @returns {Stage} */
-  #stage(run) {
-    const read = (/** @type {string} */ name) => this.getAttribute(name) ?? "";
-    const { video, stage, panel, sound } = this.#view;
+  get #told() {
+    const read = (name = "") => this.getAttribute(name) ?? "";
     return {
-      tag: this.#sdkTag(), endpoint: read("endpoint"), csrfToken: read("csrf-token"), preset: read("preset"),
-      params: this.params, tools: this.#tools, video,
-      saved: (status) => this.#run === run && this.#save(status),
+      preset: read("preset"), endpoint: read("endpoint"), csrfToken: read("csrf-token"),
+      src: read("sdk-url"), integrity: read("sdk-integrity"), nonce: this.nonce || read("nonce"),
+    };
+  }
+
+  /** Brings all that a conversation needs, the SDK beside its driver. */
+  async #warm() {
+    const { src: href, integrity, nonce } = this.#told, crossOrigin = "anonymous";
+    if (!modules && !("PersoInteractive" in globalThis))
+      document.head.append(make("link", "", { rel: "preload", as: "script", crossOrigin, integrity, nonce, href }));
+    const found = await load(this.dataset.modules);
+    found.sdk.loadSdk(this.#told).catch(() => {});
+    return found;
+  }
+
+  /** @param {Run} run @returns {Stage} */
+  #stage(run) {
+    const { video, stage, panel, sound, captions, saved } = this.#view, lines = new Map();
+    return {
+      ...this.#told, params: this.params, tools: this.#tools, video,
+      saved: (status) => {
+        if (this.#run !== run) return;
+        this.dataset.log = status;
+        saved.textContent = TEXT.saved[status];
+      },
       shape: (width, height) => {
         stage.style.setProperty("--_shape", `${width} / ${height}`);
         panel.dataset.shape = width < height ? "portrait" : "landscape";
       },
       live: () => this.#show("live"),
-      activity: (now) => run.isOver || this.#act(now),
-      said: (said) => run.isOver || this.#hear(run, said),
-      tool: (event) => run.isOver || this.#tell(run, event),
+      activity: (now) => this.#act(now),
+      said: (said) => {
+        run.outbox?.add("chat", said);
+        this.#line(said.role, said.text);
+        if (said.role === "avatar") captions.textContent = said.text;
+        this.#announce("message", said);
+      },
+      tool: (event) => {
+        if (run.isOver) return;
+        const { id, name, phase, error } = event;
+        run.outbox?.add("tool", { ...event, ...(error && { error: error.message, code: error.code }) });
+        const line = phase === "called" ? this.#line("tool") : lines.get(id);
+        if (line) {
+          lines.set(id, line);
+          line.dataset.phase = phase;
+          line.lastElementChild.textContent = `${TEXT.tool[phase]} ${name}`;
+        }
+        this.#announce("tool", event);
+      },
       trouble: (trouble) => this.#complain(run, trouble),
-      close: () => void this.#finish(run, "remote"),
+      close: () => this.#finish(run, "remote"),
       muted: () => {
         sound.hidden = false;
         run.outbox?.add("state", { name: "sound_blocked" });
@@ -361,31 +355,8 @@ class PersoAvatar extends HTMLElement {
     };
   }
 
-  /** @param {Run} run @param {Said} said */
-  #hear(run, said) {
-    run.outbox?.add("chat", { ...said });
-    this.#line(said.role, said.text);
-    if (said.role === "avatar") this.#view.captions.textContent = said.text;
-    this.#announce("message", said);
-  }
-
-  /** @param {Run} run @param {ToolEvent} event */
-  #tell(run, event) {
-    const { id, name, phase, error } = event;
-    run.outbox?.add("tool", { ...event, ...(error && { error: error.message, code: error.code }) });
-    const line = phase === "called" ? this.#line("tool", "") : this.#toolLines.get(id);
-    if (line) {
-      this.#toolLines.set(id, line);
-      line.dataset.phase = phase;
-      /** @type {Element} */ (line.lastElementChild).textContent = `${TEXT.tool[phase]} ${name}`;
-    }
-    this.#announce("tool", event);
-  }
-
-  /** @param {"visitor" | "avatar" | "tool"} role @param {string} text */
-  #line(role, text) {
-    const { log } = this.#view;
-    const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  #line(/** @type {"tool" | Said["role"]} */ role, text = "") {
+    const { log } = this.#view, isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
     const who = make("span", "who", { textContent: `${TEXT.who[role]}: ` });
     const line = make("li", `message message-${role}`, {}, who, make("span", "message-text", { textContent: text }));
     log.append(line);
@@ -393,68 +364,48 @@ class PersoAvatar extends HTMLElement {
     return line;
   }
 
-  /** Tells the visitor, the page and the log what went wrong. @param {Run} run @param {any} error */
-  #complain(run, error) {
+  /** @param {Run} run @param {Trouble} trouble */
+  #complain(run, { code = "unknown", words = TEXT.unknown, message }) {
     if (run.isOver) return;
-    const { code = "unknown", words, message } = error;
-    const text = words ?? TEXT.error[code] ?? TEXT.error.unknown;
-    this.#view.error.replaceChildren(text, make("code", "code", { textContent: code }));
-    run.outbox?.add("error", { code, message: message || text });
-    this.#announce("error", { code, message: text, detail: message });
+    this.#view.error.replaceChildren(words, make("code", "code", { textContent: code }));
+    run.outbox?.add("error", { code, message: message || words });
+    this.#announce("error", { code, message: words, detail: message });
   }
 
   /** @param {Run} run @param {How} how */
-  async #finish(run, how) {
+  async #finish(run, how, isHeard = true) {
     if (run.isOver) return;
-    run.outbox?.add("state", { name: "ended", detail: how });
-    this.#close(run, how);
-    const ms = Math.round(performance.now() - run.since);
+    const { outbox, driver, since } = run, { reason: line } = this.#view;
+    run.isOver = true;
+    if (talking === this) talking = null;
+    outbox?.add("state", { name: "ended", detail: how });
+    driver?.stop();
+    this.#show(how === "error" ? "error" : "ended");
+    line.textContent = TEXT.how[how];
+    const ms = Math.round(performance.now() - since);
     const late = new Promise((/** @type {(reason: string) => void} */ done) => setTimeout(done, 5000, ""));
-    const left = Promise.race([run.outbox?.end(how === "other" ? "visitor" : how) ?? "", late]);
+    const left = Promise.race([outbox?.end(how === "other" ? "visitor" : how) ?? "", late]);
     leaving = leaving.then(() => left);
     const reason = await left;
     if (how === "remote" && this.#run === run)
-      this.#view.reason.textContent = TEXT.reason[reason] ?? `${TEXT.how.remote} ${reason && `(${reason})`}`;
-    if (run.outbox) this.#announce("end", { how, reason, ms });
+      line.textContent = (await load()).sdk.REASONS[reason] ?? `${TEXT.how.remote} ${reason && `(${reason})`}`;
+    if (outbox && isHeard) this.#announce("end", { how, reason, ms });
   }
 
-  /** The page goes away: the avatar's place is given back at once. */
+  /** The page goes away. */
   #leave() {
-    const run = this.#run;
-    if (!run.isOver) run.outbox?.add("state", { name: "ended", detail: "pagehide" });
-    run.outbox?.leave("visitor"); // also one whose end is still on its way
-    if (!run.isOver) this.#close(run, "visitor");
-  }
-
-  /** @param {Run} run @param {How} how */
-  #close(run, how) {
-    run.isOver = true;
-    if (talking === this) talking = null;
-    run.driver?.stop();
-    this.#show(how === "error" ? "error" : "ended");
-    this.#view.reason.textContent = how === "error" ? "" : TEXT.how[how];
-  }
-
-  /** @param {import("./types.d.ts").Status} status */
-  #save(status) {
-    this.dataset.log = status;
-    this.#view.saved.textContent = TEXT.saved[status];
-  }
-
-  async #submit() {
-    const { input } = this.#view;
-    const text = input.value;
-    input.value = "";
-    if (!(await this.send(text))) input.value ||= text;
+    const { outbox, isOver } = this.#run;
+    if (!isOver) outbox?.add("state", { name: "ended", detail: "pagehide" });
+    outbox?.leave("visitor"); // also when its end is still on its way
+    this.#finish(this.#run, "visitor", false);
   }
 
   /** @param {State} state */
   #show(state) {
-    const view = this.#view;
-    const focused = this.#root.activeElement;
+    const view = this.#view, focused = this.#root.activeElement;
     this.dataset.state = state;
     view.start.textContent = TEXT.start[state];
-    view.hint.textContent = TEXT.hint[state];
+    view.hint.textContent = state === "idle" ? TEXT.hint : "";
     view.start.hidden = state === "connecting" || state === "live";
     view.cancel.hidden = view.spinner.hidden = state !== "connecting";
     view.end.hidden = view.interrupt.hidden = view.input.disabled = view.send.disabled = state !== "live";
@@ -462,15 +413,10 @@ class PersoAvatar extends HTMLElement {
     if (state !== "live") view.sound.hidden = true;
     if (state !== "error") view.error.replaceChildren();
     if (state === "connecting") this.dataset.log = "saved"; // nothing was said yet
-    if (focused) this.#focus(state);
-    this.#act("ready");
-  }
-
-  /** The button that was pressed is gone: the keyboard goes on where the visitor will. @param {State} state */
-  #focus(state) {
-    const { cancel, input, log, start } = this.#view;
     const isTyped = matchMedia("(pointer: fine)").matches; // on a phone focus would open the keyboard
-    (state === "connecting" ? cancel : state !== "live" ? start : isTyped ? input : log).focus();
+    const next = state === "connecting" ? view.cancel : state !== "live" ? view.start : isTyped ? view.input : view.log;
+    if (focused) next.focus(); // the button that was pressed is gone
+    this.#act("ready");
   }
 
   /** @param {Activity} activity */
@@ -483,13 +429,12 @@ class PersoAvatar extends HTMLElement {
     this.#announce("state", { state: this.state, activity });
   }
 
-  /** @param {"start" | "state" | "message" | "tool" | "error" | "end"} name @param {object} detail */
-  #announce(name, detail) {
+  #announce(name = "", detail = {}) {
     const options = { detail, bubbles: true, composed: true, cancelable: name === "start" };
     return this.dispatchEvent(new CustomEvent(`perso-${name}`, options));
   }
 }
 
-// A browser that cannot hold a conversation shows what the page has put inside the element.
+// Other browsers show what the page has put inside the element.
 if ("RTCPeerConnection" in globalThis && "adoptedStyleSheets" in document)
   customElements.define("perso-avatar", PersoAvatar);

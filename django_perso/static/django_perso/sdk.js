@@ -1,327 +1,277 @@
-/**
- * The driver of Perso's SDK: loads it, asks the site for a session, and makes of the SDK's callbacks messages,
- * one activity and errors in order. Uses what every SDK up to 1.6 offers; knows no markup but the video.
- */
+/** The driver of Perso's SDK: uses what every one up to 1.6 offers, and knows no markup but the video. */
 
-/** @import { Activity, Chat, Listener, Modules, Perso, Run, SdkTag, Session, Stage, Start } from "./types.d.ts" */
-
-const LOAD_SECONDS = 20;
-const CONNECT_SECONDS = 20;
+const WAIT_SECONDS = 20; // for the SDK, for a connection
 const ANSWER_SECONDS = 45; // without any sign of life while the visitor waits
-const NOTICE_MS = 300; // in which the SDK itself notices a failed request, if it does
+const PICTURE_SECONDS = 1; // a picture that comes later fades in alone
 const INTERRUPT_SECONDS = 3; // the SDK waits for the model's next line, which may never come
+const NOTICE_MS = 300; // in which the SDK itself notices a failed request, if it does
 
-/** Something the visitor is told: a stable code, perhaps words of the site, and a detail for the log. */
-export class Trouble extends Error {
-  /** @param {string} code @param {{words?: string, detail?: string}} [more] */
-  constructor(code, { words, detail } = {}) {
-    super(detail ?? words ?? code);
-    this.code = code;
-    this.words = words;
-  }
-}
-
-/** What an error of the SDK says; some wrap another one and have no message of their own. @param {any} error */
-function explain(error) {
-  const cause = error?.underlyingError ?? error;
-  return String(cause?.detail || cause?.description || cause?.message || cause);
-}
-
-/** @template T @param {number} seconds @param {Promise<T>} work @returns {Promise<T>} */
-function within(seconds, work) {
-  let /** @type {any} */ timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error("timeout")), seconds * 1000);
-  });
-  return /** @type {Promise<T>} */ (Promise.race([work, late])).finally(() => clearTimeout(timer));
-}
-
-/** @returns {Perso | null} the SDK if it is there and has what the driver needs */
-function foundSdk() {
-  const { PersoInteractive: perso } = /** @type {any} */ (globalThis);
-  return perso?.createSession && perso.ChatTool ? perso : null;
-}
-
-let /** @type {Promise<Perso> | null} */ loading = null;
-
-/** Brings the SDK into the page, once for all avatars; after a failure the next call tries again.
- * @param {SdkTag} tag @returns {Promise<Perso>} */
-export async function loadSdk(tag) {
-  const found = foundSdk();
-  if (found) return found;
-  loading ??= within(LOAD_SECONDS, addScript(tag)).catch((error) => {
-    loading = null;
-    throw error instanceof Trouble ? error : new Trouble("sdk_unreachable", { detail: `${tag.url}: no answer` });
-  });
-  return loading;
-}
-
-/** @param {SdkTag} tag @returns {Promise<Perso>} */
-function addScript({ url, integrity, nonce }) {
-  const script = document.createElement("script");
-  Object.assign(script, { src: url, async: true, crossOrigin: "anonymous", integrity, nonce });
-  let isForbidden = false;
-  const forbid = (/** @type {SecurityPolicyViolationEvent} */ event) => {
-    isForbidden ||= script.src.startsWith(event.blockedURI);
-  };
-  document.addEventListener("securitypolicyviolation", forbid);
-  return new Promise((resolve, reject) => {
-    const fail = (/** @type {string} */ code) => reject(new Trouble(code, { detail: url }));
-    script.onload = () => {
-      const found = foundSdk();
-      if (found) resolve(found);
-      else fail("sdk_unusable");
-    };
-    // The browser does not say why. A forbidden script has an event of its own, a little later; one that was
-    // refused for its bytes did arrive.
-    script.onerror = () => setTimeout(() => {
-      const [entry] = /** @type {any[]} */ (performance.getEntriesByName(script.src)).slice(-1);
-      const isThere = integrity && entry?.responseStatus === 200;
-      fail(isForbidden ? "sdk_forbidden" : isThere ? "sdk_changed" : "sdk_unreachable");
-      script.remove();
-    }, 50);
-    document.head.append(script);
-  }).finally(() => document.removeEventListener("securitypolicyviolation", forbid));
-}
-
-/** What the outbox and the tools need of a browser. @type {import("./types.d.ts").World} */
-export const WORLD = {
-  WebSocket,
-  fetch: fetch.bind(globalThis),
-  random: Math.random,
-  now: performance.now.bind(performance),
-  setTimeout: setTimeout.bind(globalThis),
-  clearTimeout: clearTimeout.bind(globalThis),
+/** Why Perso has closed a conversation. @type {Record<string, string>} */
+export const REASONS = {
+  GRACEFUL_TERMINATION: "The conversation was closed.",
+  SESSION_EXPIRED_BEFORE_CONNECTION: "The avatar waited too long for the connection.",
+  SESSION_LOST_AFTER_CONNECTION: "The connection to the avatar was lost.",
+  SESSION_MISC_ERROR: "The avatar had a problem and had to stop.",
+  MAX_ACTIVE_SESSION_QUOTA_EXCEEDED: "All avatars are busy. Please try again soon.",
+  MAX_MIN_PER_SESSION_QUOTA_EXCEEDED: "This conversation reached its time limit.",
+  TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED: "This month's time with the avatar is used up.",
+  INSUFFICIENT_CREDITS: "This site's time with the avatar is used up.",
 };
 
-/** Brings a conversation to life, step by step; `run` keeps what there is, and may be over after each of them.
- * @param {Run} run @param {Modules} modules @param {Stage} stage */
-export async function converse(run, { log, tools }, stage) {
-  const perso = await loadSdk(stage.tag);
+/** @type {Record<string, string>} */
+const WORDS = {
+  sdk_unreachable: "The avatar's program could not be loaded. Check your connection.",
+  sdk_forbidden: "This site's security policy does not let the avatar's program load.",
+  sdk_changed: "The avatar's program is not the one this site trusts, so it was refused.",
+  sdk_unusable: "The avatar's program does not work here.",
+  site_unreachable: "This site cannot be reached. Check your connection.",
+  site_unreadable: "This site gave an answer that makes no sense. Reload the page and try again.",
+  connect_timeout: "The avatar did not answer in time. A firewall may be in the way.",
+  connect_failed: "The connection to the avatar failed.",
+  llm_failed: "The avatar could not answer. You can ask again.",
+  no_answer: "The avatar does not answer. You can ask again.",
+  send_failed: "Your message could not be sent.",
+  tools_without_end: "The avatar lost itself in its tools and was stopped. You can ask again.",
+};
+
+/** @type {MakeTrouble} */
+const trouble = (code, error = code, words = WORDS[code]) => {
+  const cause = error?.underlyingError ?? error; // some errors of the SDK only wrap another one
+  const detail = String(cause?.detail || cause?.description || cause?.message || cause);
+  return Object.assign(new Error(detail), { code, words });
+};
+
+/** @type {Within} */
+const within = (seconds, work, error = new Error("timeout")) => new Promise((resolve, reject) => {
+  const timer = setTimeout(reject, seconds * 1000, error);
+  work.then(resolve, reject).finally(() => clearTimeout(timer));
+});
+
+let /** @type {Promise<void> | null} */ loading = null;
+
+/** @type {LoadSdk} */
+export const loadSdk = async (tag) => {
+  const page = /** @type {any} */ (globalThis), late = trouble("sdk_unreachable", `${tag.src}: no answer`);
+  const isThere = () => page.PersoInteractive?.createSession && page.PersoInteractive.ChatTool;
+  if (!isThere()) await (loading ??= within(WAIT_SECONDS, addScript(tag), late).finally(() => (loading = null)));
+  if (isThere()) return page.PersoInteractive;
+  throw trouble("sdk_unusable", tag.src);
+};
+
+/** @type {AddScript} */
+const addScript = ({ src, integrity, nonce }) => {
+  const script = document.createElement("script"), gone = new AbortController(), { signal } = gone;
+  let code = "sdk_unreachable";
+  document.addEventListener("securitypolicyviolation", ({ blockedURI }) => {
+    if (script.src.startsWith(blockedURI)) code = "sdk_forbidden";
+  }, { signal });
+  return new Promise((onload, reject) => {
+    // Forbidden: an event of its own, a little later; changed: the bytes did arrive.
+    const onerror = () => setTimeout(() => {
+      const /** @type {any} */ entry = performance.getEntriesByName(script.src).at(-1);
+      reject(trouble(integrity && entry?.responseStatus === 200 ? "sdk_changed" : code, src));
+      script.remove();
+    }, 50);
+    Object.assign(script, { src, integrity, nonce, crossOrigin: "anonymous", onload, onerror });
+    document.head.append(script);
+  }).finally(() => gone.abort());
+};
+
+/** @type {Converse} */
+export const converse = async (run, { log, tools, world }, stage) => {
+  const perso = await loadSdk(stage);
   if (run.isOver) return; // cancelled, and nothing is paid for yet
   const start = await requestStart(stage);
   const ws = start.log.ws && new URL(start.log.ws, location.href).href.replace(/^http/, "ws");
-  const outbox = (run.outbox = new log.Outbox({ ...start, ws, post: start.log.post }, WORLD, stage.saved));
+  const outbox = (run.outbox = log.openOutbox({ ...start, ...start.log, ws }, world, stage.saved));
   if (run.isOver) return void outbox.end("visitor");
   outbox.add("state", { name: "connecting" });
-  const toolbox = (run.toolbox = new tools.Toolbox(stage.tools, {
-    world: WORLD,
+  const toolbox = (run.toolbox = tools.makeToolbox(stage.tools, {
+    world,
     ontool: (event) => (run.driver?.update(), stage.tool(event)), // the SDK shows no sign of life meanwhile
-    onrounds: () => (run.driver?.interrupt(), stage.trouble(new Trouble("tools_without_end"))),
+    onrounds: () => (run.driver?.interrupt(), stage.trouble(trouble("tools_without_end"))),
   }));
   stage.shape(start.width, start.height);
-  const lent = toolbox.chatTools(perso.ChatTool, start.tools);
-  const driver = (run.driver = await connect(perso, start, lent, stage));
-  if (run.isOver) return driver.stop();
+  await connect(perso, start, toolbox.chatTools(perso.ChatTool, start.tools), run, stage);
+  const { driver } = run;
+  await driver?.playing;
+  if (!driver || run.isOver) return;
   outbox.add("state", { name: "live" });
   stage.live();
   if (start.intro_message?.trim()) driver.say(start.intro_message.trim());
-}
+};
 
-/** Asks the site for a session. This is what costs money. @param {Stage} stage @returns {Promise<Start>} */
-async function requestStart({ endpoint, csrfToken, preset, params }) {
+/** This is what costs money. @type {RequestStart} */
+const requestStart = async ({ endpoint, csrfToken, preset, params }) => {
   const headers = { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken };
   const signal = AbortSignal.timeout(60_000), body = JSON.stringify(params ? { params } : { preset });
   const answer = await fetch(endpoint, { method: "POST", credentials: "same-origin", headers, body, signal })
-    .catch((error) => { throw new Trouble("site_unreachable", { detail: explain(error) }); });
+    .catch((error) => { throw trouble("site_unreachable", error); });
   const told = await answer.json().catch(() => null);
   if (answer.ok && told?.session_id) return told;
-  throw new Trouble(told?.code ?? "site_unreadable", { words: told?.detail, detail: `HTTP ${answer.status}` });
-}
+  throw trouble(told?.code ?? "site_unreadable", `HTTP ${answer.status}`, told?.detail);
+};
 
-/** Joins the session and plays it. @param {Perso} perso @param {Start} start @param {object[]} tools
- * @param {Stage} stage @returns {Promise<Driver>} */
-async function connect(perso, start, tools, stage) {
+/** @type {Connect} */
+const connect = async (perso, start, tools, run, stage) => {
   const server = start.api_server.replace(/\/+$/, "");
-  let isTooLate = false;
   const opening = perso.createSession(server, start.session_id, start.width, start.height, false, tools);
-  opening.then((session) => isTooLate && release(session), () => {});
   try {
-    return new Driver(await within(CONNECT_SECONDS, opening), stage.video, stage);
+    const session = await within(WAIT_SECONDS, opening);
+    if (!run.isOver) run.driver = drive(session, stage.video, stage);
   } catch (error) {
-    isTooLate = true;
-    const detail = explain(error);
-    throw new Trouble(/timeout/i.test(detail) ? "connect_timeout" : "connect_failed", { detail });
+    const failed = trouble("connect_failed", error);
+    throw /timeout/i.test(failed.message) ? trouble("connect_timeout", error) : failed;
+  } finally {
+    if (!run.driver) opening.then(release, () => {}); // also one that comes too late
   }
-}
+};
 
 /** @param {Session} session */
 function release(session) {
   try {
     session.stopSession();
   } catch { /* it was closed already */ }
-  for (const track of session.getLocalStream?.()?.getTracks() ?? []) track.stop();
+  session.getLocalStream?.()?.getTracks().forEach((track) => track.stop());
 }
 
-/** One live session. */
-export class Driver {
-  /** @type {Set<string>} */ #states = new Set();
-  /** @type {Set<string>} */ #stuck = new Set(); // states the SDK will not leave by itself any more
-  /** @type {Activity} */ #activity = "ready";
-  /** @type {any} */ #watchdog;
-  #told = 0; // how many lines of the SDK's log were passed on
-  #isWaiting = false; // sent, and nothing heard of it yet
-  #isCutting = false;
-  #isBroken = false; // the SDK lost its answer, and would lose the next one if asked to stop this one
-  #isOver = false;
-  #gone = new AbortController();
+/** @type {Drive} */
+const drive = (session, video, listener) => {
+  let states = new Set(), stuck = new Set(); // stuck: those the SDK will not leave by itself
+  let /** @type {Activity} */ activity = "ready";
+  let told = 0; // lines of the SDK's log that were passed on
+  let isWaiting = false; // sent, and nothing heard of it yet
+  let isBroken = false; // the SDK lost its answer; asked to stop it, it would lose the next one
+  let isCutting = false, isOver = false;
+  let watchdog = 0;
+  const gone = new AbortController(), { signal } = gone;
 
-  /** @param {Session} session @param {HTMLVideoElement} video @param {Listener} listener */
-  constructor(session, video, listener) {
-    this.session = session;
-    this.video = video;
-    this.listener = listener;
-    session.onClose(() => this.#closed());
-    session.subscribeChatStates((states) => this.#heed(states));
-    session.subscribeChatLog((log) => this.#tell(log));
-    session.setErrorHandler((error) => this.#trouble("llm_failed", error));
-    const { signal } = this.#gone;
-    addEventListener("unhandledrejection", (event) => this.#catch(event), { signal });
-    this.requests = new PerformanceObserver((list) => list.getEntries().forEach((entry) => this.#answered(entry)));
-    this.requests.observe({ type: "resource" });
-    // The SDK does not report that the other side closed the data channel alone.
-    session.perso?.dc?.addEventListener?.("close", () => this.#closed(), { signal });
-    session.setSrc(video);
-    this.#play();
-  }
+  const update = () => {
+    clearTimeout(watchdog);
+    if (isOver) return;
+    const busy = [...states].filter((state) => !stuck.has(state));
+    const now = busy.includes("SPEAKING") ? "speaking" : busy.length || isWaiting ? "thinking" : "ready";
+    if (now === "thinking") watchdog = setTimeout(giveUp, ANSWER_SECONDS * 1000);
+    if (now !== activity) listener.activity((activity = now));
+  };
 
-  /** What the visitor says. Whoever speaks is interrupted. @param {string} text @returns {Promise<boolean>} sent? */
-  async send(text) {
-    if (this.#activity !== "ready") await this.interrupt();
-    this.#isBroken = false;
-    return this.#ask(() => this.session.processChat(text));
-  }
+  const tell = (code = "", /** @type {unknown} */ error) => {
+    isWaiting = false;
+    listener.trouble(trouble(code, error));
+    update();
+  };
 
-  /** What the avatar shall say. @param {string} text @returns {boolean} */
-  say(text) {
-    return this.#ask(() => this.session.processTTSTF(text));
-  }
+  const giveUp = () => {
+    tell("no_answer", "no sign of life");
+    interrupt();
+  };
 
-  /** Stops speech and the answer being made. */
-  async interrupt() {
-    if (this.#isOver) return;
-    this.#isCutting = true;
+  /** The answer is lost; the visitor can go on. */
+  const lose = (/** @type {unknown} */ error) => {
+    if (isOver || isBroken) return;
+    isBroken = true;
+    stuck = new Set(states);
+    tell("llm_failed", error);
+  };
+
+  const interrupt = async () => {
+    if (isOver) return;
+    isCutting = true;
     try {
-      if (this.#isBroken) throw new Error("there is nothing the SDK could stop");
-      await within(INTERRUPT_SECONDS, this.session.clearBuffer());
+      if (isBroken) throw new Error("there is nothing the SDK could stop");
+      await within(INTERRUPT_SECONDS, session.clearBuffer());
     } catch {
-      this.#stuck = new Set(this.#states);
+      stuck = new Set(states);
     }
-    this.#isCutting = this.#isWaiting = false;
-    this.update();
-  }
+    isCutting = isWaiting = false;
+    update();
+  };
 
-  stop() {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#gone.abort();
-    this.requests.disconnect();
-    clearTimeout(this.#watchdog);
-    release(this.session);
-    this.video.srcObject = null;
-  }
-
-  async #play() {
+  const ask = (/** @type {() => unknown} */ work) => {
+    if (isOver) return false;
+    isWaiting = true;
     try {
-      this.video.muted = false;
-      await this.video.play();
-    } catch {
-      if (this.#isOver) return;
-      this.video.muted = true; // a browser that forbids sound still lets the picture move
-      this.listener.muted();
-      this.video.play().catch(() => {});
-    }
-  }
-
-  /** @param {() => unknown} work */
-  #ask(work) {
-    if (this.#isOver) return false;
-    this.#isWaiting = true;
-    try {
-      Promise.resolve(work()).catch((error) => this.#lose(error));
+      Promise.resolve(work()).catch(lose);
     } catch (error) {
-      this.#isWaiting = false;
-      this.#trouble("send_failed", error);
+      tell("send_failed", error);
       return false;
     }
-    this.update();
+    update();
     return true;
-  }
+  };
 
-  /** @param {Set<string>} states */
-  #heed(states) {
-    this.#states = new Set(states);
-    this.#stuck = new Set([...this.#stuck].filter((state) => states.has(state)));
-    this.#isWaiting = false;
-    this.update();
-  }
+  const stop = () => {
+    if (isOver) return false;
+    isOver = true;
+    gone.abort();
+    requests.disconnect();
+    clearTimeout(watchdog);
+    release(session);
+    video.srcObject = null;
+    return true;
+  };
 
-  /** Passes on the lines that are new; the SDK gives all of them each time. @param {Chat[]} newestFirst */
-  #tell(newestFirst) {
-    const fresh = newestFirst.slice(0, Math.max(0, newestFirst.length - this.#told)).reverse();
-    this.#told = newestFirst.length;
-    for (const { text, isUser } of fresh) {
-      if (!isUser) this.#isWaiting = false;
-      const isCut = this.#isCutting && !isUser;
-      this.listener.said({ role: isUser ? "visitor" : "avatar", text, ...(isCut && { cut: true }) });
+  const closed = () => void (stop() && listener.close());
+
+  const play = async () => {
+    try {
+      video.muted = false;
+      await video.play();
+    } catch {
+      if (isOver) return;
+      video.muted = true; // sound may be forbidden, not the picture
+      listener.muted();
+      await video.play();
     }
-    this.update();
-  }
+  };
 
-  /** Finds the activity anew, and waits anew for a sign of life. */
-  update() {
-    clearTimeout(this.#watchdog);
-    if (this.#isOver) return;
-    const busy = [...this.#states].filter((state) => !this.#stuck.has(state));
-    /** @type {Activity} */
-    const now = busy.includes("SPEAKING") ? "speaking" : busy.length || this.#isWaiting ? "thinking" : "ready";
-    if (now === "thinking")
-      this.#watchdog = setTimeout(() => this.#giveUp(), ANSWER_SECONDS * 1000);
-    if (now !== this.#activity) this.listener.activity((this.#activity = now));
-  }
-
-  /** The SDK lets go of failures inside an answer, and stays in its state for ever. Some are told to the page …
-   * @param {PromiseRejectionEvent} event */
-  #catch(event) {
+  session.setSrc(video);
+  // When an answer fails the SDK stays in its state for ever. Some failures are told to the page …
+  addEventListener("unhandledrejection", (event) => {
     const { reason } = event;
-    const isLikeSdk = this.#states.has("LLM") && (reason instanceof TypeError || reason instanceof SyntaxError);
+    const isLikeSdk = states.has("LLM") && (reason instanceof TypeError || reason instanceof SyntaxError);
     if (!isLikeSdk && !/perso-interactive-sdk/.test(reason?.stack ?? "")) return;
     event.preventDefault();
-    this.#lose(reason);
-  }
+    lose(reason);
+  }, { signal });
+  // … others only show in what was requested.
+  const requests = new PerformanceObserver((list) => {
+    for (const { name, responseStatus } of /** @type {any[]} */ (list.getEntries())) {
+      if (!name.endsWith(`/${session.sessionId}/llm/v2/`) || !(responseStatus === 0 || responseStatus >= 400)) continue;
+      const before = told, isStill = () => told === before && states.has("LLM");
+      setTimeout(() => isStill() && lose(`HTTP ${responseStatus}`), NOTICE_MS);
+    }
+  });
+  requests.observe({ type: "resource" });
 
-  /** … and some only show in what was requested. @param {any} entry a PerformanceResourceTiming */
-  #answered({ name, responseStatus }) {
-    if (!name.endsWith(`/${this.session.sessionId}/llm/v2/`) || !(responseStatus === 0 || responseStatus >= 400)) return;
-    const told = this.#told;
-    const isStill = () => told === this.#told && this.#states.has("LLM");
-    setTimeout(() => isStill() && this.#lose(`HTTP ${responseStatus}`), NOTICE_MS);
-  }
-
-  /** The answer is lost; the visitor can go on. @param {unknown} error */
-  #lose(error) {
-    if (this.#isOver || this.#isBroken) return;
-    this.#isBroken = true;
-    this.#stuck = new Set(this.#states);
-    this.#trouble("llm_failed", error);
-  }
-
-  /** Nothing was heard for too long. */
-  #giveUp() {
-    this.#trouble("no_answer", "no sign of life");
-    this.interrupt();
-  }
-
-  /** @param {string} code @param {unknown} error */
-  #trouble(code, error) {
-    this.#isWaiting = false;
-    this.listener.trouble(new Trouble(code, { detail: explain(error) }));
-    this.update();
-  }
-
-  #closed() {
-    if (this.#isOver) return;
-    this.stop();
-    this.listener.close();
-  }
-}
+  session.onClose(closed);
+  // The SDK does not notice that the data channel alone was closed.
+  session.perso?.dc?.addEventListener?.("close", closed, { signal });
+  session.setErrorHandler((error) => tell("llm_failed", error));
+  session.subscribeChatStates((now) => {
+    states = new Set(now);
+    stuck = new Set([...stuck].filter((state) => states.has(state)));
+    isWaiting = false;
+    update();
+  });
+  session.subscribeChatLog((log) => { // all lines each time, the newest first
+    if (isOver) return;
+    const fresh = log.slice(0, Math.max(0, log.length - told)).reverse();
+    told = log.length;
+    for (const { text, isUser } of fresh) {
+      if (!isUser) isWaiting = false;
+      listener.said({ role: isUser ? "visitor" : "avatar", text, ...(isCutting && !isUser && { cut: true }) });
+    }
+    update();
+  });
+  return {
+    update, interrupt, stop,
+    playing: within(PICTURE_SECONDS, play()).catch(() => {}),
+    async send(text) {
+      if (activity !== "ready") await interrupt();
+      isBroken = false;
+      return ask(() => session.processChat(text));
+    },
+    say: (text) => ask(() => session.processTTSTF(text)),
+  };
+};

@@ -1,11 +1,6 @@
-/**
- * Tools the page lends to the model: each call is checked, limited in time, and told to a listener.
- * Knows no DOM and no Perso: timers and clock are given to it.
- */
+/** Tools the page lends to the model: calls are checked, limited in time, told. Knows no DOM and no Perso. */
 
-/** @import { ChatTool, Check, Tool, ToolOptions } from "./types.d.ts" */
-
-/** @type {Record<string, (value: any) => boolean>} */
+/** @type {Types} */
 const TYPES = {
   string: (value) => typeof value === "string",
   number: (value) => Number.isFinite(value),
@@ -16,9 +11,9 @@ const TYPES = {
   null: (value) => value === null,
 };
 
-/** Reads type, enum, required, properties, additionalProperties and items; other keywords pass. @type {Check} */
+/** @type {Check} */
 export const check = (schema, value, at = "arguments") => {
-  const types = schema.type === undefined ? [] : [schema.type].flat();
+  const types = [schema.type ?? []].flat();
   if (types.length && !types.some((type) => TYPES[type]?.(value) ?? true)) return [`${at} must be ${types.join(" or ")}`];
   const choices = schema.enum?.map((one) => JSON.stringify(one));
   if (choices && !choices.includes(JSON.stringify(value))) return [`${at} must be one of ${choices.join(", ")}`];
@@ -29,99 +24,71 @@ export const check = (schema, value, at = "arguments") => {
 /** @type {Check} */
 const checkObject = ({ properties = {}, required = [], additionalProperties = true }, value, at) => {
   const missing = required.filter((key) => !Object.hasOwn(value, key)).map((key) => `${at}.${key} is missing`);
-  const wrong = Object.keys(value).flatMap((key) => {
-    if (Object.hasOwn(properties, key)) return check(properties[key], value[key], `${at}.${key}`);
-    if (additionalProperties === false) return [`${at}.${key} is not known`];
-    return check(additionalProperties === true ? {} : additionalProperties, value[key], `${at}.${key}`);
+  const wrong = Object.entries(value).flatMap(([key, one]) => {
+    const known = Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
+    if (known === false) return [`${at}.${key} is not known`];
+    return check(known === true ? {} : known, one, `${at}.${key}`);
   });
   return [...missing, ...wrong];
 };
 
-/** A failure with a code the model and the log can read. */
-class ToolError extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
-    super(message);
-    this.code = code;
-  }
-}
+const failure = (code = "", message = "") => Object.assign(new Error(message), { code });
 
-/** The tools of one conversation. */
-export class Toolbox {
-  #calls = 0;
-  #running = 0;
-  #rounds = 0;
+/** @type {MakeToolbox} */
+export const makeToolbox = (tools, { world, ontool, onrounds, seconds = 10, rounds = 10 }) => {
+  const { now, setTimeout, clearTimeout } = world;
+  let calls = 0, running = 0, round = 0;
 
-  /** @param {Map<string, Tool>} tools @param {ToolOptions} options */
-  constructor(tools, { world, ontool, onrounds, seconds = 10, rounds = 10 }) {
-    this.tools = tools;
-    this.world = world;
-    this.ontool = ontool;
-    this.onrounds = onrounds;
-    this.seconds = seconds;
-    this.rounds = rounds;
-  }
-
-  /** The tools for the SDK; no names means every tool. @param {ChatTool} ChatTool @param {string[]} names */
-  chatTools(ChatTool, names) {
-    const offered = [...this.tools].filter(([name]) => !names.length || names.includes(name));
-    return offered.map(([name, { description = "", parameters, executeOnly = false }]) => {
-      const schema = parameters ?? { type: "object", properties: {} };
-      return new ChatTool(name, description, schema, (args) => this.call(name, args), executeOnly);
+  const run = async (name = "", args = {}) => {
+    if (round > rounds) {
+      onrounds();
+      throw failure("too_many_rounds", `More than ${rounds} rounds of tool calls in one turn`);
+    }
+    const { handler, parameters = {} } = /** @type {Tool} */ (tools.get(name));
+    const problems = check(parameters, args);
+    if (problems.length) throw failure("invalid_arguments", problems.join("; "));
+    const late = new AbortController();
+    let timer = 0;
+    const limit = new Promise((_, reject) => {
+      timer = setTimeout(() => {
+        late.abort();
+        reject(failure("timeout", `${name} took longer than ${seconds} s`));
+      }, seconds * 1000);
     });
-  }
-
-  /** A new turn of the visitor: the model may call tools again. */
-  turn() {
-    this.#rounds = 0;
-  }
-
-  /** Runs one call. Never rejects: what went wrong is part of the answer to the model.
-   * @param {string} name @param {any} args @returns {Promise<object>} */
-  async call(name, args) {
-    const event = { id: `c${++this.#calls}`, name };
-    const start = this.world.now();
-    if (!this.#running++) this.#rounds++; // calls that run side by side are one round
-    this.ontool({ ...event, phase: "called", arguments: args });
     try {
-      const result = await this.#run(name, args);
-      this.ontool({ ...event, phase: "answered", result, ms: Math.round(this.world.now() - start) });
+      const result = await Promise.race([handler(args, { signal: late.signal }), limit]);
+      const plain = JSON.parse(JSON.stringify(result ?? null));
+      return TYPES.object(plain) ? plain : { result: plain };
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+  const call = async (name = "", args = {}) => {
+    const event = { id: `c${++calls}`, name }, since = now(), ms = () => Math.round(now() - since);
+    if (!running++) round++; // calls that run side by side are one round
+    ontool({ ...event, phase: "called", arguments: args });
+    try {
+      const result = await run(name, args);
+      ontool({ ...event, phase: "answered", result, ms: ms() });
       return result;
     } catch (cause) {
       const { code = "failed", message = String(cause) } = /** @type {any} */ (cause) ?? {};
       const error = { code: String(code), message: String(message) };
-      this.ontool({ ...event, phase: "failed", error, ms: Math.round(this.world.now() - start) });
+      ontool({ ...event, phase: "failed", error, ms: ms() });
       return { error };
     } finally {
-      this.#running--;
+      running--;
     }
-  }
+  };
 
-  /** @param {string} name @param {any} args @returns {Promise<object>} */
-  async #run(name, args) {
-    if (this.#rounds > this.rounds) {
-      this.onrounds();
-      throw new ToolError("too_many_rounds", `More than ${this.rounds} rounds of tool calls in one turn`);
-    }
-    const { handler, parameters } = /** @type {Tool} */ (this.tools.get(name));
-    const problems = check(parameters ?? {}, args);
-    if (problems.length) throw new ToolError("invalid_arguments", problems.join("; "));
-    const result = await this.#inTime(name, (signal) => handler(args, { signal }));
-    const plain = JSON.parse(JSON.stringify(result ?? null));
-    return TYPES.object(plain) ? plain : { result: plain };
-  }
-
-  /** @param {string} name @param {(signal: AbortSignal) => unknown} run */
-  #inTime(name, run) {
-    const late = new AbortController();
-    let /** @type {any} */ timer;
-    const limit = new Promise((_, reject) => {
-      timer = this.world.setTimeout(() => {
-        late.abort();
-        reject(new ToolError("timeout", `${name} took longer than ${this.seconds} s`));
-      }, this.seconds * 1000);
-    });
-    const work = (async () => run(late.signal))();
-    return Promise.race([work, limit]).finally(() => this.world.clearTimeout(timer));
-  }
-}
+  return {
+    call,
+    turn: () => void (round = 0),
+    chatTools: (ChatTool, names) => [...tools].filter(([name]) => !names.length || names.includes(name))
+      .map(([name, { description = "", parameters, executeOnly = false }]) => {
+        const schema = parameters ?? { type: "object", properties: {} };
+        return new ChatTool(name, description, schema, (args) => call(name, args), executeOnly);
+      }),
+  };
+};

@@ -1,51 +1,81 @@
-/** Types the widget's modules share. Not loaded by any page. */
-import type { Driver, Trouble } from "./sdk.js";
-import type { Outbox } from "./log.js";
-import type { Toolbox } from "./tools.js";
+/**
+ * Types the widget's modules share, and the contracts between them. Global, so that the modules need not import them,
+ * in a project of TypeScript that lists this file; no page loads it.
+ */
 
-// --- log.js: the protocol perso.log.1
+// --- log.js and road.js: the protocol perso.log.1
 
 /** One line; `s` counts 1, 2, 3 … */
-export type Entry = { s: number; k: string; t: number; d: Record<string, any> };
+type Entry = { s: number; k: string; t: number; d: Record<string, any> };
 /** saved: all acknowledged; queued: the server is out of reach */
-export type Status = "saved" | "saving" | "queued";
+type Status = "saved" | "saving" | "queued";
 /** An answer of the server. */
-export type Frame = {
+type Frame = {
   t: string; s?: any; ack?: number; age?: number; window?: number; ping?: number; after?: number; code?: string; reason?: string;
 };
-/** What travels to the server; with nothing in it: "still there?" */
-export type Message = { items: Entry[]; bye?: { last: number; how: string } };
-export type Address = { stream: string; ticket: string; ws: string | null; post: string };
-/** A way to the server that opens itself, until it is down or closed. */
-export type Road = { send(message: Message): void; close(): void };
-export type Open = (
+type Bye = { last: number; how: string };
+/** What travels to the server. */
+type Message = { t: "hello" | "ev" | "bye" | "ping"; items?: Entry[]; bye?: Bye };
+type Address = { stream: string; ticket: string; ws: string | null; post: string };
+
+/** Keeps the entries of one conversation until the server has acknowledged them. */
+interface Outbox {
+  /** Takes an entry in, with its kind and content; when full, one gap entry counts what is left out. */
+  add(k: string, d: Entry["d"]): void;
+  /** Nothing follows; resolves with the server's reason once all is saved. */
+  end(how: string): Promise<string>;
+  /** The last words of a page that goes away. */
+  leave(how: string): void;
+  /** Sends what fits in one request that outlives the page. */
+  flush(): void;
+  /** Goes on at once: the network or the page is back. */
+  wake(): void;
+}
+type OpenOutbox = (address: Address, world: World, onstatus: (status: Status) => void, left?: Left) => Outbox;
+/** How a conversation has ended, and who wants to know that it is saved. */
+type Ending = { how: string; done(reason: string): void };
+
+/** A way to the server, which opens itself and stays awake until it is down or closed. */
+interface Road {
+  /** Whether something may be sent now. */
+  readonly isOpen: boolean;
+  send(message: Message): void;
+  /** By a request that may outlive the page: the frame that answers it, or a close code that says why there is none. */
+  post(message: { items: Entry[]; bye?: Bye }, keepalive?: boolean): Promise<{ frame?: Frame; code?: number; after?: number }>;
+  /** Nothing is sent for so many ms; then it is open again, or opens itself anew. */
+  rest(ms: number): void;
+  /** Ends the rest. */
+  wake(): void;
+  close(): void;
+}
+type MakeRoad = (
   address: Address,
   world: World,
+  /** "welcome": something may be sent now. */
   onframe: (frame: Frame) => void,
-  ondown: (code: number, after?: number) => void,
+  /** Without a code nobody said why; `after` ms at the earliest the server will have it again. */
+  ondown: (code?: number, after?: number) => void,
 ) => Road;
-/** One request: the frame that answers it, or a code that says why there is none. */
-export type Post = (
-  address: Address, world: World, message: Message, keepalive?: boolean,
-) => Promise<{ frame?: Frame; code: number; after: number }>;
+
 /** What a page leaves of a conversation: entries up to number `last`, and how it ended, if it did. */
-export type Left = {
+type Left = {
   stream: string; ticket: string; post: string; at: number; entries: Entry[]; last: number; how?: string;
 };
-export interface Store {
+interface Store {
   put(left: Left): unknown;
   drop(stream: string): unknown;
   all(): Promise<Left[]>;
 }
 
-export interface Timers {
+interface Timers {
   now(): number;
   setTimeout(run: () => void, ms: number): any;
   clearTimeout(timer: any): void;
 }
-export interface World extends Timers {
+interface World extends Timers {
+  makeRoad: MakeRoad;
   WebSocket: new (url: string) => WebSocket;
-  fetch: typeof fetch;
+  fetch(url: string, options: RequestInit): Promise<Response>;
   random(): number;
   /** Without one nothing outlives the page. */
   store?: Store;
@@ -53,8 +83,8 @@ export interface World extends Timers {
 
 // --- tools.js
 
-/** A JSON schema; the keywords read are listed in `check`. */
-export type Schema = {
+/** A JSON schema; the keywords read are type, enum, required, properties, additionalProperties and items. */
+type Schema = {
   type?: string | string[];
   enum?: unknown[];
   properties?: Record<string, Schema>;
@@ -63,15 +93,16 @@ export type Schema = {
   items?: Schema;
   [keyword: string]: unknown;
 };
-/** What is wrong with a value, one sentence each. */
-export type Check = (schema: Schema, value: any, at?: string) => string[];
-export type Tool = {
+type Types = Record<string, (value: any) => boolean>;
+/** What is wrong with a value, one sentence each; keywords that are not read pass. */
+type Check = (schema: Schema, value: any, at?: string) => string[];
+type Tool = {
   description?: string;
   parameters?: Schema;
   handler: (args: any, context: { signal: AbortSignal }) => unknown;
   executeOnly?: boolean;
 };
-export type ToolEvent = {
+type ToolEvent = {
   id: string;
   name: string;
   phase: "called" | "answered" | "failed";
@@ -80,7 +111,15 @@ export type ToolEvent = {
   error?: { code: string; message: string };
   ms?: number;
 };
-export type ToolOptions = {
+interface Toolbox {
+  /** Runs one call. Never rejects: what went wrong is part of the answer to the model. */
+  call(name: string, args: any): Promise<object>;
+  /** A new turn of the visitor: the model may call tools again. */
+  turn(): void;
+  /** The tools for the SDK; no names means every tool. */
+  chatTools(ChatTool: ChatTool, names: string[]): object[];
+}
+type ToolOptions = {
   world: Timers;
   ontool(event: ToolEvent): void;
   /** The model calls tools without end. */
@@ -88,14 +127,15 @@ export type ToolOptions = {
   seconds?: number;
   rounds?: number;
 };
+type MakeToolbox = (tools: Map<string, Tool>, options: ToolOptions) => Toolbox;
 
 // --- sdk.js: Perso's global as far as the driver uses it, and what the driver makes of it
 
-export type ChatTool = new (
+type ChatTool = new (
   name: string, description: string, parameters: Schema, call: (args: any) => Promise<object>, executeOnly: boolean,
 ) => object;
-export type Chat = { text: string; isUser: boolean };
-export interface Session {
+type Chat = { text: string; isUser: boolean };
+interface Session {
   sessionId: string;
   processChat(text: string): unknown;
   processTTSTF(text: string): unknown;
@@ -109,25 +149,49 @@ export interface Session {
   subscribeChatLog(run: (newestFirst: Chat[]) => void): unknown;
   perso?: any;
 }
-export interface Perso {
+interface Perso {
   createSession(
     server: string, id: string, width: number, height: number, voice: boolean, tools: object[],
   ): Promise<Session>;
   ChatTool: ChatTool;
 }
-export type SdkTag = { url: string; integrity: string; nonce: string };
+type SdkTag = { src: string; integrity: string; nonce: string };
+/** Brings the SDK into the page, once for all avatars; after a failure the next call tries again. */
+type LoadSdk = (tag: SdkTag) => Promise<Perso>;
+type AddScript = (tag: SdkTag) => Promise<any>;
 
-export type Activity = "ready" | "thinking" | "speaking";
-export type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
-export interface Listener {
+type Activity = "ready" | "thinking" | "speaking";
+type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
+/** Something the visitor is told: a stable code, words (of the site, or ours), and as message a detail for the log. */
+type Trouble = { code?: string; words?: string; message: string };
+type MakeTrouble = (code: string, error?: any, words?: string) => Error & Trouble;
+interface Listener {
   activity(now: Activity): void;
   said(said: Said): void;
+  /** The browser forbids sound; the picture moves. */
   muted(): void;
   trouble(trouble: Trouble): void;
+  /** The other side has ended it. */
   close(): void;
 }
+/** One live session. */
+interface Driver {
+  /** Settles once the picture moves, or has taken too long. */
+  playing: Promise<void>;
+  /** What the visitor says; whoever speaks is interrupted. False: it was not sent. */
+  send(text: string): Promise<boolean>;
+  /** What the avatar shall say. */
+  say(text: string): boolean;
+  /** Stops speech and the answer being made. */
+  interrupt(): Promise<void>;
+  /** Finds the activity anew, and waits anew for a sign of life. */
+  update(): void;
+  stop(): void;
+}
+type Drive = (session: Session, video: HTMLVideoElement, listener: Listener) => Driver;
+
 /** What the site answers to a start. */
-export type Start = {
+type Start = {
   stream: string;
   ticket: string;
   session_id: string;
@@ -138,17 +202,29 @@ export type Start = {
   tools: string[];
   log: { ws: string | null; post: string };
 };
-
+/** Asks the site for a session. */
+type RequestStart = (stage: Stage) => Promise<Start>;
+/** Joins the session and plays it, if by then it is still wanted. */
+type Connect = (perso: Perso, start: Start, tools: object[], run: Run, stage: Stage) => Promise<void>;
+/** Rejects with the error when work takes longer. */
+type Within = <T>(seconds: number, work: Promise<T>, error?: Error) => Promise<T>;
 /** One conversation, as far as it got. */
-export type Run = { since: number; isOver: boolean; outbox?: Outbox; toolbox?: Toolbox; driver?: Driver };
-export type Modules = {
+type Run = { since: number; isOver: boolean; outbox?: Outbox; toolbox?: Toolbox; driver?: Driver };
+type Modules = {
   sdk: typeof import("./sdk.js");
   log: typeof import("./log.js");
+  road: typeof import("./road.js");
   tools: typeof import("./tools.js");
+  world: World;
 };
+/** Brings a conversation to life, step by step; `run` keeps what there is, and may be over after each of them. */
+type Converse = (run: Run, modules: Modules, stage: Stage) => Promise<void>;
+
+// --- perso-avatar.js
+
+type PersoElement = import("./perso-avatar.d.ts").PersoAvatarElement;
 /** What a conversation needs of the element. */
-export interface Stage extends Listener {
-  tag: SdkTag;
+interface Stage extends Listener, SdkTag {
   endpoint: string;
   csrfToken: string;
   preset: string;
@@ -161,6 +237,18 @@ export interface Stage extends Listener {
   live(): void;
 }
 
-export type State = "idle" | "connecting" | "live" | "ended" | "error";
+type State = "idle" | "connecting" | "live" | "ended" | "error";
 /** Who ended it; other: a second conversation began on the page. */
-export type How = "visitor" | "remote" | "other" | "error";
+type How = "visitor" | "remote" | "other" | "error";
+/** An element of the widget, with its place in `::part()`. */
+type Make = <T extends keyof HTMLElementTagNameMap>(
+  tag: T, part: string, properties?: Record<string, any>, ...children: Node[],
+) => HTMLElementTagNameMap[T];
+type Parts = {
+  [part in "panel" | "stage" | "poster" | "overlay" | "spinner" | "error" | "reason" | "hint" | "captions" | "chat" | "bar"
+    | "status" | "log" | "saved"]: HTMLElement;
+} & { [part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send"]: HTMLButtonElement } & {
+  video: HTMLVideoElement;
+  composer: HTMLFormElement;
+  input: HTMLInputElement;
+};

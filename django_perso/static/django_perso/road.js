@@ -1,0 +1,130 @@
+/** The log's road to the server, and where entries wait until they are saved. */
+
+/** By socket; by POST where there is none or while sockets fail. @type {MakeRoad} */
+export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondown) => {
+  const { fetch, WebSocket, setTimeout, clearTimeout } = world;
+  let /** @type {WebSocket | null} */ socket = null;
+  let isWelcome = false, hasWorked = false; // this socket; any
+  let chances = 2; // sockets that may fail until POST serves; one more where they have worked
+  let isOpen = false, isResting = true;
+  let ping = 15, timer = 0;
+  let turn = 0; // answers to an earlier one are too late
+
+  const later = (run = wake, ms = 0) => {
+    clearTimeout(timer);
+    timer = setTimeout(run, ms);
+  };
+
+  /** Asks when it is quiet; silence, or no welcome, is a lost line. */
+  const listen = (asked = 0) => later(() => {
+    if (!isOpen || asked >= 2) return down();
+    listen(asked + 1);
+    send({ t: "ping" });
+  }, ping * 1000);
+
+  const hear = (/** @type {Frame} */ frame) => {
+    isOpen ||= frame.t === "welcome";
+    ping = frame.ping ?? ping;
+    if (!isResting) listen();
+    onframe(frame);
+  };
+
+  const connect = () => {
+    chances--;
+    socket = new WebSocket(ws ?? "");
+    socket.onopen = () => socket?.send(JSON.stringify({ t: "hello", stream, ticket }));
+    socket.onmessage = ({ data }) => {
+      const frame = JSON.parse(data);
+      if (frame.t === "welcome") [isWelcome, hasWorked, chances] = [true, true, 3];
+      hear(frame);
+    };
+    socket.onclose = ({ code }) => {
+      if (isWelcome || !isOpen) return down(code);
+      socket = null; // it was tried while POST serves
+      ask({ t: "ping" });
+    };
+  };
+
+  /** @type {Road["post"]} */
+  const post = async (message, keepalive) => {
+    const signal = AbortSignal.timeout(20_000), headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ stream, ticket, ...message }), credentials = "same-origin";
+    let code, after;
+    try {
+      const answer = await fetch(url, { method: "POST", credentials, headers, body, keepalive, signal });
+      after = Number(answer.headers.get("Retry-After")) * 1000 || 0;
+      if (answer.ok) return { frame: await answer.json() };
+      if (answer.status < 500 && answer.status !== 408) code = 4000 + answer.status;
+    } catch { /* no answer, or none that can be read: a lost line */ }
+    return { code, after };
+  };
+
+  const ask = async (/** @type {Message} */ { t, items = [], bye }) => {
+    const asked = turn, { frame, code, after } = await post({ items, bye });
+    if (asked !== turn) return;
+    if (!frame) down(code, after);
+    else hear(t === "hello" ? { t: "welcome", ack: frame.s, window: 1 } : frame);
+  };
+
+  const send = (/** @type {Message} */ { bye, ...frame }) => {
+    if (isWelcome) socket?.send(JSON.stringify({ ...frame, ...bye }));
+    else if (frame.t === "ping" && hasWorked && !socket) connect(); // perhaps sockets work again
+    else ask({ ...frame, bye });
+  };
+
+  const wake = () => {
+    if (!isResting) return;
+    isResting = false;
+    listen();
+    if (isOpen) onframe({ t: "welcome" });
+    else if (ws && chances > 0) connect();
+    else ask({ t: "hello" });
+  };
+
+  const close = () => {
+    turn++;
+    isOpen = isWelcome = false;
+    clearTimeout(timer);
+    if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
+    socket?.close();
+    socket = null;
+  };
+
+  /** @type {typeof ondown} */
+  const down = (...why) => {
+    close();
+    ondown(...why);
+  };
+
+  wake();
+  return {
+    send, post, wake, close,
+    rest(ms) {
+      isResting = true;
+      later(wake, ms);
+    },
+    get isOpen() {
+      return isOpen && !isResting;
+    },
+  };
+};
+
+/** Where the browser keeps nothing all goes on in memory. @type {() => Store} */
+export const openStore = () => {
+  const heed = (/** @type {IDBRequest} */ request) =>
+    new Promise((done, onerror) => Object.assign(request, { onsuccess: () => done(request.result), onerror }));
+  const opening = (async () => {
+    const request = indexedDB.open("django-perso", 1);
+    request.onupgradeneeded = () => request.result.createObjectStore("outbox", { keyPath: "stream" });
+    return heed(request);
+  })();
+  const ask = (/** @type {"put" | "delete" | "getAll"} */ verb) => (/** @type {any} */ what = undefined) =>
+    opening.then((db) => heed(db.transaction("outbox", "readwrite").objectStore("outbox")[verb](what))).catch(() => []);
+  return { put: ask("put"), drop: ask("delete"), all: ask("getAll") };
+};
+
+/** @type {() => World} */
+export const browser = () => ({
+  makeRoad, store: openStore(), random: Math.random, now: () => performance.now(),
+  fetch, WebSocket, setTimeout, clearTimeout,
+});
