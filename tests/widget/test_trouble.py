@@ -264,7 +264,8 @@ def test_a_button_for_sound_that_does_not_help_throws_nothing(
     page.add_init_script(
         "const play = HTMLMediaElement.prototype.play;"
         "HTMLMediaElement.prototype.play = function () {"
-        "  return this.muted ? play.call(this) : Promise.reject(new DOMException('no', 'NotAllowedError')); };"
+        "  return this.muted ? play.call(this)"
+        "    : Promise.reject(new DOMException('no', 'NotAllowedError')); };"
     )
     talk = avatar()
     talk.start()
