@@ -33,6 +33,8 @@ from ..services.presets import find
 
 NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
+# Which limit the server was started with, nobody can see from here.
+LIMIT = "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-size 131072"
 SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
@@ -59,15 +61,15 @@ Lines = Iterator[Line]
 class Examination:
     """One round through all areas; what one of them learns, the later ones use."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, key: str, *, deploy: bool) -> None:
+        self.key, self.deploy = key, deploy
         self.has_tables = False
         self.lists: dict[ApiKey | None, Any] = {}
 
-    def areas(self, deploy: bool) -> Iterator[tuple[str, Line]]:
+    def areas(self) -> Iterator[tuple[str, Line]]:
         """What is found, with its area. Where the system checks have something to say, that is enough."""
         told: dict[str, list[Line]] = {}
-        for message in run_checks(tags=["django_perso"], include_deployment_checks=deploy):
+        for message in run_checks(tags=["django_perso"], include_deployment_checks=self.deploy):
             if not message.is_silenced() and message.id != "django_perso.W002":  # here the database is asked
                 line = Line(message.msg, str(message.id), message.hint or "")
                 told.setdefault(str(message.obj), []).append(line)
@@ -132,7 +134,7 @@ class Examination:
             fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
             yield Line(text, "django_perso.W011", fix)
         else:
-            yield Line(f"{path} by {name}")
+            yield Line(f"{path} by {name}{LIMIT if self.deploy else ''}")
 
     @cached_property
     def page(self) -> Any:
