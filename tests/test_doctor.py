@@ -290,6 +290,7 @@ def test_what_matters_in_production_is_told_with_deploy(site: Site) -> None:
     site.set(f"{NO_DEBUG}\n{STAGING}\nSECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')")
     site.set("CHANNEL_LAYERS = {'default': {'BACKEND': 'channels.layers.InMemoryChannelLayer'}}")
     assert site.doctor() == []
+    assert "--websocket-max-message-size 131072" in site.run("manage.py", "perso_doctor", "--deploy").stdout
     problems = site.doctor("--deploy")
     numbers = ["W014", "W015", "W024", "W025"]
     assert sorted(line["id"] for line in problems) == [f"django_perso.{number}" for number in numbers]

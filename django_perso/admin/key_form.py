@@ -77,7 +77,8 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         try:
             return upstream.check_server(self.cleaned_data["api_server"])
         except ValueError as error:
-            raise ValidationError(str(error), code="api_server") from error
+            text = str(error).replace("api_server", str(self.fields["api_server"].label))
+            raise ValidationError(text, code="api_server") from error
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

@@ -113,7 +113,7 @@ class ApiKeyAdmin(ButtonAdmin):
     def presets(self, key: Any) -> int:
         return int(key.preset_count)
 
-    @admin.display(description=gettext_lazy("conversations in 30 days"), ordering="conversation_count")
+    @admin.display(description=gettext_lazy("starts in 30 days"), ordering="conversation_count")
     def conversations(self, key: Any) -> int:
         return int(key.conversation_count)
 

@@ -109,7 +109,7 @@ class SessionPresetAdmin(ButtonAdmin):
         badges = format_html_join("", '<span class="perso-badge">{}</span>', texts)
         return format_html('<span class="perso-made">{}{}</span>', lines, badges)
 
-    @admin.display(description=_("conversations in 7 days"))
+    @admin.display(description=_("starts in 7 days"))
     def conversations(self, preset: Any) -> int:
         return int(preset.conversations)
 

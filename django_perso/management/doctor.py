@@ -15,12 +15,11 @@ from typing import Any
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
 from django.core.checks import run_checks
-from django.core.handlers.base import BaseHandler
 from django.core.management.base import CommandError
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
 from django.template import engines
-from django.test import RequestFactory
+from django.test import Client
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
@@ -28,13 +27,14 @@ from django.utils.timesince import timesince
 from .. import headers, protocol
 from ..conf import conf
 from ..fields import SecretUnreadable
-from ..models import ApiKey, AvatarSession, SessionPreset
+from ..models import ApiKey, SessionPreset
 from ..services import Refused, catalogue, keys, retention, sweeping, upstream
 from ..services.presets import find
 
 NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
-SECRETS: tuple[tuple[type[Any], str], ...] = ((ApiKey, "secret"), (AvatarSession, "session_id"))
+# Which limit the server was started with, nobody can see from here.
+LIMIT = "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-size 131072"
 SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
@@ -61,15 +61,15 @@ Lines = Iterator[Line]
 class Examination:
     """One round through all areas; what one of them learns, the later ones use."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, key: str, *, deploy: bool) -> None:
+        self.key, self.deploy = key, deploy
         self.has_tables = False
         self.lists: dict[ApiKey | None, Any] = {}
 
-    def areas(self, deploy: bool) -> Iterator[tuple[str, Line]]:
+    def areas(self) -> Iterator[tuple[str, Line]]:
         """What is found, with its area. Where the system checks have something to say, that is enough."""
         told: dict[str, list[Line]] = {}
-        for message in run_checks(tags=["django_perso"], include_deployment_checks=deploy):
+        for message in run_checks(tags=["django_perso"], include_deployment_checks=self.deploy):
             if not message.is_silenced() and message.id != "django_perso.W002":  # here the database is asked
                 line = Line(message.msg, str(message.id), message.hint or "")
                 told.setdefault(str(message.obj), []).append(line)
@@ -134,16 +134,15 @@ class Examination:
             fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
             yield Line(text, "django_perso.W011", fix)
         else:
-            yield Line(f"{path} by {name}")
+            yield Line(f"{path} by {name}{LIMIT if self.deploy else ''}")
 
     @cached_property
     def page(self) -> Any:
         """How this site answers for a page, middleware and all: the demo page where it exists, else /."""
         path = reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
         path = f"/{path.removeprefix(get_script_prefix())}"
-        handler = BaseHandler()
-        handler.load_middleware()
-        return handler.get_response(RequestFactory(SERVER_NAME=headers.own_host()).get(path, secure=True))
+        visitor = Client(raise_request_exception=False, SERVER_NAME=headers.own_host())
+        return visitor.get(path, secure=True)
 
     def csp(self) -> Lines:
         """A page's Content-Security-Policy lets the widget load its scripts and talk."""
@@ -176,7 +175,7 @@ class Examination:
     def encryption(self) -> Lines:
         """Every stored secret opens."""
         opened = 0
-        for model, name in SECRETS:
+        for model, name in keys.SECRETS:
             for row in model.objects.only(name).iterator():
                 try:
                     opened += bool(getattr(row, name))

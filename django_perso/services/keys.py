@@ -20,6 +20,7 @@ from ..models import ApiKey, AvatarSession, SessionPreset
 from . import Refused, catalogue, upstream
 
 Status = ApiKey.Status
+SECRETS: tuple[tuple[type[Any], str], ...] = ((ApiKey, "secret"), (AvatarSession, "session_id"))
 AT_ONCE = 50  # rows encrypted in one transaction, locked for some milliseconds
 TOLD = 200  # characters of an error, which may be of any length
 
@@ -169,7 +170,7 @@ def affected(key: ApiKey | None) -> Iterator[str]:
 def reseal() -> tuple[int, list[str]]:
     """Encrypt every secret with the first encryption key. Gives how many, and what does not open."""
     done, unreadable = 0, []
-    for model, name in ((ApiKey, "secret"), (AvatarSession, "session_id")):
+    for model, name in SECRETS:
         pks = list(model.objects.values_list("pk", flat=True))
         for first in range(0, len(pks), AT_ONCE):
             with transaction.atomic():

@@ -125,6 +125,13 @@ def test_the_list_is_filtered_by_status_and_activity(admin_client: Client, key: 
         assert [row.name for row in rows] == names
 
 
+def test_the_list_marks_the_default(admin_client: Client, key: ApiKey) -> None:
+    ApiKey.objects.create(name="Other")
+    page = admin_client.get(KEYS).content.decode()
+    assert 'Main <span class="perso-pill">default</span></a>' in page
+    assert page.count("perso-pill") == 1
+
+
 def test_when_a_key_was_tested_is_told_in_words(admin_client: Client, key: ApiKey) -> None:
     ApiKey.objects.update(status="ok", tested_at=timezone.now() - timedelta(minutes=4, seconds=5))
     page = admin_client.get(KEYS).content.decode()
@@ -167,3 +174,5 @@ def test_the_key_in_settings_can_be_tested_and_synced(admin_client: Client) -> N
     assert entry is not None
     assert entry.object_repr == 'PERSO["API_KEY"]'
     assert admin_client.get("/admin/").status_code == 200  # which lists the entry
+    page = admin_client.get(KEYS).content.decode()
+    assert re.search(r'<span class="perso-more">Test: Perso answered in .*\(just now\)</span>', page)

@@ -67,7 +67,7 @@ def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> 
         ({"new_secret": "   "}, "Enter the key Perso gave you, or name the environment variable"),
         ({"new_secret": KEY, "environment_variable": VARIABLE}, "not both"),
         ({"environment_variable": "SECRET_KEY"}, "must begin with PERSO_INTERACTIVE_API_KEY"),
-        ({"new_secret": KEY, "api_server": "perso"}, "must look like https://platform.perso.ai"),
+        ({"new_secret": KEY, "api_server": "perso"}, "API server must look like https://platform.perso.ai"),
         ({"new_secret": KEY, "api_server": "ftp://platform.perso.ai"}, "must look like"),
         ({"new_secret": KEY, "api_server": "http://platform.perso.ai"}, "must be https"),
         ({"new_secret": KEY, "api_server": "https://evil.test"}, '"ALLOWED_API_SERVERS": ["https://platform'),

@@ -350,6 +350,7 @@ def test_a_session_template_becomes_a_preset(admin_client: Client, synced: None)
     answer = admin_client.get(PRESETS + "templates/")
     found = {each.template.name: each for each in answer.context["found"]}
     assert list(found) == ["Reception desk", "Library", "Kiosk in the hall"]
+    assert found["Library"].picture == CatalogueItem.objects.get(value__startswith="amara").picture
     assert "No browser can show" in found["Kiosk in the hall"].reason
     assert found["Kiosk in the hall"].query == ""
     assert "No browser can show" in answer.content.decode()

@@ -1,6 +1,5 @@
 """The operator's desk, whole: every page for every role, plain and in Unfold, at each width and light."""
 
-import json
 import re
 import time
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 import pytest
 
 from tests.desk.roles import RIGHTS
+from tests.support.desk import LISTEN, LOOKS, be, furnish, look
 
 pytestmark = pytest.mark.browser
 
@@ -23,12 +23,6 @@ PAGES = {
     CONVERSATION + r"([\w-]{36}/(change|history)/)?": {"transcripts"},
     CONVERSATION + r"[\w-]{36}/delete/": set(),
 }
-LOOKS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
-# Unfold's dark mode is a class, which its own script sets where a site lets that run.
-DARK = "is_dark => document.documentElement.classList.toggle('dark', is_dark)"
-SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-LISTEN = "document.addEventListener('securitypolicyviolation', (e) => (window.reports ??= []).push("
-LISTEN += "`${e.violatedDirective} ${e.blockedURI} ${e.sourceFile.split('/').pop()}`))"
 
 
 def roles_of(path: str) -> set[str]:
@@ -47,15 +41,8 @@ def desk(request: Any, example_server: Any, sandbox_server: Any) -> Any:
         DESK=request.param,
         PERSO_INTERACTIVE_API_SERVER=sandbox.url,
     )
-    site.sandbox, site.dress = sandbox, request.param
-    write = f"from tests.desk import roles, rows; roles.write(); rows.write({sandbox.url!r})"
-    printed = site.manage("shell", "-c", write).splitlines()
-    site.cookies = json.loads(next(line for line in printed if line.startswith("{")))
+    furnish(site, sandbox)
     return site
-
-
-def log_in(context: Any, site: Any, role: str) -> None:
-    context.add_cookies([{"name": "sessionid", "value": site.cookies[role], "url": site.url}])
 
 
 def links(page: Any) -> set[str]:
@@ -78,21 +65,15 @@ def discover(page: Any, site: Any) -> list[str]:
 
 def look_at(page: Any, path: str) -> list[str]:
     """What is wrong with the page that is open, in any light and at any width."""
-    wrong = []
-    for width, scheme in LOOKS:
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)
-        page.evaluate(DARK, scheme == "dark")
-        if sideways := page.evaluate(SIDEWAYS):
-            wrong.append(f"{path} at {width} px: {sideways} px too wide")
-    return wrong
+    sideways = {f"{width} px, {scheme}": look(page, width, scheme) for width, scheme in LOOKS}
+    return [f"{path} at {where}: {pixels} px too wide" for where, pixels in sideways.items() if pixels]
 
 
 def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
     desk: Any, new_context: Any, console_errors: list[str]
 ) -> None:
     context = new_context()
-    log_in(context, desk, "superuser")
+    be(context, desk, "superuser")
     paths = discover(context.new_page(), desk)
     kinds = {pattern for path in paths for pattern in PAGES if re.fullmatch(pattern, path)}
     assert kinds == set(PAGES)
@@ -100,7 +81,7 @@ def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
     for role in RIGHTS:
         context = new_context()
         context.add_init_script(LISTEN)
-        log_in(context, desk, role)
+        be(context, desk, role)
         page = context.new_page()
         page.goto(f"{desk.url}/admin/password_change/")
         native = reports_of(page)
@@ -127,7 +108,7 @@ def reports_of(page: Any) -> set[str]:
 @pytest.mark.parametrize("desk", ["plain"], indirect=True)
 def test_while_perso_is_down_every_page_answers_at_once_and_says_so(desk: Any, new_context: Any) -> None:
     context = new_context()
-    log_in(context, desk, "superuser")
+    be(context, desk, "superuser")
     page = context.new_page()
     paths = discover(page, desk)
     desk.sandbox.stop()

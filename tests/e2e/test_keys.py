@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import keep_pictures, log_in
 from tests.support.servers import unused_port
 
 pytestmark = pytest.mark.browser
 
 KEYS = "/admin/django_perso/apikey/"
 GOOD, BAD, NEW = "pak-good-0123456789a1b2", "pak-wrong-0123456789c3d4", "pak-new-0123456789e5f6"
-SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.fixture
@@ -24,11 +24,7 @@ def desk(example_server: Any, perso: Any, new_context: Any) -> Any:
     """A page of an operator who has logged in."""
     site = example_server(PERSO_INTERACTIVE_API_SERVER=perso.url)
     page = new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.goto(f"{site.url}/admin/login/?next={KEYS}")
-    page.fill("[name=username]", "admin")
-    page.fill("[name=password]", site.admin_password)
-    page.press("[name=password]", "Enter")
-    page.wait_for_url(f"**{KEYS}")
+    log_in(page, site, KEYS)
     page.site = site
     return page
 
@@ -65,21 +61,9 @@ def press(page: Any, label: str) -> str:
     return told
 
 
-def keep_pictures(page: Any, name: str, directory: Path) -> None:
-    """The page at both widths and in both lights, none of them wider than its window."""
-    for width, scheme in ((390, "dark"), (390, "light"), (1280, "dark"), (1280, "light")):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme=scheme)
-        assert page.evaluate(SIDEWAYS) == 0, (name, width)
-        suffix = ("-phone" if width == 390 else "") + ("-dark" if scheme == "dark" else "")
-        page.wait_for_timeout(300)  # until the admin has faded to its other colours
-        page.screenshot(path=directory / f"{name}{suffix}.png", full_page=width == 390)
-
-
 def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
-    desk: Any, perso: Any, pytestconfig: Any, tmp_path: Path
+    desk: Any, perso: Any, pictures: Path
 ) -> None:
-    pictures = Path(pytestconfig.getoption("--pictures") or tmp_path)
     told = add(desk, "Shop", perso.url, GOOD, default=True)
     assert "Shop: Perso answered in" in told
     assert "voice 4" in told
@@ -94,13 +78,10 @@ def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
         ("Staging", "unreachable just now"),
     ):
         assert shown in row(desk, name)
-    keep_pictures(desk, "keys", pictures)
+    keep_pictures(desk, pictures, "keys", full_page=False)
 
 
-def test_a_sync_says_what_went_and_whom_that_affects(
-    desk: Any, perso: Any, pytestconfig: Any, tmp_path: Path
-) -> None:
-    pictures = Path(pytestconfig.getoption("--pictures") or tmp_path)
+def test_a_sync_says_what_went_and_whom_that_affects(desk: Any, perso: Any, pictures: Path) -> None:
     assert press(desk, "Sync").startswith("Perso answered in")  # the key in settings
     assert "Synced just now." in desk.inner_text(".perso-settings-key")
     add(desk, "Shop", perso.url, GOOD, default=True)
@@ -110,12 +91,12 @@ def test_a_sync_says_what_went_and_whom_that_affects(
     assert "Gone: voice openai-nova" in told
     assert "presets affected: " in told
     assert "No longer offered: voice openai-nova" in desk.inner_text(".field-offered")
-    keep_pictures(desk, "key", pictures)
+    keep_pictures(desk, pictures, "key", full_page=False)
     desk.click("a:text-is('Rotate')")
     desk.fill("[name=new_secret]", BAD)
     desk.press("[name=new_secret]", "Enter")
     assert "Nothing was changed. Perso refused" in desk.inner_text(".errorlist")
-    keep_pictures(desk, "key-rotate", pictures)
+    keep_pictures(desk, pictures, "key-rotate", full_page=False)
     desk.fill("[name=new_secret]", NEW)
     desk.press("[name=new_secret]", "Enter")
     assert "Perso answered in" in desk.inner_text(".messagelist")

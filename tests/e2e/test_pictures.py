@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import SIDEWAYS
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
-
-SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -20,14 +19,12 @@ SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clie
 def test_the_example_site_fits_its_window(
     example_server: Any,
     new_context: Any,
-    pytestconfig: Any,
-    tmp_path: Path,
+    pictures: Path,
     scheme: Any,
     name: str,
     width: int,
     height: int,
 ) -> None:
-    pictures = Path(pytestconfig.getoption("--pictures") or tmp_path)
     page = new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
     page.goto(example_server().url)
     avatar = Avatar(page)

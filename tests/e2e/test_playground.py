@@ -6,15 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import LISTEN, SIDEWAYS, log_in
 from tests.support.widget import WATCHED
 
 pytestmark = pytest.mark.browser
 
 PLAYGROUND = "/admin/django_perso/sessionpreset/playground/"
-SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-LISTEN = (
-    "document.addEventListener('securitypolicyviolation', (e) => (window.reports ??= []).push(e.blockedURI))"
-)
 SESSIONS = "SELECT id, preset_id, is_test, status, params FROM django_perso_avatarsession ORDER BY is_test"
 CHAT = "SELECT avatar_session_id, data FROM django_perso_transcriptentry WHERE kind = 'chat' ORDER BY id"
 
@@ -29,11 +26,7 @@ def enter(site: Any, context: Any) -> Any:
     """The playground, opened by the admin."""
     context.add_init_script(LISTEN)
     page = context.new_page()
-    page.goto(f"{site.url}/admin/login/?next={PLAYGROUND}")
-    page.fill("[name=username]", "admin")
-    page.fill("[name=password]", site.admin_password)
-    page.press("[name=password]", "Enter")
-    page.wait_for_url(f"**{PLAYGROUND}**")
+    log_in(page, site, PLAYGROUND)
     page.locator("perso-avatar[data-state=idle]").first.wait_for()
     return page
 
@@ -118,9 +111,9 @@ def test_one_avatar_is_tried_with_settings_of_its_own(site: Any, new_context: An
 
 
 def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
-    site: Any, new_context: Any, pytestconfig: Any, tmp_path: Path
+    site: Any, new_context: Any, pictures: Path
 ) -> None:
-    page = enter(site, new_context(viewport={"width": 1280, "height": 1000}))
+    page = enter(site, new_context(viewport={"width": 1280, "height": 1240}))
     page.get_by_role("button", name="Compare with a second avatar").click()
     a, b = Column(page, "a"), Column(page, "b")
     change_settings(b)
@@ -135,7 +128,6 @@ def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
         column.hears("144")
         assert column.part("message-visitor").count() == 1
         column.wait_for(state="live", activity="ready", log="saved")
-    pictures = Path(pytestconfig.getoption("--pictures") or tmp_path)
     page.screenshot(path=pictures / "playground.png")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate(SIDEWAYS) == 0

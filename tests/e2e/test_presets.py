@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from tests.desk.rows import KEY
+from tests.support.desk import be, furnish, keep_pictures
 
 pytestmark = pytest.mark.browser
 
 PRESETS = "/admin/django_perso/sessionpreset/"
-SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 
 @pytest.fixture
@@ -23,37 +22,16 @@ def desk(example_server: Any, sandbox_server: Any) -> Any:
         DJANGO_SETTINGS_MODULE="tests.desk.settings",
         PERSO_INTERACTIVE_API_SERVER=sandbox.url,
     )
-    write = f"from tests.desk import roles, rows; roles.write(); rows.write({sandbox.url!r})"
-    printed = site.manage("shell", "-c", write).splitlines()
-    site.cookies = json.loads(next(line for line in printed if line.startswith("{")))
-    site.sandbox = sandbox
+    furnish(site, sandbox)
     return site
-
-
-@pytest.fixture
-def pictures(pytestconfig: Any, tmp_path: Path) -> Path:
-    return Path(pytestconfig.getoption("--pictures") or tmp_path)
 
 
 @pytest.fixture
 def page(desk: Any, new_context: Any) -> Any:
     """The superuser's."""
     context = new_context(viewport={"width": 1280, "height": 1000})
-    context.add_cookies([{"name": "sessionid", "value": desk.cookies["superuser"], "url": desk.url}])
+    be(context, desk, "superuser")
     return context.new_page()
-
-
-def keep(page: Any, pictures: Path, name: str) -> None:
-    """Pictures at each width and in each light; nothing sticks out."""
-    for width, scheme in LOOKS:
-        page.set_viewport_size({"width": width, "height": 1000})
-        page.emulate_media(color_scheme=scheme)
-        assert page.evaluate(SIDEWAYS) == 0, (name, width)
-        suffix = f"{'' if width == 1280 else '-phone'}{'' if scheme == 'light' else '-dark'}"
-        page.wait_for_timeout(300)  # until the admin has faded to its other colours
-        page.screenshot(path=pictures / f"{name}{suffix}.png", full_page=True)
-    page.set_viewport_size({"width": 1280, "height": 1000})
-    page.emulate_media(color_scheme="light")
 
 
 def tile(page: Any, name: str) -> Any:
@@ -79,7 +57,7 @@ def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) 
     page.select_option("[name=tts_type]", label="yuri · azure")
     page.locator("label.perso-tile", has_text="World clock").click()
     page.fill("[name=client_tools]", "show_map, get_square")
-    keep(page, pictures, "preset-add")
+    keep_pictures(page, pictures, "preset-add")
     page.press("[name=name]", "Enter")  # saves, whatever other buttons the form has
     page.wait_for_url(desk.url + PRESETS)
     saved = "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers, client_tools, access"
@@ -109,11 +87,11 @@ def test_what_perso_offers_no_more_is_seen_and_stays(desk: Any, page: Any, pictu
     red = "getComputedStyle(document.querySelector('.field-tts_type [data-perso-mark]')).color"
     assert page.evaluate(red) != page.evaluate("getComputedStyle(document.body).color")
     assert "2 presets affected: " in page.inner_text(".messagelist")
-    keep(page, pictures, "preset")
+    keep_pictures(page, pictures, "preset")
     page.click("input[name=_save]")
     page.wait_for_url(desk.url + PRESETS)
     assert "no longer offered by Perso" in page.inner_text("#result_list")
-    keep(page, pictures, "presets")
+    keep_pictures(page, pictures, "presets")
     assert desk.rows("SELECT name, tts_type FROM django_perso_sessionpreset WHERE id = 1") == [
         ("Renamed", "openai-nova")
     ]
@@ -164,7 +142,7 @@ def test_the_tag_is_copied(desk: Any, page: Any) -> None:
 def test_a_template_kept_at_perso_is_imported(desk: Any, page: Any, pictures: Path) -> None:
     page.goto(desk.url + PRESETS)
     page.click("a:text-is('Import')")
-    keep(page, pictures, "templates")
+    keep_pictures(page, pictures, "templates")
     page.locator("li", has_text="Library").locator("a:text-is('Make a preset of it')").click()
     assert page.input_value("[name=name]") == "Library"
     page.click("input[name=_save]")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import django_perso
-from tests.support.servers import ADMIN_PASSWORD
+from tests.support.desk import log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.threat]
 
@@ -71,11 +71,7 @@ def test_nothing_that_was_stored_runs_in_the_admin(
         dialog.dismiss()
 
     page.on("dialog", note)
-    page.goto(f"{site.url}/admin/login/")
-    page.fill("[name=username]", "admin")
-    page.fill("[name=password]", ADMIN_PASSWORD)
-    page.press("[name=password]", "Enter")
-    page.wait_for_url("**/admin/")
+    log_in(page, site)
     model = f"{site.url}/admin/django_perso/"
     paths = [f"avatarsession/{session}/change/?page={n}" for n in (1, 2)]
     paths += ["avatarsession/", f"avatarsession/{session}/history/", f"avatarsession/{session}/delete/"]

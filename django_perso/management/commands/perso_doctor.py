@@ -26,7 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Examine, print, exit."""
-        found = list(Examination(options["key"]).areas(options["deploy"]))
+        found = list(Examination(options["key"], deploy=options["deploy"]).areas())
         has_problem = any(line.id for _, line in found)
         if options["json"]:
             lines = [{"area": area, "level": line.level, **vars(line)} for area, line in found]
