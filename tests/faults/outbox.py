@@ -108,6 +108,13 @@ class Outbox:
         await asyncio.sleep(max(0.0, began + seconds - time.perf_counter()))
         self.finish(f"{text} {lines - 1}")
 
+    async def feed_until(self, over: asyncio.Event, text: str = "line") -> None:
+        """A line every now and then; then finish()."""
+        while not over.is_set():
+            self.add(text)
+            await asyncio.sleep(0.03)
+        self.finish(text)
+
     def finish(self, text: str) -> None:
         """The last line."""
         self.is_finished = True

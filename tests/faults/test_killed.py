@@ -42,18 +42,15 @@ def test_the_comparison_finds_every_kind_of_wrong(oracle: Oracle) -> None:
         assert wrong.items() <= vars(verdict).items()
 
 
-async def under_load(
-    sites: list[Site], oracle: Oracle, lines: int, how: Callable[[Site], None], port: int = 0
-) -> tuple[list[Outbox], float]:
-    """8 clients, so many lines each, while one site after the other is ended and started; in the end how many
+async def under_load(site: Site, oracle: Oracle, kills: int, lines: int) -> tuple[list[Outbox], float]:
+    """8 clients, so many lines each, while the site is killed and started so many times; in the end how many
     seconds it took from the last start until everything was acknowledged."""
-    addresses = [it.through(port or sites[0].port) for it in await sites[0].conversations(8)]
-    outboxes = [Outbox(address, oracle) for address in addresses]
+    outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
     talks = [asyncio.create_task(outbox.run()) for outbox in outboxes]
-    feeds = [asyncio.create_task(outbox.feed(lines, 4.0 * len(sites))) for outbox in outboxes]
-    for site in sites:
+    feeds = [asyncio.create_task(outbox.feed(lines, 4.0 * kills)) for outbox in outboxes]
+    for _ in range(kills):
         await asyncio.sleep(1.5)
-        await asyncio.to_thread(how, site)
+        await asyncio.to_thread(site.kill)
         await asyncio.to_thread(site.start)
     started = time.monotonic()
     async with asyncio.timeout(90):
@@ -69,7 +66,7 @@ def figures(outboxes: list[Outbox]) -> str:
 @pytest.mark.slow
 async def test_a_site_killed_three_times_loses_nothing(site: Site, oracle: Oracle, row: Row) -> None:
     began = time.monotonic()
-    outboxes, drain = await under_load([site] * 3, oracle, 800, Site.kill)
+    outboxes, drain = await under_load(site, oracle, 3, 800)
     took, verdict = time.monotonic() - began, site.judge(oracle)
     row(
         "F1",
@@ -88,7 +85,19 @@ async def test_workers_that_are_restarted_one_after_the_other_lose_nothing(
     uvicorn = new_site(database_url=daphne.database_url, is_uvicorn=True)
     port = unused_port()
     serving = asyncio.create_task(Balancer([daphne.port, uvicorn.port]).serve(port))
-    outboxes, _ = await under_load([daphne, uvicorn], oracle, 800, Site.stop, port)
+    outboxes = [Outbox(it.through(port), oracle) for it in await daphne.conversations(16)]
+    all_new = asyncio.Event()
+
+    async def deploy() -> None:
+        for worker in (daphne, uvicorn):
+            await asyncio.sleep(1.5)
+            await asyncio.to_thread(worker.stop)
+            await asyncio.to_thread(worker.start)
+        all_new.set()
+
+    async with asyncio.timeout(120):
+        talks = (it for box in outboxes for it in (box.feed_until(all_new), box.run()))
+        await asyncio.gather(deploy(), *talks)
     serving.cancel()
     await asyncio.wait([serving])
     verdict = daphne.judge(oracle)
@@ -100,7 +109,7 @@ async def test_workers_that_are_restarted_one_after_the_other_lose_nothing(
         f"back p95 {p(95, returns):.0f} ms, longest {p(100, returns):.0f} ms",
     )
     assert verdict.is_clean
-    assert len(returns) >= 8
+    assert len(returns) >= 16
     assert p(95, returns) < 2000
 
 
@@ -109,7 +118,7 @@ async def test_the_rig_finds_out_who_acknowledges_before_storing(
     new_site: Callable[..., Site], oracle: Oracle, row: Row
 ) -> None:
     site = new_site("tests.faults.controls:hasty")
-    outboxes, _ = await under_load([site], oracle, 400, Site.kill)
+    outboxes, _ = await under_load(site, oracle, 1, 400)
     await asyncio.sleep(2)
     verdict = site.judge(oracle)
     row("F0", f"the rig against a log that acks before COMMIT: {verdict}; {figures(outboxes)}")
