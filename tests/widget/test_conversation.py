@@ -57,7 +57,8 @@ def test_the_sdk_comes_beside_the_modules_and_not_after_them(site: Site, avatar:
     element = avatar().element
     with page.expect_request(site.sdk_url):
         element.hover()
-    assert len(held) == 1
+    while not held:
+        page.wait_for_timeout(20)
     held[0].continue_()
     page.wait_for_function("window.PersoInteractive")
     assert page.locator("script[src*='perso-interactive-sdk']").count() == 1

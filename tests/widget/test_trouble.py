@@ -265,7 +265,7 @@ def test_a_button_for_sound_that_does_not_help_throws_nothing(
         "const play = HTMLMediaElement.prototype.play;"
         "HTMLMediaElement.prototype.play = function () {"
         "  return this.muted ? play.call(this)"
-        "    : Promise.reject(new DOMException('no', 'NotAllowedError')); };"
+        "    : Promise.reject(new DOMException('gesture', 'NotAllowedError')); };"
     )
     talk = avatar()
     talk.start()

@@ -11,11 +11,13 @@ const size = (value = {}) => new TextEncoder().encode(JSON.stringify(value)).len
 
 /** Cuts the longest values. @param {Entry} entry */
 function fit(entry) {
-  for (let most = LIMITS.entry; size(entry) > LIMITS.entry; most *= 0.9, entry.d.truncated = true)
+  for (let most = LIMITS.entry; size(entry) > LIMITS.entry; most *= 0.9) {
     for (const [key, value] of Object.entries(entry.d)) {
       const text = typeof value === "string" ? value : JSON.stringify(value);
       if (text.length > most) entry.d[key] = text.slice(0, most).replace(/[\uD800-\uDBFF]$/, "");
     }
+    entry.d.truncated = true;
+  }
 }
 
 /** Sends what earlier pages left; before the first outbox. @param {World} world */

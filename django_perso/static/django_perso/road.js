@@ -123,7 +123,7 @@ export const openStore = () => {
   return { put: ask("put"), drop: ask("delete"), all: ask("getAll") };
 };
 
-/** @type {() => World} */
+/** What outbox and tools need of a browser. @type {() => World} */
 export const browser = () => ({
   makeRoad, store: openStore(), random: Math.random, now: () => performance.now(),
   fetch, WebSocket, setTimeout, clearTimeout,

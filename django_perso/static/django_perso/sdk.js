@@ -1,8 +1,8 @@
-/** The driver of Perso's SDK: uses what every one up to 1.6 offers, and knows no markup but the video. */
+/** Brings a conversation to life by Perso's SDK, with what every one up to 1.6 offers. Knows no markup but the video. */
 
 const WAIT_SECONDS = 20; // for the SDK, for a connection
 const ANSWER_SECONDS = 45; // without any sign of life while the visitor waits
-const PICTURE_SECONDS = 1; // a picture that comes later fades in alone
+const PICTURE_SECONDS = 1; // until it goes on without
 const INTERRUPT_SECONDS = 3; // the SDK waits for the model's next line, which may never come
 const NOTICE_MS = 300; // in which the SDK itself notices a failed request, if it does
 
