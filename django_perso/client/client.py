@@ -238,7 +238,7 @@ class PersoClient(_Client):
 
     def begin(self, call: Call[T]) -> "Future[T]":
         """As send(), for who waits in a way of their own."""
-        return self._begin(self._send, call)
+        return asyncio.run_coroutine_threadsafe(self._send(call), _background_loop(os.getpid()))
 
     def get_all_settings(self) -> Catalogue:
         """All lists at once. Raises PersoError only if every one of them fails."""
@@ -247,12 +247,8 @@ class PersoClient(_Client):
     def _run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._is_app:  # which may be bound to the caller's loop or thread
             return async_to_sync(work)(*args, **kwargs)
-        return self._begin(work, *args, **kwargs).result()
-
-    def _begin(
-        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> "Future[T]":
-        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), _background_loop(os.getpid()))
+        loop = _background_loop(os.getpid())
+        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), loop).result()
 
 
 class _Connections:

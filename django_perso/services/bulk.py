@@ -18,7 +18,9 @@ INSERT = f"""INSERT INTO {TranscriptEntry._meta.db_table}
     (avatar_session_id, source, seq, kind, at_ms, data, created_at)
     SELECT stream, 'browser', seq, kind, at_ms, data, %s FROM json_to_recordset(%s)
     AS told (stream uuid, seq integer, kind text, at_ms bigint, data jsonb)"""
-UPDATE = f"""UPDATE {AvatarSession._meta.db_table} AS session SET last_seq = told.seq, last_seen_at = %s
+# Seen by the database's clock, as `database.now` reads it: which worker asks later must make no difference.
+UPDATE = f"""UPDATE {AvatarSession._meta.db_table} AS session
+    SET last_seq = told.seq, last_seen_at = statement_timestamp()
     FROM json_to_recordset(%s) AS told (stream uuid, seq integer) WHERE session.id = told.stream"""
 
 Row = dict[str, Any]  # stream, seq, kind, at_ms, data
@@ -30,7 +32,7 @@ def store(rows: list[Row], last_seqs: dict[UUID, int], now: datetime) -> None:
         moved = [{"stream": str(stream), "seq": seq} for stream, seq in last_seqs.items()]
         with connection.cursor() as cursor:
             cursor.execute(INSERT, [now, json.dumps(rows, default=str)])
-            cursor.execute(UPDATE, [now, json.dumps(moved)])
+            cursor.execute(UPDATE, [json.dumps(moved)])
         return
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(

@@ -7,11 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import AsyncToSync, sync_to_async
-from django.db import Error, connections
+from django.db import Error, connection, connections
+from django.utils import timezone
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +35,16 @@ def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]
 def loop_lasts() -> bool:
     """Whether the running event loop outlives this request. Under WSGI each has a loop of its own."""
     return asyncio.get_running_loop() not in AsyncToSync.loop_thread_executors
+
+
+def now() -> datetime:
+    """By the database's clock: one for all workers, whose own may differ. (SQLite has this machine's.)"""
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
 
 
 def _careful(function: Callable[P, T]) -> Callable[P, T]:

@@ -21,7 +21,7 @@ from ..fields import SecretUnreadable
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 from ..protocol import Bye, Hello
 from ..signals import session_ended, session_started
-from . import Refused, limits, presets, sweeping, transcripts, trials, upstream
+from . import Refused, database, limits, presets, sweeping, transcripts, trials, upstream
 from .database import in_database
 
 log = logging.getLogger("django_perso")
@@ -76,7 +76,7 @@ def _reserve(
         preset = trials.preset(wanted, visitor)
     account = upstream.account_for(preset)
     limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
-    now = timezone.now()
+    now = database.now()
     sweeping.close_some()
     # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
     with transaction.atomic():
@@ -189,7 +189,7 @@ def open_stream(hello: Hello, visitor_id: str, user: Any = None) -> AvatarSessio
 def raise_lease(session: AvatarSession) -> AvatarSession:
     """Make the caller the one socket that may write; an older one is superseded."""
     with transaction.atomic():
-        AvatarSession.objects.filter(pk=session.pk).update(lease=F("lease") + 1, last_seen_at=timezone.now())
+        AvatarSession.objects.filter(pk=session.pk).update(lease=F("lease") + 1, last_seen_at=database.now())
         session.refresh_from_db(fields=["lease", "last_seq"])
     return session
 

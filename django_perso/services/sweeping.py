@@ -13,13 +13,12 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 
 from ..client import PersoError, calls
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, TranscriptEntry
 from ..signals import session_ended
-from . import limits, transcripts, upstream
+from . import database, limits, transcripts, upstream
 
 log = logging.getLogger("django_perso")
 
@@ -37,7 +36,7 @@ def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = AS
     Gives how many were closed, of how many Perso told, and of how many not: those are asked about next time.
     Safe to repeat, and from several processes at once.
     """
-    now = now or timezone.now()
+    now = now or database.now()
     closed = close_stale(limit, now)
     recent = AvatarSession.objects.filter(status=Status.ENDED, last_seen_at__gte=now - ASK_FOR)
     untold = recent.filter(Q(termination_reason="") | Q(duration_seconds=None)).order_by("-last_seen_at")
@@ -68,7 +67,7 @@ def close_some() -> None:
 
 def stale(now: datetime | None = None) -> QuerySet[AvatarSession]:
     """The conversations that are silent and not closed yet."""
-    then = (now or timezone.now()) - limits.LIVE_FOR
+    then = (now or database.now()) - limits.LIVE_FOR
     return AvatarSession.objects.filter(status__in=RUNNING, last_seen_at__lte=then)
 
 

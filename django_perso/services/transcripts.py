@@ -137,8 +137,7 @@ def note(
             session.last_server_seq += 1
             session.save(update_fields=[*saving, "last_server_seq"])
         else:
-            row = AvatarSession.objects.filter(pk=session.pk)
-            row.update(last_server_seq=F("last_server_seq") + 1)
+            AvatarSession.objects.filter(pk=session.pk).update(last_server_seq=F("last_server_seq") + 1)
             session.refresh_from_db(fields=["last_server_seq"])
         TranscriptEntry.objects.create(
             avatar_session=session,

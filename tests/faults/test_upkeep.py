@@ -107,7 +107,7 @@ async def test_a_migration_does_not_stop_those_who_write(new_site: Callable[...,
             }
             async with database.transaction():
                 await database.execute(bulk.INSERT.encode(), [now, json.dumps([line])])
-                await database.execute(bulk.UPDATE.encode(), [now, json.dumps([line])])
+                await database.execute(bulk.UPDATE.encode(), [json.dumps([line])])
             waits.append(time.perf_counter() - began)
             await asyncio.sleep(0.005)
     await migration
