@@ -102,15 +102,11 @@ def _body(request: HttpRequest) -> str:
 async def _start_session(request: HttpRequest) -> HttpResponseBase:
     body = _body(request)
 
-    def identify() -> Visitor:
+    def ask() -> tuple[str | dict[str, Any], Visitor]:
         _check_csrf(request)
-        return visitors.identify(request)
+        return _wanted(body), visitors.identify(request)
 
-    data = payloads.load(body)
-    wanted = data["params"] if "params" in data else data.get("preset", "")
-    if not isinstance(wanted, dict if "params" in data else str):
-        raise payloads.BadFrame(payloads.BAD_FRAME, "preset must be a string, params an object")
-    started = await sessions.start(wanted, identify)
+    started = await sessions.start(ask)
     preset = started.preset
     response = JsonResponse(
         {
@@ -133,6 +129,14 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
     )
     visitors.remember(request, response, started.session.visitor)
     return response
+
+
+def _wanted(body: str) -> str | dict[str, Any]:
+    data = payloads.load(body)
+    wanted: Any = data["params"] if "params" in data else data.get("preset", "")
+    if not isinstance(wanted, dict if "params" in data else str):
+        raise payloads.BadFrame(payloads.BAD_FRAME, "preset must be a string, params an object")
+    return wanted
 
 
 def _has_sockets(request: HttpRequest) -> bool:

@@ -247,8 +247,7 @@ class PersoClient(_Client):
     def _run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._is_app:  # which may be bound to the caller's loop or thread
             return async_to_sync(work)(*args, **kwargs)
-        loop = _background_loop(os.getpid())
-        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), loop).result()
+        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), _background_loop(os.getpid())).result()
 
 
 class _Connections:

@@ -27,6 +27,7 @@ from .database import in_database
 log = logging.getLogger("django_perso")
 
 Status = AvatarSession.Status
+Ask = Callable[[], tuple[str | dict[str, Any], limits.Visitor]]
 
 TICKET_SALT = "django_perso.ticket"
 TICKET_LASTS = timedelta(hours=24)  # after the conversation was last heard of
@@ -47,13 +48,13 @@ class Started:
     preset: SessionPreset
 
 
-async def start(wanted: str | dict[str, Any], identify: Callable[[], limits.Visitor]) -> Started:
-    """Start a conversation with the preset of that slug (empty: the default one), or a test with its values,
-    for the visitor that `identify` finds where the ORM works.
+async def start(ask: Ask) -> Started:
+    """Start a conversation. `ask` tells, where the ORM works, what is wanted: the preset of that slug (empty:
+    the default one), or a test with these values; and for whom.
 
     The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
     """
-    preset, account, session = await in_database(_reserve)(wanted, identify)
+    preset, account, session = await in_database(_reserve)(ask)
     try:
         session_id, intro_message = await asyncio.gather(
             upstream.send(calls.create_session_id(**session.params), account),
@@ -65,11 +66,9 @@ async def start(wanted: str | dict[str, Any], identify: Callable[[], limits.Visi
     return Started(session, _ticket(session), session_id, account.api_server, intro_message, preset)
 
 
-def _reserve(
-    wanted: str | dict[str, Any], identify: Callable[[], limits.Visitor]
-) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
+def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
     """What is started, with which key, and the place it takes."""
-    visitor = identify()
+    wanted, visitor = ask()
     if isinstance(wanted, str):
         preset = presets.find(wanted) or _first_preset(visitor)
     else:

@@ -33,7 +33,7 @@ def _no_intros() -> None:
 
 
 def start(slug: str = "guide", visitor: Visitor = ME) -> Started:
-    return async_to_sync(sessions.start)(slug, lambda: visitor)
+    return async_to_sync(sessions.start)(lambda: (slug, visitor))
 
 
 def end(session: AvatarSession, last: int = 0, how: str = "visitor", **more: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def notes(session: AvatarSession) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))])
 def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(run: Any) -> None:
     preset, before = make_preset(), created()
-    started = run(sessions.start)("guide", lambda: ME)
+    started = run(sessions.start)(lambda: ("guide", ME))
     row = AvatarSession.objects.get()
     assert created() == before + 1
     assert (started.session, started.preset, started.intro_message) == (row, preset, INTRO)

@@ -164,7 +164,7 @@ def test_where_nobody_is_silent_a_sweep_is_one_query_by_an_index(django_assert_n
 def start(**extra: Any) -> Started:
     if not SessionPreset.objects.exists():
         make_preset(max_live=100, starts_per_hour=1000)
-    return async_to_sync(sessions.start)("guide", lambda: Visitor("me"))
+    return async_to_sync(sessions.start)(lambda: ("guide", Visitor("me")))
 
 
 def finish(started: Started) -> None:
