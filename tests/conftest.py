@@ -1,7 +1,8 @@
 """What every test may ask for: servers, PostgreSQL, a browser, and a place to report a figure.
 
 Browser tests are plain functions, not `async def`: Playwright's event loop runs in the main thread from the
-first of them on. So they come last, and there the ORM does not work: rows are read by `server.rows(sql)`.
+first of them on. So they come last, in files of their own (several processes share the files in order), and
+there the ORM does not work: rows are read by `server.rows(sql)`.
 """
 
 import itertools
@@ -23,8 +24,7 @@ from tests.support.sdk import SdkFile, read_sdk
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
 
-NOT_RUN = pytest.StashKey[int]()
-FIGURES = pytest.StashKey[list[tuple[str, str]]]()
+NO_BROWSER = "no browser"
 SDK = pytest.StashKey[SdkFile | None]()
 
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "threat: reports the figure of a row of the threat list")
-    config.stash[NOT_RUN], config.stash[FIGURES], config.stash[SDK] = 0, [], None
+    config.stash[SDK] = None
     if file := config.getoption("--sdk"):
         try:
             config.stash[SDK] = read_sdk(config.invocation_params.dir / file)
@@ -68,12 +68,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    others = [item for item in items if not item.get_closest_marker("browser")]
     browser = [item for item in items if item.get_closest_marker("browser")]
+    items[:] = [item for item in items if item not in browser] + browser
     if browser and (config.getoption("--no-browser") or not chromium_path()):
-        config.hook.pytest_deselected(items=browser)
-        config.stash[NOT_RUN], browser = len(browser), []
-    items[:] = others + browser
+        for item in browser:
+            item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
 
 
 def chromium_path() -> str | None:
@@ -82,43 +81,57 @@ def chromium_path() -> str | None:
     return os.environ["PERSO_CHROMIUM"] or None
 
 
-def figures_missing(config: pytest.Config) -> list[str]:
+def reports(terminal: Any) -> Iterator[pytest.TestReport]:
+    """What became of each test, in whichever process it ran."""
+    for category in ("passed", "failed", "skipped"):
+        yield from terminal.stats.get(category, [])
+
+
+def figures(terminal: Any) -> list[list[str]]:
+    """(row, figure) as reported, in the order of the rows."""
+    found = [it for report in reports(terminal) for name, it in report.user_properties if name == "figure"]
+    return sorted(found, key=lambda figure: int(figure[0][1:]))
+
+
+def figures_missing(config: pytest.Config, terminal: Any) -> list[str]:
     """The rows that had to report a figure and did not."""
-    reported = {row for row, _ in config.stash[FIGURES]}
+    reported = {row for row, _ in figures(terminal)}
     return [row for row in str(config.getoption("--figures")).split() if row not in reported]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
-    not_run = config.stash[NOT_RUN] + len(terminal.stats.get("skipped", []))
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None:  # one of several processes; the one that started them tells
+        return
     may_be_left_out = config.getoption("--no-browser") and not os.environ.get("CI")
-    if session.exitstatus == 0 and ((not_run and not may_be_left_out) or figures_missing(config)):
+    not_run = terminal.stats.get("skipped") and not may_be_left_out
+    if session.exitstatus == 0 and (not_run or figures_missing(config, terminal)):
         session.exitstatus = 1
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    figures = config.stash[FIGURES]
-    if figures or figures_missing(config):
+    told, missing = figures(terminalreporter), figures_missing(config, terminalreporter)
+    if told or missing:
         terminalreporter.section("figures")
-    for row, figure in sorted(figures, key=lambda reported: int(reported[0][1:])):
+    for row, figure in told:
         terminalreporter.write_line(f"{row:<4} {figure}")
-    for row in figures_missing(config):
+    for row in missing:
         terminalreporter.write_line(f"{row:<4} NO FIGURE", red=True)
-    if config.stash[NOT_RUN]:
-        terminalreporter.write_line(f"BROWSER TESTS: {config.stash[NOT_RUN]} NOT RUN", red=True)
+    if not_run := sum(NO_BROWSER in str(report.longrepr) for report in reports(terminalreporter)):
+        terminalreporter.write_line(f"BROWSER TESTS: {not_run} NOT RUN", red=True)
 
 
 @pytest.fixture
-def figure(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+def figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """`figure("T5", "5 creations, 195 x 429")`: what was measured for a row of the threat list."""
-    return lambda name, text: pytestconfig.stash[FIGURES].append((name, text))
+    return lambda name, text: request.node.user_properties.append(("figure", [name, text]))
 
 
 @pytest.fixture
-def row(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+def row(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """`row("F1", "…")`: what was measured for a row of the fault table."""
-    return lambda name, text: pytestconfig.stash[FIGURES].append((name, text))
+    return lambda name, text: request.node.user_properties.append(("figure", [name, text]))
 
 
 # --- servers ------------------------------------------------------------------------------------------------

@@ -202,9 +202,14 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
             assert answer.status_code in (502, 503, 504)
             scanner.show_answer(answer)
         await asyncio.to_thread(sandbox.set_faults)
-        for command in ("perso_sync", "perso_doctor", "perso_rotate_secrets"):
-            for form in ([], ["--json"]):
-                scanner.show(command, await asyncio.to_thread(run, site, command, *form))
+        commands = [
+            [command, *form]
+            for command in ("perso_sync", "perso_doctor", "perso_rotate_secrets")
+            for form in ([], ["--json"])
+        ]
+        printed = await asyncio.gather(*(asyncio.to_thread(run, site, *command) for command in commands))
+        for command, text in zip(commands, printed, strict=True):
+            scanner.show(command[0], text)
         scan_database(scanner, site)
         await break_things(operator, canaries["lost"])
     scanner.show("server log", site.printed())

@@ -1,0 +1,38 @@
+"""T6: other sites' pages cannot start a session."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.threat, pytest.mark.browser]
+
+
+def test_a_page_of_another_site_cannot_start_a_session(
+    example_server: Any,
+    sandbox_server: Any,
+    page: Any,
+    console_errors: list[str],
+    figure: Callable[[str, str], None],
+) -> None:
+    sandbox = sandbox_server()
+    site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
+    page.goto(site.url)  # so that the visitor has the site's cookies
+    foreign = site.url.replace("127.0.0.1", "localhost")
+    target = f"{site.url}/perso/sessions/"
+    statuses: list[int] = []
+    page.on("response", lambda response: statuses.append(response.status) if response.url == target else None)
+    attacks = {
+        "fetch": "u => fetch(u, {method: 'POST', body: '{}', credentials: 'include', mode: 'no-cors'})",
+        "image": "u => new Promise(done => Object.assign(new Image(), {onerror: done, src: u}))",
+        "form": """u => document.body.append(Object.assign(document.createElement('form'),
+            {method: 'post', action: u, enctype: 'text/plain', id: 'evil'})) ?? evil.submit()""",
+    }
+    for attack in attacks.values():
+        page.goto(f"{foreign}/static/example/home.css")
+        page.evaluate(attack, target)
+        page.wait_for_timeout(300)
+    assert [status for status in statuses if status != 405] == [403, 403]
+    assert sandbox.ledger()["created"] == 0
+    figure("T6", f"{len(attacks)} attacks from another site: 0 sessions created")
+    console_errors.clear()
