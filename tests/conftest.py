@@ -89,7 +89,9 @@ def reports(terminal: Any) -> Iterator[pytest.TestReport]:
 
 def figures(terminal: Any) -> list[list[str]]:
     """(row, figure) as reported, in the order of the rows."""
-    found = [it for report in reports(terminal) for name, it in report.user_properties if name == "figure"]
+    found: list[Any] = [
+        it for report in reports(terminal) for name, it in report.user_properties if name == "figure"
+    ]
     return sorted(found, key=lambda figure: int(figure[0][1:]))
 
 
