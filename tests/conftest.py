@@ -51,8 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from error
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     work: Path = settings.WORK
+    if hasattr(config, "workerinput"):  # one of several processes, which share it
+        return
     if work.parent == Path(tempfile.gettempdir()) and work.name.startswith("perso-tests-"):
         shutil.rmtree(work, ignore_errors=True)
 
