@@ -36,7 +36,7 @@ def find(slug: str) -> SessionPreset | None:
 
     Raises Refused for a name that is not there.
     """
-    active = SessionPreset.objects.select_related("api_key").filter(is_active=True)
+    active = SessionPreset.objects.filter(is_active=True)
     marked = None if slug else active.filter(is_default=True).first()
     preset = marked or active.filter(slug=slug or conf.DEFAULT_PRESET).first()
     if preset is None and (slug not in ("", conf.DEFAULT_PRESET) or SessionPreset.objects.exists()):
