@@ -14,7 +14,7 @@ from django_perso.protocol import Bye, Entry, Events, Frame, Hello
 
 
 def parse(text: str) -> Frame:
-    return protocol.parse(load(text), len(text))
+    return protocol.parse(load(text), payloads.utf8_size(text))
 
 
 def chat(s: int, **more: Any) -> dict[str, Any]:

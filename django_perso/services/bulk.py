@@ -34,18 +34,9 @@ def store(rows: list[Row], last_seqs: dict[UUID, int], now: datetime) -> None:
             cursor.execute(INSERT, [now, json.dumps(rows, default=str)])
             cursor.execute(UPDATE, [json.dumps(moved)])
         return
-    TranscriptEntry.objects.bulk_create(
-        TranscriptEntry(
-            avatar_session_id=row["stream"],
-            source=TranscriptEntry.Source.BROWSER,
-            seq=row["seq"],
-            kind=row["kind"],
-            at_ms=row["at_ms"],
-            data=row["data"],
-            created_at=now,
-        )
-        for row in rows
-    )
+    columns, source = ("seq", "kind", "at_ms", "data"), TranscriptEntry.Source.BROWSER
+    told = ({"avatar_session_id": row["stream"], **{name: row[name] for name in columns}} for row in rows)
+    TranscriptEntry.objects.bulk_create(TranscriptEntry(source=source, created_at=now, **it) for it in told)
     AvatarSession.objects.bulk_update(
         [AvatarSession(pk=stream, last_seq=seq, last_seen_at=now) for stream, seq in last_seqs.items()],
         ["last_seq", "last_seen_at"],

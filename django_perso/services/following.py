@@ -44,13 +44,15 @@ def notice(stream: UUID) -> None:
 
 async def _tell(loop: asyncio.AbstractEventLoop) -> None:
     """One teller a loop, so that a slow layer has hints wait for each other, not tasks pile up."""
+    layer: Any = get_channel_layer()
     try:
         while streams := _waiting[loop]:
             await asyncio.sleep(PAUSE_SECONDS)
             _waiting[loop] = set()
             try:
                 async with asyncio.timeout(SEND_SECONDS):
-                    await _send(streams)
+                    for stream in streams:
+                        await layer.group_send(group(stream), {"type": "perso.look"})
             except Exception as error:  # a layer fails in ways of its own; a hint is not worth a conversation
                 _warn(error)
     finally:
@@ -62,9 +64,3 @@ def _warn(error: Exception) -> None:
     if monotonic() > _warned_at + WARN_SECONDS:
         _warned_at = monotonic()
         log.warning("nobody is told of news, the channel layer fails: %r", error)
-
-
-async def _send(streams: set[UUID]) -> None:
-    layer: Any = get_channel_layer()
-    for stream in streams:
-        await layer.group_send(group(stream), {"type": "perso.look"})

@@ -233,5 +233,4 @@ def _ended(session: AvatarSession, how: str, reason: str) -> None:
         if is_first:
             data: dict[str, Any] = {"name": "ended", "how": how, "reason": reason}
             transcripts.note(session, TranscriptEntry.Kind.STATE, data)
-            ended = partial(session_ended.send_robust, AvatarSession, avatar_session=session)
-            transaction.on_commit(ended)
+            transaction.on_commit(partial(session_ended.send_robust, AvatarSession, avatar_session=session))
