@@ -9,7 +9,7 @@ python3 dev.py check     format, lint, types, import floors, migrations, JavaScr
 python3 dev.py threats   one line with a figure for every row of the threat list
 python3 dev.py faults    the same for the fault table: servers are killed, lines cut, disks filled
                          (a quarter of an hour; the soak in it as long as PERSO_TEST_SOAK_MINUTES says)
-python3 dev.py matrix    the suite on every Django and Python that is promised (hours; --cell 6.1-3.13)
+python3 dev.py matrix    the suite on every Django and Python that is promised (an hour; --cell 6.1-3.13)
 python3 dev.py bench     how fast it is, as ratios against opponents (--only NAME, --json FILE)
 """
 

@@ -16,7 +16,7 @@ from .figures import Figure, Runs, middle, over
 from .load import posts
 from .processes import Process, serving
 
-PATHS = {"ours": "/perso/sessions/", "plain": "/plain/", "floor": "/floor/"}
+PATHS = {"ours": "/perso/sessions/", "plain": "/plain/", "floor": "/floor/", "null": "/null/"}
 VISITORS, ROUNDS = 8, 3
 BODY = json.dumps({"preset": "bench"}).encode()
 
@@ -59,7 +59,7 @@ def starts() -> Iterator[Figure]:
         with serving(kind, BENCH_KEEPS="off") as server:
             run(server, "ours", people, 32, 32)  # which also fetches the greeting, for five minutes
             for _ in range(ROUNDS):
-                for who, total in (("ours", 160), ("plain", 48), ("floor", 160)):
+                for who, total in (("ours", 160), ("plain", 48), ("floor", 160), ("null", 160)):
                     runs.setdefault(who, []).append(run(server, who, people, total, 32))
         for who in runs:
             yield Figure(f"{kind}: CPU of a start at 32 in flight, {who}", middle(runs[who], "cpu_ms"), "ms")
@@ -76,7 +76,8 @@ def threads() -> Iterator[Figure]:
     people, runs, opened = visitors(), Runs(), {}
     with serving("threads", BENCH_KEEPS="off") as server:
         run(server, "ours", people, 1, 1)  # which also fetches the greeting, for five minutes
-        for who, total, most in (("plain", 48, 8), ("ours", 500, 8), ("plain", 48, 8), ("ours", 160, 32)):
+        turns = (("plain", 48, 8), ("ours", 500, 8), ("null", 160, 8), ("plain", 48, 8), ("ours", 160, 32))
+        for who, total, most in turns:
             connections_opened()
             name = who if most == 8 else f"{who}, 32 in flight"
             runs.setdefault(name, []).append(run(server, who, people, total, most))

@@ -1,4 +1,4 @@
-"""The example site's URLs, and two other ways to start a session, which ours is measured against."""
+"""The example site's URLs, and other ways to start a session, or none, which ours is measured against."""
 
 from functools import cache
 
@@ -39,4 +39,9 @@ async def floor(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"session_id": session_id, "stream": str(session.pk)}, status=201)
 
 
-urlpatterns = [path("plain/", plain), path("floor/", floor), *example]
+async def null(request: HttpRequest) -> HttpResponse:
+    """Nothing but knowing who is logged in."""
+    return JsonResponse({"user": (await request.auser()).pk}, status=201)
+
+
+urlpatterns = [path("plain/", plain), path("floor/", floor), path("null/", null), *example]

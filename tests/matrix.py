@@ -67,7 +67,10 @@ def passes(django: str, interpreter: str, directory: Path, arguments: list[str])
     return (
         succeeds(interpreter, "-m", "venv", str(directory / "venv"))
         and succeeds(python, *install, *dev.requirements(project, True))
-        and succeeds(python, "-m", "pytest", "-q", "--no-browser", *arguments, env={**os.environ, "CI": ""})
+        and succeeds(
+            *[python, "-m", "pytest", "-q", "--no-browser", *(arguments or dev.PROCESSES)],
+            env={**os.environ, "CI": ""},
+        )
     )
 
 
