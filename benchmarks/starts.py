@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,15 +74,15 @@ def starts() -> Iterator[Figure]:
 
 def threads() -> Iterator[Figure]:
     """500 starts under WSGI, by 8 visitors at once; and what more visitors at once do."""
-    people, runs, opened = visitors(), Runs(), {}
+    people, runs, opened = visitors(), Runs(), Counter[str]()
+    turns = [("plain", 48, 8), ("ours", 170, 8), ("null", 80, 8)] * ROUNDS + [("ours", 160, 32)]
     with serving("threads", BENCH_KEEPS="off") as server:
         run(server, "ours", people, 1, 1)  # which also fetches the greeting, for five minutes
-        turns = (("plain", 48, 8), ("ours", 500, 8), ("null", 160, 8), ("plain", 48, 8), ("ours", 160, 32))
         for who, total, most in turns:
             connections_opened()
             name = who if most == 8 else f"{who}, 32 in flight"
             runs.setdefault(name, []).append(run(server, who, people, total, most))
-            opened[name] = connections_opened()
+            opened[name] += connections_opened()
     for name in runs:
         yield Figure(f"threads: CPU of a start, {name}", middle(runs[name], "cpu_ms"), "ms")
         yield Figure(f"threads: connections to Perso opened, {name}", opened[name], "")
