@@ -244,4 +244,4 @@ def test_50000_entries_of_one_or_many_conversations_need_no_more_memory_than_a_f
     printed = servers.manage("shell", "-c", MEASURE, env=servers.environment(DATABASE_URL=url))
     *said, more_kib = map(int, printed.split()[-5:])
     assert said == [ENTRIES, ENTRIES * 2, ENTRIES, ENTRIES]  # csv: as text and in the data
-    assert more_kib < 30 * 1024
+    assert more_kib < 16 * 1024
