@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from json import dumps
@@ -336,9 +336,12 @@ def _checked_server(api_server: str, *, may_be_plain: bool) -> str:
     return api_server
 
 
+# Whether IPv4 addresses written as IPv6 are `is_loopback` differs from Python to Python.
+LOOPBACK = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")
+
+
 def is_loopback(host: str) -> bool:
     """Whether a name or address means this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        return host == "localhost" or any(ipaddress.ip_address(host) in network for network in LOOPBACK)
+    return False

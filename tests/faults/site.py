@@ -7,6 +7,8 @@ from typing import Any
 
 import psycopg
 from django.core import signing
+from django.http import HttpResponse
+from django.test import override_settings
 
 from django_perso.services.sessions import TICKET_SALT
 from django_perso.visitors import COOKIE, COOKIE_SALT
@@ -22,7 +24,6 @@ SECRET = servers.environment()["SECRET_KEY"]
 CLONE = """INSERT INTO django_perso_avatarsession SELECT (jsonb_populate_record(
     original, jsonb_build_object('id', new.id, 'visitor', coalesce(%s, new.id::text), 'last_seq', 0))).*
     FROM django_perso_avatarsession AS original, unnest(%s::uuid[]) AS new (id) WHERE original.id = %s"""
-COOKIES = signing.TimestampSigner(key=b"django.http.cookies" + SECRET.encode(), salt=COOKIE + COOKIE_SALT)
 
 
 class Site(servers.ExampleServer):
@@ -80,8 +81,11 @@ class Site(servers.ExampleServer):
         return [self._address(stream, visitor or stream) for stream in streams]
 
     def _address(self, stream: str, visitor: str) -> Address:
-        ticket = signing.dumps([stream, visitor], key=SECRET, salt=TICKET_SALT, compress=False)
-        return Address(self.url, stream, ticket, f"{COOKIE}={COOKIES.sign(visitor)}")
+        answer = HttpResponse()
+        with override_settings(SECRET_KEY=SECRET):  # as the site does it, in whichever way its Django signs
+            ticket = signing.dumps([stream, visitor], salt=TICKET_SALT, compress=False)
+            answer.set_signed_cookie(COOKIE, visitor, salt=COOKIE_SALT)
+        return Address(self.url, stream, ticket, f"{COOKIE}={answer.cookies[COOKIE].value}")
 
     def _database(self) -> Any:
         return psycopg.connect(self.database_url)
