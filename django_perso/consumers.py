@@ -97,7 +97,7 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             if text_data is None:
                 raise BadFrame(payloads.BAD_FRAME, "binary frame")
-            await self.read(protocol.parse(payloads.load(text_data), payloads.utf8_size(text_data)))
+            await self.read(protocol.parse(payloads.load(text_data), len(text_data)))
         except (BadFrame, Refused, DatabaseError, InterfaceError) as error:
             await self.fail(error)
 

@@ -66,7 +66,7 @@ Frame = Hello | Events | Bye | None  # None is a ping
 
 
 def parse(data: dict[str, Any], size: int = MAX_FRAME) -> Frame:
-    """The frame in `data`, which had so many bytes; raises BadFrame."""
+    """The frame in `data`, which had so many characters; raises BadFrame."""
     match data.get("t"):
         case "hello":
             return parse_hello(data)
@@ -102,7 +102,7 @@ def parse_items(items: object, size: int = MAX_FRAME) -> Events:
         raise BadFrame(TOO_BIG, f"a frame may have {MAX_ITEMS} entries")
     good: list[Entry] = []
     for item in items:
-        if size > MAX_ENTRY and json_size(item) > MAX_ENTRY:
+        if 4 * size > MAX_ENTRY and json_size(item) > MAX_ENTRY:
             return Events(tuple(good), (item["s"], "too_big"))
         if not _fits(item, ENTRY) or not _fits(item["d"], SCHEMA[item["k"]]):
             return Events(tuple(good), (item["s"], "bad_schema"))

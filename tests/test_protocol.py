@@ -14,7 +14,7 @@ from django_perso.protocol import Bye, Entry, Events, Frame, Hello
 
 
 def parse(text: str) -> Frame:
-    return protocol.parse(load(text), payloads.utf8_size(text))
+    return protocol.parse(load(text), len(text))
 
 
 def chat(s: int, **more: Any) -> dict[str, Any]:
@@ -100,12 +100,19 @@ def test_an_entry_over_16_kib_is_rejected_by_its_number() -> None:
     assert parsed == Events((), (1, "too_big"))
 
 
+def test_an_entry_is_measured_as_it_is_stored() -> None:
+    text = '{"t":"ev","items":[{"s":1,"k":"chat","t":0,"d":{"role":"visitor","text":"","x":[%s]}}]}'
+    assert parse(text % ",".join(["1e15"] * 1000)) == Events((), (1, "too_big"))  # 1000000000000000.0
+    assert len(text) + 1000 * len("1e15,") < protocol.MAX_ENTRY
+
+
 def test_what_databases_refuse_in_json_is_replaced() -> None:
     parsed = parse(
         '{"t":"ev","items":[{"s":1,"k":"chat","t":0,"d":{"role":"visitor","text":"a\\u0000b\\ud800"}}]}'
     )
     assert isinstance(parsed, Events)
     assert parsed.items[0].d["text"] == "a\ufffdb\ufffd"
+    assert load('{"text": "\udc00안"}') == {"text": "\ufffd안"}
 
 
 KEYS = st.sampled_from(["t", "s", "k", "d", "items", "stream", "ticket", "last", "how"])

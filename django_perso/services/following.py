@@ -44,12 +44,12 @@ def notice(stream: UUID) -> None:
 
 async def _tell(loop: asyncio.AbstractEventLoop) -> None:
     """One teller a loop, so that a slow layer has hints wait for each other, not tasks pile up."""
-    layer: Any = get_channel_layer()
     try:
         while streams := _waiting[loop]:
             await asyncio.sleep(PAUSE_SECONDS)
             _waiting[loop] = set()
             try:
+                layer: Any = get_channel_layer()
                 async with asyncio.timeout(SEND_SECONDS):
                     for stream in streams:
                         await layer.group_send(group(stream), {"type": "perso.look"})
