@@ -1,0 +1,28 @@
+"""What all problems have in common, and who reads their hints."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tests.stage import KEY
+
+PROBLEM = {"type", "title", "status", "detail", "code"}
+
+
+def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
+    """The problem, after checking what all problems have in common."""
+    problem: dict[str, Any] = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert answer["Content-Type"] == "application/problem+json"
+    assert "no-store" in answer["Cache-Control"]
+    assert set(problem) >= PROBLEM
+    assert problem["detail"]
+    assert KEY not in str(problem) + str(answer.headers)
+    return problem
+
+
+def staff_client() -> Client:
+    client = Client()
+    client.force_login(User.objects.create(username="staff", is_staff=True))
+    return client

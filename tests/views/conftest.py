@@ -1,0 +1,10 @@
+"""Each start asks for the greeting anew."""
+
+import pytest
+
+from django_perso.services import sessions
+
+
+@pytest.fixture(autouse=True)
+def _no_intros() -> None:
+    sessions.intros.clear()

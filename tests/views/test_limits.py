@@ -1,0 +1,95 @@
+"""How often a session may be started."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import Client
+from django.utils import timezone
+
+from django_perso.models import AvatarSession, SessionPreset
+from tests.stage import SANDBOX, created, make_preset
+from tests.stage import start as post_start
+
+from .answers import refused
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_full_preset_says_when_to_come_back(client: Client) -> None:
+    make_preset(max_live=1)
+    assert post_start(client).status_code == 201
+    before = created()
+    answer = post_start(Client())
+    assert refused(answer, 429, "too_many_live")["retry_after"] == int(answer["Retry-After"]) == 30
+    assert created() == before
+    AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
+    assert post_start(Client()).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("198.51.100.1", "198.51.100.1", True),
+        ("198.51.100.1", "198.51.100.2", False),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+    ],
+)
+def test_cookies_thrown_away_do_not_help_from_the_same_address(first: str, second: str, same: bool) -> None:
+    make_preset(starts_per_hour=1)
+    assert post_start(Client(), REMOTE_ADDR=first).status_code == 201
+    answer = post_start(Client(), REMOTE_ADDR=second)
+    if same:
+        assert 3590 < refused(answer, 429, "too_many_starts")["retry_after"] <= 3601
+    else:
+        assert answer.status_code == 201
+
+
+def test_a_forwarded_address_that_the_visitor_made_up_does_not_help(settings: Any) -> None:
+    make_preset(starts_per_hour=1)
+    spoof = [post_start(Client(), headers={"X-Forwarded-For": f"6.6.6.{n}"}).status_code for n in range(2)]
+    assert spoof == [201, 429]
+    AvatarSession.objects.all().delete()
+    settings.PERSO = {**SANDBOX, "TRUSTED_PROXY_COUNT": 1}
+    behind = [f"6.6.6.{n}, 203.0.113.{n // 2}" for n in range(4)]
+    assert [post_start(Client(), headers={"X-Forwarded-For": hops}).status_code for hops in behind] == [
+        201,
+        429,
+        201,
+        429,
+    ]
+
+
+def in_threads(count: int) -> list[int]:
+    """The statuses of starts by so many visitors at once."""
+    together, statuses = threading.Barrier(count), list[int]()
+
+    def visit(number: int) -> None:
+        together.wait()
+        statuses.append(post_start(Client(), "", REMOTE_ADDR=f"198.51.100.{number}").status_code)
+        connections.close_all()
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(statuses)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_limits_hold_when_all_press_start_at_once() -> None:
+    make_preset(is_default=True, max_live=3)
+    before = created()
+    assert in_threads(12) == [201] * 3 + [429] * 9
+    assert created() == before + 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_starts_of_a_fresh_site_make_one_default_preset(settings: Any) -> None:
+    settings.DEBUG = True
+    assert in_threads(4) == [201] * 4
+    assert SessionPreset.objects.get().slug == "default"

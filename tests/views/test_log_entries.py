@@ -1,0 +1,123 @@
+"""The log by POST."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils import timezone
+
+from django_perso import protocol
+from django_perso.models import AvatarSession
+from tests.stage import chat, make_preset, post_log
+from tests.stage import start as post_start
+
+from .answers import refused
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def started(client: Client) -> dict[str, Any]:
+    make_preset()
+    answer: dict[str, Any] = post_start(client).json()
+    return answer
+
+
+def test_entries_are_acknowledged_as_they_are_stored(client: Client, started: dict[str, Any]) -> None:
+    answer = post_log(client, started, items=[chat(1), chat(2)])
+    assert (answer.status_code, answer.json(), answer["Cache-Control"]) == (
+        200,
+        {"t": "ack", "s": 2},
+        "no-store",
+    )
+    assert post_log(client, started, items=[]).json() == {"t": "ack", "s": 2}
+    assert post_log(client, started, items=[chat(2), chat(3)]).json() == {"t": "ack", "s": 3}
+    assert post_log(client, started, items=[chat(5)]).json() == {"t": "gap", "s": 3}
+    too_big = chat(4, "x" * protocol.MAX_ENTRY)
+    assert post_log(client, started, items=[too_big]).json() == {"t": "reject", "s": [4], "code": "too_big"}
+    gap = {"s": 4, "k": "gap", "t": 1, "d": {"count": 1, "reason": "too_big"}}
+    assert post_log(client, started, items=[gap]).json() == {"t": "ack", "s": 4}
+    entries = AvatarSession.objects.get().entries.filter(source="browser").order_by("pk")
+    assert list(entries.values_list("seq", "kind")) == [(1, "chat"), (2, "chat"), (3, "chat"), (4, "gap")]
+
+
+def test_the_goodbye_is_done_once_all_is_there(client: Client, started: dict[str, Any]) -> None:
+    client.post(
+        f"/perso/sandbox/api/v1/session/{started['session_id']}/event/create/",
+        {"event": "SESSION_END", "detail": ""},
+        content_type="application/json",
+    )
+    bye = {"last": 2, "how": "visitor"}
+    assert post_log(client, started, bye=bye).json() == {"t": "gap", "s": 0}
+    assert post_log(client, started, items=[chat(2)], bye=bye).json() == {"t": "gap", "s": 0}
+    done = {"t": "done", "reason": "GRACEFUL_TERMINATION"}
+    assert post_log(client, started, items=[chat(1), chat(2)], bye=bye).json() == done
+    assert post_log(client, started, items=[], bye=bye).json() == done
+    assert AvatarSession.objects.get().is_complete
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.test", "null", "https://testserver", "http://testserver:81", ""]
+)
+def test_entries_from_another_origin_are_refused(
+    client: Client, started: dict[str, Any], origin: str
+) -> None:
+    refused(post_log(client, started, origin, items=[chat(1)]), 403, "origin")
+    assert AvatarSession.objects.get().last_seq == 0
+
+
+def test_entries_without_the_ticket_of_this_visitor_are_refused(
+    client: Client, started: dict[str, Any]
+) -> None:
+    other = post_start(Client(REMOTE_ADDR="198.51.100.2")).json()
+    for sender, changes in (
+        (client, {"ticket": "x"}),
+        (client, {"ticket": other["ticket"]}),
+        (client, {"stream": other["stream"]}),
+        (Client(), {}),
+    ):
+        refused(post_log(sender, {**started, **changes}, items=[chat(1)]), 401, "not_authorised")
+    assert not AvatarSession.objects.exclude(last_seq=0).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"items": {}}, 400),
+        ({"items": [1]}, 400),
+        ({"items": [{"s": 0}]}, 400),
+        ({"items": [{"s": "1"}]}, 400),
+        ({"items": [chat(n) for n in range(1, 52)]}, 413),
+        ({"bye": 7}, 400),
+        ({"bye": {"last": 0, "how": "because"}}, 400),
+        ({"stream": 7}, 400),
+        ({"ticket": None}, 400),
+        ({"items": [], "x": "x" * 66_000}, 413),
+    ],
+)
+def test_a_log_body_that_cannot_be_read_changes_nothing(
+    client: Client, started: dict[str, Any], change: dict[str, Any], status: int
+) -> None:
+    refused(post_log(client, started, **change), status, "bad_request")
+    session = AvatarSession.objects.get()
+    assert (session.last_seq, session.ended_at) == (0, None)
+
+
+def test_a_conversation_that_is_over_for_a_day_takes_nothing_more(
+    client: Client, started: dict[str, Any]
+) -> None:
+    AvatarSession.objects.update(ended_at=timezone.now() - timedelta(hours=25))
+    refused(post_log(client, started, items=[chat(1)]), 404, "no_stream")
+
+
+def test_a_log_while_the_database_is_down_is_to_be_sent_again(
+    client: Client, started: dict[str, Any]
+) -> None:
+    def dead(*_: Any) -> None:
+        raise OperationalError("gone")
+
+    with connection.execute_wrapper(dead):
+        refused(post_log(client, started, items=[chat(1)]), 503, "database_unavailable")
+    assert post_log(client, started, items=[chat(1)]).json() == {"t": "ack", "s": 1}

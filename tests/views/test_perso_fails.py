@@ -1,0 +1,166 @@
+"""What a start says when Perso, its key or the database fails, and what the row says it may cost."""
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.utils import InterfaceError
+from django.test import Client
+from django.utils import timezone
+
+from django_perso.models import ApiKey, AvatarSession, SessionPreset
+from tests.stage import KEY, created, faults, http_answer, make_preset, raw_server
+from tests.stage import start as post_start
+
+from .answers import refused, staff_client
+
+pytestmark = pytest.mark.django_db
+
+Status = AvatarSession.Status
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "row"),
+    [
+        ({"status": 500}, 502, "perso_refused", Status.UNKNOWN),
+        ({"status": 500, "body": "json"}, 502, "perso_refused", Status.UNKNOWN),
+        ({"status": 502, "body": "html"}, 502, "perso_refused", Status.UNKNOWN),
+        ({"status": 500, "body": "empty"}, 502, "perso_refused", Status.UNKNOWN),
+        ({"status": 401}, 502, "perso_refused", Status.FAILED),
+        ({"status": 403, "body": "garbage"}, 502, "perso_refused", Status.FAILED),
+        ({"status": 429, "body": "html"}, 502, "perso_refused", Status.FAILED),
+        ({"status": 200, "body": "html"}, 502, "perso_unreadable", Status.UNKNOWN),
+        ({"status": 200, "body": "json"}, 502, "perso_unreadable", Status.UNKNOWN),
+        ({"status": 200, "body": "empty"}, 502, "perso_unreadable", Status.UNKNOWN),
+        ({"status": 200, "body": "garbage"}, 502, "perso_unreadable", Status.UNKNOWN),
+    ],
+)
+def test_whatever_perso_answers_the_visitor_gets_a_sentence_and_the_row_says_what_it_may_cost(
+    client: Client, fault: dict[str, Any], status: int, code: str, row: str
+) -> None:
+    make_preset()
+    with faults(session=fault):
+        refused(post_start(client), status, code)
+    session = AvatarSession.objects.get()
+    assert (session.status, session.error_code) == (row, code)
+    assert session.entries.get().kind == "error"
+
+
+def test_a_wrong_parameter_is_told_to_staff(client: Client) -> None:
+    make_preset(prompt="plp-gone")
+    problem = refused(post_start(staff_client()), 502, "perso_refused")
+    assert "does_not_exist (prompt)" in problem["hint"]
+    assert "does_not_exist" in AvatarSession.objects.get().entries.get().data["message"]
+
+
+@pytest.fixture
+def key_row() -> Iterator[ApiKey]:
+    """A real-looking key; what is logged and stored meanwhile is searched for it."""
+    yield ApiKey.objects.create(name="Main", secret=KEY, is_default=True)
+    notes = json.dumps(list(AvatarSession.objects.values_list("entries__data", "params", "error_code")))
+    assert KEY not in notes
+
+
+def at(key_row: ApiKey, server: str) -> None:
+    ApiKey.objects.update(api_server=server)
+    make_preset(has_intro=False)
+
+
+def test_a_refusal_that_repeats_the_key_does_not_pass_it_on(
+    key_row: ApiKey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    told = json.dumps({"errors": [{"code": "x", "detail": f"bad key {KEY}", "attr": None}]}).encode()
+    with raw_server(http_answer(401, told)) as (server, asked):
+        at(key_row, server)
+        problem = refused(post_start(staff_client()), 502, "perso_refused")
+    assert "Check the API key" in problem["hint"]
+    assert KEY.encode() in asked[0]
+    assert "did not start" in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("answer", [b"", http_answer(201, b'{"session_id": "abc"}')[:-9], b"\0\1\2" * 99])
+def test_an_answer_that_breaks_off_leaves_a_conversation_that_may_be_billed(
+    key_row: ApiKey, answer: bytes
+) -> None:
+    with raw_server(answer) as (server, asked):
+        at(key_row, server)
+        problem = refused(post_start(staff_client()), 504, "start_unknown")
+    assert "bill" in problem["hint"]
+    assert len(asked) == 1  # never asked twice: each costs
+    assert AvatarSession.objects.get().status == Status.UNKNOWN
+
+
+def test_a_perso_that_never_answers_is_waited_for_ten_seconds_at_most_and_counts_as_live_for_a_while(
+    key_row: ApiKey, client: Client
+) -> None:
+    begun = timezone.now()
+    with raw_server(None) as (server, asked):
+        at(key_row, server)
+        SessionPreset.objects.update(max_live=1)
+        refused(post_start(client), 504, "start_unknown")
+        assert (timezone.now() - begun).total_seconds() < 11
+        refused(post_start(client), 429, "too_many_live")
+        assert len(asked) == 1
+    AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
+    refused(post_start(client), 503, "perso_unreachable")  # not full any more
+
+
+def test_a_perso_that_cannot_be_reached_costs_nothing(key_row: ApiKey, client: Client) -> None:
+    with raw_server(None) as (server, _):
+        pass
+    at(key_row, server)
+    refused(post_start(client), 503, "perso_unreachable")
+    assert AvatarSession.objects.get().status == Status.FAILED
+
+
+def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(settings: Any) -> None:
+    settings.PERSO = {"API_KEY": ""}
+    make_preset()
+    problem = refused(post_start(staff_client()), 503, "no_api_key")
+    assert 'PERSO = {"API_KEY": "sandbox"}' in problem["hint"]
+    assert not AvatarSession.objects.exists()
+
+
+def test_a_key_that_does_not_open_any_more_is_a_missing_key(key_row: ApiKey, settings: Any) -> None:
+    make_preset()
+    client = staff_client()
+    settings.PERSO = {"ENCRYPTION_KEYS": ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}
+    key_row.save()
+    settings.PERSO = {}
+    assert "ENCRYPTION_KEYS" in refused(post_start(client), 503, "no_api_key")["hint"]
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_dead_database_spends_nothing(client: Client, error: type[Exception]) -> None:
+    make_preset()
+
+    def dead(*_: Any) -> None:
+        raise error("server closed the connection unexpectedly")
+
+    with faults(session={"status": 500}):
+        before = created()
+        with connection.execute_wrapper(dead):
+            refused(post_start(client), 503, "database_unavailable")
+    assert created() == before
+    assert not AvatarSession.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["INSERT", "UPDATE", "SELECT"])
+def test_a_database_that_dies_before_the_row_is_there_spends_nothing(client: Client, kind: str) -> None:
+    make_preset()
+
+    def dies(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith(kind) and "django_perso" in sql:
+            raise OperationalError("gone")
+        return execute(sql, *rest)
+
+    before = created()
+    with connection.execute_wrapper(dies):
+        refused(post_start(client), 503, "database_unavailable")
+    assert created() == before

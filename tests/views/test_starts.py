@@ -1,0 +1,126 @@
+"""Starting a session: every answer, and nothing in it that should not be."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from django_perso import payloads
+from django_perso.models import AvatarSession
+from tests.stage import LOG, SANDBOX, START, created, make_preset
+from tests.stage import start as post_start
+
+from .answers import refused, staff_client
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(client: Client) -> None:
+    make_preset(client_tools=["get_square_number"], voice=True, stt_type="default", width=480, height=640)
+    answer = post_start(client)
+    started = answer.json()
+    row = AvatarSession.objects.get()
+    assert answer.status_code == 201
+    assert answer["Cache-Control"] == "no-store"
+    assert started == {
+        "stream": str(row.pk),
+        "ticket": started["ticket"],
+        "session_id": row.session_id.reveal(),
+        "api_server": "http://testserver/perso/sandbox",
+        "intro_message": "Hello! Nice to see you. Ask me anything, or tell me your name.",
+        "width": 480,
+        "height": 640,
+        "voice": True,
+        "tools": ["get_square_number"],
+        "log": {"ws": None, "post": "/perso/log/entries/"},
+    }
+
+
+def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> None:
+    make_preset()
+    first = post_start(client, secure=True).cookies["perso_visitor"]
+    assert (first["httponly"], first["secure"], first["samesite"], first["path"]) == (True, True, "Lax", "/")
+    post_start(client)
+    assert len(set(AvatarSession.objects.values_list("visitor", flat=True))) == 1
+
+
+@pytest.mark.parametrize(("transport", "ws"), [("auto", None), ("post", None), ("websocket", "/perso/log/")])
+def test_a_socket_is_offered_only_where_one_is(
+    client: Client, settings: Any, transport: str, ws: Any
+) -> None:
+    settings.PERSO = {**SANDBOX, "LOG_TRANSPORT": transport}
+    make_preset()
+    assert post_start(client).json()["log"] == {"ws": ws, "post": "/perso/log/entries/"}
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete", "options", "patch"])
+@pytest.mark.parametrize("url", [START, LOG])
+def test_only_post_is_answered(client: Client, method: str, url: str) -> None:
+    answer = getattr(client, method)(url)
+    refused(answer, 405, "method_not_allowed")
+    assert answer["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b"null", 400),
+        (b'"guide"', 400),
+        (b"[" * 30_000, 400),
+        (b'{"preset": 7}', 400),
+        (b'{"preset": null}', 400),
+        (b'{"preset": ["guide"]}', 400),
+        (b'{"preset": 1e999}', 400),
+        (b'{"preset": "' + b"x" * payloads.MAX_FRAME + b'"}', 413),
+    ],
+)
+def test_a_body_that_cannot_be_read_starts_nothing(client: Client, body: bytes, status: int) -> None:
+    make_preset()
+    refused(client.post(START, body, content_type="application/json"), status, "bad_request")
+    assert not AvatarSession.objects.exists()
+
+
+@pytest.mark.parametrize("slug", ["nope", "gone", "a\0b", "é" * 300, "guide' OR 1=1--"])
+def test_an_unknown_preset_is_not_found_and_an_inactive_one_looks_the_same(client: Client, slug: str) -> None:
+    make_preset()
+    make_preset(slug="gone", is_active=False)
+    problem = refused(post_start(client, slug), 404, "preset_not_found")
+    assert problem == refused(post_start(client, "nope"), 404, "preset_not_found")
+
+
+@pytest.mark.parametrize(
+    ("access", "who", "code"),
+    [
+        ("staff", "anonymous", "login_required"),
+        ("staff", "user", "not_allowed"),
+        ("staff", "staff", None),
+        ("logged_in", "anonymous", "login_required"),
+        ("logged_in", "user", None),
+        ("public", "anonymous", None),
+    ],
+)
+def test_a_preset_lets_in_whom_it_says(client: Client, access: str, who: str, code: str | None) -> None:
+    make_preset(access=access)
+    if who != "anonymous":
+        client.force_login(User.objects.create(username=who, is_staff=who == "staff"))
+    before = created()
+    answer = post_start(client)
+    if code is None:
+        assert answer.status_code == 201
+        assert AvatarSession.objects.get().user_id == (None if who == "anonymous" else User.objects.get().pk)
+    else:
+        refused(answer, 403, code)
+        assert (created(), AvatarSession.objects.count()) == (before, 0)
+
+
+def test_hints_are_for_staff_and_for_debug(client: Client, settings: Any) -> None:
+    make_preset()
+    assert "hint" not in refused(post_start(client, "nope"), 404, "preset_not_found")
+    hint = refused(post_start(staff_client(), "nope"), 404, "preset_not_found")["hint"]
+    assert hint == 'No active preset "nope". Existing: guide.'
+    settings.DEBUG = True
+    assert refused(post_start(client, "nope"), 404, "preset_not_found")["hint"] == hint
