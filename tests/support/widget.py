@@ -15,7 +15,10 @@ WATCHED = """async (video) => {
 }"""
 
 
-NOTE_END = "element => { element.over = new Promise((done) => element.addEventListener('perso-end', done)) }"
+NOTE_END = """element => {
+  element.isOver = false;
+  element.addEventListener("perso-end", () => { element.isOver = true; }, { once: true });
+}"""
 
 
 class Avatar:
@@ -61,7 +64,7 @@ class Avatar:
         """Press End; return when the site has closed the conversation, with everything saved."""
         self.element.evaluate(NOTE_END)
         self.part("end").click()
-        self.element.evaluate("element => element.over.then(() => true)")
+        self.page.wait_for_function("element => element.isOver", arg=self.element.element_handle())
         self.wait_for(state="ended", log="saved")
 
     def messages(self) -> list[tuple[str, str]]:

@@ -57,7 +57,9 @@ def test_the_sdk_comes_beside_the_modules_and_not_after_them(site: Site, avatar:
     element = avatar().element
     with page.expect_request(site.sdk_url):
         element.hover()
-    while not held:
+    for _ in range(500):
+        if held:
+            break
         page.wait_for_timeout(20)
     held[0].continue_()
     page.wait_for_function("window.PersoInteractive")
@@ -256,8 +258,8 @@ def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
         talk.part("start").click()
     talk.part("cancel").click()
     talk.wait_for(state="ended")
-    talk.start()
-    first.value.response()
+    with talk.page.expect_event("requestfinished", lambda request: request == first.value):
+        talk.start()
     talk.page.wait_for_timeout(1000)
     assert talk.part("video").evaluate(WATCHED)
     talk.wait_for(state="live")
