@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import get_commands
+from django.db import DEFAULT_DB_ALIAS, router
 from django.urls import NoReverseMatch, reverse
 
 from . import headers
@@ -146,6 +148,15 @@ def the_days_of_retention_are_no_number() -> Found:
         _ = conf.RETENTION_DAYS
     except ImproperlyConfigured as error:
         yield f"{error}.", f'{ADD}PERSO["RETENTION_DAYS"] = 90'
+
+
+@check("E018", "settings")
+def a_router_leads_elsewhere() -> Found:
+    models = apps.get_app_config("django_perso").get_models()
+    if any({router.db_for_read(it), router.db_for_write(it)} != {DEFAULT_DB_ALIAS} for it in models):
+        text = "DATABASE_ROUTERS lead django_perso to another database than default, or to a replica."
+        line = 'if model._meta.app_label == "django_perso": return "default"'
+        yield text, f"Add to your router's db_for_read and db_for_write: {line}"
 
 
 @check("W023", "settings")

@@ -20,6 +20,7 @@ from .payloads import BadFrame
 from .protocol import Hello
 from .services import Refused, following, sessions, transcripts
 from .services.database import in_database
+from .services.limits import is_staff
 from .services.transcripts import Report
 from .services.writer import writer
 
@@ -242,4 +243,4 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 def _may_follow(request: ASGIRequest) -> bool:
     user = visitors.logged_in(request)
     rights = ("django_perso.view_avatarsession", "django_perso.view_transcriptentry")
-    return user is not None and user.is_staff and user.has_perms(rights)
+    return is_staff(user) and user.has_perms(rights)

@@ -4,13 +4,14 @@ Every refusal is problem JSON (RFC 9457) with a stable `code`; its `hint`, for w
 to staff, and to all under DEBUG.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.db import DatabaseError, InterfaceError, ProgrammingError, transaction
+from django.db import DatabaseError, InterfaceError, ProgrammingError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
@@ -23,8 +24,10 @@ from .conf import conf
 from .consumers import FollowConsumer, LogConsumer
 from .models import AvatarSession
 from .services import Refused, following, sessions, transcripts
-from .services.database import in_database, loop_lasts
-from .services.limits import Visitor
+from .services.database import in_database, loop_lasts, without_transaction
+from .services.limits import Visitor, is_staff
+
+log = logging.getLogger("django_perso")
 
 CLOSE_STATUS = {payloads.TOO_BIG: 413}
 
@@ -41,6 +44,8 @@ def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
         "code": refused.code,
     }
     headers = {"Cache-Control": "no-store"}
+    if refused.hint:
+        log.warning("%s: %s", refused.code, refused.hint)
     if refused.retry_after is not None:
         body["retry_after"] = refused.retry_after
         headers["Retry-After"] = str(refused.retry_after)
@@ -81,7 +86,7 @@ def _endpoint(view: View) -> Any:
                 return await view(request)
             except Refused as refused:
                 visitor = await in_database(visitors.identify)(request)
-                return problem(refused, show_hint=visitor.user is not None and visitor.user.is_staff)
+                return problem(refused, show_hint=is_staff(visitor.user))
         except payloads.BadFrame as bad:
             return problem(Refused("bad_request", CLOSE_STATUS.get(bad.code, 400), str(bad)))
         except (DatabaseError, InterfaceError) as error:
@@ -91,7 +96,7 @@ def _endpoint(view: View) -> Any:
             hint = f"{error}. Run: python manage.py migrate django_perso" if is_missing else ""
             return problem(Refused("database_unavailable", 503, detail, hint=hint))
 
-    return login_not_required(transaction.non_atomic_requests(guarded))
+    return login_not_required(without_transaction(guarded))
 
 
 def _body(request: HttpRequest) -> str:
@@ -100,11 +105,14 @@ def _body(request: HttpRequest) -> str:
 
 
 async def _start_session(request: HttpRequest) -> HttpResponseBase:
-    body = _body(request)
+    body, has_socket = _body(request), False
 
     def ask() -> tuple[str | dict[str, Any], Visitor]:
+        nonlocal has_socket
         _check_csrf(request)
-        return _wanted(body), visitors.identify(request)
+        visitor = visitors.identify(request)
+        has_socket = _has_sockets(request) and visitors.is_known_to_sockets(request, visitor.user)
+        return _wanted(body), visitor
 
     started = await sessions.start(ask)
     preset = started.preset
@@ -120,7 +128,7 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
             "voice": preset.voice,
             "tools": preset.client_tools,
             "log": {
-                "ws": reverse("django_perso:log") if _has_sockets(request) else None,
+                "ws": reverse("django_perso:log") if has_socket else None,
                 "post": reverse("django_perso:log_entries"),
             },
         },
@@ -173,7 +181,7 @@ log_entries = csrf_exempt(_endpoint(_log_entries))
 
 
 @login_not_required
-@transaction.non_atomic_requests
+@without_transaction
 async def log_socket(request: HttpRequest) -> HttpResponse:
     """The log's socket, for those who come by HTTP: sockets reach `log_socket.websocket` through `asgi`."""
     hint = "In asgi.py: from django_perso.asgi import get_asgi_application; and run it with an ASGI server."
@@ -184,7 +192,7 @@ log_socket.websocket = LogConsumer.as_asgi()  # type: ignore[attr-defined]
 
 
 @login_not_required
-@transaction.non_atomic_requests
+@without_transaction
 async def follow_socket(request: HttpRequest, stream: UUID) -> HttpResponse:
     """The socket of an admin page that follows a conversation, for those who come by HTTP."""
     return await log_socket(request)
@@ -208,7 +216,7 @@ def sandbox_url(request: HttpRequest) -> str:
 
 @csrf_exempt
 @login_not_required
-@transaction.non_atomic_requests
+@without_transaction
 async def sandbox(request: HttpRequest, path: str) -> HttpResponseBase:
     """The emulator's gate: 404 while it is off."""
     if not conf.is_sandbox_on:

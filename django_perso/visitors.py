@@ -34,8 +34,15 @@ def logged_in(request: HttpRequest) -> Any:
     """The user of a socket's request, or None: no middleware has been there. Reads the database."""
     store = import_module(settings.SESSION_ENGINE).SessionStore
     request.session = store(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    # Since another SECRET_KEY came `get_user` would rename the session, and a socket sets no cookie.
+    setattr(request.session, "cycle_key", lambda: None)  # noqa: B010
     user = auth.get_user(request)
     return user if user.is_authenticated else None
+
+
+def is_known_to_sockets(request: HttpRequest, user: Any) -> bool:
+    """Whether `logged_in` finds this user too, and not only some middleware of the site."""
+    return user is None or auth.SESSION_KEY in getattr(request, "session", {})
 
 
 def _new_id(request: HttpRequest) -> str:

@@ -21,6 +21,14 @@ RIGHT: dict[str, Any] = {
 CDN = "https://cdn.jsdelivr.net"
 REAL = {"API_KEY": "pak-real-but-not-asked"}
 
+
+class Replicas:
+    """A router as Django's documentation has it."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+
 # A mistake: its id, the settings that make it, and words of its text or hint.
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
@@ -52,6 +60,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         "channels_redis",
     ),
     ("E016", {"PERSO": {"TRUSTED_PROXY_COUNT": "one"}}, "whole number"),
+    (
+        "E018",
+        {"DATABASE_ROUTERS": [Replicas()]},
+        'if model._meta.app_label == "django_perso": return "default"',
+    ),
     ("E017", {"PERSO": {"RETENTION_DAYS": "90"}}, 'PERSO["RETENTION_DAYS"] = 90'),
     (
         "W021",
@@ -119,7 +132,7 @@ def test_a_mistake_is_told_with_the_line_that_mends_it(
     for name in {*wrong, "PERSO", "SECURE_PROXY_SSL_HEADER"} & {*typed}:
         setattr(settings, name, typed[name])
     # The others' lines belong into other files, or name an app that is not installed here.
-    assert told(number) == [] or number in ("E001", "E004", "W012")
+    assert told(number) == [] or number in ("E001", "E004", "E018", "W012")
 
 
 @pytest.mark.parametrize(

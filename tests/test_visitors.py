@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.models import Session
 from django.http import HttpResponse
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
 from django_perso import visitors
 
@@ -43,6 +44,17 @@ def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(secure: bool
     forged = with_cookie_of(response)
     forged.COOKIES[visitors.COOKIE] = cookie.value.replace("me", "you", 1)
     assert visitors.cookie_id(forged) == ""
+
+
+@pytest.mark.django_db
+def test_a_socket_leaves_the_session_of_who_logged_in_under_an_older_secret_key(settings: Any) -> None:
+    client, user = Client(), User.objects.create(username="me")
+    client.force_login(user)
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another" * 10
+    made = request()
+    made.COOKIES[settings.SESSION_COOKIE_NAME] = client.cookies[settings.SESSION_COOKIE_NAME].value
+    assert visitors.logged_in(made) == user
+    assert Session.objects.filter(pk=client.cookies[settings.SESSION_COOKIE_NAME].value).exists()
 
 
 def test_an_anonymous_user_is_no_user() -> None:

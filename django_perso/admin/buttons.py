@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
+
+from ..services.database import without_transaction
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Any]
@@ -48,7 +49,7 @@ class ButtonAdmin(Admin):
 
     def get_urls(self) -> list[Any]:
         # Not in a transaction of the host's: a button may wait for Perso.
-        press = transaction.non_atomic_requests(require_POST(self.press))
+        press = without_transaction(require_POST(self.press))
         view = self.admin_site.admin_view(press)
         name = f"{self.opts.app_label}_{self.opts.model_name}_press"
         return [path("<path:object_id>/press/<slug:name>/", view, name=name), *super().get_urls()]

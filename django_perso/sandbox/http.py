@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth import decorators as auth
 from django.core.exceptions import RequestDataTooBig
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
@@ -67,7 +67,9 @@ accepted_keys = AcceptedKeys()
 def open_to_hosts(view: Any) -> Any:
     """Keep a host project's ATOMIC_REQUESTS, CSRF and login walls away from a view."""
     login_not_required = getattr(auth, "login_not_required", lambda function: function)
-    return csrf_exempt(transaction.non_atomic_requests(login_not_required(view)))
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return csrf_exempt(login_not_required(view))
 
 
 def endpoint(

@@ -12,11 +12,12 @@ from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import AsyncToSync, sync_to_async
-from django.db import Error, connection, connections
+from django.db import Error, connection, connections, transaction
 from django.utils import timezone
 
 P = ParamSpec("P")
 T = TypeVar("T")
+View = TypeVar("View", bound=Callable[..., Any])
 Job = Callable[[], Callable[[], object]]  # does the work, and gives what tells how it went
 
 # Django gives each async request its own thread, and so connection: 200 requests at once would have 200.
@@ -45,6 +46,20 @@ def now() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment
+
+
+def without_transaction(view: View) -> View:
+    """Keep a host's ATOMIC_REQUESTS away from a view, for whichever of its databases."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
+def give_back() -> None:
+    """To a pool of the host's, whose connections are few; others are kept while there is work."""
+    for one in connections.all(initialized_only=True):
+        if one.settings_dict["OPTIONS"].get("pool"):
+            one.close()
 
 
 def _careful(function: Callable[P, T]) -> Callable[P, T]:
@@ -83,6 +98,7 @@ class Threads(Executor):
         inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
         while True:
             tell = job()
+            give_back()
             del job  # and what it holds
             with self._lock:
                 if self._jobs:

@@ -17,6 +17,7 @@ Status = AvatarSession.Status
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 RETRY_SECONDS = 30
+NO_ADDRESS = 'Visitors without an address share one limit. Behind a proxy: PERSO["TRUSTED_PROXY_COUNT"] = 1'
 LIVE_TESTS, TESTS_PER_HOUR = 4, 60  # of one user, in the playground
 
 
@@ -27,6 +28,11 @@ class Visitor:
     id: str
     user: Any = None
     address: str | None = None
+
+
+def is_staff(user: Any) -> bool:
+    """Whether somebody works for this site; only the admin asks that of a user model."""
+    return bool(getattr(user, "is_staff", False))
 
 
 def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -> None:
@@ -40,7 +46,7 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
     if user is None:
         hint = f'Preset "{preset.slug}" is for {access.label}. Change "who may start" in the admin.'
         raise Refused("login_required", 403, _("Please log in to start a conversation."), hint=hint)
-    if access == access.STAFF and not user.is_staff:
+    if access == access.STAFF and not is_staff(user):
         hint = f'Preset "{preset.slug}" is for staff only. Change "who may start" in the admin to open it.'
         raise Refused("not_allowed", 403, _("You may not start this conversation."), hint=hint)
 
@@ -73,18 +79,20 @@ def _lock(row: Model, column: str) -> None:
 
 
 def live(now: datetime) -> Any:
-    """The conversations that are running, or may be."""
-    running = [Status.STARTING, Status.LIVE, Status.UNKNOWN]
-    return AvatarSession.objects.filter(status__in=running, last_seen_at__gt=now - LIVE_FOR)
+    """The conversations that are running, or may be: Perso may not know of an end that a browser tells."""
+    running = Q(status__in=[Status.STARTING, Status.LIVE, Status.UNKNOWN])
+    untold = Q(status=Status.ENDED, termination_reason="")
+    return AvatarSession.objects.filter(running | untold, last_seen_at__gt=now - LIVE_FOR)
 
 
 def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: datetime, most: int) -> None:
     starts = sessions.filter(created_at__gt=now - HOUR).exclude(status=Status.FAILED)
     same_person = Q(visitor=visitor.id) if visitor.user is None else Q(user=visitor.user)
-    same_address = Q(address=visitor.address)
-    for same in [same_person, same_address] if visitor.address else [same_person]:
+    same_address = Q(address=visitor.address)  # those without one share one limit
+    for same in [same_person, same_address]:
         times = list(starts.filter(same).order_by("-created_at").values_list("created_at", flat=True)[:most])
         if len(times) == most:
             wait = int((times[-1] + HOUR - now).total_seconds()) + 1
             text = _("You have started many conversations. Please try again later.")
-            raise Refused("too_many_starts", 429, text, retry_after=max(1, wait))
+            hint = "" if visitor.address else NO_ADDRESS
+            raise Refused("too_many_starts", 429, text, retry_after=max(1, wait), hint=hint)

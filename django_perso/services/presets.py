@@ -36,12 +36,19 @@ def find(slug: str) -> SessionPreset | None:
 
     Raises Refused for a name that is not there.
     """
-    active = SessionPreset.objects.filter(is_active=True)
-    marked = None if slug else active.filter(is_default=True).first()
-    preset = marked or active.filter(slug=slug or conf.DEFAULT_PRESET).first()
-    if preset is None and (slug not in ("", conf.DEFAULT_PRESET) or SessionPreset.objects.exists()):
+    preset = _active(slug)
+    if preset is None and slug in ("", conf.DEFAULT_PRESET) and not SessionPreset.objects.exists():
+        return None
+    preset = preset or _active(slug)  # another first start may have made it by now
+    if preset is None:
         raise not_found(slug)
     return preset
+
+
+def _active(slug: str) -> SessionPreset | None:
+    active = SessionPreset.objects.filter(is_active=True)
+    marked = None if slug else active.filter(is_default=True).first()
+    return marked or active.filter(slug=slug or conf.DEFAULT_PRESET).first()
 
 
 def not_found(slug: str) -> Refused:

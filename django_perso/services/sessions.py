@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from math import inf
@@ -41,8 +41,8 @@ class Started:
     """What a browser needs to hold the conversation. `session_id` is a bearer secret: no-store, no log."""
 
     session: AvatarSession
-    ticket: str
-    session_id: str
+    ticket: str = field(repr=False)
+    session_id: str = field(repr=False)
     api_server: str
     intro_message: str
     preset: SessionPreset

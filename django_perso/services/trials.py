@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from ..models import SessionPreset
 from . import Refused, catalogue, presets
-from .limits import Visitor
+from .limits import Visitor, is_staff
 
 NAMES = ("api_key", *presets.PARAMS, "width", "height", "voice", "has_intro", "client_tools")
 FIELDS: dict[str, Any] = {name: SessionPreset._meta.get_field(name) for name in NAMES}
@@ -30,7 +30,7 @@ def preset(values: dict[str, Any], visitor: Visitor) -> SessionPreset:
     Stricter than a preset's own form: what Perso offers no longer cannot start.
     """
     user = visitor.user
-    if user is None or not (user.is_staff and user.has_perm("django_perso.change_sessionpreset")):
+    if not (is_staff(user) and user.has_perm("django_perso.change_sessionpreset")):
         hint = "It takes the permission to change presets."
         raise Refused("not_allowed", 403, _("You may not start this conversation."), hint=hint)
     no_setting = _("This is not a setting, or no value for it.")

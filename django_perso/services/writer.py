@@ -14,6 +14,7 @@ from functools import cache
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
+from .database import give_back
 from .transcripts import Answer, Report, commit
 
 log = logging.getLogger("django_perso")
@@ -33,9 +34,10 @@ class _Job:
 
 
 class Writer:
-    """A queue and its thread, which starts with the first report."""
+    """A queue and its thread, which starts with the first report. `store` writes reports down."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Callable[..., list[Answer | None]] = commit) -> None:
+        self._store = store
         self._queue: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._later: list[_Job] = []
         threading.Thread(target=self._run, name="perso-writer", daemon=True).start()
@@ -51,16 +53,17 @@ class Writer:
         while True:
             jobs = self._collect()
             try:
-                answers = commit([job.report for job in jobs], wait=False)
+                answers = self._store([job.report for job in jobs], wait=False)
             except (OperationalError, InterfaceError):
                 self._deliver([(job, RETRY) for job in jobs])
                 connections.close_all()
                 continue
             except DatabaseError:
-                answers = [_alone(job.report) for job in jobs]
+                answers = [self._alone(job.report) for job in jobs]
             except Exception:  # such as nonsense in settings; without this thread all would wait
                 log.exception("the log cannot be stored")
                 answers = [RETRY] * len(jobs)
+            give_back()
             self._later = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
             self._deliver([(job, it) for job, it in zip(jobs, answers, strict=True) if it is not None])
 
@@ -78,6 +81,14 @@ class Writer:
                 jobs.append(self._queue.get_nowait())
         return jobs
 
+    def _alone(self, report: Report) -> Answer | None:
+        # One report the database does not take must not hold up the others.
+        try:
+            return self._store([report], wait=False)[0]
+        except Exception:  # perhaps it is the connection
+            connections.close_all()
+            return RETRY
+
     def _deliver(self, answered: list[tuple[_Job, Answer]]) -> None:
         loops = {job.loop for job, _ in answered}
         for loop in loops:
@@ -89,14 +100,6 @@ class Writer:
 def _tell(answered: list[tuple[Callable[[Answer], None], Answer]]) -> None:
     for answer, it in answered:
         answer(it)
-
-
-def _alone(report: Report) -> Answer | None:
-    # One report the database does not take must not hold up the others.
-    try:
-        return commit([report], wait=False)[0]
-    except DatabaseError:
-        return RETRY
 
 
 def writer() -> Writer:

@@ -22,7 +22,7 @@ from django_perso.asgi import get_asgi_application
 from django_perso.models import AvatarSession
 from tests.stage import chat, make_preset
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 SITE = "https://shop.example"
 

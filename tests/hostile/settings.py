@@ -41,5 +41,10 @@ DATABASES = {
         "TEST": {"NAME": WORK / "hostile-test.sqlite3"},
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
         "ATOMIC_REQUESTS": True,
-    }
+    },
+    "archive": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": WORK / "archive.sqlite3",
+        "ATOMIC_REQUESTS": True,
+    },
 }

@@ -365,6 +365,16 @@ test("where sockets never open the same entries travel by POST", async () => {
   assert.deepEqual(Object.keys(server.posts[0]).sort(), ["items", "keepalive", "stream", "ticket", "url"]);
 });
 
+test("where the browser forbids sockets, and throws it, the entries travel by POST", async () => {
+  const server = new Server();
+  server.forbidsSockets = true;
+  const { clock, say, statuses } = open({ server });
+  for (const n of upTo(60)) say(`line ${n}`);
+  await clock.wind(5000);
+  assert.deepEqual(numbers(server), upTo(60));
+  assert.equal(statuses.at(-1), "saved");
+});
+
 test("a socket that opens but is never welcomed is given up for POST too", async () => {
   const { server, clock, say } = open();
   server.hears = () => false;

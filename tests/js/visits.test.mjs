@@ -96,14 +96,15 @@ test("a conversation that had ended is also ended by the next visit", async () =
   assert.equal(store.left.size, 0);
 });
 
-test("a page that left and lives on forgets what its last request has saved", async () => {
-  const { server, store, outbox, say } = await open();
+test("a page that left and lives on forgets what its last request has saved, and says so", async () => {
+  const { server, store, outbox, say, statuses } = await open();
   server.hears = () => false;
   say("one");
   outbox.leave("visitor");
   await settle();
   assert.deepEqual(server.bye, { last: 1, how: "visitor" });
   assert.equal(store.left.size, 0);
+  assert.equal(statuses.at(-1), "saved");
 });
 
 test("a page that only hides sends the rest and goes on", async () => {
@@ -201,6 +202,21 @@ test("a second tab sends for a first one that is still talking, and takes nothin
   await first.clock.wind(120_000);
   assert.deepEqual(texts(first.server), [...said, "last"]);
   assert.equal(first.store.left.size, 0);
+});
+
+test("a second tab that is done forgets nothing the first one has said since", async () => {
+  const first = await open();
+  first.server.hears = () => false;
+  first.say("one");
+  await settle();
+  const second = new Clock();
+  await resend(world(first.server, second, { store: first.store })); // it has read what was left, and sent nothing yet
+  await new Promise((done) => setTimeout(done, 5));
+  first.say("two");
+  await settle();
+  await second.wind(60_000);
+  assert.deepEqual(texts(first.server), ["one"]);
+  assert.deepEqual(first.store.left.get("6f1c").entries.map(({ d }) => d.text), ["one", "two"]);
 });
 
 test("without a store all goes on in memory, and entries that wait are not called kept", async () => {

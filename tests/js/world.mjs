@@ -34,7 +34,7 @@ export class Shelf {
   left = new Map();
   puts = 0;
   put = (left) => void (this.puts++, this.left.set(left.stream, structuredClone(left)));
-  drop = (stream) => void this.left.delete(stream);
+  drop = (stream, at = Infinity) => void (this.left.get(stream)?.at <= at && this.left.delete(stream));
   all = async () => [...this.left.values()].map((left) => structuredClone(left));
 }
 
@@ -81,6 +81,7 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
   class FakeSocket {
     sent = [];
     constructor(url) {
+      if (server.forbidsSockets) throw new Error("by the site's policy");
       Object.assign(this, { url, isOpen: false });
       server.sockets.push(this);
       queueMicrotask(() => (server.refusesSockets ? this.cut(server.refusesSockets) : this.onopen?.()));

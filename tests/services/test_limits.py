@@ -85,22 +85,24 @@ def test_only_the_default_preset_on_the_emulator_under_debug_opens_to_all(
 
 
 @pytest.mark.parametrize(
-    ("status", "minutes", "counts"),
+    ("status", "reason", "minutes", "counts"),
     [
-        (Status.STARTING, 0, True),
-        (Status.LIVE, 4.9, True),
-        (Status.UNKNOWN, 4.9, True),
-        (Status.LIVE, 5.1, False),
-        (Status.UNKNOWN, 5.1, False),
-        (Status.ENDED, 0, False),
-        (Status.FAILED, 0, False),
+        (Status.STARTING, "", 0, True),
+        (Status.LIVE, "", 4.9, True),
+        (Status.UNKNOWN, "", 4.9, True),
+        (Status.LIVE, "", 5.1, False),
+        (Status.UNKNOWN, "", 5.1, False),
+        (Status.ENDED, "", 4.9, True),  # Perso has not said so yet
+        (Status.ENDED, "", 5.1, False),
+        (Status.ENDED, "GRACEFUL_TERMINATION", 0, False),
+        (Status.FAILED, "", 0, False),
     ],
 )
 def test_what_runs_or_may_run_counts_as_live_until_it_shows_no_life(
-    status: str, minutes: float, counts: bool
+    status: str, reason: str, minutes: float, counts: bool
 ) -> None:
     preset = make_preset(max_live=1, starts_per_hour=None, access="staff")
-    conversation(preset, minutes, status=status)
+    conversation(preset, minutes, status=status, termination_reason=reason)
     refused = refusal(preset)
     assert (refused is not None) is counts
     if refused:

@@ -64,6 +64,13 @@ def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(run: Any
     assert notes(row) == [("state", {"name": "started"})]
 
 
+def test_what_a_start_gives_shows_no_secret() -> None:
+    make_preset()
+    started = start()
+    assert started.ticket not in repr(started)
+    assert started.session_id not in repr(started)
+
+
 def test_the_default_preset_of_a_fresh_site_is_made_by_its_first_start(settings: Any) -> None:
     settings.DEBUG = True
     start("")

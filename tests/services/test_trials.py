@@ -191,7 +191,9 @@ def test_sixty_tests_of_a_user_start_in_an_hour() -> None:
     user, now = editor(), datetime(2026, 1, 1, 12, tzinfo=UTC)
     for minute in range(TESTS_PER_HOUR):
         at = now - timedelta(minutes=minute)
-        AvatarSession.objects.create(user=user, is_test=True, status=Status.ENDED, created_at=at)
+        AvatarSession.objects.create(
+            user=user, is_test=True, status=Status.ENDED, termination_reason="X", created_at=at
+        )
     visitor = Visitor("me", user, "203.0.113.9")
     with pytest.raises(Refused) as caught:
         limits.check_limits(SessionPreset(), visitor, now)

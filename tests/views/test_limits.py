@@ -10,10 +10,10 @@ from django.test import Client
 from django.utils import timezone
 
 from django_perso.models import AvatarSession, SessionPreset
-from tests.stage import SANDBOX, created, make_preset
+from tests.stage import SANDBOX, created, make_preset, post_log
 from tests.stage import start as post_start
 
-from .answers import refused
+from .answers import refused, staff_client
 
 pytestmark = pytest.mark.django_db
 
@@ -46,6 +46,24 @@ def test_cookies_thrown_away_do_not_help_from_the_same_address(first: str, secon
         assert 3590 < refused(answer, 429, "too_many_starts")["retry_after"] <= 3601
     else:
         assert answer.status_code == 201
+
+
+def test_visitors_without_an_address_share_one_limit() -> None:
+    make_preset(starts_per_hour=1)
+    assert post_start(Client(), REMOTE_ADDR="").status_code == 201
+    staff = staff_client()
+    assert post_start(staff, REMOTE_ADDR="").status_code == 429
+    assert "TRUSTED_PROXY_COUNT" in refused(post_start(staff, REMOTE_ADDR=""), 429, "too_many_starts")["hint"]
+
+
+def test_a_browser_that_says_goodbye_and_goes_on_frees_no_place(client: Client) -> None:
+    make_preset(max_live=1)
+    started = post_start(client).json()
+    bye = {"last": 0, "how": "visitor"}
+    assert post_log(client, started, items=[], bye=bye).json() == {"t": "done", "reason": ""}
+    refused(post_start(client), 429, "too_many_live")
+    AvatarSession.objects.update(termination_reason="GRACEFUL_TERMINATION")
+    assert post_start(client).status_code == 201
 
 
 def test_a_forwarded_address_that_the_visitor_made_up_does_not_help(settings: Any) -> None:

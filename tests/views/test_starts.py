@@ -1,5 +1,6 @@
 """Starting a session: every answer, and nothing in it that should not be."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from django.test import Client
 
 from django_perso import payloads
 from django_perso.models import AvatarSession
+from django_perso.services import Refused, limits
+from django_perso.services.limits import Visitor
 from tests.stage import LOG, SANDBOX, START, created, make_preset
 from tests.stage import start as post_start
 
@@ -124,3 +127,20 @@ def test_hints_are_for_staff_and_for_debug(client: Client, settings: Any) -> Non
     assert hint == 'No active preset "nope". Existing: guide.'
     settings.DEBUG = True
     assert refused(post_start(client, "nope"), 404, "preset_not_found")["hint"] == hint
+
+
+def test_who_is_known_by_no_session_has_no_socket_which_would_not_know_him(
+    client: Client, settings: Any
+) -> None:
+    make_preset(access="logged_in")
+    User.objects.create(username="me")
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.views.answers.known_by_a_header"]
+    settings.PERSO = {**SANDBOX, "LOG_TRANSPORT": "websocket"}
+    started = post_start(client, headers={"X-User": "me"}).json()
+    assert started["log"]["ws"] is None
+
+
+def test_a_user_model_need_not_say_who_is_staff() -> None:
+    preset, visitor = make_preset(access="staff"), Visitor("me", SimpleNamespace(pk=1))
+    with pytest.raises(Refused, match="not_allowed"):
+        limits.check_access(preset, visitor, is_sandbox=False)

@@ -23,7 +23,7 @@ function fit(entry) {
 /** Sends what earlier pages left; before the first outbox. @param {World} world */
 export async function resend(world) {
   for (const left of (await world.store?.all()) ?? [])
-    if (left.at < Date.now() - DAY) world.store?.drop(left.stream);
+    if (left.at < Date.now() - DAY) world.store?.drop(left.stream, left.at);
     else openOutbox({ ...left, ws: null }, world, () => {}, left);
 }
 
@@ -34,12 +34,12 @@ export const openOutbox = (address, world, onstatus, left) => {
   let bye = left && /** @type {Ending} */ ({ how: left.how ?? "", done() {} });
   let /** @type {number[]} */ flying = []; // the last number of each frame on its way
   let /** @type {Status} */ status = "saved";
-  let over = ""; // "kept" for another visit, or "gone"
+  let over = ""; // or "kept", or "gone"
   let isSaving = false;
   let bytes = 0;
   let seen = 0; // the highest number that ever left; a later one may still change
   let most = 4; // frames at a time
-  let tries = 0; // since entries were last acknowledged; after the first, one frame goes alone
+  let tries = 0; // since the last acknowledgement; after the first, one frame goes alone
   let cutAt = -1; // what was acknowledged when a socket was last cut
   let doubted = 0; // up to this number entries go one by one
   let started = world.now();
@@ -53,7 +53,7 @@ export const openOutbox = (address, world, onstatus, left) => {
     await null;
     isSaving = false;
     const { stream, ticket, post } = address, entries = [...kept], how = bye?.how, at = Date.now();
-    if (over === "gone" || !(how || entries.length)) world.store?.drop(stream);
+    if (over === "gone" || !(how || entries.length)) world.store?.drop(stream, left?.at);
     else if (!left) world.store?.put({ stream, ticket, post, at, entries, how, last: last() });
   };
 
@@ -118,8 +118,7 @@ export const openOutbox = (address, world, onstatus, left) => {
     road.rest(Math.max(after, world.random() * Math.min(30_000, 500 * 2 ** tries++)));
   };
 
-  /** A socket was cut under the first frame: at the second time its entries go one by one, and the one that still
-   * kills becomes a gap. */
+  /** Cut under the same frame twice its entries go one by one; the one that still kills becomes a gap. */
   const doubt = () => {
     const [{ s, k }] = kept;
     if (s > doubted) doubted = cutAt === acked ? flying[0] : 0;
@@ -129,7 +128,7 @@ export const openOutbox = (address, world, onstatus, left) => {
 
   /** @type {(frame: Frame) => void} */
   const read = ({ t, s, ack = s, age, window, after, code, reason }) => {
-    if (t === "done") close(reason, "gone");
+    if (t === "done") (forget(last()), close(reason, "gone"));
     else if (t === "ack" || t === "welcome") forget(ack);
     else if (flying.length) { // a pong, too: what was sent before is lost
       if (t === "reject") replace(s, code);

@@ -1,4 +1,4 @@
-/** <perso-avatar>: the element a visitor talks to. The page pays this file only, until a visitor shows intent. */
+/** <perso-avatar>, the element a visitor talks to. It brings the other modules once a visitor shows intent. */
 
 /** Every word a visitor reads. */
 const TEXT = {
@@ -47,7 +47,7 @@ const STYLE = `
 [part=panel] { display: grid; overflow: hidden; background: var(--_surface); border: 1px solid var(--_line);
   border-radius: var(--perso-radius, 20px); box-shadow: var(--perso-shadow, 0 12px 32px #0000001f); }
 [part=stage] { --_focus: #fff; position: relative; display: grid; place-items: center; overflow: hidden; color: #fff;
-  width: 100%; max-height: 46vh; aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); background: #191826
+  width: 100%; min-height: 18rem; max-height: 46vh; aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); background: #191826
   radial-gradient(circle at 50% 36%, color-mix(in srgb, var(--_accent) 70%, #fff 8%), #191826 78%); }
 video, [part=poster] { position: absolute; inset: 0; width: 100%; height: 100%; transition: opacity .4s; }
 video { object-fit: cover; opacity: 0; }
@@ -115,7 +115,7 @@ input::placeholder { color: var(--_muted); opacity: 1; }
   [part=log] { height: auto; flex-basis: 0; }
 }
 @container (max-width: 43.99rem) { :host([data-state=idle]) [part=chat] { display: none; } }
-@media (prefers-color-scheme: dark) { :host { --_accent: var(--perso-accent, #6d64f0);
+@media (prefers-color-scheme: dark) { :host { --_accent: var(--perso-accent, #6b62ef);
   --_surface: var(--perso-surface, #1b1a24); --_text: var(--perso-text, #f1f0f6);
   --_muted: var(--perso-muted, #a9a7b8); --_danger: var(--perso-danger, #ff8a80); } }
 @media (prefers-reduced-motion: reduce) { *, ::before { animation: none !important; transition: none !important; } }
@@ -163,7 +163,7 @@ let /** @type {Promise<Modules> | null} */ modules = null; // of the page
 let /** @type {PersoAvatar | null} */ talking = null; // one conversation a page
 let leaving = Promise.resolve(""); // places are given back before another is asked for
 
-/** Brings the other modules; what earlier visits left is sent. */
+/** Brings the other modules, and sends what earlier visits left. */
 function load(urls = "{}") {
   modules ??= (async () => {
     const named = Object.entries(JSON.parse(urls)).map(async ([name, url]) => [name, await import(url)]);
@@ -184,17 +184,22 @@ class PersoAvatar extends HTMLElement {
   #tools = /** @type {Stage["tools"]} */ (new Map());
   /** @type {Run} */ #run = { since: 0, isOver: true };
   #gone = new AbortController();
-  /** @type {Stage["params"]} */ params = null;
+  /** @type {Stage["params"]} */ params = /** @type {any} */ (this).params ?? null; // perhaps set before
 
   constructor() {
     super();
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     this.#root.adoptedStyleSheets = [sheet];
-    this.#root.append(this.#view.panel);
-    const { start, cancel, end, interrupt, sound, composer, log, input, video } = this.#view;
+    const { panel, start, cancel, end, interrupt, sound, composer, log, input, video } = this.#view;
+    this.#root.append(panel);
     start.onclick = () => this.start();
-    cancel.onclick = end.onclick = () => this.stop();
+    end.onclick = () => this.stop();
+    // Cancel comes where Start was: a double click or a key held down means the first.
+    cancel.onclick = ({ detail }) => void (detail < 2 && this.stop());
+    panel.onkeydown = (event) => {
+      if (event.repeat && event.key === "Enter") event.preventDefault();
+    };
     interrupt.onclick = () => this.interrupt();
     sound.onclick = () => {
       sound.hidden = true;
@@ -224,14 +229,13 @@ class PersoAvatar extends HTMLElement {
       if (document.hidden) outbox?.flush();
       else outbox?.wake();
     }, { signal });
-    // Who has talked here before may have left something to send.
     globalThis.indexedDB?.databases?.().then(async (known) => {
       if (known.some(({ name }) => name === "django-perso")) await load(this.dataset.modules);
     }).catch(() => {});
   }
 
   disconnectedCallback() {
-    queueMicrotask(() => { // if it is only moved, it is connected again
+    queueMicrotask(() => { // it may only be moved
       if (this.isConnected) return;
       this.#gone.abort();
       this.stop();
@@ -259,7 +263,7 @@ class PersoAvatar extends HTMLElement {
     try {
       const found = await this.#warm();
       await leaving;
-      await found.sdk.converse(run, found, this.#stage(run));
+      await (run.work = found.sdk.converse(run, found, this.#stage(run)));
     } catch (error) {
       this.#complain(run, /** @type {any} */ (error));
       this.#finish(run, "error");
@@ -302,7 +306,7 @@ class PersoAvatar extends HTMLElement {
     };
   }
 
-  /** Brings all that a conversation needs, the SDK beside its driver. */
+  /** Brings all that a conversation needs. */
   async #warm() {
     const { src: href, integrity, nonce } = this.#told, crossOrigin = "anonymous";
     if (!modules && !("PersoInteractive" in globalThis))
@@ -365,9 +369,9 @@ class PersoAvatar extends HTMLElement {
   }
 
   /** @param {Run} run @param {Trouble} trouble */
-  #complain(run, { code = "unknown", words = TEXT.unknown, message }) {
+  #complain(run, { code = "unknown", words = TEXT.unknown, message, hint = "" }) {
     if (run.isOver) return;
-    this.#view.error.replaceChildren(words, make("code", "code", { textContent: code }));
+    this.#view.error.replaceChildren(words, make("code", "code", { textContent: `${code} ${hint}` }));
     run.outbox?.add("error", { code, message: message || words });
     this.#announce("error", { code, message: words, detail: message });
   }
@@ -375,7 +379,7 @@ class PersoAvatar extends HTMLElement {
   /** @param {Run} run @param {How} how */
   async #finish(run, how, isHeard = true) {
     if (run.isOver) return;
-    const { outbox, driver, since } = run, { reason: line } = this.#view;
+    const { outbox, driver, since, work } = run, { reason: line } = this.#view;
     run.isOver = true;
     if (talking === this) talking = null;
     outbox?.add("state", { name: "ended", detail: how });
@@ -384,7 +388,8 @@ class PersoAvatar extends HTMLElement {
     line.textContent = TEXT.how[how];
     const ms = Math.round(performance.now() - since);
     const late = new Promise((/** @type {(reason: string) => void} */ done) => setTimeout(done, 5000, ""));
-    const left = Promise.race([outbox?.end(how === "other" ? "visitor" : how) ?? "", late]);
+    const told = outbox?.end(how === "other" ? "visitor" : how) ?? work?.then(String, String);
+    const left = Promise.race([told ?? "", late]);
     leaving = leaving.then(() => left);
     const reason = await left;
     if (how === "remote" && this.#run === run)
@@ -412,19 +417,21 @@ class PersoAvatar extends HTMLElement {
     view.reason.textContent = view.captions.textContent = "";
     if (state !== "live") view.sound.hidden = true;
     if (state !== "error") view.error.replaceChildren();
-    if (state === "connecting") this.dataset.log = "saved"; // nothing was said yet
-    const isTyped = matchMedia("(pointer: fine)").matches; // on a phone focus would open the keyboard
+    if (state === "connecting") this.dataset.log = "saved";
+    const isTyped = matchMedia("(pointer: fine)").matches; // not a phone, whose keyboard would open
     const next = state === "connecting" ? view.cancel : state !== "live" ? view.start : isTyped ? view.input : view.log;
-    if (focused) next.focus(); // the button that was pressed is gone
+    // Who was typing would press the next button.
+    if (focused) (focused === view.input ? view.log : next).focus();
     this.#act("ready");
   }
 
   /** @param {Activity} activity */
   #act(activity) {
-    const { status, interrupt, captions } = this.#view;
+    const { status, interrupt, captions, log } = this.#view, isHeld = this.#root.activeElement === interrupt;
     this.dataset.activity = activity;
     status.textContent = this.state === "live" ? TEXT.activity[activity] : TEXT.state[this.state];
     interrupt.disabled = activity === "ready";
+    if (isHeld && interrupt.disabled) log.focus();
     if (activity === "ready") captions.textContent = "";
     this.#announce("state", { state: this.state, activity });
   }

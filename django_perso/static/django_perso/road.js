@@ -1,11 +1,11 @@
-/** The log's road to the server, and where entries wait until they are saved. */
+/** The log's road to the server, and where entries wait. */
 
 /** By socket; by POST where there is none or while sockets fail. @type {MakeRoad} */
 export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondown) => {
   const { fetch, WebSocket, setTimeout, clearTimeout } = world;
   let /** @type {WebSocket | null} */ socket = null;
   let isWelcome = false, hasWorked = false; // this socket; any
-  let chances = 2; // sockets that may fail until POST serves; one more where they have worked
+  let chances = 2; // of sockets to fail until POST serves
   let isOpen = false, isResting = true;
   let ping = 15, timer = 0;
   let turn = 0; // answers to an earlier one are too late
@@ -15,7 +15,7 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
     timer = setTimeout(run, ms);
   };
 
-  /** Asks when it is quiet; silence, or no welcome, is a lost line. */
+  /** Silence, or no welcome, is a lost line. */
   const listen = (asked = 0) => later(() => {
     if (!isOpen || asked >= 2) return down();
     listen(asked + 1);
@@ -31,18 +31,23 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
 
   const connect = () => {
     chances--;
-    socket = new WebSocket(ws ?? "");
+    const lost = (/** @type {{ code?: number }} */ { code } = {}) => {
+      if (isWelcome || !isOpen) return down(code);
+      socket = null; // it was tried while POST serves
+      ask({ t: "ping" });
+    };
+    try {
+      socket = new WebSocket(ws ?? "");
+    } catch {
+      return later(lost); // by some browsers' policy
+    }
     socket.onopen = () => socket?.send(JSON.stringify({ t: "hello", stream, ticket }));
     socket.onmessage = ({ data }) => {
       const frame = JSON.parse(data);
       if (frame.t === "welcome") [isWelcome, hasWorked, chances] = [true, true, 3];
       hear(frame);
     };
-    socket.onclose = ({ code }) => {
-      if (isWelcome || !isOpen) return down(code);
-      socket = null; // it was tried while POST serves
-      ask({ t: "ping" });
-    };
+    socket.onclose = lost;
   };
 
   /** @type {Road["post"]} */
@@ -118,12 +123,15 @@ export const openStore = () => {
     request.onupgradeneeded = () => request.result.createObjectStore("outbox", { keyPath: "stream" });
     return heed(request);
   })();
-  const ask = (/** @type {"put" | "delete" | "getAll"} */ verb) => (/** @type {any} */ what = undefined) =>
-    opening.then((db) => heed(db.transaction("outbox", "readwrite").objectStore("outbox")[verb](what))).catch(() => []);
-  return { put: ask("put"), drop: ask("delete"), all: ask("getAll") };
+  const ask = (/** @type {"put" | "delete" | "getAll"} */ verb, /** @type {any} */ what = undefined, at = Infinity) =>
+    opening.then(async (db) => {
+      const store = db.transaction("outbox", "readwrite").objectStore("outbox");
+      if (verb !== "delete" || (await heed(store.get(what)))?.at <= at) return heed(store[verb](what));
+    }).catch(() => []);
+  return { put: (left) => ask("put", left), drop: (stream, at) => ask("delete", stream, at), all: () => ask("getAll") };
 };
 
-/** What outbox and tools need of a browser. @type {() => World} */
+/** @type {() => World} */
 export const browser = () => ({
   makeRoad, store: openStore(), random: Math.random, now: () => performance.now(),
   fetch, WebSocket, setTimeout, clearTimeout,

@@ -1,10 +1,10 @@
-/** Brings a conversation to life by Perso's SDK, with what every one up to 1.6 offers. Knows no markup but the video. */
+/** Holds a conversation by Perso's SDK, any up to 1.6. Knows no markup but the video. */
 
 const WAIT_SECONDS = 20; // for the SDK, for a connection
-const ANSWER_SECONDS = 45; // without any sign of life while the visitor waits
+const ANSWER_SECONDS = 45; // without a sign of life
 const PICTURE_SECONDS = 1; // until it goes on without
-const INTERRUPT_SECONDS = 3; // the SDK waits for the model's next line, which may never come
-const NOTICE_MS = 300; // in which the SDK itself notices a failed request, if it does
+const INTERRUPT_SECONDS = 3; // the SDK waits for a line that may never come
+const NOTICE_MS = 300; // in which the SDK may notice by itself
 
 /** Why Perso has closed a conversation. @type {Record<string, string>} */
 export const REASONS = {
@@ -35,10 +35,10 @@ const WORDS = {
 };
 
 /** @type {MakeTrouble} */
-const trouble = (code, error = code, words = WORDS[code]) => {
-  const cause = error?.underlyingError ?? error; // some errors of the SDK only wrap another one
+const trouble = (code, error = code, words = WORDS[code], hint = "") => {
+  const cause = error?.underlyingError ?? error;
   const detail = String(cause?.detail || cause?.description || cause?.message || cause);
-  return Object.assign(new Error(detail), { code, words });
+  return Object.assign(new Error(detail), { code, words, hint });
 };
 
 /** @type {Within} */
@@ -72,23 +72,27 @@ const addScript = ({ src, integrity, nonce }) => {
       reject(trouble(integrity && entry?.responseStatus === 200 ? "sdk_changed" : code, src));
       script.remove();
     }, 50);
-    Object.assign(script, { src, integrity, nonce, crossOrigin: "anonymous", onload, onerror });
-    document.head.append(script);
+    try {
+      Object.assign(script, { src, integrity, nonce, crossOrigin: "anonymous", onload, onerror });
+      document.head.append(script);
+    } catch (error) { // trusted types
+      reject(trouble("sdk_forbidden", error));
+    }
   }).finally(() => gone.abort());
 };
 
 /** @type {Converse} */
 export const converse = async (run, { log, tools, world }, stage) => {
   const perso = await loadSdk(stage);
-  if (run.isOver) return; // cancelled, and nothing is paid for yet
+  if (run.isOver) return; // nothing is paid for yet
   const start = await requestStart(stage);
   const ws = start.log.ws && new URL(start.log.ws, location.href).href.replace(/^http/, "ws");
   const outbox = (run.outbox = log.openOutbox({ ...start, ...start.log, ws }, world, stage.saved));
-  if (run.isOver) return void outbox.end("visitor");
+  if (run.isOver) return outbox.end("visitor");
   outbox.add("state", { name: "connecting" });
   const toolbox = (run.toolbox = tools.makeToolbox(stage.tools, {
     world,
-    ontool: (event) => (run.driver?.update(), stage.tool(event)), // the SDK shows no sign of life meanwhile
+    ontool: (event) => (run.driver?.update(), stage.tool(event)), // a sign of life
     onrounds: () => (run.driver?.interrupt(), stage.trouble(trouble("tools_without_end"))),
   }));
   stage.shape(start.width, start.height);
@@ -109,7 +113,7 @@ const requestStart = async ({ endpoint, csrfToken, preset, params }) => {
     .catch((error) => { throw trouble("site_unreachable", error); });
   const told = await answer.json().catch(() => null);
   if (answer.ok && told?.session_id) return told;
-  throw trouble(told?.code ?? "site_unreadable", `HTTP ${answer.status}`, told?.detail);
+  throw trouble(told?.code ?? "site_unreadable", `HTTP ${answer.status}`, told?.detail, told?.hint);
 };
 
 /** @type {Connect} */
@@ -141,9 +145,9 @@ const drive = (session, video, listener) => {
   let /** @type {Activity} */ activity = "ready";
   let told = 0; // lines of the SDK's log that were passed on
   let isWaiting = false; // sent, and nothing heard of it yet
-  let isBroken = false; // the SDK lost its answer; asked to stop it, it would lose the next one
+  let isBroken = false; // the SDK lost its answer; stopping it would lose the next one
   let isCutting = false, isOver = false;
-  let watchdog = 0;
+  let watchdog = 0, turn = Promise.resolve(false);
   const gone = new AbortController(), { signal } = gone;
 
   const update = () => {
@@ -226,11 +230,11 @@ const drive = (session, video, listener) => {
   };
 
   session.setSrc(video);
-  // When an answer fails the SDK stays in its state for ever. Some failures are told to the page …
+  // When an answer fails the SDK stays in its state. Some failures are told to the page …
   addEventListener("unhandledrejection", (event) => {
-    const { reason } = event;
-    const isLikeSdk = states.has("LLM") && (reason instanceof TypeError || reason instanceof SyntaxError);
-    if (!isLikeSdk && !/perso-interactive-sdk/.test(reason?.stack ?? "")) return;
+    const { reason } = event, stack = String(reason?.stack ?? "");
+    const isNameless = !stack.includes("://") && (reason instanceof TypeError || reason instanceof SyntaxError);
+    if (!states.size || !(isNameless || /perso-interactive-sdk/.test(stack))) return;
     event.preventDefault();
     lose(reason);
   }, { signal });
@@ -259,7 +263,7 @@ const drive = (session, video, listener) => {
     const fresh = log.slice(0, Math.max(0, log.length - told)).reverse();
     told = log.length;
     for (const { text, isUser } of fresh) {
-      if (!isUser) isWaiting = false;
+      if (!isUser) isWaiting = isBroken = false;
       listener.said({ role: isUser ? "visitor" : "avatar", text, ...(isCutting && !isUser && { cut: true }) });
     }
     update();
@@ -267,11 +271,11 @@ const drive = (session, video, listener) => {
   return {
     update, interrupt, stop,
     playing: within(PICTURE_SECONDS, play()).catch(() => {}),
-    async send(text) {
+    send: (text) => (turn = turn.then(async () => {
       if (activity !== "ready") await interrupt();
       isBroken = false;
       return ask(() => session.processChat(text));
-    },
+    })),
     say: (text) => ask(() => session.processTTSTF(text)),
   };
 };

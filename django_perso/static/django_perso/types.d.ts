@@ -63,7 +63,8 @@ type Left = {
 };
 interface Store {
   put(left: Left): unknown;
-  drop(stream: string): unknown;
+  /** Forgets what was left at that time or before; a page that is still open may have left more since. */
+  drop(stream: string, at?: number): unknown;
   all(): Promise<Left[]>;
 }
 
@@ -162,9 +163,10 @@ type AddScript = (tag: SdkTag) => Promise<any>;
 
 type Activity = "ready" | "thinking" | "speaking";
 type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
-/** Something the visitor is told: a stable code, words (of the site, or ours), and as message a detail for the log. */
-type Trouble = { code?: string; words?: string; message: string };
-type MakeTrouble = (code: string, error?: any, words?: string) => Error & Trouble;
+/** Something the visitor is told: a stable code, words (of the site, or ours), and as message a detail for the log.
+ * The hint is for who runs the site; others are not sent any. */
+type Trouble = { code?: string; words?: string; message: string; hint?: string };
+type MakeTrouble = (code: string, error?: any, words?: string, hint?: string) => Error & Trouble;
 interface Listener {
   activity(now: Activity): void;
   said(said: Said): void;
@@ -209,7 +211,9 @@ type Connect = (perso: Perso, start: Start, tools: object[], run: Run, stage: St
 /** Rejects with the error when work takes longer. */
 type Within = <T>(seconds: number, work: Promise<T>, error?: Error) => Promise<T>;
 /** One conversation, as far as it got. */
-type Run = { since: number; isOver: boolean; outbox?: Outbox; toolbox?: Toolbox; driver?: Driver };
+type Run = {
+  since: number; isOver: boolean; work?: Promise<unknown>; outbox?: Outbox; toolbox?: Toolbox; driver?: Driver;
+};
 type Modules = {
   sdk: typeof import("./sdk.js");
   log: typeof import("./log.js");
@@ -218,7 +222,7 @@ type Modules = {
   world: World;
 };
 /** Brings a conversation to life, step by step; `run` keeps what there is, and may be over after each of them. */
-type Converse = (run: Run, modules: Modules, stage: Stage) => Promise<void>;
+type Converse = (run: Run, modules: Modules, stage: Stage) => Promise<unknown>;
 
 // --- perso-avatar.js
 

@@ -1,0 +1,164 @@
+"""What hands do: keys held down, double clicks, words typed on while everything changes."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.widget import Avatar
+
+from .site import Site, ask
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[[], Avatar]
+
+KEEP_CHANNEL = """const make = RTCPeerConnection.prototype.createDataChannel;
+RTCPeerConnection.prototype.createDataChannel = function (...how) {
+  return (window.channel = make.apply(this, how));
+};"""
+# The SDK's calls, in order, as soon as the page has it.
+NOTE_CALLS = """window.calls = [];
+let sdk;
+Object.defineProperty(window, "PersoInteractive", { configurable: true, get: () => sdk, set(value) {
+  const { createSession } = (sdk = value);
+  sdk.createSession = async (...told) => {
+    const session = await createSession.apply(sdk, told);
+    for (const name of ["clearBuffer", "processChat"]) {
+      const call = session[name];
+      session[name] = (...said) => (calls.push([name, ...said].join(" ")), call.apply(session, said));
+    }
+    return session;
+  };
+} });"""
+
+
+def test_who_goes_on_typing_when_the_conversation_is_closed_starts_nothing(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    page.add_init_script(KEEP_CHANNEL)
+    talk = avatar()
+    talk.start()
+    talk.part("input").press_sequentially("I would")
+    page.evaluate("channel.close()")
+    talk.wait_for(state="ended")
+    page.keyboard.type(" like a room")
+    page.wait_for_timeout(300)
+    assert len(site.starts) == 1
+    assert talk.element.get_attribute("data-state") == "ended"
+
+
+@pytest.mark.parametrize("key", ["Enter", " "])
+def test_a_key_held_on_start_starts_once(site: Site, avatar: Open, page: Any, key: str) -> None:
+    talk = avatar()
+    talk.part("start").focus()
+    for _ in range(20):
+        page.keyboard.down(key)
+        page.wait_for_timeout(30)
+    page.keyboard.up(key)
+    talk.wait_for(state="live")
+    assert len(site.starts) == 1
+
+
+def test_a_double_click_on_start_again_starts_and_cancels_nothing(site: Site, avatar: Open) -> None:
+    talk = avatar()
+    talk.start()
+    talk.end()
+    talk.part("start").dblclick()
+    talk.wait_for(state="live")
+    assert len(site.starts) == 2
+
+
+def test_a_start_after_a_cancel_waits_until_the_place_is_given_back(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    site.start_waits = threading.Event()
+    talk = avatar()
+    with page.expect_request("**/start/"):
+        talk.part("start").click()
+    talk.part("cancel").click()
+    talk.part("start").click()
+    page.wait_for_timeout(500)
+    assert len(site.starts) == 1
+    site.start_waits.set()
+    talk.wait_for(state="live")
+    assert len(site.starts) == 2
+    assert [bye["how"] for bye in site.byes] == ["visitor"]
+
+
+def test_two_lines_sent_at_once_are_said_one_after_the_other(site: Site, avatar: Open, page: Any) -> None:
+    page.add_init_script(NOTE_CALLS)
+    talk = avatar()
+    talk.start()
+    talk.type("Who are you?")
+    talk.wait_for(activity="speaking")
+    talk.element.evaluate("element => Promise.all([element.send('Hello!'), element.send('Thank you!')])")
+    said = [call for call in page.evaluate("calls") if call.startswith("process")]
+    assert said == ["processChat Who are you?", "processChat Hello!", "processChat Thank you!"]
+    calls = page.evaluate("calls")
+    assert calls[calls.index("processChat Hello!") + 1] == "clearBuffer"
+
+
+def test_speech_stopped_by_the_keyboard_leaves_the_focus_in_the_widget(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    talk = avatar()
+    talk.start()
+    talk.type("Who are you?")
+    talk.wait_for(activity="speaking")
+    talk.part("interrupt").press("Enter")
+    talk.wait_for(activity="ready")
+    assert page.evaluate("document.activeElement.localName") == "perso-avatar"
+
+
+def test_settings_given_before_the_script_has_come_are_kept(site: Site, avatar: Open) -> None:
+    site.body = """<script>document.querySelector("perso-avatar").params = { model_style: "leo" };</script>"""
+    talk = avatar()
+    talk.start()
+    assert site.starts == [{"params": {"model_style": "leo"}}]
+
+
+def test_what_goes_wrong_elsewhere_on_the_page_is_no_trouble_of_the_avatars(
+    site: Site, avatar: Open, page: Any, sandbox: Any, console_errors: list[str]
+) -> None:
+    sandbox.set_faults(llm={"latency_ms": 1500})
+    page.route("**/visits/", lambda route: route.abort())
+    site.body = '<script>function count() { fetch("/visits/"); }</script>'
+    talk = avatar()
+    talk.start()
+    talk.type("Hello!")
+    talk.wait_for(activity="thinking")
+    page.evaluate("count()")
+    talk.part("message-avatar").filter(has_text="Nice to meet you").wait_for()
+    assert talk.element.get_by_role("alert").inner_text() == ""
+    assert console_errors
+    console_errors.clear()
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (667, 375), (320, 256), (390, 844)])
+def test_try_again_is_in_sight_however_small_the_window(
+    site: Site, avatar: Open, page: Any, width: int, height: int, console_errors: list[str]
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    detail = "You have started many conversations. Please try again later, or write to help@example.org."
+    site.refusal = 429, {"code": "too_many_starts", "detail": detail}
+    talk = avatar()
+    talk.part("start").click()
+    talk.wait_for(state="error")
+    assert talk.part("stage").evaluate("stage => stage.scrollHeight <= stage.clientHeight")
+    console_errors.clear()
+
+
+def test_who_runs_the_site_reads_the_line_to_paste(
+    site: Site, avatar: Open, console_errors: list[str]
+) -> None:
+    hint = "no such table. Run: python manage.py migrate django_perso"
+    site.refusal = 503, {"code": "database_unavailable", "detail": "This site is busy.", "hint": hint}
+    talk = avatar()
+    talk.part("start").click()
+    talk.element.get_by_role("alert").filter(has_text=hint).wait_for()
+    site.refusal = None
+    talk.start()
+    ask(talk, "Hello!", "Nice to meet you")
+    console_errors.clear()
