@@ -3,6 +3,7 @@
 import os
 from typing import Any, Literal
 
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -13,6 +14,12 @@ PINNED_SDK_URL = (
 PINNED_SDK_INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 SANDBOX_KEY = "sandbox"
 PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
+
+
+def check_installed() -> None:
+    """Raises ImproperlyConfigured, with the line to paste, where the app is used and not installed."""
+    if not apps.is_installed("django_perso"):
+        raise ImproperlyConfigured('Add to settings.py: INSTALLED_APPS += ["django_perso"]')
 
 
 class Conf:
