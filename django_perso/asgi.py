@@ -12,12 +12,15 @@ from django.core.handlers.asgi import get_script_prefix
 from django.urls import Resolver404, resolve
 from django.utils import translation
 
+from .conf import check_installed
+
 NOT_FOUND = 4404
 
 
 def get_asgi_application(websocket: Any = None) -> Any:
     """Django over HTTP and our sockets; `websocket` is the project's own Channels app, tried second."""
     http, sockets = django_asgi_application(), PersoWebSocket(websocket)
+    check_installed()
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":

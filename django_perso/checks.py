@@ -18,12 +18,10 @@ from django.db import DEFAULT_DB_ALIAS, router
 from django.urls import NoReverseMatch, reverse
 
 from . import headers
-from .conf import NAMES, conf
+from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf
 
 TAG = "django_perso"
 ADD = "Add to settings.py: "
-KEYS_LINE = f'{ADD}PERSO["ENCRYPTION_KEYS"] = os.environ["PERSO_ENCRYPTION_KEYS"].split(",")'
-MAKE_A_KEY = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
 API_SERVER = (
     r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"  # as the client takes it
 )

@@ -3,6 +3,7 @@
 import os
 from typing import Any, Literal
 
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -12,7 +13,19 @@ PINNED_SDK_URL = (
 )
 PINNED_SDK_INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 SANDBOX_KEY = "sandbox"
+# What is printed wherever encryption keys are missing or wrong.
+KEYS_LINE = (
+    'Add to settings.py: PERSO["ENCRYPTION_KEYS"] = os.environ["PERSO_ENCRYPTION_KEYS"].split(",")'
+    "  # then: export PERSO_ENCRYPTION_KEYS=<value>"
+)
+MAKE_A_KEY = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
 PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
+
+
+def check_installed() -> None:
+    """Raises ImproperlyConfigured, with the line to paste, where the app is used and not installed."""
+    if not apps.is_installed("django_perso"):
+        raise ImproperlyConfigured('Add to settings.py: INSTALLED_APPS += ["django_perso"]')
 
 
 class Conf:

@@ -15,7 +15,7 @@ from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import models
 from django.utils.encoding import force_bytes
 
-from .conf import conf
+from .conf import MAKE_A_KEY, conf
 
 
 class SecretUnreadable(Exception):
@@ -75,8 +75,8 @@ def _ciphers() -> dict[str, Fernet]:
         return {hashlib.sha256(key.encode()).hexdigest()[:8]: Fernet(key) for key in keys}
     except ValueError as error:
         raise ImproperlyConfigured(
-            'PERSO["ENCRYPTION_KEYS"] holds a value that is no Fernet key. Make one: python -c '
-            '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+            f'PERSO["ENCRYPTION_KEYS"] holds a value that is no Fernet key. Make one: {MAKE_A_KEY} '
+            "then: export PERSO_ENCRYPTION_KEYS=<value>"
         ) from error
 
 

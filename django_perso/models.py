@@ -30,6 +30,7 @@ class ApiKey(models.Model):
         UNTESTED = "untested", _("never tested")
         OK = "ok", _("OK")
         REFUSED = "refused", _("refused")
+        EMPTY = "empty", _("empty")
         UNREACHABLE = "unreachable", _("unreachable")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -2,7 +2,11 @@
 
 from django.urls import path, re_path
 
-from . import views
+from .conf import check_installed
+
+check_installed()  # before models are imported, which would say it less plainly
+
+from . import views  # noqa: E402
 
 app_name = "django_perso"
 urlpatterns = [

@@ -1,6 +1,8 @@
 """Sockets resolve through the site's URLs, whatever stands before and beside them."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -148,3 +150,17 @@ async def test_the_socket_asked_by_http_says_so(application: Any) -> None:
     answer = await get(application(), "/perso/log/")
     assert (answer.status_code, answer.json()["code"]) == (426, "websocket_only")
     assert "upgrade" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import django; django.setup(); import django_perso.urls",
+        "from django_perso.asgi import get_asgi_application; get_asgi_application()",
+    ],
+)
+def test_a_project_that_did_not_install_the_app_is_told_the_line_to_paste(use: str) -> None:
+    script = f"from django.conf import settings; settings.configure(); {use}"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    line = 'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
+    assert run.stderr.splitlines()[-1] == f"django.core.exceptions.ImproperlyConfigured: {line}"

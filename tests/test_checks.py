@@ -44,6 +44,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("E006", {"PERSO": {"LOG_TRANSPORT": "pigeon"}}, '"auto", "websocket" or "post"'),
     ("E007", {"PERSO": {"ENCRYPTION_KEYS": ["correct horse"]}}, "Fernet.generate_key()"),
     ("E007", {"PERSO": {"ENCRYPTION_KEYS": FERNET}}, "must be a list"),
+    ("E007", {"PERSO": {"ENCRYPTION_KEYS": [""]}}, "then: export PERSO_ENCRYPTION_KEYS=<value>"),
     ("E008", {"PERSO": {"ALLOWED_ORIGINS": ["shop.example"]}}, "['https://shop.example']"),
     ("E008", {"PERSO": {"ALLOWED_ORIGINS": ["http://Shop.example:8000/"]}}, "['http://shop.example:8000']"),
     ("E008", {"PERSO": {"ALLOWED_ORIGINS": "https://shop.example"}}, "must be a list"),

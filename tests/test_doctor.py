@@ -126,12 +126,16 @@ class Site:
                     self.edit(name, wrong, renamed[1])
         elif header := re.fullmatch(r"([\w-]+-Policy): (.+)", fix):
             self.set(f"POLICIES[{header[1]!r}] = {header[2]!r}")
-        elif command := re.fullmatch(r"Run: python (manage\.py .+)", fix):
+        elif command := re.fullmatch(r"Run: python (manage\.py .+?)(, and serve STATIC_URL)?", fix):
             self.run(*command[1].split())
         elif opened := re.fullmatch(r"Open (/admin/\S+/change/)( and choose another\.)?", fix):
             self.manage("shell", "-c", ENTER.format(page=opened[1], values=values))
         elif variable := re.fullmatch(r"Set the environment variable (\w+)", fix):
             self.env[variable[1]] = values["value"]
+        elif exported := re.fullmatch(r"export (\w+)=…", fix):
+            self.env[exported[1]] = values["value"]
+        elif fix.startswith("Add to TEMPLATES OPTIONS context_processors: "):
+            self.set(f"TEMPLATES[0]['OPTIONS']['context_processors'] += [{fix.split()[5].rstrip(',')}]")
         else:
             raise AssertionError(f"nobody could follow this: {fix}")
 
@@ -166,12 +170,12 @@ def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
     done = site.run("manage.py", "perso_doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout
-    areas = ["settings", "migrations", "urls", "websocket", "csp", "permissions", "encryption", "api key"]
+    areas = ["settings", "migrations", "urls", "static", "websocket", "csp", "permissions", "encryption"]
     *lines, total = done.stdout.splitlines()
-    assert [line[1:12].strip() for line in lines] == [*areas, "catalogue", "presets", "upkeep"]
+    assert [line[1:12].strip() for line in lines] == [*areas, "api key", "catalogue", "presets", "upkeep"]
     assert " urls        ok    /perso/ (django_perso.urls)" in lines
     assert " websocket   ok    /perso/log/ by mysite.asgi.application" in lines
-    assert total == "11 ok, 0 warnings, 0 errors"
+    assert total == "12 ok, 0 warnings, 0 errors"
 
 
 def test_a_wrong_call_is_told_apart_from_a_problem(site: Site) -> None:
@@ -216,12 +220,20 @@ def misspell_a_preset(site: Site) -> None:
     (site.directory / "templates/home.html").write_text('{% load perso %}{% perso_avatar "suport" %}')
 
 
+def forget_the_context_processor(site: Site) -> None:
+    site.edit("mysite/settings.py", "'django.template.context_processors.request',", "")
+
+
 def set_line(*lines: str) -> Callable[[Site], None]:
     return lambda site: site.set("\n".join(lines))
 
 
 NO_DEBUG = 'DEBUG = False; ALLOWED_HOSTS = ["shop.example"]'
 STAGING = 'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'
+STATIC_ROOT = 'STATIC_ROOT = BASE_DIR / "static_root"'
+HASHED = """STORAGES = {
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}
+}"""
 CSP, NO_MICROPHONE = (
     "POLICIES = {'Content-Security-Policy': %r}",
     {"Permissions-Policy": "microphone=(), usb=()"},
@@ -233,6 +245,17 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "not migrated": (lose_the_tables, "E035", "Not applied: 0001_initial"),
     "Django's own asgi": (break_asgi, "W011", "mysite.asgi does not serve the socket /perso/log/"),
     "a router": (use_a_router, "W011", "its pages cannot know"),
+    "no request in templates": (
+        forget_the_context_processor,
+        "E036",
+        "/perso/demo/ answers 500: {% perso_avatar %} needs the request.",
+    ),
+    "not collected": (set_line(NO_DEBUG, STAGING, STATIC_ROOT), "E039", "perso-avatar.js is not collected"),
+    "not collected, hashed": (
+        set_line(NO_DEBUG, STAGING, STATIC_ROOT, HASHED),
+        "E039",
+        "perso-avatar.js is not collected",
+    ),
     "daphne late": (
         set_line("INSTALLED_APPS = [*INSTALLED_APPS[1:7], 'daphne', *INSTALLED_APPS[7:]]"),
         "W012",
@@ -289,6 +312,10 @@ def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
 def test_what_matters_in_production_is_told_with_deploy(site: Site) -> None:
     site.set(f"{NO_DEBUG}\n{STAGING}\nSECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')")
     site.set("CHANNEL_LAYERS = {'default': {'BACKEND': 'channels.layers.InMemoryChannelLayer'}}")
+    (uncollected,) = site.doctor()
+    assert uncollected["id"] == "django_perso.E039"
+    site.set(STATIC_ROOT)
+    site.follow(uncollected["fix"])
     assert site.doctor() == []
     assert "--websocket-max-message-size 131072" in site.run("manage.py", "perso_doctor", "--deploy").stdout
     problems = site.doctor("--deploy")
@@ -312,13 +339,20 @@ def test_a_start_without_tables_is_answered_with_the_line_to_run(site: Site) -> 
     answered = site.manage("shell", "-c", START)
     assert "503 no such table: django_perso_sessionpreset." in answered
     site.follow("Run: " + answered.partition("Run: ")[2].strip())
-    assert [line["id"] for line in site.doctor()] == ["django_perso.W032"]  # a fresh site
+    assert site.doctor() == []  # a fresh site, whose first start syncs
 
 
 TWO_KEYS = """
 from django_perso.models import ApiKey
 for name in "one", "two":
     ApiKey.objects.create(name=name, secret="pak-of-nobody-" + name, api_server="%s")
+"""
+
+
+VARIABLE_KEY = """
+from django_perso.models import ApiKey
+name = "PERSO_INTERACTIVE_API_KEY_SHOP"
+ApiKey.objects.create(name="Shop", environment_variable=name, api_server="{}")
 """
 
 
@@ -360,6 +394,29 @@ def test_a_server_that_is_not_there_is_told(site: Site) -> None:
     (line,) = [line for line in site.doctor() if line["area"] == "api key"]
     assert line["id"] == "django_perso.E030"
     assert f"{server}: Perso cannot be reached" in line["text"]
+    forget_the_sync(site)
+    assert site.doctor() == [line]  # what cannot be reached cannot be synced
+
+
+def test_presets_that_miss_a_key_are_told_once_and_an_empty_key_with_its_variable(
+    site: Site, sandbox_server: Callable[..., SandboxServer]
+) -> None:
+    forget_the_sync(site)
+    site.set('PERSO["API_KEY"] = ""')
+    perso = sandbox_server("--key", KEY)
+    site.manage("shell", "-c", VARIABLE_KEY.format(perso.url))
+    empty, none = site.doctor()
+    assert (empty["id"], empty["fix"]) == ("django_perso.E030", "export PERSO_INTERACTIVE_API_KEY_SHOP=…")
+    assert (none["id"], none["fix"]) == (
+        "django_perso.E002",
+        'Add to settings.py: PERSO["API_KEY"] = "sandbox"',
+    )
+    for line in (empty, none):
+        site.follow(line["fix"], value=KEY)
+    assert [line["id"] for line in site.doctor()] == ["django_perso.W032"] * 2
+    site.sql("UPDATE django_perso_apikey SET is_active = 0")
+    site.sql("UPDATE django_perso_sessionpreset SET api_key_id = (SELECT id FROM django_perso_apikey)")
+    assert '"support": API key "Shop" is inactive.' in [line["text"] for line in site.doctor()]
 
 
 def test_a_key_that_perso_refuses_is_named_and_mended_where_it_is_kept(

@@ -45,7 +45,8 @@ def test_the_avatars_html_is_exactly_this(settings: Any) -> None:
         'data-modules="{&quot;sdk&quot;: &quot;/static/django_perso/sdk.js&quot;, '
         "&quot;log&quot;: &quot;/static/django_perso/log.js&quot;, "
         "&quot;road&quot;: &quot;/static/django_perso/road.js&quot;, "
-        '&quot;tools&quot;: &quot;/static/django_perso/tools.js&quot;}"></perso-avatar>\n'
+        '&quot;tools&quot;: &quot;/static/django_perso/tools.js&quot;}">'
+        "The avatar appears here, with JavaScript and a current browser.</perso-avatar>\n"
         '<script type="module" src="/static/django_perso/perso-avatar.js" nonce="n1"></script>'
     )
 

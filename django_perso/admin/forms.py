@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.forms.utils import ErrorDict
 from django.template.loader import render_to_string
@@ -12,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from ..conf import conf
 from ..models import ApiKey, CatalogueItem, SessionPreset
 from ..services import catalogue, presets, upstream
 from .pickers import Boxes, Entry, NamesField, Picker, Tiles, entry
@@ -157,6 +159,10 @@ class PresetForm(SessionParamsForm):
         if field := self.fields.get("api_key"):
             notice = render_to_string("django_perso/widgets/lists.html", {"form": self})
             field.help_text = format_html("{} {}", field.help_text, notice)
+        if "access" in self.fields and settings.DEBUG and conf.is_sandbox_on:
+            self.fields["access"].help_text = _(
+                "While DEBUG is on, everybody may start the default preset on the sandbox."
+            )
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

@@ -5,19 +5,21 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.debug import SafeExceptionReporterFilter
 
-from ..conf import conf
+from ..conf import KEYS_LINE, MAKE_A_KEY, SANDBOX_KEY, conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey
 from ..services import upstream
 
-NO_ENCRYPTION_KEYS = _(
-    "Set encryption keys first, so that this key does not depend on SECRET_KEY. In settings.py: "
-    'PERSO = {..., "ENCRYPTION_KEYS": [os.environ["PERSO_ENCRYPTION_KEY"]]}. Make the value with: python -c '
-    '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+NO_ENCRYPTION_KEYS = format_lazy(
+    _("Set encryption keys first, so that this key does not depend on SECRET_KEY. Make one: {make} {line}"),
+    make=MAKE_A_KEY,
+    line=KEYS_LINE,
 )
+SANDBOX_BELONGS = _('The sandbox key belongs into settings.py: PERSO = {"API_KEY": "sandbox"}')
 ENTER_IT = _("Enter the key Perso gave you, or name the environment variable that holds it.")
 ONE_OF_BOTH = _("Enter the key, or name an environment variable: not both.")
 
@@ -32,6 +34,8 @@ class SecretInput(forms.CharField):
 
     def clean(self, value: Any) -> Any:
         secret = Secret(super().clean(value))
+        if secret == Secret(SANDBOX_KEY):
+            raise ValidationError(SANDBOX_BELONGS, code="sandbox_key")
         if secret and not settings.DEBUG and not conf.ENCRYPTION_KEYS:
             raise ValidationError(NO_ENCRYPTION_KEYS, code="no_encryption_keys")
         return secret

@@ -319,7 +319,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
 
 
 def _unreachable(call: Call[Any], what: str, *, is_sent: bool = True) -> PersoUnreachable:
-    return PersoUnreachable(f"Perso {what} ({call})", is_sent and call.method != "GET")
+    return PersoUnreachable(f"Perso {what}", is_sent and call.method != "GET")
 
 
 def _checked_server(api_server: str, *, may_be_plain: bool) -> str:

@@ -14,7 +14,9 @@ from typing import Any
 
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
@@ -38,6 +40,8 @@ LIMIT = "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-siz
 SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
+SCRIPT = "django_perso/perso-avatar.js"
+COLLECT = "Run: python manage.py collectstatic, and serve STATIC_URL"
 SWEEP = "Run every few minutes: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
@@ -73,7 +77,8 @@ class Examination:
             if not message.is_silenced() and message.id != "django_perso.W002":  # here the database is asked
                 line = Line(message.msg, str(message.id), message.hint or "")
                 told.setdefault(str(message.obj), []).append(line)
-        of_the_site = [self.settings, self.migrations, self.urls, self.websocket, self.csp, self.permissions]
+        of_the_site = [self.settings, self.migrations, self.urls, self.static]
+        of_the_site += [self.websocket, self.csp, self.permissions]
         of_the_rows = [self.encryption, self.api_key, self.catalogue, self.presets, self.upkeep]
         for examine in of_the_site:
             area = examine.__name__
@@ -113,6 +118,19 @@ class Examination:
         """The app's URLs are there."""
         yield Line(f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)")
 
+    def static(self) -> Lines:
+        """The widget's script is there to be served."""
+        try:
+            # Of a storage that hashes names: its hashed one may be all that is kept.
+            name = getattr(staticfiles_storage, "stored_name", str)
+            is_there = settings.DEBUG or staticfiles_storage.exists(name(SCRIPT))
+        except (ImproperlyConfigured, ValueError):  # no STATIC_ROOT; nothing is collected
+            is_there = False
+        if is_there:
+            yield Line(f"{SCRIPT} is there")
+        else:
+            yield Line(f"{SCRIPT} is not collected: the avatar stays blank.", "django_perso.E039", COLLECT)
+
     def websocket(self) -> Lines:
         """The ASGI application serves our socket, and tells Django that it does."""
         name, path = getattr(settings, "ASGI_APPLICATION", None), reverse("django_perso:log")
@@ -147,8 +165,10 @@ class Examination:
     def csp(self) -> Lines:
         """A page's Content-Security-Policy lets the widget load its scripts and talk."""
         if self.page.status_code >= 500:
-            text = f"A page of this site answers {self.page.status_code}; the error is in the log."
-            yield Line(text, "django_perso.E036")
+            _, error, _ = self.page.exc_info or ("", "the error is in the log", "")
+            told, add, line = (str(error) or repr(error)).partition("Add to ")
+            text = f"{self.page.request['PATH_INFO']} answers {self.page.status_code}: {told.strip()}"
+            yield Line(text, "django_perso.E036", add + line)
             return
         servers = {row.api_server for row in self.rows if row} if self.has_tables else ()
         in_settings = [getattr(settings, name, "") for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY")]
@@ -186,8 +206,10 @@ class Examination:
 
     @cached_property
     def rows(self) -> list[ApiKey | None]:
-        """The keys to ask Perso with; None is the one in settings."""
+        """The keys to ask Perso with; None is the one in settings, also where presets miss it."""
         rows = [row for row in keys.in_use() if not self.key or (row and row.name == self.key)]
+        if not self.key and None not in rows and keys.presets_of(None).filter(is_active=True):
+            rows.append(None)
         if not rows:
             raise CommandError(f'No active key "{self.key}".', returncode=2)
         return rows
@@ -195,7 +217,7 @@ class Examination:
     def api_key(self) -> Lines:
         """Perso takes each key."""
         for row in self.rows:
-            fix = f"Open {_admin_page(row)}" if row else SET_KEY
+            fix = _place_of_key(row) if row else SET_KEY
             try:
                 account = upstream.account_of_key(row) if row else upstream.account_of_settings()
             except Refused as refused:
@@ -220,7 +242,11 @@ class Examination:
             here = {
                 kind: {v for v, item in items.items() if not item.gone_at} for kind, items in kept.items()
             }
-            if synced_at is None:
+            is_fresh = row is None and conf.is_sandbox_on and not SessionPreset.objects.exists()
+            if synced_at is None and (is_fresh or not self.lists.get(row)):
+                # The first start syncs, and a key that failed cannot.
+                yield Line(f"{_name(row)}: nothing is synced yet")
+            elif synced_at is None:
                 text = f"{_name(row)}: nothing is synced, so presets offer no choices."
                 yield Line(text, "django_perso.W032", SYNC)
             elif drift := _drift(here, self.lists.get(row)):
@@ -237,11 +263,8 @@ class Examination:
         found = [preset for preset in active if not self.key or upstream.row_for(preset) in self.rows]
         for preset in found:
             texts = [problem.text for problem in catalogue.problems(preset)]
-            if upstream.row_for(preset) not in self.rows:  # nothing was told of it yet
-                try:
-                    upstream.account_for(preset)
-                except Refused as refused:
-                    texts.append(refused.hint)
+            if preset.api_key and not preset.api_key.is_active:
+                texts.append(f'API key "{preset.api_key}" is inactive.')
             for text in texts:
                 fix = f"Open {_admin_page(preset)} and choose another."
                 yield Line(f'"{preset.slug}": {text}', "django_perso.E031", fix)
@@ -265,6 +288,12 @@ class Examination:
 
 def _name(row: ApiKey | None) -> str:
     return f'"{row}"' if row else 'PERSO["API_KEY"]'
+
+
+def _place_of_key(row: ApiKey) -> str:
+    if row.environment_variable and not row.current_secret:
+        return f"export {row.environment_variable}=…"
+    return f"Open {_admin_page(row)}"
 
 
 def _admin_page(row: Any) -> str:

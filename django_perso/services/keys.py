@@ -99,7 +99,8 @@ def _ask(key: ApiKey | None, secret: Secret | None = None) -> Outcome:
     try:
         account = upstream.account_of_key(key, secret) if key else upstream.account_of_settings()
     except Refused as refused:
-        return Outcome(Status.REFUSED, refused.hint)
+        is_empty = isinstance(refused, upstream.Empty)
+        return Outcome(Status.EMPTY if is_empty else Status.REFUSED, refused.hint)
     return ask(account)
 
 

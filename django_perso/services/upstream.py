@@ -24,6 +24,10 @@ from .database import loop_lasts
 T = TypeVar("T")
 
 
+class Empty(Refused):
+    """There is no key to send."""
+
+
 @dataclass(frozen=True)
 class Account:
     """A key and its server. `api_server` is empty for the emulator in this process."""
@@ -60,7 +64,7 @@ def account_of_settings() -> Account:
     if conf.is_sandbox_on:
         return Account(Secret(SANDBOX_KEY), "")
     if not conf.API_KEY or conf.uses_sandbox_key:
-        raise _no_api_key(_no_key_hint())
+        raise _no_api_key(_no_key_hint(), Empty)
     try:
         return Account(Secret(conf.API_KEY), _server(conf.API_SERVER))
     except ValueError as error:
@@ -75,7 +79,7 @@ def account_of_key(row: ApiKey, secret: Secret | None = None) -> Account:
         raise _no_api_key(str(error)) from error
     if not account.api_key:
         where = f"environment variable {row.environment_variable}" if row.environment_variable else "row"
-        raise _no_api_key(f'API key "{row.name}" is empty: its {where} holds nothing.')
+        raise _no_api_key(f'API key "{row.name}" is empty: its {where} holds nothing.', Empty)
     return account
 
 
@@ -100,8 +104,8 @@ def check_server(api_server: str) -> str:
     )
 
 
-def _no_api_key(hint: str) -> Refused:
-    return Refused("no_api_key", 503, _("The avatar is not available right now."), hint=hint)
+def _no_api_key(hint: str, kind: type[Refused] = Refused) -> Refused:
+    return kind("no_api_key", 503, _("The avatar is not available right now."), hint=hint)
 
 
 def _no_key_hint() -> str:

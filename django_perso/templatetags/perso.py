@@ -8,6 +8,7 @@ from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from ..conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, conf
 
@@ -43,8 +44,9 @@ def perso_avatar(context: template.Context, preset: str = "") -> SafeString:
         "data-modules": json.dumps({name: static(f"django_perso/{name}.js") for name in MODULES}),
     }
     return format_html(
-        '<perso-avatar{}></perso-avatar>\n<script type="module" src="{}"{}></script>',
+        '<perso-avatar{}>{}</perso-avatar>\n<script type="module" src="{}"{}></script>',
         _attributes(attributes),
+        _("The avatar appears here, with JavaScript and a current browser."),  # until the element is one
         static("django_perso/perso-avatar.js"),
         _attributes({"nonce": _nonce(context)}),
     )

@@ -16,6 +16,7 @@ from tests.support.servers import SandboxServer, unused_port
 
 pytestmark = pytest.mark.django_db
 
+THEN = "then: export PERSO_ENCRYPTION_KEYS=<value>"
 VARIABLE = "PERSO_INTERACTIVE_API_KEY_SHOP"
 
 
@@ -66,6 +67,7 @@ def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> 
         ({}, "Enter the key Perso gave you, or name the environment variable"),
         ({"new_secret": "   "}, "Enter the key Perso gave you, or name the environment variable"),
         ({"new_secret": KEY, "environment_variable": VARIABLE}, "not both"),
+        ({"new_secret": " sandbox"}, 'belongs into settings.py: PERSO = {"API_KEY": "sandbox"}'),
         ({"environment_variable": "SECRET_KEY"}, "must begin with PERSO_INTERACTIVE_API_KEY"),
         ({"new_secret": KEY, "api_server": "perso"}, "API server must look like https://platform.perso.ai"),
         ({"new_secret": KEY, "api_server": "ftp://platform.perso.ai"}, "must look like"),
@@ -93,9 +95,10 @@ def test_without_encryption_keys_a_live_site_takes_no_key_and_says_what_to_paste
     admin_client: Client, settings: Any, debug: bool, saved: int
 ) -> None:
     settings.PERSO, settings.DEBUG = SANDBOX, debug
-    page = admin_client.post(KEYS + "add/", key_form(new_secret=KEY)).content.decode()
+    page = html.unescape(admin_client.post(KEYS + "add/", key_form(new_secret=KEY)).content.decode())
     assert ApiKey.objects.count() == saved
-    assert ("Fernet.generate_key" in page) is not debug
+    for told_so in ("Fernet.generate_key", 'os.environ["PERSO_ENCRYPTION_KEYS"]', THEN):
+        assert (told_so in page) is not debug
 
 
 def test_a_key_that_does_not_open_is_listed_and_can_be_entered_again(
@@ -190,7 +193,10 @@ def test_a_secret_and_an_environment_variable_take_each_others_place(
     assert f"from {VARIABLE}" in page
     assert OTHER[-4:] not in page
     monkeypatch.delenv(VARIABLE)
-    assert f"from {VARIABLE}, which is not set" in admin_client.get(KEYS).content.decode()
+    press(admin_client, key, "test")
+    page = admin_client.get(KEYS).content.decode()
+    assert f"from {VARIABLE}, which is not set" in page
+    assert '<span class="perso-status perso-empty">empty</span>' in page  # Perso was not asked
     submit(admin_client, path, environment_variable=VARIABLE, new_secret=KEY, **where)
     key.refresh_from_db()
     assert (key.environment_variable, key.secret.reveal()) == ("", KEY)

@@ -146,10 +146,15 @@ def test_it_says_what_a_start_costs(settings: Any) -> None:
     make_preset()
     client = limited(*EDIT)
     assert "This is the sandbox" in client.get(PLAYGROUND).content.decode()
-    ApiKey.objects.create(name="Shop", secret=KEY)
+    key = ApiKey.objects.create(name="Shop", secret=KEY)
     page = client.get(PLAYGROUND).content.decode()
-    assert "which Perso bills" in page
+    assert "an avatar runs on the sandbox, where no start costs anything" in page
+    assert "With an API key each start makes a real session, which Perso bills." in page
     assert KEY not in page
+    keys.make_default(key)
+    page = client.get(PLAYGROUND).content.decode()
+    assert "<strong>Each start makes a real session, which Perso bills.</strong>" in page
+    assert "sandbox, where" not in page
 
 
 def test_the_page_names_everything_it_shows_and_runs_no_inline_script() -> None:

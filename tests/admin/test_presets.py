@@ -380,3 +380,12 @@ def test_a_perso_that_misbehaves_is_a_notice(admin_client: Client, fault: dict[s
 def test_without_a_key_the_import_says_what_to_do(admin_client: Client, settings: Any) -> None:
     settings.PERSO = {"API_KEY": ""}
     assert "No Perso API key" in text_of(admin_client, "templates/")
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_that_the_default_preset_is_open_on_the_sandbox_is_said_where_it_is(
+    admin_client: Client, settings: Any, debug: bool
+) -> None:
+    settings.DEBUG = debug
+    page = admin_client.get(f"{PRESETS}add/").content.decode()
+    assert ("While DEBUG is on, everybody may start the default preset on the sandbox." in page) is debug

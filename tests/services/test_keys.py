@@ -86,7 +86,7 @@ def test_a_server_that_is_not_perso_is_told_apart(status: int, body: bytes, told
 def test_a_server_that_is_away_is_unreachable() -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}")
     assert keys.check(key).status == again(key).status == Status.UNREACHABLE
-    assert "cannot be reached" in again(key).status_detail
+    assert re.fullmatch(r"http://\S+: Perso cannot be reached: [^<>]+", again(key).status_detail)
 
 
 def test_one_list_that_fails_leaves_the_others_and_is_told() -> None:
@@ -111,6 +111,7 @@ def test_an_environment_variable_is_read_when_it_is_needed(
     key = ApiKey.objects.create(name="Main", environment_variable=name, api_server=perso.url)
     monkeypatch.delenv(name, raising=False)
     assert f"{name} holds nothing" in keys.check(key).detail
+    assert again(key).status == Status.EMPTY
     monkeypatch.setenv(name, KEY)
     assert keys.check(key).status == Status.OK
 
