@@ -22,7 +22,7 @@ from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
-from django.utils.timezone import localdate
+from django.utils.timezone import now, template_localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -275,7 +275,8 @@ class AvatarSessionAdmin(ButtonAdmin):
         pieces = export(queryset.order_by(), name)
         body: Any = _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
         _label, kind, ending = EXPORTS[name]
-        headers = {"Content-Disposition": f'attachment; filename="conversations-{localdate()}.{ending}"'}
+        today = template_localtime(now()).date()
+        headers = {"Content-Disposition": f'attachment; filename="conversations-{today}.{ending}"'}
         return StreamingHttpResponse(body, content_type=f"{kind}; charset=utf-8", headers=headers)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:

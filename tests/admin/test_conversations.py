@@ -294,6 +294,18 @@ def test_the_chosen_conversations_are_exported_and_that_is_written_down(
     assert (entry.object_id, entry.change_message) == (chosen, f"Exported as {name}.")
 
 
+def test_conversations_are_read_and_exported_without_time_zones_too(
+    admin_client: Client, settings: Any
+) -> None:
+    settings.USE_TZ = False
+    pk = talk(("chat", {"role": "visitor", "text": "take me"}))
+    assert found(admin_client) == {pk}
+    assert "take me" in transcript(admin_client, AvatarSession.objects.get())
+    answer = exported(admin_client, "text", pk)
+    assert f"conversations-{timezone.now():%Y-%m-%d}.txt" in answer["Content-Disposition"]
+    assert "take me" in answer.getvalue().decode()
+
+
 def test_exporting_is_a_right_of_its_own() -> None:
     pk = talk(("chat", {"role": "visitor", "text": "private"}))
     reader = limited("view_avatarsession", "view_transcriptentry")
