@@ -25,6 +25,11 @@ def ago(moment: datetime) -> str:
     return _("%s ago") % timesince(moment, depth=1)
 
 
+def local(moment: datetime) -> datetime:
+    """As the admin shows it, also where USE_TZ is off."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+
+
 def named(row: Any) -> SafeString:
     """A key or preset as it is listed: by its name, and whether it is the default one."""
     mark = format_html(' <span class="perso-pill">{}</span>', _("default")) if row.is_default else ""

@@ -315,6 +315,35 @@ def test_exporting_is_a_right_of_its_own() -> None:
     assert b"private" in exported(exporter, "jsonl", pk).getvalue()
 
 
+@pytest.mark.parametrize(("name", "ending"), [("jsonl", "jsonl"), ("text", "txt")])
+def test_one_conversation_is_exported_from_its_page(admin_client: Client, name: str, ending: str) -> None:
+    pk, _other = (talk(("chat", {"role": "visitor", "text": text})) for text in ("take me", "not me"))
+    page = transcript(admin_client, AvatarSession.objects.get(pk=pk))
+    url = f"{CONVERSATIONS}{pk}/press/export/"
+    assert f'action="{url}"' in page
+    assert '<option value="vtt">Captions (WebVTT)</option>' in page
+    answer = admin_client.post(url, {"format": name})
+    assert answer["Content-Disposition"].endswith(f'.{ending}"')
+    text = answer.getvalue().decode()
+    assert "take me" in text
+    assert "not me" not in text
+    told = LogEntry.objects.filter(object_id=pk, change_message__startswith="Exported as ")
+    assert [entry.change_message for entry in told] == [f"Exported as {name}."]
+    assert admin_client.post(url, {"format": "nonsense"}).status_code == 404
+
+
+def test_the_page_of_a_conversation_exports_for_those_who_may() -> None:
+    session = AvatarSession.objects.get(pk=talk(("chat", {"role": "visitor", "text": "private"})))
+    url = f"{CONVERSATIONS}{session.pk}/press/export/"
+    reader = limited("view_avatarsession", "view_transcriptentry")
+    assert url not in transcript(reader, session)
+    assert reader.post(url).status_code == 403
+    assert limited("export_transcriptentry", username="blind").post(url).status_code == 403
+    exporter = limited("view_avatarsession", "export_transcriptentry", username="exporter")
+    assert url in transcript(exporter, session)
+    assert b"private" in exporter.post(url, {"format": "csv"}).getvalue()
+
+
 def test_a_visitor_is_erased_after_a_question(admin_client: Client) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
     mine, also_mine, other = talk(words), talk(words), talk(words, visitor="other")
