@@ -20,6 +20,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.text import format_lazy
 from django.utils.timezone import now
@@ -30,8 +31,8 @@ from ..models import AvatarSession, TranscriptEntry
 from ..services import following, retention, search
 from ..services.export import export, length_of
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
-from .filters import LengthFilter, ToolFilter, TroubleFilter, VisitorFilter
-from .words import local
+from .filters import LengthFilter, ReasonFilter, ToolFilter, TroubleFilter, VisitorFilter
+from .words import local, reason, state
 
 ENTRIES_A_PAGE = 500
 END = "9" * 18  # after the key of every entry
@@ -71,7 +72,7 @@ class AvatarSessionAdmin(ButtonAdmin):
         LengthFilter,
         ToolFilter,
         TroubleFilter,
-        "termination_reason",
+        ("termination_reason", ReasonFilter),
         "is_test",
         "created_at",
     ]
@@ -106,8 +107,8 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     @admin.display(description=_("status"), ordering="status")
     def how(self, session: AvatarSession) -> str:
-        told = [session.get_status_display(), session.termination_reason, session.error_code]
-        told = [word.replace("_", " ").lower() for word in told if word]
+        told = [session.get_status_display(), reason(session.termination_reason)]
+        told = [word for word in [*told, session.error_code.replace("_", " ").lower()] if word]
         if session.ended_at and not session.is_complete:
             told.append(gettext("without a goodbye"))
         return format_html('<span class="perso-how">{}</span>', " · ".join(told))
@@ -151,6 +152,8 @@ class AvatarSessionAdmin(ButtonAdmin):
         context: dict[str, Any] = {"entries": None}
         if session is not None and self.has_view_permission(request, session):
             context["facts"] = self.facts(session)
+            started = date_format(local(session.created_at), "DATETIME_FORMAT")
+            context["subtitle"] = f"{started}, {_name(session)}"
             if self.may_press(request, "export"):
                 context["formats"] = [(name, label) for name, (label, *_rest) in EXPORTS.items()]
         if session is not None and self.may_read(request, session):
@@ -169,6 +172,7 @@ class AvatarSessionAdmin(ButtonAdmin):
             (_("API key"), session.api_key),
             (_("Visitor"), self.who(session)),
             (_("Address"), session.address),
+            (_("Id"), session.pk),
             (_("Seconds at Perso"), session.duration_seconds or None),
         ]
         return [(label, value) for label, value in facts if value not in (None, "")]
@@ -205,6 +209,9 @@ class AvatarSessionAdmin(ButtonAdmin):
         if page or not after:
             first = page[0].seq if page else 0
             self.log_change(request, session, gettext("Read the transcript from entry %d.") % first)
+        for entry in page:
+            if entry.kind == "state":
+                entry.told = state(entry.data)  # type: ignore[attr-defined]
         has_earlier = bool(page) and entries.filter(pk__lt=page[0].pk).exists()
         has_later = bool(page) and entries.filter(pk__gt=page[-1].pk).exists()
         return {"entries": page, "has_earlier": has_earlier, "has_later": has_later, "end": END}

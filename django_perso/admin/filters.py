@@ -1,14 +1,17 @@
 """What the list of conversations is narrowed down by."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import TranscriptEntry
+from .words import reason
 
 
 def _with(kind: TranscriptEntry.Kind) -> Exists:
@@ -67,3 +70,14 @@ class TroubleFilter(_Filter):
         "gaps": (_("entries missing"), _with(TranscriptEntry.Kind.GAP)),
         "open": (_("ended without a goodbye"), Q(ended_at__isnull=False, is_complete=False)),
     }
+
+
+class ReasonFilter(admin.AllValuesFieldListFilter):
+    """By the reasons there are, each in words."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        everything, *choices = super().choices(changelist)
+        yield everything
+        for choice in choices:
+            code, space, count = str(choice["display"]).partition(" ")  # ` (3)`, where they are counted
+            yield {**choice, "display": (reason(code) or gettext("reason not told")) + space + count}
