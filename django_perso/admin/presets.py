@@ -98,8 +98,9 @@ class SessionPresetAdmin(ButtonAdmin):
 
     @admin.display(description=_("name"), ordering="name")
     def called(self, preset: Any) -> SafeString:
-        """By its name, and by its slug where that is not the same."""
-        slug = preset.slug if preset.slug != slugify(preset.name) else ""
+        """By its name, and by its slug where that says more."""
+        known = {slugify(preset.name), "default" if preset.is_default else ""}
+        slug = "" if preset.slug in known else preset.slug
         return format_html('{}<span class="perso-slug">{}</span>', named(preset), slug)
 
     @admin.display(description=_("avatar, voice, LLM"), ordering="model_style")

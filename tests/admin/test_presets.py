@@ -282,6 +282,8 @@ def test_the_list_counts_the_conversations_of_a_week(admin_client: Client) -> No
     [
         ("Default", "default", True, "Default"),
         ("Guide", "guide", True, "Guide default"),
+        ("Guide", "default", True, "Guide default"),
+        ("Guide", "default", False, "Guide default"),
         ("Guide", "guide", False, "Guide"),
         ("Guide", "guide-2", False, "Guide guide-2"),
         ("가이드", "guide", False, "가이드 guide"),
