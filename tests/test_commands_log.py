@@ -112,6 +112,13 @@ def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> Non
         run("perso_export", "--preset", "gide")
 
 
+def test_an_export_takes_days_without_time_zones_too(settings: Any) -> None:
+    settings.USE_TZ = False
+    conversation(datetime(2026, 11, 1, 0, 30))
+    assert run("perso_export", "--since", "2026-11-01", "--until", "2026-11-01").count("\n") == 1
+    assert run("perso_export", "--since", "2026-11-02") == run("perso_export", "--until", "2026-10-31") == ""
+
+
 @pytest.mark.parametrize("wrong", [["--since", "yesterday"], ["--format", "pdf"]])
 def test_an_export_that_cannot_be_is_a_usage_error(wrong: list[str]) -> None:
     with pytest.raises(CommandError):

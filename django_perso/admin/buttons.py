@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
@@ -21,7 +21,7 @@ else:
     Admin = admin.ModelAdmin
 
 # What a button does: (level of the message, its text) for the operator, or a response of its own.
-Pressed = tuple[int, str] | HttpResponse
+Pressed = tuple[int, str] | HttpResponseBase
 
 
 def button(label: Any, *, permission: str = "change") -> Callable[[Any], Any]:
@@ -54,7 +54,7 @@ class ButtonAdmin(Admin):
         name = f"{self.opts.app_label}_{self.opts.model_name}_press"
         return [path("<path:object_id>/press/<slug:name>/", view, name=name), *super().get_urls()]
 
-    def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+    def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
         """What a pressed button does; then back to the row."""
         row = self.get_object(request, object_id)
         if row is None or name not in self.buttons:
@@ -62,7 +62,7 @@ class ButtonAdmin(Admin):
         if not self.may_press(request, name):
             raise PermissionDenied
         pressed: Pressed = getattr(self, name)(request, row)
-        if isinstance(pressed, HttpResponse):
+        if isinstance(pressed, HttpResponseBase):
             return pressed
         self.tell(request, row, getattr(self, name).label, *pressed)
         return HttpResponseRedirect(self.address("change", row.pk))

@@ -6,7 +6,6 @@ Who reads what was said is written down first: no audit row, no page.
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
 from itertools import islice
 from typing import Any
 
@@ -16,43 +15,43 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
-from django.utils.timezone import localdate
+from django.utils.text import format_lazy
+from django.utils.timezone import now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AvatarSession, TranscriptEntry
 from ..services import following, retention, search
-from ..services.export import export
+from ..services.export import export, length_of
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
+from .filters import LengthFilter, ReasonFilter, ToolFilter, TroubleFilter, VisitorFilter
+from .words import local, reason, state
 
 ENTRIES_A_PAGE = 500
 END = "9" * 18  # after the key of every entry
 LISTED = 100  # of what is about to be deleted; all of it is counted
 PIECES = 500  # of an export, in one go
-# Of the formats of `services.export`: what the action is called, the media type, how the file's name ends.
+# Of the formats of `services.export`: what it is called, the media type, how the file's name ends.
 EXPORTS = {
-    "jsonl": (_("Export as JSON Lines"), "application/jsonl", "jsonl"),
-    "csv": (_("Export as CSV"), "text/csv", "csv"),
-    "text": (_("Export as text"), "text/plain", "txt"),
-    "vtt": (_("Export as captions (WebVTT)"), "text/vtt", "vtt"),
+    "jsonl": (_("JSON Lines"), "application/jsonl", "jsonl"),
+    "csv": (_("CSV"), "text/csv", "csv"),
+    "text": (_("text"), "text/plain", "txt"),
+    "vtt": (_("captions (WebVTT)"), "text/vtt", "vtt"),
 }
 RUNNING = (AvatarSession.Status.STARTING, AvatarSession.Status.LIVE, AvatarSession.Status.UNKNOWN)
-
-
-def _with(kind: TranscriptEntry.Kind) -> Exists:
-    return Exists(TranscriptEntry.objects.filter(avatar_session=OuterRef("pk"), kind=kind))
 
 
 def _export_as(name: str, label: Any) -> Any:
     """The action that exports as this."""
 
-    @admin.action(description=label, permissions=["export"])
+    @admin.action(description=format_lazy(_("Export as {}"), label), permissions=["export"])
     def action(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         return model_admin.export_as(request, queryset, name)
 
@@ -60,63 +59,9 @@ def _export_as(name: str, label: Any) -> Any:
     return action
 
 
-class _Filter(admin.SimpleListFilter):
-    """A filter whose choices are conditions: value → (label, condition)."""
-
-    conditions: dict[str, tuple[Any, Any]]
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(value, label) for value, (label, _condition) in self.conditions.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.conditions.get(self.value() or "")
-        return queryset.filter(chosen[1]) if chosen else queryset
-
-
-class VisitorFilter(admin.SimpleListFilter):
-    """There once a visitor is chosen, in the list or by a search."""
-
-    title, parameter_name = _("visitor"), "visitor"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        visitor = self.value()
-        return [(visitor, visitor[:6])] if visitor else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(visitor=self.value()) if self.value() else queryset
-
-
-class LengthFilter(_Filter):
-    title, parameter_name = _("length"), "length"
-    conditions = {
-        "short": (_("under a minute"), Q(last_seen_at__lt=F("created_at") + timedelta(minutes=1))),
-        "middle": (
-            _("1 to 10 minutes"),
-            Q(last_seen_at__gte=F("created_at") + timedelta(minutes=1))
-            & Q(last_seen_at__lt=F("created_at") + timedelta(minutes=10)),
-        ),
-        "long": (_("10 minutes and more"), Q(last_seen_at__gte=F("created_at") + timedelta(minutes=10))),
-    }
-
-
-class ToolFilter(_Filter):
-    title, parameter_name = _("tools"), "tools"
-    tool = _with(TranscriptEntry.Kind.TOOL)
-    conditions = {"used": (_("used"), tool), "none": (_("none used"), ~tool)}
-
-
-class TroubleFilter(_Filter):
-    title, parameter_name = _("trouble"), "trouble"
-    conditions = {
-        "errors": (_("errors"), ~Q(error_code="") | _with(TranscriptEntry.Kind.ERROR)),
-        "gaps": (_("entries missing"), _with(TranscriptEntry.Kind.GAP)),
-        "open": (_("ended without a goodbye"), Q(ended_at__isnull=False, is_complete=False)),
-    }
-
-
 @admin.register(AvatarSession)
 class AvatarSessionAdmin(ButtonAdmin):
-    buttons = ("erase",)
+    buttons = ("export", "erase")
     actions = [_export_as(name, label) for name, (label, *_rest) in EXPORTS.items()]
     list_display = ["created_at", "how", "preset", "who", "length", "entries_stored"]
     list_filter = [
@@ -127,7 +72,7 @@ class AvatarSessionAdmin(ButtonAdmin):
         LengthFilter,
         ToolFilter,
         TroubleFilter,
-        "termination_reason",
+        ("termination_reason", ReasonFilter),
         "is_test",
         "created_at",
     ]
@@ -153,7 +98,7 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     @admin.display(description=_("length"))
     def length(self, session: AvatarSession) -> str:
-        seconds = int(((session.ended_at or session.last_seen_at) - session.created_at).total_seconds())
+        seconds = length_of(session)
         return f"{seconds // 60}:{seconds % 60:02}"
 
     @admin.display(description=_("entries"), ordering="last_seq")
@@ -162,8 +107,8 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     @admin.display(description=_("status"), ordering="status")
     def how(self, session: AvatarSession) -> str:
-        told = [session.get_status_display(), session.termination_reason, session.error_code]
-        told = [word.replace("_", " ").lower() for word in told if word]
+        told = [session.get_status_display(), reason(session.termination_reason)]
+        told = [word for word in [*told, session.error_code.replace("_", " ").lower()] if word]
         if session.ended_at and not session.is_complete:
             told.append(gettext("without a goodbye"))
         return format_html('<span class="perso-how">{}</span>', " · ".join(told))
@@ -207,6 +152,10 @@ class AvatarSessionAdmin(ButtonAdmin):
         context: dict[str, Any] = {"entries": None}
         if session is not None and self.has_view_permission(request, session):
             context["facts"] = self.facts(session)
+            started = date_format(local(session.created_at), "DATETIME_FORMAT")
+            context["subtitle"] = f"{started}, {_name(session)}"
+            if self.may_press(request, "export"):
+                context["formats"] = [(name, label) for name, (label, *_rest) in EXPORTS.items()]
         if session is not None and self.may_read(request, session):
             context |= self.read(request, session)
             if session.status in RUNNING and following.is_possible():
@@ -223,7 +172,8 @@ class AvatarSessionAdmin(ButtonAdmin):
             (_("API key"), session.api_key),
             (_("Visitor"), self.who(session)),
             (_("Address"), session.address),
-            (_("Seconds at Perso"), session.duration_seconds),
+            (_("Id"), session.pk),
+            (_("Seconds at Perso"), session.duration_seconds or None),
         ]
         return [(label, value) for label, value in facts if value not in (None, "")]
 
@@ -259,6 +209,9 @@ class AvatarSessionAdmin(ButtonAdmin):
         if page or not after:
             first = page[0].seq if page else 0
             self.log_change(request, session, gettext("Read the transcript from entry %d.") % first)
+        for entry in page:
+            if entry.kind == "state":
+                entry.told = state(entry.data)  # type: ignore[attr-defined]
         has_earlier = bool(page) and entries.filter(pk__lt=page[0].pk).exists()
         has_later = bool(page) and entries.filter(pk__gt=page[-1].pk).exists()
         return {"entries": page, "has_earlier": has_earlier, "has_later": has_later, "end": END}
@@ -268,6 +221,22 @@ class AvatarSessionAdmin(ButtonAdmin):
     def has_export_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("django_perso.export_transcriptentry")
 
+    def may_press(self, request: HttpRequest, name: str) -> bool:
+        if name == "export":
+            return self.has_view_permission(request) and self.has_export_permission(request)
+        return super().may_press(request, name)
+
+    def buttons_of(self, request: HttpRequest, row: Any) -> list[str]:
+        return [name for name in super().buttons_of(request, row) if name != "export"]  # has a choice beside
+
+    @button(_("Export"))
+    def export(self, request: HttpRequest, session: AvatarSession) -> HttpResponseBase:
+        """This one, in the format that is chosen beside the button."""
+        name = request.POST.get("format", "")
+        if name not in EXPORTS:
+            raise Http404
+        return self.export_as(request, AvatarSession.objects.filter(pk=session.pk), name)
+
     def export_as(self, request: HttpRequest, queryset: QuerySet[Any], name: str) -> HttpResponseBase:
         """All of the chosen conversations as a file that is written while it is sent."""
         for session in queryset.iterator(chunk_size=1000):
@@ -275,7 +244,8 @@ class AvatarSessionAdmin(ButtonAdmin):
         pieces = export(queryset.order_by(), name)
         body: Any = _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
         _label, kind, ending = EXPORTS[name]
-        headers = {"Content-Disposition": f'attachment; filename="conversations-{localdate()}.{ending}"'}
+        today = local(now()).date()
+        headers = {"Content-Disposition": f'attachment; filename="conversations-{today}.{ending}"'}
         return StreamingHttpResponse(body, content_type=f"{kind}; charset=utf-8", headers=headers)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
@@ -97,7 +98,10 @@ class SessionPresetAdmin(ButtonAdmin):
 
     @admin.display(description=_("name"), ordering="name")
     def called(self, preset: Any) -> SafeString:
-        return format_html('{}<span class="perso-slug">{}</span>', named(preset), preset.slug)
+        """By its name, and by its slug where that says more."""
+        known = {slugify(preset.name), "default" if preset.is_default else ""}
+        slug = "" if preset.slug in known else preset.slug
+        return format_html('{}<span class="perso-slug">{}</span>', named(preset), slug)
 
     @admin.display(description=_("avatar, voice, LLM"), ordering="model_style")
     def made_of(self, preset: Any) -> SafeString:

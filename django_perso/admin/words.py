@@ -1,4 +1,4 @@
-"""What an operator is told: how Perso answered a key, what that changed, how long ago it was."""
+"""What an operator is told: how Perso answered a key, what that changed, how long ago, how it ended."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,13 +9,35 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from ..models import ApiKey
 from ..services import keys
 from .buttons import ERROR, SUCCESS, WARNING
 
 NAMED = 5  # of what came, went or is affected, so many are told by name
+
+# Why a conversation ended, as Perso says it and once as `perso_sweep` does. There may be others.
+REASONS = {
+    "GRACEFUL_TERMINATION": gettext_lazy("closed normally"),
+    "SESSION_EXPIRED_BEFORE_CONNECTION": gettext_lazy("never connected"),
+    "SESSION_LOST_AFTER_CONNECTION": gettext_lazy("connection lost"),
+    "SESSION_MISC_ERROR": gettext_lazy("an error at Perso"),
+    "MAX_ACTIVE_SESSION_QUOTA_EXCEEDED": gettext_lazy("too many at once"),
+    "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": gettext_lazy("time limit reached"),
+    "TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED": gettext_lazy("minutes of the month used up"),
+    "INSUFFICIENT_CREDITS": gettext_lazy("no credits left"),
+    "NOT_FOUND": gettext_lazy("no longer known to Perso"),
+}
+# By whom or what, as a page or this site says it.
+ENDINGS = {
+    "visitor": gettext_lazy("by the visitor"),
+    "remote": gettext_lazy("by the other side"),
+    "other": gettext_lazy("by another conversation"),
+    "error": gettext_lazy("by a failure"),
+    "silence": gettext_lazy("after a long silence"),
+    "pagehide": gettext_lazy("as the page was left"),
+}
 
 
 def ago(moment: datetime) -> str:
@@ -25,10 +47,29 @@ def ago(moment: datetime) -> str:
     return _("%s ago") % timesince(moment, depth=1)
 
 
+def local(moment: datetime) -> datetime:
+    """As the admin shows it, also where USE_TZ is off."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+
+
 def named(row: Any) -> SafeString:
-    """A key or preset as it is listed: by its name, and whether it is the default one."""
-    mark = format_html(' <span class="perso-pill">{}</span>', _("default")) if row.is_default else ""
-    return format_html("{}{}", row.name, mark)
+    """A key or preset as it is listed: by its name, and if it is the default one, unless its name says so."""
+    word = _("default")
+    if not row.is_default or row.name.casefold() == word.casefold():
+        return format_html("{}", row.name)
+    return format_html('{} <span class="perso-pill">{}</span>', row.name, word)
+
+
+def reason(code: str) -> str:
+    """Why a conversation ended; what is not known here is made legible."""
+    return str(REASONS.get(code, code.replace("_", " ").lower()))
+
+
+def state(data: dict[str, Any]) -> str:
+    """The line of an entry that tells of a state; a page may have sent anything."""
+    name, how, why, detail = (str(data.get(name) or "") for name in ("name", "how", "reason", "detail"))
+    told = [name.replace("_", " "), ENDINGS.get(how, how), reason(why), ENDINGS.get(detail, detail)]
+    return " · ".join(str(word) for word in told if word)
 
 
 def first(names: Sequence[str]) -> str:

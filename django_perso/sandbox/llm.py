@@ -12,7 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from . import smalltalk
-from .toolcalls import Call, Question, Tool, choose, told
+from .toolcalls import Call, Question, Tool, choose, names_of, told
 
 Event = dict[str, Any]
 Message = dict[str, Any]
@@ -60,11 +60,13 @@ def _respond(
         yield from _say(["One moment, please."])
         yield _tool_call(wanted, f"call_{uuid.uuid4().hex[:12]}")
         return
-    remote = choose(text, [REMOTE_TOOLS[server] for server in mcp_servers if server in REMOTE_TOOLS])
+    remote_tools = [REMOTE_TOOLS[server] for server in mcp_servers if server in REMOTE_TOOLS]
+    remote = choose(text, remote_tools)
     if isinstance(remote, Call):
         yield from _run_remotely(remote, datetime.now().astimezone())
         return
-    yield from _say(smalltalk.answer(text, earlier, datetime.now().astimezone()))
+    names = names_of([*tools, *remote_tools])
+    yield from _say(smalltalk.answer(text, earlier, datetime.now().astimezone(), names))
 
 
 def _with_question(text: str, earlier: list[str], messages: list[Message]) -> str:
@@ -109,20 +111,29 @@ def _run_remotely(call: Call, now: datetime) -> Iterator[Event]:
         "content": content,
         "tool_call_id": call_id,
     }
-    yield from _say(told(call.name, content))
+    yield from _say(told(call, content))
 
 
 def _tool_answers(messages: list[Message]) -> list[str]:
     """Sentences for all tool results at the end of the history."""
-    names = {c["id"]: c["function"]["name"] for m in messages for c in m.get("tool_calls") or []}
+    calls = {c["id"]: _made(c["function"]) for m in messages for c in m.get("tool_calls") or []}
     results: list[Message] = []
     for message in reversed(messages):
         if message.get("role") != "tool":
             break
         results.insert(0, message)
-    return [
-        s for r in results for s in told(names.get(r.get("tool_call_id"), "The tool"), str(r.get("content")))
-    ]
+    unknown = Call("The tool", {})
+    answered = [(calls.get(r.get("tool_call_id"), unknown), str(r.get("content"))) for r in results]
+    return [sentence for call, content in answered for sentence in told(call, content)]
+
+
+def _made(function: dict[str, Any]) -> Call:
+    """The call that a history tells of."""
+    try:
+        arguments = json.loads(function["arguments"])
+    except (KeyError, TypeError, ValueError):
+        arguments = {}
+    return Call(function["name"], arguments if isinstance(arguments, dict) else {})
 
 
 def bent(events: Iterable[Event], cut: int | None, no_finish: bool) -> Iterator[Event]:

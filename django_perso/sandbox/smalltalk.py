@@ -4,11 +4,13 @@ Pure functions from what was said to sentences. No language model, and the avata
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 Sentences = list[str]
 
-# The first pattern found in what the visitor said answers. {name} is ", Ada" once the visitor gave a name.
+# The first pattern found in what the visitor said answers. {name} is ", Ada" once the visitor gave a name;
+# a sentence with {tools} is said where there are any.
 TOPICS: list[tuple[str, Sentences]] = [
     (
         r"\b(who|what) are you\b|\byour name\b|\bintroduce yourself\b",
@@ -32,8 +34,8 @@ TOPICS: list[tuple[str, Sentences]] = [
     (
         r"\bwhat can you\b|\bhelp\b|\bwhat (can|should|could) i (ask|say|do)\b",
         [
-            "You can greet me, tell me your name, ask for the time, or give me a sum such as 12 times 7.",
-            "I also use the tools this page offers: ask for a square number, or the weather in your town.",
+            "You can greet me, tell me your name, ask for the time, or what 12 times 7 is, or 12 squared.",
+            "I also use the tools I am offered here: {tools}.",
             "Everything we say is written to the conversation log, and you find it in the Django admin.",
         ],
     ),
@@ -82,6 +84,7 @@ NAMED = re.compile(
 SUM = re.compile(
     r"(-?\d+(?:\.\d+)?)\s*(\+|-|\*|x|/|plus|minus|times|divided by|multiplied by)\s*(-?\d+(?:\.\d+)?)"
 )
+SQUARED = re.compile(r"(-?\d+(?:\.\d+)?)(?: squared\b|²)|\bsquare(?: number)? of (-?\d+(?:\.\d+)?)")
 QUESTION_WORDS = re.compile(
     r"^\W*((can|could|would|will) you (please )?|please |tell me |(do|did|does|is|are|was|were) |"
     r"(what|who|where|when|why|how|which)('s| is| are| was| do| does| did| much| many)*\b ?|"
@@ -90,15 +93,16 @@ QUESTION_WORDS = re.compile(
 )
 
 
-def answer(text: str, before: Sentences, now: datetime) -> Sentences:
-    """Sentences that answer `text`. `before` is what the visitor said earlier, oldest first."""
+def answer(text: str, before: Sentences, now: datetime, tools: Sequence[str] = ()) -> Sentences:
+    """Sentences that answer `text`. `before` is what the visitor said earlier, oldest first; `tools` are the
+    names of those on offer."""
     said = text.lower().strip()
     if found := NAMED.search(text):
         return [f"Nice to meet you, {found[1]}!", "I shall remember your name while we talk."]
     return (
         _about_visitor(said, before)
         or _by_reckoning(said, now)
-        or _by_topic(said, before)
+        or _by_topic(said, before, tools)
         or _politely(text, len(before))
     )
 
@@ -119,6 +123,9 @@ def _about_visitor(said: str, before: Sentences) -> Sentences | None:
 def _by_reckoning(said: str, now: datetime) -> Sentences | None:
     if found := SUM.search(said):
         return [f"{found[1]} {found[2]} {found[3]} is {_reckon(float(found[1]), found[2], float(found[3]))}."]
+    if found := SQUARED.search(said):
+        number = found[1] or found[2]
+        return [f"{number} squared is {_reckon(float(number), '*', float(number))}."]
     if re.search(r"\b(what|which|tell|know).*\btime\b|\btime is it\b", said):
         return [f"It is {now:%H:%M} where I am."]
     if re.search(r"\b(what|which) (day|date)\b|\btoday('s date)?\?", said):
@@ -133,11 +140,12 @@ def _reckon(a: float, operator: str, b: float) -> str:
     return f"{results.get(operator, a * b):.15g}"
 
 
-def _by_topic(said: str, before: Sentences) -> Sentences | None:
+def _by_topic(said: str, before: Sentences, tools: Sequence[str]) -> Sentences | None:
     name = _name(before)
+    told = {"name": f", {name}" if name else "", "tools": ", ".join(tools).replace("_", " ")}
     for pattern, sentences in TOPICS:
         if re.search(pattern, said):
-            return [sentence.replace("{name}", f", {name}" if name else "") for sentence in sentences]
+            return [sentence.format(**told) for sentence in sentences if tools or "{tools}" not in sentence]
     return None
 
 

@@ -26,6 +26,7 @@ PHRASE = re.compile(
     r"(?=\s+(?:in|at|for|to|with|and|please|today|now|tomorrow|right)\b|[,.?!;]|\s*$)",
     re.IGNORECASE,
 )
+SQUARES = {"squar"}  # the tokens of get_square_number, square, …
 NEGATION = re.compile(r"\b(no|not|don't|off|without|disable)\b", re.IGNORECASE)
 
 
@@ -57,6 +58,12 @@ def choose(words: str, tools: list[Tool]) -> Call | Question | None:
     if missing:
         return Question(f"Which {missing.replace('_', ' ')} do you mean?")
     return Call(function["name"], arguments)
+
+
+def names_of(tools: list[Tool]) -> list[str]:
+    """What the tools are called."""
+    functions = [function for tool in tools if isinstance(function := tool.get("function"), dict)]
+    return [function["name"] for function in functions if isinstance(function.get("name"), str)]
 
 
 def tokens(text: str) -> set[str]:
@@ -114,8 +121,9 @@ def _value(words: str, rule: dict[str, Any], numbers: list[Any], phrases: list[s
     return {} if required else None
 
 
-def told(name: str, content: str) -> list[str]:
+def told(call: Call, content: str) -> list[str]:
     """What a tool answered (a JSON string), as sentences."""
+    name = call.name
     try:
         result = json.loads(content)
     except ValueError:
@@ -123,6 +131,10 @@ def told(name: str, content: str) -> list[str]:
     if isinstance(result, dict) and ("error" in result or result.get("result") == "error!"):
         return [f"I am sorry, {name} did not work: {result.get('error', 'the page reported an error')}."]
     spoken = _spoken(result)
+    if tokens(name) == SQUARES and NUMBER.fullmatch(spoken) and len(call.arguments) == 1:
+        return [f"{_spoken(call.arguments)} squared is {spoken}."]
+    if isinstance(result, dict) and "location" in result and len(result) > 1:
+        return [f"In {_spoken(result.pop('location'))}: {_spoken(result)}."]
     return [f"{name} says: {spoken}."] if spoken else [f"{name} is done."]
 
 

@@ -50,9 +50,14 @@ def _conversations(sessions: QuerySet[AvatarSession]) -> Conversations:
         after = Q(created_at__gt=last.created_at) | Q(created_at=last.created_at, pk__gt=last.pk)
 
 
+def length_of(session: AvatarSession) -> int:
+    """Whole seconds from the start to the end, or to the last sign of life."""
+    return int(((session.ended_at or session.last_seen_at) - session.created_at).total_seconds())
+
+
 def _jsonl(conversations: Conversations) -> Iterator[str]:
     for session, entries in conversations:
-        facts = {name: getattr(session, name) for name in FACTS}
+        facts = {name: getattr(session, name) for name in FACTS} | {"length_seconds": length_of(session)}
         yield _json(_names(session) | facts)[:-1] + ', "entries": ['
         for n, entry in enumerate(entries):
             yield (", " if n else "") + _json({name: getattr(entry, name) for name in [*ENTRY, "data"]})

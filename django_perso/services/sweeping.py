@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from ..client import PersoError, calls
+from ..client import ApiError, PersoError, calls
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, TranscriptEntry
 from ..signals import session_ended
@@ -43,10 +42,10 @@ def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = AS
     asked = list({session.pk: session for session in [*closed, *untold[:limit]]}.values())
     ask, told = partial(_ask, until=monotonic() + seconds), 0
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        for session, info in zip(asked, threads.map(ask, asked), strict=True):
-            if info is not None and info.termination_reason:
+        for session, ending in zip(asked, threads.map(ask, asked), strict=True):
+            if ending is not None:
                 told += AvatarSession.objects.filter(pk=session.pk).update(
-                    termination_reason=info.termination_reason[:100], duration_seconds=info.duration_sec
+                    termination_reason=ending[0][:100], duration_seconds=ending[1]
                 )
     return {"closed": len(closed), "told": told, "untold": len(asked) - told}
 
@@ -83,13 +82,17 @@ def _close(session: AvatarSession) -> bool:
     return True
 
 
-def _ask(session: AvatarSession, *, until: float) -> Any:
-    """What Perso says of a session; None where it does not, or there is no time left."""
+def _ask(session: AvatarSession, *, until: float) -> tuple[str, float] | None:
+    """Why a session ended and how many seconds it had, as Perso says; None where it does not, or there is no
+    time left. Of a session it does not know any more it counts none."""
     try:
         session_id = session.session_id.reveal()
         if not session_id or monotonic() >= until:
             return None
-        return upstream.client(upstream.account_of(session)).send(calls.get_session_info(session_id))
+        info = upstream.client(upstream.account_of(session)).send(calls.get_session_info(session_id))
+        return (info.termination_reason, info.duration_sec) if info.termination_reason else None
     except (PersoError, SecretUnreadable, ValueError) as error:
+        if isinstance(error, ApiError) and error.code == "not_found":  # in Perso's words: not any page's 404
+            return session.termination_reason or "NOT_FOUND", 0.0
         log.warning("conversation %s ended, Perso does not say how: %r", session.pk, error)
         return None

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -54,6 +54,7 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
             },
         ),
         ("tool", {"id": "c2", "name": "get_cube", "phase": "failed", "error": "no cubes today"}),
+        ("state", {"name": "ended", "detail": "visitor"}),
         ("state", {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"}),
         ("error", {"code": "P-101", "message": "went wrong"}),
         ("gap", {"count": 4, "reason": "overflow"}),
@@ -71,7 +72,8 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
             "<span>arguments</span><pre>{&quot;n&quot;: 3}</pre>",
             "<span>result</span><pre>9</pre>",
             "no cubes today",
-            "ended · visitor · GRACEFUL_TERMINATION",
+            "<p>ended · by the visitor</p>",
+            "<p>ended · by the visitor · closed normally</p>",
             "<strong>P-101</strong> went wrong",
             "4 entries missing: overflow",
             "1 entry missing: too_big",
@@ -268,6 +270,38 @@ def test_conversations_are_filtered(admin_client: Client, query: dict[str, str],
     assert {named[pk] for pk in found(admin_client, **query)} == expected
 
 
+def test_the_list_and_its_filter_say_in_words_how_conversations_ended(admin_client: Client) -> None:
+    reasons = {
+        "GRACEFUL_TERMINATION": "closed normally",
+        "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": "time limit reached",
+        "NOT_FOUND": "no longer known to Perso",
+        "A_NEW_ONE": "a new one",
+        "": "reason not told",
+    }
+    made = {raw: talk(status="ended", termination_reason=raw) for raw in reasons}
+    page = admin_client.get(CONVERSATIONS).content.decode()
+    for raw, words in reasons.items():
+        assert f">ended · {words}<" in page if raw else ">ended<" in page
+        assert re.search(rf'<a href="\?termination_reason={raw}">\s*{words}\s*</a>', page)
+        assert found(admin_client, termination_reason=raw) == {made[raw]}
+    assert re.search(r">\s*All\s*</a>", page)
+    counted = admin_client.get(CONVERSATIONS, {"_facets": "True"}).content.decode()
+    assert re.search(r">\s*closed normally \(1\)\s*</a>", counted)
+
+
+@pytest.mark.parametrize(("use_tz", "hour"), [(True, "6 p.m."), (False, "9 a.m.")])
+def test_a_page_is_called_by_when_it_was_and_who(
+    admin_client: Client, settings: Any, use_tz: bool, hour: str
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Seoul"
+    at = datetime(2026, 11, 1, 9, tzinfo=UTC if use_tz else None)
+    session = conversation(created_at=at, last_seen_at=at, user=User.objects.create(username="<rosa>"))
+    page = transcript(admin_client, session)
+    assert re.findall(r"<h2>(.*?)</h2>", page)[0] == f"Nov. 1, 2026, {hour}, &lt;rosa&gt;"
+    assert f"<title>Nov. 1, 2026, {hour}, &lt;rosa&gt; | " in page
+    assert f"<dd>{session.pk}</dd>" in page
+
+
 # --- taking away, erasing --------------------------------------------------------------------------
 
 
@@ -294,6 +328,18 @@ def test_the_chosen_conversations_are_exported_and_that_is_written_down(
     assert (entry.object_id, entry.change_message) == (chosen, f"Exported as {name}.")
 
 
+def test_conversations_are_read_and_exported_without_time_zones_too(
+    admin_client: Client, settings: Any
+) -> None:
+    settings.USE_TZ = False
+    pk = talk(("chat", {"role": "visitor", "text": "take me"}))
+    assert found(admin_client) == {pk}
+    assert "take me" in transcript(admin_client, AvatarSession.objects.get())
+    answer = exported(admin_client, "text", pk)
+    assert f"conversations-{timezone.now():%Y-%m-%d}.txt" in answer["Content-Disposition"]
+    assert "take me" in answer.getvalue().decode()
+
+
 def test_exporting_is_a_right_of_its_own() -> None:
     pk = talk(("chat", {"role": "visitor", "text": "private"}))
     reader = limited("view_avatarsession", "view_transcriptentry")
@@ -301,6 +347,35 @@ def test_exporting_is_a_right_of_its_own() -> None:
     assert b"private" not in exported(reader, "jsonl", pk).content
     exporter = limited("view_avatarsession", "export_transcriptentry", username="exporter")
     assert b"private" in exported(exporter, "jsonl", pk).getvalue()
+
+
+@pytest.mark.parametrize(("name", "ending"), [("jsonl", "jsonl"), ("text", "txt")])
+def test_one_conversation_is_exported_from_its_page(admin_client: Client, name: str, ending: str) -> None:
+    pk, _other = (talk(("chat", {"role": "visitor", "text": text})) for text in ("take me", "not me"))
+    page = transcript(admin_client, AvatarSession.objects.get(pk=pk))
+    url = f"{CONVERSATIONS}{pk}/press/export/"
+    assert f'action="{url}"' in page
+    assert '<option value="vtt">Captions (WebVTT)</option>' in page
+    answer = admin_client.post(url, {"format": name})
+    assert answer["Content-Disposition"].endswith(f'.{ending}"')
+    text = answer.getvalue().decode()
+    assert "take me" in text
+    assert "not me" not in text
+    told = LogEntry.objects.filter(object_id=pk, change_message__startswith="Exported as ")
+    assert [entry.change_message for entry in told] == [f"Exported as {name}."]
+    assert admin_client.post(url, {"format": "nonsense"}).status_code == 404
+
+
+def test_the_page_of_a_conversation_exports_for_those_who_may() -> None:
+    session = AvatarSession.objects.get(pk=talk(("chat", {"role": "visitor", "text": "private"})))
+    url = f"{CONVERSATIONS}{session.pk}/press/export/"
+    reader = limited("view_avatarsession", "view_transcriptentry")
+    assert url not in transcript(reader, session)
+    assert reader.post(url).status_code == 403
+    assert limited("export_transcriptentry", username="blind").post(url).status_code == 403
+    exporter = limited("view_avatarsession", "export_transcriptentry", username="exporter")
+    assert url in transcript(exporter, session)
+    assert b"private" in exporter.post(url, {"format": "csv"}).getvalue()
 
 
 def test_a_visitor_is_erased_after_a_question(admin_client: Client) -> None:

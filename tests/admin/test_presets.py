@@ -1,5 +1,6 @@
 """Presets as an operator meets them."""
 
+import re
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -274,6 +275,27 @@ def test_the_list_counts_the_conversations_of_a_week(admin_client: Client) -> No
         AvatarSession.objects.create(preset=preset, created_at=timezone.now() - timedelta(days=days))
     AvatarSession.objects.create(is_test=True)
     assert '<td class="field-conversations">3</td>' in text_of(admin_client, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "slug", "is_default", "told"),
+    [
+        ("Default", "default", True, "Default"),
+        ("Guide", "guide", True, "Guide default"),
+        ("Guide", "default", True, "Guide default"),
+        ("Guide", "default", False, "Guide default"),
+        ("Guide", "guide", False, "Guide"),
+        ("Guide", "guide-2", False, "Guide guide-2"),
+        ("가이드", "guide", False, "가이드 guide"),
+    ],
+)
+def test_a_preset_is_listed_without_saying_anything_twice(
+    admin_client: Client, name: str, slug: str, is_default: bool, told: str
+) -> None:
+    make_preset(name=name, slug=slug, is_default=is_default)
+    cell = re.search(r'<td class="field-called">(.*?)</td>', text_of(admin_client, ""))
+    assert cell
+    assert " ".join(re.sub(r"<.*?>", " ", cell[1]).split()) == told
 
 
 def test_a_long_list_costs_no_more_queries(

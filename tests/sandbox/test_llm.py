@@ -139,14 +139,15 @@ def test_a_tool_that_is_not_on_offer_is_not_called() -> None:
 
 
 def test_the_result_of_a_tool_is_told() -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "get_square_number", "arguments": "{}"}}
+    function = {"name": "get_square_number", "arguments": '{"number": 12}'}
+    call = {"id": "c1", "type": "function", "function": function}
     history = [
         user("square of 12"),
         {"role": "assistant", "type": "tool_call", "content": None, "tool_calls": [call]},
         {"role": "tool", "content": '{"result": 144}', "tool_call_id": "c1"},
     ]
     answer = list(llm.reply(history, TOOLS, []))
-    assert answer[0]["content"] == "get_square_number says: 144."
+    assert answer[0]["content"] == "12 squared is 144."
     assert answer[-1]["type"] == "finish"
 
 
@@ -207,7 +208,44 @@ def test_every_kind_of_argument_can_be_filled() -> None:
     ],
 )
 def test_results_are_put_into_words(content: str, sentence: str) -> None:
-    assert told("t", content) == [sentence]
+    assert told(Call("t", {}), content) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("call", "content", "sentence"),
+    [
+        (Call("get_square_number", {"number": 12}), '{"result": 144}', "12 squared is 144."),
+        (Call("getSquare", {"n": -1.5}), "2.25", "-1.5 squared is 2.25."),
+        (Call("get_square_number", {}), '{"result": 144}', "get_square_number says: 144."),
+        (Call("get_square_number", {"number": 12}), '"many"', "get_square_number says: many."),
+        (Call("get_square_root", {"number": 9}), "3", "get_square_root says: 3."),
+        (Call("w", {}), '{"location": "Seoul", "sky": "clear"}', "In Seoul: clear."),
+    ],
+)
+def test_an_answer_that_is_understood_is_a_sentence(call: Call, content: str, sentence: str) -> None:
+    assert told(call, content) == [sentence]
+
+
+@pytest.mark.parametrize("arguments", ["{}", "nonsense", "[1]", None])
+def test_a_history_with_odd_arguments_is_answered(arguments: Any) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "square", "arguments": arguments}}
+    history = [user("x"), {"tool_calls": [call]}, {"role": "tool", "content": "4", "tool_call_id": "c1"}]
+    assert next(llm.reply(history, [], []))["content"] == "square says: 4."
+
+
+@pytest.mark.parametrize("question", ["What is 12 squared?", "what's the square of 12", "12²?"])
+def test_squares_are_reckoned_where_no_tool_does_it(question: str) -> None:
+    assert [event["content"] for event in events(question)] == ["12 squared is 144.", ""]
+    assert "tool_call" in {event["type"] for event in events(f"{question} square", tools=TOOLS)}
+
+
+def test_the_avatar_names_the_tools_it_is_offered_and_no_others() -> None:
+    def said(**offered: Any) -> str:
+        return "".join(event["content"] for event in events("What can you do?", **offered))
+
+    assert "tool" not in said()
+    assert "tools I am offered here: get square number, show settings." in said(tools=[SQUARE, {}, SETTINGS])
+    assert "tools I am offered here: world clock." in said(mcp_servers=["pmc-clock"])
 
 
 def test_a_remote_tool_runs_on_the_server_when_its_mcp_server_was_chosen() -> None:

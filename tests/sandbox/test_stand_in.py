@@ -92,7 +92,7 @@ def test_the_avatar_is_seen_moving_and_a_question_is_answered_with_a_tool(talkin
     talking.evaluate("session.processChat('What is the square of 12?')")
     until(talking, "seen.log.length === 3")
     assert seen(talking, "log") == [
-        "get_square_number says: 144.",
+        "12 squared is 144.",
         "One moment, please.",
         "> What is the square of 12?",
     ]

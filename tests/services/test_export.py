@@ -57,7 +57,10 @@ TALK = (
 def test_every_conversation_is_a_line_of_json_whole_and_in_order(either_database: str) -> None:
     user, preset = User.objects.create(username="jo"), make_preset()
     facts = {"termination_reason": "GRACEFUL_TERMINATION", "duration_seconds": 1.5, "is_complete": True}
-    talk = conversation(*TALK, minutes=-1, preset=preset, user=user, session_id="psn-secret", **facts)
+    ended = {"ended_at": STARTED + timedelta(minutes=1, seconds=5.9)}
+    talk = conversation(
+        *TALK, minutes=-1, preset=preset, user=user, session_id="psn-secret", **ended, **facts
+    )
     rest = [conversation(*TALK[: n % 3], minutes=n // 4) for n in range(2 * CHUNK + 3)]  # with equal times
     text = exported("jsonl")
     lines = [json.loads(line) for line in text.splitlines()]
@@ -67,7 +70,8 @@ def test_every_conversation_is_a_line_of_json_whole_and_in_order(either_database
         "user": "jo",
         "visitor": "v",
         "created_at": "2026-11-01T09:29:00+00:00",
-        "ended_at": None,
+        "ended_at": "2026-11-01T09:31:05.900000+00:00",
+        "length_seconds": 125,
         "status": "ended",
         "is_test": False,
         **facts,

@@ -214,6 +214,22 @@ def test_while_perso_does_not_say_it_is_asked_again(fault: dict[str, Any]) -> No
 
 
 @pytest.mark.django_db
+def test_a_session_perso_does_not_know_any_more_is_settled_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gone = conversation(session_id="psn-gone")
+    told = conversation(session_id="psn-2", status=Status.ENDED, termination_reason="GRACEFUL_TERMINATION")
+    assert sweeping.sweep() == {"closed": 1, "told": 2, "untold": 0}
+    assert "django_perso" not in {record.name for record in caplog.records}
+    gone.refresh_from_db()
+    told.refresh_from_db()
+    assert (gone.termination_reason, gone.duration_seconds) == ("NOT_FOUND", 0)
+    assert (told.termination_reason, told.duration_seconds) == ("GRACEFUL_TERMINATION", 0)
+    with faults(info={"status": 500}):
+        assert sweeping.sweep() == {"closed": 0, "told": 0, "untold": 0}  # nothing is asked twice
+
+
+@pytest.mark.django_db
 def test_a_conversation_that_was_said_goodbye_to_gets_its_reason_too() -> None:
     finish(start())
     AvatarSession.objects.update(status=Status.ENDED, ended_at=timezone.now(), is_complete=True)
