@@ -140,7 +140,7 @@ def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
         column.fact("reason").filter(has_text="GRACEFUL_TERMINATION").wait_for()
     saved, tested = site.rows(SESSIONS)
     assert (saved[1] is not None, saved[2], tested[1], tested[2]) == (True, 0, None, 1)
-    questions = [stream for stream, data in site.rows(CHAT) if "12 squared" in data]
+    questions = [stream for stream, data in site.rows(CHAT) if "What is 12" in data]
     assert sorted(questions) == sorted([saved[0], tested[0]])
     style = b.section.locator("[name=b-model_style]:checked").get_attribute("value")
     b.section.get_by_role("link", name="Save as preset").click()

@@ -137,6 +137,7 @@ async def test_a_key_is_rotated_while_fifty_conversations_start(
         site.execute("UPDATE django_perso_sessionpreset SET max_live = 500, starts_per_hour = 500")
         pk = site.rows("SELECT id FROM django_perso_apikey")[0][0]
         await visitor.open_page()
+        await asyncio.to_thread(perso.set_faults, session={"latency_ms": 3000, "times": 40})
         starts = [asyncio.create_task(visitor.start("default")) for _ in range(50)]
         await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
         rotated = await operator.submit(f"{KEYS}{pk}/rotate/", new_secret=OTHER)
