@@ -1,7 +1,7 @@
 """A Perso that answers after a pause, in next to no CPU: `python -m benchmarks.upstream PORT`.
 
 POST makes a session after 50 ms, GET gives after 100 ms what was PUT there, or an empty list, and
-`GET /connections` how many were opened since it was asked last.
+`GET /connections` how many others were open at once since it was asked last.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import sys
 import uuid
 
 SESSION_SECONDS, LIST_SECONDS = 0.05, 0.1
-opened, kept = 0, dict[str, str]()
+open_now, most_open, kept = 0, 0, dict[str, str]()
 
 
 def answer(body: str) -> bytes:
@@ -22,14 +22,15 @@ def answer(body: str) -> bytes:
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One connection, one request after the other."""
-    global opened
-    opened += 1
+    global open_now, most_open
+    open_now += 1
+    most_open = max(most_open, open_now)
     try:
         while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
             size = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
             sent, (method, target, _) = await reader.readexactly(size), head.split(" ", 2)
             if target == "/connections":
-                body, opened = str(opened - 1), 0
+                body, most_open = str(most_open - 1), open_now
             elif method == "put":
                 body, kept[target] = "", sent.decode()
             elif method == "post":
@@ -41,6 +42,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(answer(body))
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
+    finally:
+        open_now -= 1
 
 
 async def main(port: int) -> None:
