@@ -1,9 +1,10 @@
 /** The outbox of the log protocol perso.log.1. Knows no network and no DOM. */
 
-export const LIMITS = { items: 50, frame: 65536, flush: 49152, entry: 16384, entries: 5000, bytes: 2 * 1024 * 1024 };
-const ENVELOPE = 2048; // what stream, ticket and brackets may take of a frame
-const CUT = 1006; // perhaps because of what was sent
-const LOST = 1012; // silence, or no answer: no frame's fault
+// flush: a page hides, then goes; both fit in 64 KiB
+export const LIMITS = { items: 50, frame: 65536, flush: 30000, entry: 16384, entries: 5000, bytes: 2 * 1024 * 1024 };
+const ENVELOPE = 2048; // of stream, ticket and brackets
+const CUT = 1006; // perhaps for what was sent
+const LOST = 1012; // no frame's fault
 const RETRIED = [1001, CUT, 1011, LOST, 4000, 4429, 4503];
 const DAY = 86_400_000;
 
