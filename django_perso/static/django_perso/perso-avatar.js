@@ -55,7 +55,7 @@ video { object-fit: cover; opacity: 0; }
 :host([data-state=live]) [part=poster] { opacity: 0; }
 [part=poster] { color: #ffffff1f; background:
   radial-gradient(circle closest-side at 50% 40%, currentColor 44%, transparent 45%),
-  radial-gradient(ellipse 30% 34% at 50% 100%, currentColor 98%, transparent); }
+  radial-gradient(circle at 50% 115%, currentColor 37%, transparent 37.5%); }
 [part=overlay] { position: relative; align-self: end; display: grid; justify-items: center; gap: 12px;
   padding: 24px 24px max(24px, 7cqw); text-align: center; text-wrap: balance; }
 :host([data-state=live]) [part=overlay] { align-self: start; }
