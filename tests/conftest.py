@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NO_BROWSER = "no browser"
 SDK = pytest.StashKey[SdkFile | None]()
+SLOW = pytest.StashKey[int]()  # how many tests are left to `dev.py faults`
 
 
 # --- options, order, what did not run ---------------------------------------------------------------------
@@ -43,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "threat: reports the figure of a row of the threat list")
+    config.addinivalue_line("markers", "slow: takes longer than a test may; `dev.py faults` runs it")
     config.stash[SDK] = None
     if file := config.getoption("--sdk"):
         try:
@@ -70,11 +72,22 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow and "slow" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+        config.stash[SLOW] = getattr(config, "workeroutput", {})["slow"] = len(slow)
     browser = [item for item in items if item.get_closest_marker("browser")]
     items[:] = [item for item in items if item not in browser] + browser
     if browser and (config.getoption("--no-browser") or not chromium_path()):
         for item in browser:
             item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of several processes is done; only they have collected."""
+    node.config.stash[SLOW] = getattr(node, "workeroutput", {}).get("slow", 0)
 
 
 def chromium_path() -> str | None:
@@ -124,6 +137,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"{row:<4} NO FIGURE", red=True)
     if not_run := sum(NO_BROWSER in str(report.longrepr) for report in reports(terminalreporter)):
         terminalreporter.write_line(f"BROWSER TESTS: {not_run} NOT RUN", red=True)
+    if count := config.stash.get(SLOW, 0):
+        terminalreporter.write_line(f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True)
 
 
 @pytest.fixture

@@ -14,25 +14,6 @@ from tests.support.postgres import Postgres
 from .oracle import Oracle
 from .site import Site
 
-SLOW = pytest.StashKey[int]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes longer than a test may; `dev.py faults` runs it")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow and "slow" not in config.option.markexpr:
-        config.hook.pytest_deselected(items=slow)
-        config.stash[SLOW] = len(slow)
-        items[:] = [item for item in items if item not in slow]
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if count := config.stash.get(SLOW, 0):
-        terminalreporter.write_line(f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True)
-
 
 @pytest.fixture
 def oracle(tmp_path: Path) -> Iterator[Oracle]:
