@@ -45,6 +45,7 @@ DATABASES = {
     "archive": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": WORK / "archive.sqlite3",
+        "TEST": {"NAME": WORK / "archive-test.sqlite3"},
         "ATOMIC_REQUESTS": True,
     },
 }
