@@ -28,7 +28,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AvatarSession, TranscriptEntry
-from ..services import following, retention, search
+from ..services import following, limits, retention, search
 from ..services.export import export, length_of
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
 from .filters import LengthFilter, ReasonFilter, ToolFilter, TroubleFilter, VisitorFilter
@@ -45,7 +45,6 @@ EXPORTS = {
     "text": (_("text"), "text/plain", "txt"),
     "vtt": (_("captions (WebVTT)"), "text/vtt", "vtt"),
 }
-RUNNING = (AvatarSession.Status.STARTING, AvatarSession.Status.LIVE, AvatarSession.Status.UNKNOWN)
 
 
 def _export_as(name: str, label: Any) -> Any:
@@ -158,7 +157,7 @@ class AvatarSessionAdmin(ButtonAdmin):
                 context["formats"] = [(name, label) for name, (label, *_rest) in EXPORTS.items()]
         if session is not None and self.may_read(request, session):
             context |= self.read(request, session)
-            if session.status in RUNNING and following.is_possible():
+            if session.status in limits.RUNNING and following.is_possible():
                 context["follow"] = reverse("django_perso:follow", args=[session.pk])
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
 
@@ -190,7 +189,7 @@ class AvatarSessionAdmin(ButtonAdmin):
         page = self.read(request, session)
         response = render(request, "admin/django_perso/avatarsession/entries.html", page)
         response["X-More"] = "yes" if page["has_later"] else "no"
-        response["X-Running"] = "yes" if session.status in RUNNING else "no"
+        response["X-Running"] = "yes" if session.status in limits.RUNNING else "no"
         return response
 
     def may_read(self, request: HttpRequest, session: AvatarSession) -> bool:

@@ -13,6 +13,7 @@ from . import Refused
 
 Status = AvatarSession.Status
 
+RUNNING = (Status.STARTING, Status.LIVE, Status.UNKNOWN)  # as far as is known
 # A conversation that shows no sign of life counts as live for this long, for Perso may still be billing it.
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
@@ -80,9 +81,8 @@ def _lock(row: Model, column: str) -> None:
 
 def live(now: datetime) -> Any:
     """The conversations that are running, or may be: Perso may not know of an end that a browser tells."""
-    running = Q(status__in=[Status.STARTING, Status.LIVE, Status.UNKNOWN])
     untold = Q(status=Status.ENDED, termination_reason="")
-    return AvatarSession.objects.filter(running | untold, last_seen_at__gt=now - LIVE_FOR)
+    return AvatarSession.objects.filter(Q(status__in=RUNNING) | untold, last_seen_at__gt=now - LIVE_FOR)
 
 
 def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: datetime, most: int) -> None:

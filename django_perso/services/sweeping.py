@@ -22,7 +22,6 @@ from . import database, limits, transcripts, upstream
 log = logging.getLogger("django_perso")
 
 Status = AvatarSession.Status
-RUNNING = [Status.STARTING, Status.LIVE, Status.UNKNOWN]
 ASK_FOR = timedelta(days=1)  # after the end; whatever Perso has not told by then it will not
 LAZY_LIMIT, LAZY_SECONDS = 5, 10.0  # of a start, in each process
 AT_ONCE, ASK_SECONDS = 8, 20.0  # questions to Perso; after that none is begun, and each has its deadline
@@ -67,12 +66,12 @@ def close_some() -> None:
 def stale(now: datetime | None = None) -> QuerySet[AvatarSession]:
     """The conversations that are silent and not closed yet."""
     then = (now or database.now()) - limits.LIVE_FOR
-    return AvatarSession.objects.filter(status__in=RUNNING, last_seen_at__lte=then)
+    return AvatarSession.objects.filter(status__in=limits.RUNNING, last_seen_at__lte=then)
 
 
 def _close(session: AvatarSession) -> bool:
     with transaction.atomic():
-        running = AvatarSession.objects.filter(pk=session.pk, status__in=RUNNING)
+        running = AvatarSession.objects.filter(pk=session.pk, status__in=limits.RUNNING)
         silent = running.filter(last_seen_at__lte=session.last_seen_at)  # still, after it was read
         if not silent.update(status=Status.ENDED, ended_at=F("last_seen_at")):
             return False

@@ -85,7 +85,10 @@ class Writer:
         # One report the database does not take must not hold up the others.
         try:
             return self._store([report], wait=False)[0]
-        except Exception:  # perhaps it is the connection
+        except Exception as error:  # perhaps it is the connection
+            log.warning(
+                "a report cannot be stored: %s", type(error).__name__
+            )  # its text may hold what was said
             connections.close_all()
             return RETRY
 

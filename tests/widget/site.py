@@ -24,6 +24,11 @@ PARAMETERS = {
     "llm_type": "azure-gpt-4o",
     "tts_type": "openai-nova",
 }
+# So that a test may close the data channel of the SDK.
+KEEP_CHANNEL = """const make = RTCPeerConnection.prototype.createDataChannel;
+RTCPeerConnection.prototype.createDataChannel = function (...how) {
+  return (window.channel = make.apply(this, how));
+};"""
 
 
 @dataclass

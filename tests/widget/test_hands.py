@@ -8,16 +8,12 @@ import pytest
 
 from tests.support.widget import Avatar
 
-from .site import Site, ask
+from .site import KEEP_CHANNEL, Site, ask
 
 pytestmark = pytest.mark.browser
 
 Open = Callable[[], Avatar]
 
-KEEP_CHANNEL = """const make = RTCPeerConnection.prototype.createDataChannel;
-RTCPeerConnection.prototype.createDataChannel = function (...how) {
-  return (window.channel = make.apply(this, how));
-};"""
 # The SDK's calls, in order, as soon as the page has it.
 NOTE_CALLS = """window.calls = [];
 let sdk;

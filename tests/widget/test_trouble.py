@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.widget import Avatar
 
-from .site import Site, ask
+from .site import KEEP_CHANNEL, Site, ask
 
 pytestmark = pytest.mark.browser
 
@@ -229,11 +229,7 @@ def test_a_reason_nobody_knows_is_shown_as_it_is(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     site.reason = "SOMETHING_NEW"
-    page.add_init_script(
-        "const make = RTCPeerConnection.prototype.createDataChannel;"
-        "RTCPeerConnection.prototype.createDataChannel = function (...how) {"
-        "  return (window.channel = make.apply(this, how)); };"
-    )
+    page.add_init_script(KEEP_CHANNEL)
     talk = avatar()
     talk.start()
     page.evaluate("channel.close()")  # the SDK does not notice that
