@@ -259,7 +259,9 @@ def threats() -> int:
 def faults() -> int:
     """As threats(), for the rows of the fault table; the slow ones, which `test` leaves out, too."""
     os.environ["PERSO_TEST_REDIS_DOWN"] = "30"
-    return test(["-q", "tests/faults", "tests/scale", "-m", "slow or not slow", f"--figures={FAULTS}"])
+    patience = 600 + 60 * float(os.environ.get("PERSO_TEST_SOAK_MINUTES", "1"))  # seconds, for one test
+    options = ["-q", "-m", "slow or not slow", "-o", f"faulthandler_timeout={patience}"]
+    return test([*options, "tests/faults", "tests/scale", f"--figures={FAULTS}"])
 
 
 def bench(arguments: list[str]) -> int:

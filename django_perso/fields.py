@@ -145,9 +145,9 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
 
     def seal(self, value: Secret, instance: models.Model) -> _Sealed:
         """The ciphertext of `value` for this row."""
+        key_id, cipher = next(iter(_ciphers().items()))  # first: no row without a key for what will come
         if not value:
             return _Sealed()
-        key_id, cipher = next(iter(_ciphers().items()))
         token = cipher.encrypt(json.dumps([self._place(instance), value.reveal()]).encode())
         return _Sealed(f"{key_id}.{token.decode()}")
 

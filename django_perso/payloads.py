@@ -3,10 +3,9 @@
 import json
 import re
 from contextlib import suppress
-from math import isfinite
 from typing import Any
 
-MAX_FRAME = 65_536  # bytes
+MAX_FRAME, MAX_DEPTH = 65_536, 100  # bytes; levels, far fewer than Python or a database gives up at
 BAD_FRAME, TOO_BIG = 4400, 4413  # close codes
 
 ESCAPED = re.compile(r"\\u(0000|[dD][89a-fA-F])")  # perhaps a NUL or a lone surrogate
@@ -25,7 +24,8 @@ class BadFrame(Exception):
 def load(text: str) -> dict[str, Any]:
     """The JSON object in `text`; raises BadFrame.
 
-    NUL and lone surrogates, which databases refuse, are replaced; endless numbers are no JSON.
+    NUL and lone surrogates, which databases refuse, are replaced; endless numbers are no JSON, and those that
+    PostgreSQL would write out in hundreds of digits are refused with them.
     """
     if 4 * len(text) > MAX_FRAME and len(text.encode(errors="surrogatepass")) > MAX_FRAME:
         raise BadFrame(TOO_BIG, f"a frame may have {MAX_FRAME} bytes")
@@ -35,7 +35,8 @@ def load(text: str) -> dict[str, Any]:
         if ("\\u" in text and ESCAPED.search(text)) or (not text.isascii() and SURROGATE.search(text)):
             dump = json.dumps(JSON.decode(NUL.sub(r"\1\\ufffd", text)), ensure_ascii=False)
             data = JSON.decode(dump.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-        if isinstance(data, dict):
+        is_flat = text.count("{") + text.count("[") <= MAX_DEPTH or _is_within(MAX_DEPTH, data)
+        if isinstance(data, dict) and is_flat:
             return data
     raise BadFrame(BAD_FRAME, "not a JSON object")
 
@@ -45,9 +46,15 @@ def json_size(value: object) -> int:
     return len(BROWSERS.encode(value).encode())
 
 
+def _is_within(levels: int, value: object) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels >= 0 and all(_is_within(levels - 1, it) for it in inner)
+
+
 def _finite(number: str) -> float:
-    if not isfinite(value := float(number)):
-        raise ValueError(f"{number} has no end")
+    value = float(number)
+    if not (value == 0 or 1e-30 < abs(value) < 1e30):
+        raise ValueError(f"{number} is too long")
     return value
 
 

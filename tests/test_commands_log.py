@@ -43,8 +43,9 @@ def run(*arguments: str) -> str:
 def test_a_sweep_says_what_it_did() -> None:
     for _ in range(3):
         conversation(timezone.now() - timedelta(minutes=6), status="live")
-    assert run("perso_sweep", "--limit", "2") == "closed 2; Perso told how 0 ended, 2 left to ask\n"
-    assert json.loads(run("perso_sweep", "--json")) == {"closed": 1, "told": 0, "untold": 3}
+    assert run("perso_sweep", "--limit", "2") == "closed 2; Perso says 0 run, 0 have ended; 2 left to ask\n"
+    swept = {"closed": 1, "running": 0, "told": 0, "untold": 3}
+    assert json.loads(run("perso_sweep", "--json")) == swept
     assert set(AvatarSession.objects.values_list("status", flat=True)) == {"ended"}
 
 

@@ -120,7 +120,7 @@ class Site:
             lines = path.read_text().splitlines()
             lines[int(changed[2]) - 1] = changed[3]
             path.write_text("\n".join(lines) + "\n")
-        elif renamed := re.match(r'Did you mean "(\w+)"\?', fix):
+        elif renamed := re.match(r"Did you mean ['\"](\w+)['\"]\?", fix):
             for name, wrong in TYPING_MISTAKES.items():
                 if (self.directory / name).exists() and wrong in (self.directory / name).read_text():
                     self.edit(name, wrong, renamed[1])
@@ -267,7 +267,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "the settings' CSP": (set_line("SECURE_CSP = {'connect-src': []}"), "W021", "connect-src needs 'self'"),
     "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "forbids the microphone"),
     "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
-    "a misspelt preset": (misspell_a_preset, "E033", 'templates/home.html: No active preset "suport".'),
+    "a misspelt preset": (misspell_a_preset, "E033", "templates/home.html: No active preset 'suport'."),
     "never synced": (forget_the_sync, "W032", "nothing is synced"),
 }  # fmt: skip
 
@@ -383,7 +383,7 @@ def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(site: Si
     told = [line for line in site.doctor() if line["area"] == "upkeep"]
     assert [line["id"] for line in told] == ["django_perso.W037", "django_perso.W038"]
     for line in told:
-        site.follow(line["fix"].replace(" every few minutes", "").replace(" every night", ""))
+        site.follow(line["fix"].replace(" every minute", "").replace(" every night", ""))
     assert [line for line in site.doctor() if line["area"] == "upkeep"] == []
     assert site.sql("SELECT count(*) FROM django_perso_avatarsession") == [(0,)]
 

@@ -58,11 +58,20 @@ def test_each_frame_is_read() -> None:
         '{"t":"ev","items":[1]}',
         '{"t":"ev","items":[{"s":0}]}',
         '{"t":"ev","items":[{"s":1e999}]}',
+        '{"t":"ev","items":[{"s":1e300}]}',
+        '{"t":"ev","items":[{"s":1,"k":"chat","t":1,"d":{"role":"visitor","text":"","x":-1e-300}}]}',
         '{"t":"ev","items":' + "[" * 20_000 + "]" * 20_000 + "}",
+        '{"t":"ping","x":' + "[" * 101 + "]" * 101 + "}",
+        '{"t":"ping","x":' + '{"x":' * 101 + "1" + "}" * 101 + "}",
     ],
 )
 def test_a_frame_that_cannot_be_read_ends_the_socket(text: str) -> None:
     assert code_of(text) == payloads.BAD_FRAME
+
+
+def test_a_frame_may_be_deep_and_need_not_be_flat() -> None:
+    assert parse('{"t":"ping","x":' + "[" * 99 + "]" * 99 + "}") is None
+    assert parse('{"t":"ping","x":[' + "[[0.5e-20]]," * 1000 + "0]}") is None
 
 
 def test_a_frame_over_its_limits_is_too_big() -> None:

@@ -20,7 +20,7 @@ from .errors import (
     PersoUnreadable,
     SessionCreationError,
 )
-from .types import Catalogue, SessionParams, SessionTemplate
+from .types import Catalogue, SessionInfo, SessionParams, SessionTemplate
 
 __all__ = [
     "DEFAULT_API_SERVER",
@@ -36,6 +36,7 @@ __all__ = [
     "PersoUnreachable",
     "PersoUnreadable",
     "SessionCreationError",
+    "SessionInfo",
     "SessionParams",
     "SessionTemplate",
     "calls",

@@ -58,6 +58,12 @@ class Call(Generic[T]):
     def method(self) -> str:
         return "GET" if self.json is None and self.form is None else "POST"
 
+    @property
+    def session_id(self) -> str:
+        """The session that is asked about, as it stands in the path; or ""."""
+        found = _SESSION_ID.search(self.path)
+        return found[0] if found else ""
+
     def __repr__(self) -> str:
         return f"<Call {self.method} {_SESSION_ID.sub('…', self.path)}>"
 

@@ -175,8 +175,9 @@ class _Client:
             raise _unreachable(call, f"gave no whole answer: {type(error).__name__}") from None
         if response.is_success:
             return call.read(body)
-        if self._api_key and len(self._api_key) >= 12:  # anything shorter is no key, but may be a common word
-            body = body.replace(self._api_key.encode(), b"[API key]")
+        for secret, name in ((self._api_key, b"[API key]"), (call.session_id, b"[session id]")):
+            if len(secret) >= 12:  # anything shorter is none, but may be a common word
+                body = body.replace(secret.encode(), name)
         raise call.refusal.of(response.status_code, body)
 
     def _request(self, call: Call[Any]) -> httpx.Request:

@@ -42,7 +42,7 @@ CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
 SCRIPT = "django_perso/perso-avatar.js"
 COLLECT = "Run: python manage.py collectstatic, and serve STATIC_URL"
-SWEEP = "Run every few minutes: python manage.py perso_sweep"
+SWEEP = "Run every minute: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
 

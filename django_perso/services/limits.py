@@ -18,6 +18,7 @@ RUNNING = (Status.STARTING, Status.LIVE, Status.UNKNOWN)  # as far as is known
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 RETRY_SECONDS = 30
+TRIES = 10  # that Perso refused, and so cost nothing, for each start that is allowed
 NO_ADDRESS = 'Visitors without an address share one limit. Behind a proxy: PERSO["TRUSTED_PROXY_COUNT"] = 1'
 LIVE_TESTS, TESTS_PER_HOUR = 4, 60  # of one user, in the playground
 
@@ -37,11 +38,14 @@ def is_staff(user: Any) -> bool:
 
 
 def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -> None:
-    """Raises Refused unless the preset lets this visitor in.
+    """Raises Refused unless the preset is offered and lets this visitor in.
 
     The default preset on the emulator is open under DEBUG: it costs nothing, and a new project talks at once.
     """
     user, access = visitor.user, SessionPreset.Access(preset.access)
+    if not preset.is_active:
+        hint = f'Preset "{preset.slug}" is not active.'
+        raise Refused("preset_not_found", 404, _("This avatar does not exist."), hint=hint)
     if access == access.PUBLIC or (is_sandbox and settings.DEBUG and preset.is_default):
         return
     if user is None:
@@ -65,7 +69,10 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
         return
     else:
         _lock(preset, "is_active")
-        preset.refresh_from_db(fields=["max_live", "starts_per_hour"])
+        try:
+            preset.refresh_from_db(fields=["max_live", "starts_per_hour", "is_active", "access"])
+        except SessionPreset.DoesNotExist:
+            preset.is_active = False
         same, max_live, starts_per_hour = Q(preset=preset), preset.max_live, preset.starts_per_hour
     if max_live is not None and live(now).filter(same).count() >= max_live:
         text = _("All lines are busy. Please try again in a moment.")
@@ -86,13 +93,15 @@ def live(now: datetime) -> Any:
 
 
 def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: datetime, most: int) -> None:
-    starts = sessions.filter(created_at__gt=now - HOUR).exclude(status=Status.FAILED)
+    starts = sessions.filter(created_at__gt=now - HOUR).order_by("-created_at")
     same_person = Q(visitor=visitor.id) if visitor.user is None else Q(user=visitor.user)
     same_address = Q(address=visitor.address)  # those without one share one limit
     for same in [same_person, same_address]:
-        times = list(starts.filter(same).order_by("-created_at").values_list("created_at", flat=True)[:most])
-        if len(times) == most:
-            wait = int((times[-1] + HOUR - now).total_seconds()) + 1
+        tried = list(starts.filter(same).values_list("created_at", "status")[: TRIES * most])
+        made = [at for at, status in tried if status != Status.FAILED][:most]
+        if len(made) == most or len(tried) == TRIES * most:
+            oldest = made[-1] if len(made) == most else tried[-1][0]
             text = _("You have started many conversations. Please try again later.")
             hint = "" if visitor.address else NO_ADDRESS
+            wait = int((oldest + HOUR - now).total_seconds()) + 1
             raise Refused("too_many_starts", 429, text, retry_after=max(1, wait), hint=hint)

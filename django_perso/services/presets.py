@@ -54,8 +54,8 @@ def _active(slug: str) -> SessionPreset | None:
 def not_found(slug: str) -> Refused:
     """The refusal for a preset that is not there, with those that are."""
     known = list(SessionPreset.objects.filter(is_active=True).order_by("slug").values_list("slug", flat=True))
-    missing = f'No active preset "{slug}".' if slug else "No preset is marked as the default."
-    meant = "".join(f' Did you mean "{like}"?' for like in get_close_matches(slug, known, 1))
+    missing = f"No active preset {slug[:50]!r}." if slug else "No preset is marked as the default."
+    meant = "".join(f" Did you mean {like!r}?" for like in get_close_matches(slug, known, 1))
     hint = f"{missing}{meant} Existing: {', '.join(known[:10]) or 'none'}."
     return Refused("preset_not_found", 404, _("This avatar does not exist."), hint=hint)
 

@@ -44,14 +44,15 @@ def purge(now: datetime | None = None, dry_run: bool = False) -> dict[str, int]:
 
 
 def erase(*, visitor: str = "", user: Any = None, dry_run: bool = False) -> dict[str, int]:
-    """Delete all conversations of a visitor (the id in the cookie) or of a user, those that run too.
+    """Delete all conversations of a visitor who was not logged in (by the id in the cookie) or of a user,
+    also those that run. What a user has said before logging in is the visitor's.
 
     On SQLite to be called outside of a transaction: the file is rewritten only there.
     """
     if bool(visitor) == (user is not None):
         raise ValueError("a visitor or a user")
-    sessions = AvatarSession.objects.filter(Q(visitor=visitor) if visitor else Q(user=user))
-    deleted = delete(sessions, dry_run)
+    whose = Q(visitor=visitor, user=None) if visitor else Q(user=user)
+    deleted = delete(AvatarSession.objects.filter(whose), dry_run)
     if connection.vendor == "sqlite" and not dry_run and not connection.in_atomic_block:
         for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
             connection.cursor().execute(statement)

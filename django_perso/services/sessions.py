@@ -56,14 +56,17 @@ async def start(ask: Ask) -> Started:
     """
     preset, account, session = await in_database(_reserve)(ask)
     try:
-        session_id, intro_message = await asyncio.gather(
+        # Into the field at once, which hides it: error mails show variables.
+        session.session_id, intro_message = await asyncio.gather(
             upstream.send(calls.create_session_id(**session.params), account),
             _intro_message(preset, account),
         )
     except PersoError as error:
         raise await in_database(_failed)(session, error) from error
-    await in_database(_went_live)(session, session_id)
-    return Started(session, _ticket(session), session_id, account.api_server, intro_message, preset)
+    await in_database(_went_live)(session)
+    return Started(
+        session, _ticket(session), session.session_id.reveal(), account.api_server, intro_message, preset
+    )
 
 
 def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
@@ -80,6 +83,7 @@ def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
     # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
     with transaction.atomic():
         limits.check_limits(preset, visitor, now)
+        limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)  # again, for it may have waited
         session = AvatarSession.objects.create(
             preset=preset if preset.pk else None,
             is_test=not preset.pk,
@@ -104,8 +108,7 @@ def _first_preset(visitor: limits.Visitor) -> SessionPreset:
         raise refusal(error) from error
 
 
-def _went_live(session: AvatarSession, session_id: str) -> None:
-    session.session_id = session_id
+def _went_live(session: AvatarSession) -> None:
     session.status = Status.LIVE
     data = {"name": "started"}
     transcripts.note(session, TranscriptEntry.Kind.STATE, data, saving=["session_id", "status"])

@@ -1,6 +1,7 @@
-"""Ends the conversations that show no sign of life any more, and asks Perso how they ended.
+"""Asks Perso which conversations run and how others ended, and ends those that show no sign of life.
 
 Nobody says goodbye when a browser crashes or a server is killed, so this is the one end that always comes.
+And a browser may be silent or chatter on as it likes: what is billed is what Perso says.
 """
 
 import logging
@@ -13,7 +14,7 @@ from time import monotonic
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from ..client import ApiError, PersoError, calls
+from ..client import ApiError, PersoError, SessionInfo, calls
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, TranscriptEntry
 from ..signals import session_ended
@@ -22,6 +23,7 @@ from . import database, limits, transcripts, upstream
 log = logging.getLogger("django_perso")
 
 Status = AvatarSession.Status
+ASK_AFTER = timedelta(minutes=2)  # of the start; before a silent one's place would be free
 ASK_FOR = timedelta(days=1)  # after the end; whatever Perso has not told by then it will not
 LAZY_LIMIT, LAZY_SECONDS = 5, 10.0  # of a start, in each process
 AT_ONCE, ASK_SECONDS = 8, 20.0  # questions to Perso; after that none is begun, and each has its deadline
@@ -29,24 +31,42 @@ _looked_at = -inf
 
 
 def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = ASK_SECONDS) -> dict[str, int]:
-    """Close what is silent; ask Perso how that ended, and what else has lately; at most `limit` of each.
+    """Ask Perso about what runs, and how ended what lately has; then close what is silent; at most `limit` of
+    each.
 
-    Gives how many were closed, of how many Perso told, and of how many not: those are asked about next time.
-    Safe to repeat, and from several processes at once.
+    Gives how many were closed, how many run as Perso says, of how many it told the end, and of how many not:
+    those are asked about next time. Safe to repeat, and from several processes at once.
     """
     now = now or database.now()
-    closed = close_stale(limit, now)
-    recent = AvatarSession.objects.filter(status=Status.ENDED, last_seen_at__gte=now - ASK_FOR)
-    untold = recent.filter(Q(termination_reason="") | Q(duration_seconds=None)).order_by("-last_seen_at")
-    asked = list({session.pk: session for session in [*closed, *untold[:limit]]}.values())
-    ask, told = partial(_ask, until=monotonic() + seconds), 0
+    asked = [*_running(now)[:limit], *_untold(now)[:limit]]
+    ask, swept = partial(_ask, until=monotonic() + seconds), dict.fromkeys(("closed", "running", "told"), 0)
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        for session, ending in zip(asked, threads.map(ask, asked), strict=True):
-            if ending is not None:
-                told += AvatarSession.objects.filter(pk=session.pk).update(
-                    termination_reason=ending[0][:100], duration_seconds=ending[1]
+        for session, info in zip(asked, threads.map(ask, asked), strict=True):
+            row = AvatarSession.objects.filter(pk=session.pk)
+            if info is None:
+                continue
+            if info.termination_reason:  # which may lag behind the end
+                session.termination_reason = info.termination_reason[:100]
+                swept["told"] += row.update(
+                    termination_reason=session.termination_reason, duration_seconds=info.duration_sec
                 )
-    return {"closed": len(closed), "told": told, "untold": len(asked) - told}
+                swept["closed"] += _close(session, "remote")
+            elif info.status != "TERMINATED":  # a sign of life, for it is billed
+                swept["running"] += row.filter(last_seen_at__lt=now).update(last_seen_at=now)
+    swept["closed"] += len(close_stale(limit, now))
+    return {**swept, "untold": _untold(now)[:limit].count()}
+
+
+def _running(now: datetime) -> QuerySet[AvatarSession]:
+    """What may run at Perso; the most silent first. A browser that has just begun needs no second look."""
+    sessions = AvatarSession.objects.filter(status__in=limits.RUNNING, created_at__lte=now - ASK_AFTER)
+    return sessions.order_by("last_seen_at")
+
+
+def _untold(now: datetime) -> QuerySet[AvatarSession]:
+    """What has lately ended, and Perso did not say how."""
+    recent = AvatarSession.objects.filter(status=Status.ENDED, last_seen_at__gte=now - ASK_FOR)
+    return recent.filter(Q(termination_reason="") | Q(duration_seconds=None)).order_by("-last_seen_at")
 
 
 def close_stale(limit: int, now: datetime | None = None) -> list[AvatarSession]:
@@ -69,29 +89,35 @@ def stale(now: datetime | None = None) -> QuerySet[AvatarSession]:
     return AvatarSession.objects.filter(status__in=limits.RUNNING, last_seen_at__lte=then)
 
 
-def _close(session: AvatarSession) -> bool:
+def _close(session: AvatarSession, how: str = "silence") -> bool:
     with transaction.atomic():
         running = AvatarSession.objects.filter(pk=session.pk, status__in=limits.RUNNING)
-        silent = running.filter(last_seen_at__lte=session.last_seen_at)  # still, after it was read
-        if not silent.update(status=Status.ENDED, ended_at=F("last_seen_at")):
+        if how == "silence":
+            running = running.filter(last_seen_at__lte=session.last_seen_at)  # still, after it was read
+        if not running.update(status=Status.ENDED, ended_at=F("last_seen_at")):
             return False
         session.status, session.ended_at = Status.ENDED, session.last_seen_at
-        transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": "ended", "how": "silence"})
+        data = {"name": "ended", "how": how, "reason": session.termination_reason}
+        transcripts.note(session, TranscriptEntry.Kind.STATE, data)
         transaction.on_commit(partial(session_ended.send_robust, AvatarSession, avatar_session=session))
     return True
 
 
-def _ask(session: AvatarSession, *, until: float) -> tuple[str, float] | None:
-    """Why a session ended and how many seconds it had, as Perso says; None where it does not, or there is no
-    time left. Of a session it does not know any more it counts none."""
+def _ask(session: AvatarSession, *, until: float) -> SessionInfo | None:
+    """What Perso says of a session; None where it does not, or there is no time left. One that it does not
+    know any more has ended, and counts no seconds."""
     try:
         session_id = session.session_id.reveal()
         if not session_id or monotonic() >= until:
             return None
-        info = upstream.client(upstream.account_of(session)).send(calls.get_session_info(session_id))
-        return (info.termination_reason, info.duration_sec) if info.termination_reason else None
+        return upstream.client(upstream.account_of(session)).send(calls.get_session_info(session_id))
     except (PersoError, SecretUnreadable, ValueError) as error:
-        if isinstance(error, ApiError) and error.code == "not_found":  # in Perso's words: not any page's 404
-            return session.termination_reason or "NOT_FOUND", 0.0
-        log.warning("conversation %s ended, Perso does not say how: %r", session.pk, error)
+        is_gone = (
+            isinstance(error, ApiError) and error.code == "not_found"
+        )  # Perso's word: not any page's 404
+        # The emulator of another process is another one, and knows nothing.
+        if is_gone and (session.api_server or session.status == Status.ENDED):
+            reason = session.termination_reason or "NOT_FOUND"
+            return SessionInfo(session_id=session_id, status="TERMINATED", termination_reason=reason)
+        log.warning("conversation %s: Perso does not say how it is: %r", session.pk, error)
         return None

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
+from .. import payloads
 from ..conf import conf
 from ..models import AvatarSession, TranscriptEntry
 from ..protocol import MAX_STREAM, Entry, Events
@@ -79,7 +80,8 @@ def commit(reports: Sequence[Report], *, wait: bool = True) -> list[Answer | Non
 
 def _locked(streams: Iterable[UUID], now: datetime, wait: bool) -> dict[UUID, AvatarSession]:
     """The conversations, locked until the transaction ends, in one order, so that nobody waits in a ring."""
-    found = AvatarSession.objects.filter(pk__in=streams).order_by("pk").only("last_seq", "lease")
+    known = ("last_seq", "lease", "is_complete")
+    found = AvatarSession.objects.filter(pk__in=streams).order_by("pk").only(*known)
     if connection.features.has_select_for_update_skip_locked:
         no_key = connection.features.has_select_for_no_key_update
         found = found.select_for_update(skip_locked=not wait, no_key=no_key)
@@ -90,11 +92,12 @@ def _locked(streams: Iterable[UUID], now: datetime, wait: bool) -> dict[UUID, Av
 
 def _take(session: AvatarSession | None, report: Report, rows: list[bulk.Row]) -> Answer:
     """Move what is new of a report to `rows`, and answer it."""
-    if session is None:
+    items, rejected = report.events.items, report.events.rejected
+    highest = max((entry.s for entry in items), default=0)
+    if session is None or (session.is_complete and highest > session.last_seq):
         return Refused("no_stream", 404, _("This conversation is over."))
     if report.lease is not None and report.lease != session.lease:
         return Superseded()
-    items, rejected = report.events.items, report.events.rejected
     for entry in items:
         if entry.s == session.last_seq + 1 <= MAX_STREAM:
             kind, data = _redacted(entry)
@@ -102,7 +105,7 @@ def _take(session: AvatarSession | None, report: Report, rows: list[bulk.Row]) -
             session.last_seq = entry.s
         elif entry.s > session.last_seq:
             break
-    last, highest = session.last_seq, max((entry.s for entry in items), default=0)
+    last = session.last_seq
     if highest > last == MAX_STREAM:
         return {"t": "reject", "s": [last + 1], "code": "limit"}
     if highest > last:
@@ -119,9 +122,7 @@ def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
         return entry.k, entry.d
     try:
         data = import_string(conf.REDACTOR)(entry.k, entry.d)
-        json.dumps(data, allow_nan=False)
-        if isinstance(data, dict):
-            return entry.k, data
+        return entry.k, payloads.load(json.dumps(data))
     except Exception:  # it is the site's code, and what failed to be redacted must not be shown by a log
         log.error("%s failed on entry %d; a gap stands for it", conf.REDACTOR, entry.s)
     return "gap", {"count": 1, "reason": "redactor"}

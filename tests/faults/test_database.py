@@ -116,7 +116,7 @@ async def test_a_locked_conversation_holds_up_nobody_else(site: Site, oracle: Or
     )
     assert verdict.is_clean
     assert slow > 2000
-    assert fast < max(100, 3 * usual)  # milliseconds; an idle machine keeps the first
+    assert fast < max(500, 3 * usual)  # milliseconds, of 3,000; an idle machine keeps the first
     assert locked.sockets == 1  # its pings while it waits are no offence
 
 

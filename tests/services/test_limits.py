@@ -130,6 +130,29 @@ def test_a_limit_changed_since_the_preset_was_read_holds() -> None:
     assert refused.code == "too_many_live"
 
 
+@pytest.mark.parametrize("change", [{"is_active": False}, {"access": "staff"}, None])
+def test_a_start_that_waited_for_the_lock_sees_what_has_changed(change: dict[str, Any] | None) -> None:
+    preset = make_preset(access="public")
+    if change is None:
+        SessionPreset.objects.all().delete()
+    else:
+        SessionPreset.objects.update(**change)
+    limits.check_limits(preset, ME, NOW)
+    with pytest.raises(Refused) as caught:
+        limits.check_access(preset, ME, is_sandbox=True)
+    assert caught.value.code == ("login_required" if change and "access" in change else "preset_not_found")
+
+
+def test_starts_that_perso_refuses_are_bounded_more_widely() -> None:
+    preset = make_preset(starts_per_hour=2)
+    for n in range(2 * limits.TRIES):
+        assert refusal(preset) is None
+        conversation(preset, 59 - n, status=Status.FAILED, visitor="me")
+    refused = refusal(preset)
+    assert refused is not None
+    assert (refused.code, refused.retry_after) == ("too_many_starts", 61)
+
+
 def test_no_limit_is_no_limit() -> None:
     preset = make_preset(access="staff", max_live=None, starts_per_hour=None)
     for _ in range(20):

@@ -30,7 +30,7 @@ def test_a_site_without_presets_has_its_default_still_to_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slug", "said"), [("nope", 'No active preset "nope"'), ("", "marked as the default")]
+    ("slug", "said"), [("nope", "No active preset 'nope'"), ("", "marked as the default")]
 )
 def test_a_preset_that_is_missing_is_told_with_those_that_are_there(slug: str, said: str) -> None:
     make_preset(slug="b")
@@ -95,7 +95,7 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
         make_preset(slug=slug)
     with pytest.raises(Refused) as caught:
         presets.find("suport")
-    hint = 'No active preset "suport". Did you mean "support"? Existing: default, support.'
+    hint = "No active preset 'suport'. Did you mean 'support'? Existing: default, support."
     assert caught.value.hint == hint
     with pytest.raises(Refused) as caught:
         presets.find("quite-another")

@@ -145,6 +145,7 @@ def test_a_visitor_is_forgotten_and_nobody_else(either_database: str) -> None:
     theirs = [conversation(days, visitor="me") for days in (0, 1, 900)]
     theirs.append(conversation(0, visitor="me", status="live"))
     stays = {conversation(1, visitor=other) for other in ("me2", "m", "")}
+    stays.add(conversation(1, visitor="me", user=User.objects.create(username="u")))
     assert retention.erase(visitor="me", dry_run=True) == {"conversations": 4, "entries": 8}
     assert left() == {*theirs, *stays}
     assert retention.erase(visitor="me") == {"conversations": 4, "entries": 8}

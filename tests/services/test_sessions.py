@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core import signing
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models.signals import post_save
 from django.utils import timezone
+from django.views.debug import ExceptionReporter
 
 from django_perso.client import calls
 from django_perso.fields import Secret
@@ -62,6 +65,33 @@ def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(run: Any
     assert row.session_id == Secret(started.session_id)
     assert row.params["prompt"] == "plp-guide"
     assert notes(row) == [("state", {"name": "started"})]
+
+
+def test_a_site_that_could_not_keep_a_session_id_pays_for_none(settings: Any) -> None:
+    make_preset()
+    settings.PERSO, before = {**settings.PERSO, "ENCRYPTION_KEYS": ["nonsense"]}, created()
+    with pytest.raises(ImproperlyConfigured, match="no Fernet key"):
+        start()
+    assert (created(), AvatarSession.objects.count()) == (before, 0)
+
+
+def test_no_error_page_shows_the_session_id(settings: Any) -> None:
+    make_preset()
+    heard = []
+
+    def fail(instance: AvatarSession, **_: Any) -> None:
+        if instance.session_id:
+            heard.append(instance.session_id)
+            raise RuntimeError("a receiver of the site's")
+
+    post_save.connect(fail, AvatarSession)
+    try:
+        start()
+    except RuntimeError as error:
+        report = ExceptionReporter(None, type(error), error, error.__traceback__).get_traceback_html()
+    post_save.disconnect(fail, AvatarSession)
+    assert "_went_live" in report
+    assert heard[0].reveal() not in report
 
 
 def test_what_a_start_gives_shows_no_secret() -> None:

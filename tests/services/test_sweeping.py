@@ -40,7 +40,12 @@ def conversation(minutes: float = SILENT, **values: Any) -> AvatarSession:
 
 
 def fall_silent(minutes: float = SILENT) -> None:
-    AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=minutes))
+    then = timezone.now() - timedelta(minutes=minutes)
+    AvatarSession.objects.update(created_at=then, last_seen_at=then)
+
+
+def swept(**numbers: int) -> dict[str, int]:
+    return {"closed": 0, "running": 0, "told": 0, "untold": 0, **numbers}
 
 
 def endings(session: AvatarSession) -> list[Any]:
@@ -88,7 +93,7 @@ def test_what_may_run_and_is_silent_is_ended_and_nothing_else(
     session.refresh_from_db()
     if closes:
         assert (session.status, session.ended_at) == (Status.ENDED, session.last_seen_at)
-        assert endings(session) == [{"name": "ended", "how": "silence"}]
+        assert endings(session) == [{"name": "ended", "how": "silence", "reason": ""}]
         assert not session.is_complete
         assert not limits.live(timezone.now()).exists()
     else:
@@ -177,7 +182,7 @@ def finish(started: Started) -> None:
 def test_a_browser_that_comes_back_delivers_what_it_kept_and_the_end_stays() -> None:
     started = start()
     fall_silent()
-    sweeping.sweep()
+    sweeping.close_stale(10)
     session = sessions.open_stream(Hello(started.session.pk, started.ticket), "me")
     assert transcripts.record(session.pk, events(1, 2)) == {"t": "ack", "s": 2}
     session.refresh_from_db()
@@ -192,14 +197,15 @@ def test_perso_says_how_it_ended_and_how_long_it_was() -> None:
     started = start()
     finish(started)
     fall_silent()
-    assert sweeping.sweep() == {"closed": 1, "told": 1, "untold": 0}
+    assert sweeping.sweep() == swept(closed=1, told=1)
     row = AvatarSession.objects.get()
+    assert endings(row) == [{"name": "ended", "how": "remote", "reason": "GRACEFUL_TERMINATION"}]
     assert row.termination_reason == "GRACEFUL_TERMINATION"
     assert row.duration_seconds is not None
     assert row.duration_seconds >= 0
     assert not row.is_complete
     with faults(info={"status": 500}):
-        assert sweeping.sweep() == {"closed": 0, "told": 0, "untold": 0}  # nothing is asked twice
+        assert sweeping.sweep() == swept()  # nothing is asked twice
 
 
 @pytest.mark.django_db
@@ -208,8 +214,8 @@ def test_while_perso_does_not_say_it_is_asked_again(fault: dict[str, Any]) -> No
     finish(start())
     fall_silent()
     with faults(info=fault):
-        assert sweeping.sweep() == {"closed": 1, "told": 0, "untold": 1}
-    assert sweeping.sweep() == {"closed": 0, "told": 1, "untold": 0}
+        assert sweeping.sweep() == swept(closed=1, untold=1)
+    assert sweeping.sweep() == swept(told=1)
     assert AvatarSession.objects.get().termination_reason == "GRACEFUL_TERMINATION"
 
 
@@ -217,37 +223,80 @@ def test_while_perso_does_not_say_it_is_asked_again(fault: dict[str, Any]) -> No
 def test_a_session_perso_does_not_know_any_more_is_settled_without_a_word(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gone = conversation(session_id="psn-gone")
+    gone = conversation(session_id="psn-gone", status=Status.ENDED)
     told = conversation(session_id="psn-2", status=Status.ENDED, termination_reason="GRACEFUL_TERMINATION")
-    assert sweeping.sweep() == {"closed": 1, "told": 2, "untold": 0}
+    assert sweeping.sweep() == swept(told=2)
     assert "django_perso" not in {record.name for record in caplog.records}
     gone.refresh_from_db()
     told.refresh_from_db()
     assert (gone.termination_reason, gone.duration_seconds) == ("NOT_FOUND", 0)
     assert (told.termination_reason, told.duration_seconds) == ("GRACEFUL_TERMINATION", 0)
     with faults(info={"status": 500}):
-        assert sweeping.sweep() == {"closed": 0, "told": 0, "untold": 0}  # nothing is asked twice
+        assert sweeping.sweep() == swept()  # nothing is asked twice
 
 
 @pytest.mark.django_db
 def test_a_conversation_that_was_said_goodbye_to_gets_its_reason_too() -> None:
     finish(start())
     AvatarSession.objects.update(status=Status.ENDED, ended_at=timezone.now(), is_complete=True)
-    assert sweeping.sweep() == {"closed": 0, "told": 1, "untold": 0}
+    assert sweeping.sweep() == swept(told=1)
     assert AvatarSession.objects.get().is_complete
 
 
+def told(status: str) -> bytes:
+    return http_answer(200, b'{"session_id": "psn-1", "status": "%s"}' % status.encode())
+
+
+NO_SUCH = http_answer(404, b'{"errors": [{"code": "not_found", "detail": "No such session.", "attr": null}]}')
+
+
 @pytest.mark.django_db
-def test_perso_is_asked_for_a_day_and_once_more_when_the_sweeper_was_away() -> None:
-    answer = http_answer(200, b'{"session_id": "psn-1", "status": "IN_PROGRESS", "termination_reason": null}')
-    with raw_server(answer) as (server, asked):
-        conversation(25 * 60, session_id="psn-1", api_server=server)
+@pytest.mark.parametrize("status", [Status.LIVE, Status.ENDED])
+def test_what_perso_bills_keeps_its_place_however_silent_its_browser_is(status: str) -> None:
+    with raw_server(told("IN_PROGRESS")) as (server, _):
+        session = conversation(4, session_id="psn-1", api_server=server, status=status)
+        for minutes in (0, 4, 8, 12):
+            now = timezone.now() + timedelta(minutes=minutes)
+            assert sweeping.sweep(now=now)["running"] == 1
+            assert list(limits.live(now + timedelta(minutes=4))) == [session]
+    session.refresh_from_db()
+    assert (session.status, endings(session)) == (status, [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("answer", "reason"), [(None, "GRACEFUL_TERMINATION"), (NO_SUCH, "NOT_FOUND")])
+def test_what_perso_has_ended_is_over_however_much_its_browser_chatters(
+    answer: bytes | None, reason: str, heard: list[AvatarSession]
+) -> None:
+    with raw_server(answer or b"") as (server, _):
+        if answer:
+            session = conversation(3, session_id="psn-1", api_server=server)
+        else:
+            finish(started := start())
+            session = started.session
+            AvatarSession.objects.update(created_at=timezone.now() - sweeping.ASK_AFTER)
+        AvatarSession.objects.update(last_seen_at=timezone.now())
+        assert sweeping.sweep() == swept(closed=1, told=1)
+    session.refresh_from_db()
+    assert (session.status, session.termination_reason) == (Status.ENDED, reason)
+    assert session not in limits.live(timezone.now())
+    assert endings(session) == [{"name": "ended", "how": "remote", "reason": reason}]
+
+
+@pytest.mark.django_db
+def test_a_live_conversation_of_another_process_s_emulator_is_let_live() -> None:
+    conversation(3, session_id="psn-elsewhere", last_seen_at=timezone.now())
+    assert sweeping.sweep() == swept()
+    assert AvatarSession.objects.get().status == Status.LIVE
+
+
+@pytest.mark.django_db
+def test_perso_is_asked_for_a_day() -> None:
+    with raw_server(told("TERMINATED")) as (server, asked):
         conversation(23 * 60, session_id="psn-2", api_server=server, status=Status.ENDED)
-        assert sweeping.sweep() == {"closed": 1, "told": 0, "untold": 2}
-        assert sweeping.sweep() == {"closed": 0, "told": 0, "untold": 1}
-        now = timezone.now() + timedelta(hours=2)
-        assert sweeping.sweep(now=now) == {"closed": 0, "told": 0, "untold": 0}
-    assert len(asked) == 3
+        assert sweeping.sweep() == swept(untold=1)
+        assert sweeping.sweep(now=timezone.now() + timedelta(hours=2)) == swept()
+    assert len(asked) == 1
 
 
 @pytest.mark.django_db
@@ -260,7 +309,7 @@ def test_what_cannot_be_asked_stops_nobody(settings: Any, caplog: pytest.LogCapt
     settings.SECRET_KEY = "another"
     finish(start())
     fall_silent()
-    assert sweeping.sweep() == {"closed": 4, "told": 1, "untold": 3}
+    assert sweeping.sweep() == swept(closed=4, told=1, untold=3)
     assert "psn-secret" not in caplog.text
 
 
@@ -274,10 +323,10 @@ def test_many_are_asked_about_at_once_and_none_after_the_deadline(sandbox_server
     for _ in range(48):
         conversation(session_id=session_id, api_server=sandbox.url)
     began = time.monotonic()
-    swept = sweeping.sweep(seconds=0.6)  # three rounds of eight fit, and the last is waited for
+    first = sweeping.sweep(seconds=0.6)  # three rounds of eight fit, and the last is waited for
     assert time.monotonic() - began < 2.5
-    assert swept["closed"] == 48
-    assert 8 <= swept["told"] <= 32
-    assert swept["told"] + swept["untold"] == 48
-    assert sweeping.sweep() == {"closed": 0, "told": swept["untold"], "untold": 0}
+    assert first["closed"] == 48
+    assert 8 <= first["told"] <= 32
+    assert first["told"] + first["untold"] == 48
+    assert sweeping.sweep() == swept(told=first["untold"])
     assert sandbox.ledger()["sessions"][0]["termination_reason"] == "GRACEFUL_TERMINATION"

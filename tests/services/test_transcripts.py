@@ -109,6 +109,28 @@ def test_a_conversation_that_was_deleted_takes_nothing_more(session: AvatarSessi
     assert (caught.value.code, caught.value.status) == ("no_stream", 404)
 
 
+def test_after_the_goodbye_nothing_is_added(session: AvatarSession) -> None:
+    transcripts.record(session.pk, events(1, 2))
+    AvatarSession.objects.update(is_complete=True)
+    assert transcripts.record(session.pk, events(2, 1)) == {"t": "ack", "s": 2}
+    with pytest.raises(Refused) as caught:
+        transcripts.record(session.pk, events(1, 2, 3))
+    assert (caught.value.status, stored(session)) == (404, [1, 2])
+
+
+def put_in_a_nul(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """A site's redactor that puts in what no database takes."""
+    return {**data, "text": "a\x00b"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_redactor_leaves_is_made_fit_for_the_database(settings: Any, either_database: str) -> None:
+    settings.PERSO = {**settings.PERSO, "REDACTOR": f"{__name__}.put_in_a_nul"}
+    session = AvatarSession.objects.create(visitor="me", status="live")
+    assert transcripts.record(session.pk, events(1)) == {"t": "ack", "s": 1}
+    assert session.entries.get(seq=1).data["text"] == "a\ufffdb"
+
+
 def test_what_the_site_notes_has_a_numbering_of_its_own(session: AvatarSession) -> None:
     transcripts.record(session.pk, events(1))
     for name in ("started", "ended"):

@@ -124,7 +124,7 @@ def test_hints_are_for_staff_and_for_debug(client: Client, settings: Any) -> Non
     make_preset()
     assert "hint" not in refused(post_start(client, "nope"), 404, "preset_not_found")
     hint = refused(post_start(staff_client(), "nope"), 404, "preset_not_found")["hint"]
-    assert hint == 'No active preset "nope". Existing: guide.'
+    assert hint == "No active preset 'nope'. Existing: guide."
     settings.DEBUG = True
     assert refused(post_start(client, "nope"), 404, "preset_not_found")["hint"] == hint
 

@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="delete nothing, only count")
         parser.add_argument("--json", action="store_true", help="one JSON document")
         whose = parser.add_mutually_exclusive_group()
-        whose.add_argument("--visitor", metavar="ID", help="all conversations of this visitor, of any age")
+        whose.add_argument("--visitor", metavar="ID", help="all anonymous ones of this visitor, of any age")
         whose.add_argument("--user", metavar="NAME", help="all conversations of this user, of any age")
 
     def handle(self, *args: Any, **options: Any) -> None:

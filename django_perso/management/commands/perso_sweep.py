@@ -12,7 +12,7 @@ from django_perso.services import sweeping
 class Command(BaseCommand):
     """Sweep once, and say what that was."""
 
-    help = "End conversations that show no sign of life, and ask Perso how they ended."
+    help = "Ask Perso which conversations run and how others ended, and end those that are silent."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """In which form, how many."""
@@ -21,5 +21,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         swept = sweeping.sweep(options["limit"])
-        text = "closed {closed:,}; Perso told how {told:,} ended, {untold:,} left to ask".format(**swept)
+        text = "closed {closed:,}; Perso says {running:,} run, {told:,} have ended; {untold:,} left to ask"
+        text = text.format(**swept)
         self.stdout.write(json.dumps(swept) if options["json"] else text)
