@@ -28,18 +28,23 @@ API_SERVER = (
 Found = Iterator[tuple[str, str]]  # what is wrong, and the hint
 
 
+def problem(number: str, text: str, hint: str = "", area: str = "") -> CheckMessage:
+    """What is wrong, as an Error (E…) or a Warning (W…)."""
+    kind = Error if number[0] == "E" else Warning
+    return kind(text, hint, area, f"{TAG}.{number}")
+
+
 def check(number: str, area: str, *, deploy: bool = False) -> Callable[[Callable[[], Found]], Any]:
-    """Register what a function finds, as an Error (E…) or a Warning (W…) about `area`.
+    """Register what a function finds as problems of `area`.
 
     `deploy`: under `check --deploy` only. While PERSO is no dict none but that is told.
     """
-    kind = Error if number[0] == "E" else Warning
 
     def decorate(function: Callable[[], Found]) -> Any:
         def run(**_: Any) -> list[CheckMessage]:
             if not isinstance(_perso(), dict) and number != "E005":
                 return []
-            return [kind(text, hint, area, f"{TAG}.{number}") for text, hint in function()]
+            return [problem(number, text, hint, area) for text, hint in function()]
 
         return register(TAG, deploy=deploy)(run)
 

@@ -61,8 +61,8 @@ class Conf:
 
     @property
     def SDK_URL(self) -> str:
-        """Where the browser gets the SDK; empty means the pinned CDN file (or the emulator's stand-in)."""
-        return str(self._get("SDK_URL", ""))
+        """Where the browser gets the SDK: the pinned CDN file, or on the emulator empty: its stand-in."""
+        return str(self._get("SDK_URL", "")) or ("" if self.is_sandbox_on else PINNED_SDK_URL)
 
     @property
     def SDK_INTEGRITY(self) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
 
-from .conf import PERSO_SERVERS, PINNED_SDK_URL, conf
+from .conf import PERSO_SERVERS, conf
 
 Policy = Mapping[str, Any]  # directive → sources
 # The directives that decide, the first that a policy has.
@@ -72,7 +72,7 @@ def _own() -> str:
 def _needs(servers: Iterable[str]) -> dict[str, list[str]]:
     """What the widget loads and whom it talks to, by directive."""
     here = conf.is_sandbox_on
-    sdk = conf.SDK_URL or (_own() if here else PINNED_SDK_URL)
+    sdk = conf.SDK_URL or _own()
     servers = list(servers) or [conf.API_SERVER or (_own() if here else PERSO_SERVERS[0])]
     scripts = [urljoin(_own(), settings.STATIC_URL or ""), urljoin(_own(), sdk)]
     return {"script-src": scripts, "connect-src": [_own(), *servers]}

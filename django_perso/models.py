@@ -22,6 +22,11 @@ from .fields import Secret, SecretField
 DEFAULT_API_SERVER = "https://platform.perso.ai"
 
 
+def between(low: float, high: float) -> list[Any]:
+    """Validators of a number's range."""
+    return [MinValueValidator(low), MaxValueValidator(high)]
+
+
 class ApiKey(models.Model):
     """A Perso organisation key, with the server it belongs to: stored encrypted, or named by an environment
     variable."""
@@ -174,22 +179,12 @@ class SessionPreset(models.Model):
     stt_text_normalization_config = models.CharField(_("STT text normalization"), max_length=200, blank=True)
     stt_text_normalization_locale = models.CharField(_("its locale"), max_length=10, blank=True)
     # Ranges: fractions of the canvas; height 1 is the natural size.
-    padding_left = models.FloatField(
-        _("padding left"), default=0, validators=[MinValueValidator(-1), MaxValueValidator(1)]
-    )
-    padding_top = models.FloatField(
-        _("padding top"), default=0, validators=[MinValueValidator(0), MaxValueValidator(1)]
-    )
-    padding_height = models.FloatField(
-        _("padding height"), default=1, validators=[MinValueValidator(0), MaxValueValidator(5)]
-    )
+    padding_left = models.FloatField(_("padding left"), default=0, validators=between(-1, 1))
+    padding_top = models.FloatField(_("padding top"), default=0, validators=between(0, 1))
+    padding_height = models.FloatField(_("padding height"), default=1, validators=between(0, 5))
 
-    width = models.PositiveIntegerField(
-        _("width"), default=1080, validators=[MinValueValidator(16), MaxValueValidator(3840)]
-    )
-    height = models.PositiveIntegerField(
-        _("height"), default=1920, validators=[MinValueValidator(16), MaxValueValidator(3840)]
-    )
+    width = models.PositiveIntegerField(_("width"), default=1080, validators=between(16, 3840))
+    height = models.PositiveIntegerField(_("height"), default=1920, validators=between(16, 3840))
     voice = models.BooleanField(
         _("voice chat"), default=False, help_text=_("Visitors may speak; needs a hearing (STT) type.")
     )
@@ -227,7 +222,7 @@ class SessionPreset(models.Model):
         _("days kept"),
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(36_500)],
+        validators=between(1, 36_500),
         help_text=_('After so many its conversations are deleted. Empty: as PERSO["RETENTION_DAYS"] says.'),
     )
 

@@ -15,7 +15,7 @@ from django.db import DatabaseError, InterfaceError, ProgrammingError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
-from django.urls import resolve, reverse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
@@ -23,13 +23,11 @@ from . import payloads, protocol, visitors
 from .conf import conf
 from .consumers import FollowConsumer, LogConsumer
 from .models import AvatarSession
-from .services import Refused, following, sessions, transcripts
+from .services import Refused, following, sessions, transcripts, upstream
 from .services.database import in_database, loop_lasts, without_transaction
 from .services.limits import Visitor, is_staff
 
 log = logging.getLogger("django_perso")
-
-CLOSE_STATUS = {payloads.TOO_BIG: 413}
 
 View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -88,7 +86,7 @@ def _endpoint(view: View) -> Any:
                 visitor = await in_database(visitors.identify)(request)
                 return problem(refused, show_hint=is_staff(visitor.user))
         except payloads.BadFrame as bad:
-            return problem(Refused("bad_request", CLOSE_STATUS.get(bad.code, 400), str(bad)))
+            return problem(Refused("bad_request", bad.code - 4000, str(bad)))
         except (DatabaseError, InterfaceError) as error:
             detail = _("This site is busy. Please try again in a moment.")
             # A table or column that is not there yet: how SQLite says it, and how all others do.
@@ -115,13 +113,14 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
         return _wanted(body), visitor
 
     started = await sessions.start(ask)
-    preset = started.preset
+    session, preset = started.session, started.preset
+    emulator = request.build_absolute_uri(reverse("django_perso:sandbox", args=[""])).rstrip("/")
     response = JsonResponse(
         {
-            "stream": str(started.session.pk),
-            "ticket": started.ticket,
-            "session_id": started.session_id,
-            "api_server": started.api_server or sandbox_url(request).rstrip("/"),
+            "stream": str(session.pk),
+            "ticket": sessions.ticket(session),
+            "session_id": session.session_id.reveal(),
+            "api_server": session.api_server or emulator,
             "intro_message": started.intro_message,
             "width": preset.width,
             "height": preset.height,
@@ -135,7 +134,7 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
         status=201,
         headers={"Cache-Control": "no-store"},
     )
-    visitors.remember(request, response, started.session.visitor)
+    visitors.remember(request, response, session.visitor)
     return response
 
 
@@ -209,11 +208,6 @@ def demo(request: HttpRequest) -> HttpResponse:
     return render(request, "django_perso/demo.html")
 
 
-def sandbox_url(request: HttpRequest) -> str:
-    """Where a browser finds the emulator of this process, with a trailing slash."""
-    return request.build_absolute_uri(reverse("django_perso:sandbox", args=[""]))
-
-
 @csrf_exempt
 @login_not_required
 @without_transaction
@@ -221,6 +215,4 @@ async def sandbox(request: HttpRequest, path: str) -> HttpResponseBase:
     """The emulator's gate: 404 while it is off."""
     if not conf.is_sandbox_on:
         raise Http404
-    match = resolve(f"/{path}", "django_perso.sandbox.urls")
-    response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
-    return response
+    return await upstream.emulate(request, f"/{path}")

@@ -31,8 +31,8 @@ def test_without_any_setting_everything_has_its_default(
         "REDACTOR": "",
         "RETENTION_DAYS": None,
         "SANDBOX_ALLOW_IN_PRODUCTION": False,
-        "SDK_INTEGRITY": "",
-        "SDK_URL": "",
+        "SDK_INTEGRITY": PINNED_SDK_INTEGRITY,
+        "SDK_URL": PINNED_SDK_URL,
         "TRUSTED_PROXY_COUNT": 0,
     }
 

@@ -21,7 +21,7 @@ from django_perso import consumers, payloads, protocol
 from django_perso.asgi import get_asgi_application
 from django_perso.consumers import LogConsumer
 from django_perso.models import AvatarSession
-from django_perso.services.writer import IDLE_SECONDS
+from django_perso.services.database import IDLE_SECONDS
 from tests.stage import chat, make_preset
 
 pytestmark = pytest.mark.django_db(transaction=True)

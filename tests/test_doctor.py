@@ -43,9 +43,8 @@ def policies(get_response):
 """
 SEED = """
 from django_perso.models import SessionPreset
-from django_perso.services import catalogue, upstream
-account = upstream.account_for(None)
-catalogue.sync(account)
+from django_perso.services import keys
+keys.check(None, keep_lists=True)
 SessionPreset.objects.create(
     name="Support", slug="support", is_default=True, model_style="nathalie-front-full_dress-nodded_loop",
     prompt="plp-guide", llm_type="azure-gpt-4o", tts_type="openai-nova",

@@ -28,8 +28,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AvatarSession, TranscriptEntry
-from ..services import following, limits, retention, search
+from ..services import following, limits, retention
 from ..services.export import export, length_of
+from . import search
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
 from .filters import LengthFilter, ReasonFilter, ToolFilter, TroubleFilter, VisitorFilter
 from .words import local, reason, state

@@ -139,7 +139,7 @@ class ApiKeyAdmin(ButtonAdmin):
     def _settings_key(self, request: HttpRequest) -> dict[str, Any]:
         """The key in settings, while no stored one is the default, and what it was last told here."""
         try:
-            account = upstream.account_of_settings()
+            account = upstream.account_of_key(None)
         except Refused as refused:
             return {"what": refused.hint}
         where = {"key": _masked(account.api_key.tail), "server": account.api_server}

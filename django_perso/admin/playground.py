@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from ..conf import conf
 from ..models import ApiKey, SessionPreset
-from ..services import keys, upstream
+from ..services import keys, presets, upstream
 from .forms import SessionParamsForm
 from .pickers import Boxes, Entry, names_in
 from .words import told
@@ -34,8 +34,6 @@ GROUPS = (
         ),
     ),
 )
-# What a first avatar cannot do without: the first entry of each list.
-NEEDED = ("model_style", "prompt", "llm_type", "tts_type")
 
 
 class TrialForm(SessionParamsForm):
@@ -117,7 +115,7 @@ def _initial(preset: SessionPreset | None, key: str | None) -> dict[str, Any]:
     if preset is not None:
         return {**forms.model_to_dict(preset), **({"api_key": key} if key else {})}
     offered = TrialForm(initial={"api_key": key}).offer
-    return {"api_key": key, **{name: next(iter(offered[name]), "") for name in NEEDED}}
+    return {"api_key": key, **{name: next(iter(offered[name]), "") for name in presets.NEEDED}}
 
 
 def _sync(request: HttpRequest) -> None:

@@ -7,24 +7,9 @@ from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass
 from typing import Any, Generic, TypeVar, Unpack, cast
 from urllib.parse import quote
 
+from . import types
 from .errors import ApiError, PersoUnreadable, SessionCreationError, parse
-from .types import (
-    BackgroundImage,
-    Document,
-    LLMType,
-    MCPServer,
-    ModelStyle,
-    Prompt,
-    SessionInfo,
-    SessionParams,
-    SessionTemplate,
-    STTType,
-    TextNormalizationConfig,
-    TextNormalizationDownload,
-    Transcription,
-    TTSType,
-    read,
-)
+from .types import Prompt, SessionParams, SessionTemplate, read
 
 T = TypeVar("T", covariant=True)
 N = TypeVar("N")
@@ -81,28 +66,25 @@ def _whole(kind: type[N], path: str, **query: str) -> Callable[[], Call[N]]:
 
 
 # The lists of a `Catalogue`, under their names there: all that this key may use.
-get_llms = _whole(tuple[LLMType, ...], "settings/llm_type/")
-get_tts_types = _whole(tuple[TTSType, ...], "settings/tts_type/")
-get_stt_types = _whole(tuple[STTType, ...], "settings/stt_type/")
-get_model_styles = _whole(tuple[ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc")
-get_background_images = _whole(tuple[BackgroundImage, ...], "background_image/")
+get_llms = _whole(tuple[types.LLMType, ...], "settings/llm_type/")
+get_tts_types = _whole(tuple[types.TTSType, ...], "settings/tts_type/")
+get_stt_types = _whole(tuple[types.STTType, ...], "settings/stt_type/")
+get_model_styles = _whole(tuple[types.ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc")
+get_background_images = _whole(tuple[types.BackgroundImage, ...], "background_image/")
 get_prompts = _whole(tuple[Prompt, ...], "prompt/")
-get_documents = _whole(tuple[Document, ...], "document/")
-get_mcp_servers = _whole(tuple[MCPServer, ...], "settings/mcp_type/")
-get_text_normalizations = _whole(tuple[TextNormalizationConfig, ...], "settings/text_normalization_config/")
+get_documents = _whole(tuple[types.Document, ...], "document/")
+get_mcp_servers = _whole(tuple[types.MCPServer, ...], "settings/mcp_type/")
+get_text_normalizations = _whole(
+    tuple[types.TextNormalizationConfig, ...], "settings/text_normalization_config/"
+)
 
 get_session_templates = _whole(tuple[SessionTemplate, ...], "session_template/")
 
 
-def get_prompt(prompt_id: str) -> Call[Prompt]:
-    """One prompt. Older than the others and not promised: `get_prompts` is."""
-    return Call(f"{API}prompt/{_id(prompt_id)}/", _as(Prompt))
-
-
-def get_text_normalization(config_id: str) -> Call[TextNormalizationDownload]:
+def get_text_normalization(config_id: str) -> Call[types.TextNormalizationDownload]:
     """Where one set of rules for reading numbers and the like can be downloaded."""
     path = f"settings/text_normalization_config/{_id(config_id)}/download/"
-    return Call(API + path, _as(TextNormalizationDownload))
+    return Call(API + path, _as(types.TextNormalizationDownload))
 
 
 def get_session_template(sessiontemplate_id: str) -> Call[SessionTemplate]:
@@ -134,9 +116,9 @@ def create_session_id(*, session_template: str | None = None, **params: Unpack[S
     return Call(f"{API}session/", _session_id, json=body, refusal=SessionCreationError)
 
 
-def get_session_info(session_id: str) -> Call[SessionInfo]:
+def get_session_info(session_id: str) -> Call[types.SessionInfo]:
     """What Perso knows of a session, e.g. why it ended."""
-    return _of_session(session_id, "", _as(SessionInfo))
+    return _of_session(session_id, "", _as(types.SessionInfo))
 
 
 def send_session_event(session_id: str, event: str, detail: str = "") -> Call[None]:
@@ -151,12 +133,12 @@ def make_tts(session_id: str, text: str, *, locale: str = "", output_format: str
     return _of_session(session_id, "tts/", _audio, json=body, max_bytes=16 * MIB)
 
 
-def make_stt(session_id: str, audio: bytes, language: str = "") -> Call[Transcription]:
+def make_stt(session_id: str, audio: bytes, language: str = "") -> Call[types.Transcription]:
     """Speech, a WAV file, as text."""
     form: dict[str, Any] = {"audio": ("audio.wav", audio, "audio/wav")}
     if language:
         form["language"] = (None, language.encode(), None)
-    return _of_session(session_id, "stt/", _as(Transcription), form=form)
+    return _of_session(session_id, "stt/", _as(types.Transcription), form=form)
 
 
 def make_llm(

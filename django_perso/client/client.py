@@ -74,7 +74,6 @@ class _Client:
     get_model_styles = _Method(calls.get_model_styles)
     get_background_images = _Method(calls.get_background_images)
     get_prompts = _Method(calls.get_prompts)
-    get_prompt = _Method(calls.get_prompt)
     get_documents = _Method(calls.get_documents)
     get_mcp_servers = _Method(calls.get_mcp_servers)
     get_text_normalizations = _Method(calls.get_text_normalizations)

@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
-from django.core.checks import run_checks
+from django.core.checks import CheckMessage, Info, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import connections, router
@@ -27,6 +26,7 @@ from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
 
 from .. import headers, protocol
+from ..checks import problem
 from ..conf import conf
 from ..fields import SecretUnreadable
 from ..models import ApiKey, SessionPreset
@@ -37,6 +37,7 @@ NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
 # Which limit the server was started with, nobody can see from here.
 LIMIT = "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-size 131072"
+USE_SANDBOX = 'Add to settings.py: PERSO["API_KEY"] = "sandbox"'
 SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
@@ -46,20 +47,8 @@ SWEEP = "Run every minute: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One finding. A problem has the id of what is wrong (E… or W…), and mostly a line that mends it."""
-
-    text: str
-    id: str = ""
-    fix: str = ""
-
-    @property
-    def level(self) -> str:
-        return {"": "ok", "W": "WARN", "E": "BAD"}[self.id.removeprefix("django_perso.")[:1]]
-
-
-Lines = Iterator[Line]
+# What is fine is an Info; a problem, as in `checks`, an Error or a Warning, mostly with a line that mends it.
+Lines = Iterator[CheckMessage]
 
 
 class Examination:
@@ -70,13 +59,12 @@ class Examination:
         self.has_tables = False
         self.lists: dict[ApiKey | None, Any] = {}
 
-    def areas(self) -> Iterator[tuple[str, Line]]:
+    def areas(self) -> Iterator[tuple[str, CheckMessage]]:
         """What is found, with its area. Where the system checks have something to say, that is enough."""
-        told: dict[str, list[Line]] = {}
+        told: dict[str, list[CheckMessage]] = {}
         for message in run_checks(tags=["django_perso"], include_deployment_checks=self.deploy):
             if not message.is_silenced() and message.id != "django_perso.W002":  # here the database is asked
-                line = Line(message.msg, str(message.id), message.hint or "")
-                told.setdefault(str(message.obj), []).append(line)
+                told.setdefault(str(message.obj), []).append(message)
         of_the_site = [self.settings, self.migrations, self.urls, self.static]
         of_the_site += [self.websocket, self.csp, self.permissions]
         of_the_rows = [self.encryption, self.api_key, self.catalogue, self.presets, self.upkeep]
@@ -86,7 +74,7 @@ class Examination:
         for examine in of_the_rows if self.has_tables else []:
             yield from ((examine.__name__.replace("_", " "), line) for line in self._attempt(examine))
 
-    def _attempt(self, examine: Callable[[], Lines]) -> list[Line]:
+    def _attempt(self, examine: Callable[[], Lines]) -> list[CheckMessage]:
         """The lines of one area: its problems, if it has any. If it breaks, that is one."""
         try:
             lines = list(examine())
@@ -96,11 +84,11 @@ class Examination:
         except NoReverseMatch:
             return []  # as `urls` says
         except Exception as error:
-            return [Line(f"{type(error).__name__}: {error}", "django_perso.E036")]
+            return [problem("E036", f"{type(error).__name__}: {error}")]
 
     def settings(self) -> Lines:
         """None of the checks had anything to say."""
-        yield Line(f"PERSO: {len(getattr(settings, 'PERSO', {}))} set, none unknown")
+        yield Info(f"PERSO: {len(getattr(settings, 'PERSO', {}))} set, none unknown")
 
     def migrations(self) -> Lines:
         """Our tables are as the models say."""
@@ -110,13 +98,13 @@ class Examination:
         self.has_tables = not missing
         if missing:
             text = f"Not applied: {', '.join(missing)}. What lies in the database was not examined."
-            yield Line(text, "django_perso.E035", "Run: python manage.py migrate django_perso")
+            yield problem("E035", text, "Run: python manage.py migrate django_perso")
         else:
-            yield Line("all are applied")
+            yield Info("all are applied")
 
     def urls(self) -> Lines:
         """The app's URLs are there."""
-        yield Line(f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)")
+        yield Info(f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)")
 
     def static(self) -> Lines:
         """The widget's script is there to be served."""
@@ -127,15 +115,15 @@ class Examination:
         except (ImproperlyConfigured, ValueError):  # no STATIC_ROOT; nothing is collected
             is_there = False
         if is_there:
-            yield Line(f"{SCRIPT} is there")
+            yield Info(f"{SCRIPT} is there")
         else:
-            yield Line(f"{SCRIPT} is not collected: the avatar stays blank.", "django_perso.E039", COLLECT)
+            yield problem("E039", f"{SCRIPT} is not collected: the avatar stays blank.", COLLECT)
 
     def websocket(self) -> Lines:
         """The ASGI application serves our socket, and tells Django that it does."""
         name, path = getattr(settings, "ASGI_APPLICATION", None), reverse("django_perso:log")
         if conf.LOG_TRANSPORT == "post" or not name:
-            yield Line("events go by HTTP; sockets are optional")
+            yield Info("events go by HTTP; sockets are optional")
             return
         application, module = import_string(name), name.rpartition(".")[0]
         opening = asyncio.run(_open_socket(application, path))
@@ -143,16 +131,16 @@ class Examination:
         django = getattr(application, "application_mapping", {}).get("http")
         if opening.get("code") == protocol.ORIGIN:
             text = f"The socket refuses pages of {headers.own_host()}: not in ALLOWED_HOSTS."
-            yield Line(text, "django_perso.W014", 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]')
+            yield problem("W014", text, 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]')
         elif opening.get("type") != "websocket.accept":
             text = f"{module} does not serve the socket {path}; events go by HTTP."
-            yield Line(text, "django_perso.W011", f"{_django_import(module)} -> {OUR_IMPORT}")
+            yield problem("W011", text, f"{_django_import(module)} -> {OUR_IMPORT}")
         elif django and django.__module__ != "django_perso.asgi" and conf.LOG_TRANSPORT == "auto":
             text = f"{module} serves the socket {path}, but its pages cannot know; events go by HTTP."
             fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
-            yield Line(text, "django_perso.W011", fix)
+            yield problem("W011", text, fix)
         else:
-            yield Line(f"{path} by {name}{LIMIT if self.deploy else ''}")
+            yield Info(f"{path} by {name}{LIMIT if self.deploy else ''}")
 
     @cached_property
     def page(self) -> Any:
@@ -168,7 +156,7 @@ class Examination:
             _, error, _ = self.page.exc_info or ("", "the error is in the log", "")
             told, add, line = (str(error) or repr(error)).partition("Add to ")
             text = f"{self.page.request['PATH_INFO']} answers {self.page.status_code}: {told.strip()}"
-            yield Line(text, "django_perso.E036", add + line)
+            yield problem("E036", text, add + line)
             return
         servers = {row.api_server for row in self.rows if row} if self.has_tables else ()
         in_settings = [getattr(settings, name, "") for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY")]
@@ -180,17 +168,17 @@ class Examination:
             if not (has_nonce and gap.directive == "script-src"):
                 words = [gap.directive, *policy[gap.decided_by], *gap.missing]
                 text = f"Blocked by the Content-Security-Policy: {gap}."
-                yield Line(text, "django_perso.W021", f"Content-Security-Policy: {' '.join(words)}")
-        yield Line(f"{len([*filter(None, policies)])} policies examined")
+                yield problem("W021", text, f"Content-Security-Policy: {' '.join(words)}")
+        yield Info(f"{len([*filter(None, policies)])} policies examined")
 
     def permissions(self) -> Lines:
         """A page may use the microphone."""
         policy = self.page.headers.get("Permissions-Policy", "")
         if headers.allows_microphone(policy):
-            yield Line("the microphone is allowed")
+            yield Info("the microphone is allowed")
         else:
             text = f"This site forbids the microphone: Permissions-Policy: {policy}. Visitors can only type."
-            yield Line(text, "django_perso.W022", "Permissions-Policy: microphone=(self)")
+            yield problem("W022", text, "Permissions-Policy: microphone=(self)")
 
     def encryption(self) -> Lines:
         """Every stored secret opens."""
@@ -201,8 +189,8 @@ class Examination:
                     opened += bool(getattr(row, name))
                 except SecretUnreadable as error:
                     fix = f"Open {_admin_page(row)}" if model is ApiKey else ""
-                    yield Line(f"{error}.".replace("..", "."), "django_perso.E034", fix)
-        yield Line(f"{opened} secrets open")
+                    yield problem("E034", f"{error}.".replace("..", "."), fix)
+        yield Info(f"{opened} secrets open")
 
     @cached_property
     def rows(self) -> list[ApiKey | None]:
@@ -217,45 +205,38 @@ class Examination:
     def api_key(self) -> Lines:
         """Perso takes each key."""
         for row in self.rows:
-            fix = _place_of_key(row) if row else SET_KEY
-            try:
-                account = upstream.account_of_key(row) if row else upstream.account_of_settings()
-            except Refused as refused:
-                if settings.DEBUG and not row:
-                    fix = 'Add to settings.py: PERSO["API_KEY"] = "sandbox"'
-                yield Line(refused.hint, "django_perso.E030" if row else "django_perso.E002", fix)
-                continue
-            outcome = keys.ask(account)
+            outcome = keys.ask(row)
             self.lists[row] = outcome.lists
             if outcome.status == ApiKey.Status.OK:
-                server = account.api_server or "the sandbox"
+                account = upstream.account_of_key(row)
                 tail = f" …{account.api_key.tail}" if account.api_key.tail else ""
-                yield Line(f"{_name(row)}{tail} {server}: {outcome.detail}")
+                yield Info(f"{_name(row)}{tail} {account.api_server or 'the sandbox'}: {outcome.detail}")
+            elif row is not None:
+                yield problem("E030", outcome.detail, _place_of_key(row))
+            elif outcome.status == ApiKey.Status.EMPTY:
+                yield problem("E002", outcome.detail, USE_SANDBOX if settings.DEBUG else SET_KEY)
             else:
                 is_away = outcome.status == ApiKey.Status.UNREACHABLE
-                yield Line(outcome.detail, "django_perso.E030", CHECK_SERVER if is_away and not row else fix)
+                yield problem("E030", outcome.detail, CHECK_SERVER if is_away else SET_KEY)
 
     def catalogue(self) -> Lines:
         """The kept lists are what Perso offers now."""
         for row in self.rows:
-            kept, synced_at = catalogue.offer(row), catalogue.synced_at(row)
-            here = {
-                kind: {v for v, item in items.items() if not item.gone_at} for kind, items in kept.items()
-            }
+            name, synced_at, lists = _name(row), catalogue.synced_at(row), self.lists.get(row)
             is_fresh = row is None and conf.is_sandbox_on and not SessionPreset.objects.exists()
-            if synced_at is None and (is_fresh or not self.lists.get(row)):
+            if synced_at is None and (is_fresh or not lists):
                 # The first start syncs, and a key that failed cannot.
-                yield Line(f"{_name(row)}: nothing is synced yet")
+                yield Info(f"{name}: nothing is synced yet")
             elif synced_at is None:
-                text = f"{_name(row)}: nothing is synced, so presets offer no choices."
-                yield Line(text, "django_perso.W032", SYNC)
-            elif drift := _drift(here, self.lists.get(row)):
-                text = f"{_name(row)}: Perso has changed since {timesince(synced_at)}: {', '.join(drift)}"
-                yield Line(text, "django_perso.W032", SYNC)
+                yield problem("W032", f"{name}: nothing is synced, so presets offer no choices.", SYNC)
+            elif drift := _drift(row, lists):
+                text = f"{name}: Perso has changed since {timesince(synced_at)}: {', '.join(drift)}"
+                yield problem("W032", text, SYNC)
             else:
-                told = [f"{len(values)} {kind}" for kind, values in here.items() if values]
-                told += [f"{value} is gone" for kind in here for value in kept[kind].keys() - here[kind]]
-                yield Line(f"{_name(row)}: {', '.join(told)} (synced {timesince(synced_at)} ago)")
+                items = [item for kind in catalogue.offer(row).values() for item in kind.values()]
+                gone = [f", {item.value} is gone" for item in items if item.gone_at]
+                told = f"{len(items) - len(gone)} entries{''.join(gone)}"
+                yield Info(f"{name}: {told} (synced {timesince(synced_at)} ago)")
 
     def presets(self) -> Lines:
         """Perso offers what each active preset asks for, with a key for it; and templates name no other."""
@@ -267,23 +248,23 @@ class Examination:
                 texts.append(f'API key "{preset.api_key}" is inactive.')
             for text in texts:
                 fix = f"Open {_admin_page(preset)} and choose another."
-                yield Line(f'"{preset.slug}": {text}', "django_perso.E031", fix)
+                yield problem("E031", f'"{preset.slug}": {text}', fix)
         for slug, template in _named_in_templates().items():
             try:
                 find(slug)
             except Refused as refused:
                 text, _, fix = refused.hint.partition(". ")
-                yield Line(f"{template}: {text}.", "django_perso.E033", fix)
-        yield Line(f"{len(found)} active")
+                yield problem("E033", f"{template}: {text}.", fix)
+        yield Info(f"{len(found)} active")
 
     def upkeep(self) -> Lines:
         silent, overdue = sweeping.stale().count(), retention.purge(dry_run=True)["conversations"]
         if silent:
-            yield Line(f"{silent} conversations fell silent and are not closed", "django_perso.W037", SWEEP)
+            yield problem("W037", f"{silent} conversations fell silent and are not closed", SWEEP)
         if overdue:
-            yield Line(f"{overdue} conversations are kept for too long", "django_perso.W038", PURGE)
+            yield problem("W038", f"{overdue} conversations are kept for too long", PURGE)
         if not silent and not overdue:
-            yield Line("no conversation is left open, none is kept for too long")
+            yield Info("no conversation is left open, none is kept for too long")
 
 
 def _name(row: ApiKey | None) -> str:
@@ -313,16 +294,11 @@ def _named_in_templates() -> dict[str, str]:
     return found
 
 
-def _drift(kept: dict[str, set[str]], lists: Any) -> list[str]:
+def _drift(row: ApiKey | None, lists: Any) -> list[str]:
     """What Perso offers now and is not kept, or the other way round."""
-    changes = []
-    for name, (kind, value_field, _title) in catalogue.LISTS.items() if lists else ():
-        if name not in lists.failures:
-            values = {getattr(entry, value_field) for entry in getattr(lists, name)}
-            offered = {value for value in values if 0 < len(value) <= catalogue.MAX_VALUE}
-            changes += [f"{kind} +{value}" for value in sorted(offered - kept[kind])]
-            changes += [f"{kind} -{value}" for value in sorted(kept[kind] - offered)]
-    return changes
+    changes = catalogue.drift(row, lists) if lists else []
+    came = [f"{change.kind} +{value}" for change in changes for value in change.came]
+    return came + [f"{change.kind} -{value}" for change in changes for value in change.went]
 
 
 def _django_import(module: str) -> str:

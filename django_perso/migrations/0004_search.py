@@ -5,7 +5,7 @@ from typing import Any
 from django.db import migrations
 
 NAME = "perso_entry_words"
-# The very expression that `services.search` asks with.
+# The very expression that `admin.search` asks with.
 CREATE = f"""CREATE INDEX CONCURRENTLY IF NOT EXISTS {NAME} ON django_perso_transcriptentry
     USING gin (to_tsvector('simple'::regconfig, COALESCE((data ->> 'text'), ''))) WHERE kind = 'chat'"""
 

@@ -19,6 +19,7 @@ from . import upstream
 Kind = CatalogueItem.Kind
 MAX_VALUE = 200
 Offer = dict[str, dict[str, CatalogueItem]]  # kind → value → item, in Perso's order
+Items = dict[tuple[str, str], CatalogueItem]  # the same by kind and value
 
 # The client's lists: their kind, and the fields of an entry that are what is sent, and its title.
 LISTS = {
@@ -58,11 +59,6 @@ class Change:
     error: str = ""
 
 
-def sync(account: upstream.Account) -> list[Change]:
-    """Fetch all lists of the account and keep them. Raises PersoError when not one of them came."""
-    return keep(account.row, upstream.client(account).get_all_settings())
-
-
 def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
     """Write the lists down; one that failed stays as it was."""
     try:
@@ -73,31 +69,45 @@ def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
 
 def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
     now, rows = timezone.now(), CatalogueItem.objects.filter(api_key=api_key)
-    lists = [name for name in LISTS if name not in catalogue.failures]
     with transaction.atomic():
         if api_key is not None:  # one sync at a time
             ApiKey.objects.filter(pk=api_key.pk).update(tested_at=now)
-        known = {
-            (item.kind, item.value): item for item in rows.filter(kind__in=[LISTS[name][0] for name in lists])
-        }
-        offered = {(item.kind, item.value): item for name in lists for item in _items(name, catalogue)}
-        came = [key for key in offered if key not in known or known[key].gone_at]
-        went = [key for key in known if key not in offered and not known[key].gone_at]
+        known, offered = _known_and_offered(api_key, catalogue)
         for key, item in offered.items():
             item.api_key, item.seen_at, item.pk = api_key, now, known[key].pk if key in known else None
         there = [item for item in offered.values() if item.pk]
-        rows.filter(pk__in=[known[key].pk for key in went]).update(gone_at=now)
+        gone = [item.pk for key, item in known.items() if key not in offered and not item.gone_at]
+        rows.filter(pk__in=gone).update(gone_at=now)
         rows.filter(pk__in=[item.pk for item in there]).update(seen_at=now, gone_at=None)
         CatalogueItem.objects.bulk_update(
             [item for item in there if not _is_same(item, known[item.kind, item.value])], KEPT
         )
         CatalogueItem.objects.bulk_create(item for item in offered.values() if not item.pk)
+    return _changes(known, offered, catalogue)
+
+
+def drift(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
+    """What `keep` would find; keeps nothing."""
+    return _changes(*_known_and_offered(api_key, catalogue), catalogue)
+
+
+def _known_and_offered(api_key: ApiKey | None, catalogue: Catalogue) -> tuple[Items, Items]:
+    """What is kept of the lists that came, and what is in them, not saved."""
+    lists = [name for name in LISTS if name not in catalogue.failures]
+    kinds = [LISTS[name][0] for name in lists]
+    known = CatalogueItem.objects.filter(api_key=api_key, kind__in=kinds)
+    offered = [item for name in lists for item in _items(name, catalogue)]
+    return {(item.kind, item.value): item for item in known}, {(it.kind, it.value): it for it in offered}
+
+
+def _changes(known: Items, offered: Items, catalogue: Catalogue) -> list[Change]:
+    before = {key for key, item in known.items() if not item.gone_at}
     return [
         Change(
             kind,
             offered=sum(key[0] == kind for key in offered),
-            came=[value for it, value in came if it == kind],
-            went=[value for it, value in went if it == kind],
+            came=[value for it, value in offered if it == kind and (it, value) not in before],
+            went=[value for it, value in known if it == kind and (it, value) in before - offered.keys()],
             error=str(catalogue.failures.get(name, "")),
         )
         for name, (kind, *_) in LISTS.items()

@@ -73,6 +73,15 @@ def _careful(function: Callable[P, T]) -> Callable[P, T]:
     return attempt
 
 
+def next_of(jobs: "queue.SimpleQueue[T]", idle_seconds: float = IDLE_SECONDS) -> T:
+    """The next job; while there is none for long, this thread's connections are given back."""
+    try:
+        return jobs.get(timeout=idle_seconds)
+    except queue.Empty:
+        connections.close_all()
+        return jobs.get()
+
+
 class Threads(Executor):
     """At most CONNECTIONS threads, the one that worked last first, so that few connections are kept."""
 
@@ -107,11 +116,7 @@ class Threads(Executor):
                     self._idle.append(inbox)
             tell()  # who hears of it finds this thread free
             del tell
-            try:
-                job = inbox.get(timeout=self._idle_seconds)
-            except queue.Empty:
-                connections.close_all()
-                job = inbox.get()
+            job = next_of(inbox, self._idle_seconds)
 
 
 def _attempt(future: "Future[T]", work: Callable[[], T]) -> Callable[[], object]:

@@ -43,11 +43,15 @@ class Outcome:
         return self.status == Status.OK and not failed and not self.affected
 
 
-def ask(account: upstream.Account) -> Outcome:
-    """Ask Perso for all lists of the account; changes nothing."""
+def ask(key: ApiKey | None, secret: Secret | None = None) -> Outcome:
+    """Ask Perso for all lists with the key, or with another `secret` in its place; changes nothing."""
     began = time.monotonic()
     try:
+        account = upstream.account_of_key(key, secret)
         lists = upstream.client(account).get_all_settings()
+    except Refused as refused:
+        is_empty = isinstance(refused, upstream.Empty)
+        return Outcome(Status.EMPTY if is_empty else Status.REFUSED, refused.hint)
     except PersoError as error:
         return _failure(account, error)
     ms = int((time.monotonic() - began) * 1000)
@@ -77,7 +81,7 @@ def _failure(account: upstream.Account, error: PersoError) -> Outcome:
 
 def check(key: ApiKey | None, *, keep_lists: bool = False) -> Outcome:
     """Ask Perso with the key, and write down how it went; with `keep_lists` the lists are kept too."""
-    outcome = _ask(key)
+    outcome = ask(key)
     if keep_lists:
         outcome = _keep(key, outcome)
     _write_down(key, outcome)
@@ -86,22 +90,13 @@ def check(key: ApiKey | None, *, keep_lists: bool = False) -> Outcome:
 
 def rotate(key: ApiKey, secret: Secret) -> Outcome:
     """Put a new secret in the place of the old one, if Perso takes it; else nothing changes."""
-    outcome = _ask(key, secret)
+    outcome = ask(key, secret)
     if outcome.status == Status.OK:
         key.secret, key.environment_variable = secret, ""
         key.save(update_fields=["secret", "environment_variable"])
         outcome = _keep(key, outcome)
         _write_down(key, outcome)
     return outcome
-
-
-def _ask(key: ApiKey | None, secret: Secret | None = None) -> Outcome:
-    try:
-        account = upstream.account_of_key(key, secret) if key else upstream.account_of_settings()
-    except Refused as refused:
-        is_empty = isinstance(refused, upstream.Empty)
-        return Outcome(Status.EMPTY if is_empty else Status.REFUSED, refused.hint)
-    return ask(account)
 
 
 def _keep(key: ApiKey | None, outcome: Outcome) -> Outcome:

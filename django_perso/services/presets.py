@@ -12,23 +12,10 @@ from ..models import SessionPreset
 from . import Refused, catalogue, upstream
 
 # SessionPreset's fields that are Perso's parameters, under the same names.
-PARAMS = (
-    "model_style",
-    "prompt",
-    "document",
-    "background_image",
-    "mcp_servers",
-    "padding_left",
-    "padding_top",
-    "padding_height",
-    "llm_type",
-    "tts_type",
-    "stt_type",
-    "text_normalization_config",
-    "text_normalization_locale",
-    "stt_text_normalization_config",
-    "stt_text_normalization_locale",
-)
+PARAMS = tuple(name for name in SessionParams.__annotations__ if hasattr(SessionPreset, name))
+
+# Those an avatar cannot do without.
+NEEDED = ("model_style", "prompt", "llm_type", "tts_type")
 
 
 def find(slug: str) -> SessionPreset | None:
@@ -78,22 +65,17 @@ def first_params(lists: Catalogue) -> SessionParams:
 
     Raises Refused when a list is empty, and the list's PersoError when it did not come.
     """
-    for name in ("model_styles", "prompts", "llms", "tts_types", "stt_types"):
-        if name in lists.failures:  # a preset is kept for good: better none than one without speech
-            raise lists.failures[name]
-    prompts = [prompt for prompt in lists.prompts if not prompt.require_document]
-    offered = {
-        "model_style": [style.name for style in lists.model_styles],
-        "prompt": [prompt.prompt_id for prompt in prompts],
-        "llm_type": [llm.name for llm in lists.llms],
-        "tts_type": [tts.name for tts in lists.tts_types],
-    }
-    if missing := [name for name, values in offered.items() if not values]:
+    chosen: dict[str, str] = {}
+    for name, (kind, value_field, _title) in catalogue.LISTS.items():
+        if kind in NEEDED or kind == catalogue.Kind.STT_TYPE:
+            if name in lists.failures:  # a preset is kept for good: better none than one without speech
+                raise lists.failures[name]
+            for entry in getattr(lists, name):
+                if not getattr(entry, "require_document", False):
+                    chosen.setdefault(kind.value, getattr(entry, value_field))
+    if missing := [name for name in NEEDED if name not in chosen]:
         hint = f"Perso offers this key no {', '.join(missing)}; ask Perso to enable one."
         raise Refused("perso_refused", 502, _("The avatar is not available right now."), hint=hint)
-    chosen = {name: values[0] for name, values in offered.items()}
-    if lists.stt_types:
-        chosen["stt_type"] = lists.stt_types[0].name
     return cast(SessionParams, chosen)
 
 

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -20,7 +19,7 @@ from ..client import ApiError, PersoError, PersoUnreachable, calls
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 from ..protocol import Bye, Hello
-from ..signals import session_ended, session_started
+from ..signals import session_started
 from . import Refused, database, limits, presets, sweeping, transcripts, trials, upstream
 from .database import in_database
 
@@ -38,14 +37,11 @@ intros: dict[Any, tuple[float, dict[str, str]]] = {}  # by key: when they were r
 
 @dataclass(frozen=True)
 class Started:
-    """What a browser needs to hold the conversation. `session_id` is a bearer secret: no-store, no log."""
+    """What a browser needs to hold the conversation, with a `ticket` for it."""
 
     session: AvatarSession
-    ticket: str = field(repr=False)
-    session_id: str = field(repr=False)
-    api_server: str
-    intro_message: str
     preset: SessionPreset
+    intro_message: str
 
 
 async def start(ask: Ask) -> Started:
@@ -64,9 +60,7 @@ async def start(ask: Ask) -> Started:
     except PersoError as error:
         raise await in_database(_failed)(session, error) from error
     await in_database(_went_live)(session)
-    return Started(
-        session, _ticket(session), session.session_id.reveal(), account.api_server, intro_message, preset
-    )
+    return Started(session, preset, intro_message)
 
 
 def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
@@ -167,7 +161,8 @@ async def _intro_message(preset: SessionPreset, account: upstream.Account) -> st
     return found.get(preset.prompt, "")
 
 
-def _ticket(session: AvatarSession) -> str:
+def ticket(session: AvatarSession) -> str:
+    """What opens the log of the conversation, for its visitor."""
     return signing.dumps([str(session.pk), session.visitor], salt=TICKET_SALT, compress=False)
 
 
@@ -227,13 +222,8 @@ async def _termination_reason(session: AvatarSession, delays: Sequence[float]) -
 
 def _ended(session: AvatarSession, how: str, reason: str) -> None:
     with transaction.atomic():
-        row = AvatarSession.objects.filter(pk=session.pk)
-        is_first = row.filter(ended_at=None).update(
-            status=Status.ENDED, ended_at=timezone.now(), termination_reason=reason[:100]
-        )
+        row, told = AvatarSession.objects.filter(pk=session.pk), {"how": how, "reason": reason}
+        values = {"ended_at": timezone.now(), "termination_reason": reason[:100]}
+        sweeping.end(session, row.filter(ended_at=None), told, **values)
         row.update(is_complete=True)  # also what was closed for its silence, and is told to the end after all
-        session.refresh_from_db(fields=["ended_at", "termination_reason"])
-        if is_first:
-            data: dict[str, Any] = {"name": "ended", "how": how, "reason": reason}
-            transcripts.note(session, TranscriptEntry.Kind.STATE, data)
-            transaction.on_commit(partial(session_ended.send_robust, AvatarSession, avatar_session=session))
+        session.refresh_from_db(fields=[*values])

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from time import monotonic
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from ..client import ApiError, PersoError, SessionInfo, calls
 from ..fields import SecretUnreadable
@@ -46,11 +47,11 @@ def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = AS
             if info is None:
                 continue
             if info.termination_reason:  # which may lag behind the end
-                session.termination_reason = info.termination_reason[:100]
-                swept["told"] += row.update(
-                    termination_reason=session.termination_reason, duration_seconds=info.duration_sec
-                )
-                swept["closed"] += _close(session, "remote")
+                reason = info.termination_reason[:100]
+                facts = {"termination_reason": reason, "duration_seconds": info.duration_sec}
+                swept["told"] += row.update(**facts)
+                told, running = {"how": "remote", "reason": reason}, row.filter(status__in=limits.RUNNING)
+                swept["closed"] += end(session, running, told, ended_at=session.last_seen_at, **facts)
             elif info.status != "TERMINATED":  # a sign of life, for it is billed
                 swept["running"] += row.filter(last_seen_at__lt=now).update(last_seen_at=now)
     swept["closed"] += len(close_stale(limit, now))
@@ -89,16 +90,19 @@ def stale(now: datetime | None = None) -> QuerySet[AvatarSession]:
     return AvatarSession.objects.filter(status__in=limits.RUNNING, last_seen_at__lte=then)
 
 
-def _close(session: AvatarSession, how: str = "silence") -> bool:
+def _close(session: AvatarSession) -> bool:
+    running = AvatarSession.objects.filter(pk=session.pk, status__in=limits.RUNNING)
+    silent = running.filter(last_seen_at__lte=session.last_seen_at)  # still, after it was read
+    return end(session, silent, {"how": "silence"}, ended_at=session.last_seen_at)
+
+
+def end(session: AvatarSession, rows: QuerySet[AvatarSession], told: dict[str, Any], **values: Any) -> bool:
+    """End a conversation if `rows` still finds it, with these values; note what is `told`, and signal it."""
     with transaction.atomic():
-        running = AvatarSession.objects.filter(pk=session.pk, status__in=limits.RUNNING)
-        if how == "silence":
-            running = running.filter(last_seen_at__lte=session.last_seen_at)  # still, after it was read
-        if not running.update(status=Status.ENDED, ended_at=F("last_seen_at")):
+        if not rows.update(status=Status.ENDED, **values):
             return False
-        session.status, session.ended_at = Status.ENDED, session.last_seen_at
-        data = {"name": "ended", "how": how, "reason": session.termination_reason}
-        transcripts.note(session, TranscriptEntry.Kind.STATE, data)
+        session.refresh_from_db(fields=["status", *values])
+        transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": "ended", **told})
         transaction.on_commit(partial(session_ended.send_robust, AvatarSession, avatar_session=session))
     return True
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import resolve
 from django.utils.translation import gettext as _
 
 from ..client import AsyncPersoClient, Call, PersoClient, is_loopback
@@ -22,6 +23,7 @@ from . import Refused
 from .database import loop_lasts
 
 T = TypeVar("T")
+C = TypeVar("C", AsyncPersoClient, PersoClient)
 
 
 class Empty(Refused):
@@ -51,28 +53,17 @@ def row_for(preset: SessionPreset | None) -> ApiKey | None:
 def account_for(preset: SessionPreset | None) -> Account:
     """The preset's key, else the default key, else the one in settings; raises Refused without any."""
     row = row_for(preset)
-    if row is None:
-        return account_of_settings()
-    if not row.is_active:
+    if row is not None and not row.is_active:
         hint = f'API key "{row.name}" is inactive. Activate it in the admin, or give the preset another one.'
         raise _no_api_key(hint)
     return account_of_key(row)
 
 
-def account_of_settings() -> Account:
-    """The key in settings, where no stored one applies; Refused when there is none that may be used."""
-    if conf.is_sandbox_on:
-        return Account(Secret(SANDBOX_KEY), "")
-    if not conf.API_KEY or conf.uses_sandbox_key:
-        raise _no_api_key(_no_key_hint(), Empty)
-    try:
-        return Account(Secret(conf.API_KEY), _server(conf.API_SERVER))
-    except ValueError as error:
-        raise _no_api_key(str(error)) from error
-
-
-def account_of_key(row: ApiKey, secret: Secret | None = None) -> Account:
-    """A stored key, or with another `secret` in its place; Refused when there is none that may be sent."""
+def account_of_key(row: ApiKey | None, secret: Secret | None = None) -> Account:
+    """A key, or with another `secret` in its place; without a row the one in settings. Refused when there is
+    none that may be sent."""
+    if row is None:
+        return _account_of_settings()
     try:
         account = Account(secret or row.current_secret, check_server(row.api_server), row)
     except (SecretUnreadable, ValueError) as error:
@@ -81,6 +72,17 @@ def account_of_key(row: ApiKey, secret: Secret | None = None) -> Account:
         where = f"environment variable {row.environment_variable}" if row.environment_variable else "row"
         raise _no_api_key(f'API key "{row.name}" is empty: its {where} holds nothing.', Empty)
     return account
+
+
+def _account_of_settings() -> Account:
+    if conf.is_sandbox_on:
+        return Account(Secret(SANDBOX_KEY), "")
+    if not conf.API_KEY or conf.uses_sandbox_key:
+        raise _no_api_key(_no_key_hint(), Empty)
+    try:
+        return Account(Secret(conf.API_KEY), _server(conf.API_SERVER))
+    except ValueError as error:
+        raise _no_api_key(str(error)) from error
 
 
 def _server(api_server: str) -> str:
@@ -128,24 +130,19 @@ def account_of(session: AvatarSession) -> Account:
 async def send(call: Call[T], account: Account) -> T:
     """Perso's answer to `call`, over connections that outlive this request."""
     if account.is_sandbox or loop_lasts():
-        return await _async_client(account).send(call)
+        return await _client(AsyncPersoClient, account).send(call)
     return await asyncio.wrap_future(client(account).begin(call))
-
-
-def _async_client(account: Account) -> AsyncPersoClient:
-    # Neither client is closed: used plainly, they share the connections of the event loop or the process.
-    app = _sandbox() if account.is_sandbox else None
-    return AsyncPersoClient(api_key=_key(account), api_server=account.api_server, app=app)
 
 
 def client(account: Account) -> PersoClient:
     """Perso for code that is not async: admin screens and commands."""
+    return _client(PersoClient, account)
+
+
+def _client(kind: type[C], account: Account) -> C:
+    # Never closed: used plainly, clients share the connections of the event loop or the process.
     app = _sandbox() if account.is_sandbox else None
-    return PersoClient(api_key=_key(account), api_server=account.api_server, app=app)
-
-
-def _key(account: Account) -> str | None:
-    return account.api_key.reveal() or None
+    return kind(api_key=account.api_key.reveal(), api_server=account.api_server, app=app)
 
 
 class _SandboxHandler(ASGIHandler):
@@ -153,15 +150,7 @@ class _SandboxHandler(ASGIHandler):
     script prefix, any of which could answer first or close the caller's database connection."""
 
     def load_middleware(self, is_async: bool = False) -> None:
-        self._view_middleware: list[Any] = []
-        self._template_response_middleware: list[Any] = []
-        self._exception_middleware: list[Any] = []
-        view = self._get_response_async  # type: ignore[attr-defined]
-        self._middleware_chain: Any = convert_exception_to_response(view)
-
-    def resolve_request(self, request: HttpRequest) -> Any:
-        request.urlconf = "django_perso.sandbox.urls"
-        return super().resolve_request(request)
+        self._middleware_chain: Any = convert_exception_to_response(emulate)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body = io.BytesIO()
@@ -173,6 +162,13 @@ class _SandboxHandler(ASGIHandler):
         request, refusal = self.create_request(scope, body)
         response: Any = refusal if request is None else await self.get_response_async(request)
         await self.send_response(response, send)
+
+
+async def emulate(request: HttpRequest, path: str | None = None) -> HttpResponseBase:
+    """What the emulator answers: to a request for its own `path`, None for that of the request."""
+    match = resolve(request.path_info if path is None else path, "django_perso.sandbox.urls")
+    response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
+    return response
 
 
 @cache

@@ -14,14 +14,13 @@ from functools import cache
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from .database import give_back
+from .database import give_back, next_of
 from .transcripts import Answer, Report, commit
 
 log = logging.getLogger("django_perso")
 
 MAX_QUEUED = 5_000  # reports; a frame has at most 64 KiB
 MAX_BATCH = 500
-IDLE_SECONDS = 2.0  # then the connection is given back
 BUSY_SECONDS = 0.02  # before a row somebody else has locked is tried again
 RETRY: Answer = {"t": "retry", "after": 1000}
 
@@ -70,13 +69,8 @@ class Writer:
     def _collect(self) -> list[_Job]:
         """What is waiting, at least one job."""
         jobs, self._later = self._later, []
-        try:
-            jobs.append(self._queue.get(timeout=BUSY_SECONDS if jobs else IDLE_SECONDS))
-        except queue.Empty:
-            if not jobs:
-                connections.close_all()
-                jobs.append(self._queue.get())
         with suppress(queue.Empty):
+            jobs.append(self._queue.get(timeout=BUSY_SECONDS) if jobs else next_of(self._queue))
             while len(jobs) < MAX_BATCH:
                 jobs.append(self._queue.get_nowait())
         return jobs

@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, conf
+from ..conf import conf
 
 register = template.Library()
 
@@ -64,11 +64,9 @@ def perso_sdk(context: template.Context) -> SafeString:
 
 def _sdk() -> tuple[str, str]:
     """The SDK's address and its integrity ("" where none is known)."""
-    if conf.SDK_URL:
-        return conf.SDK_URL, conf.SDK_INTEGRITY
-    if conf.is_sandbox_on:
-        return reverse("django_perso:sandbox", args=["perso-interactive-sdk.js"]), ""
-    return PINNED_SDK_URL, PINNED_SDK_INTEGRITY
+    if url := conf.SDK_URL:
+        return url, conf.SDK_INTEGRITY
+    return reverse("django_perso:sandbox", args=["perso-interactive-sdk.js"]), ""
 
 
 def _nonce(context: template.Context) -> str:

@@ -9,7 +9,7 @@ from django_perso.client.types import Capability, LLMType, MCPServer, ModelStyle
 
 
 def test_a_call_equals_another_that_asks_the_same() -> None:
-    assert calls.get_prompt("a") == calls.get_prompt("a") != calls.get_prompt("b")
+    assert calls.get_session_info("a") == calls.get_session_info("a") != calls.get_session_info("b")
 
 
 def test_a_call_shows_no_session() -> None:
@@ -21,20 +21,20 @@ def test_a_call_shows_no_session() -> None:
 @pytest.mark.parametrize(
     ("identifier", "path"),
     [
-        ("plp-1", "/api/v1/prompt/plp-1/"),
-        ("a/../b", "/api/v1/prompt/a%2F..%2Fb/"),
-        ("?x=1#y", "/api/v1/prompt/%3Fx%3D1%23y/"),
-        ("\ud800", "/api/v1/prompt/%3F/"),
+        ("plp-1", "/api/v1/session_template/plp-1/"),
+        ("a/../b", "/api/v1/session_template/a%2F..%2Fb/"),
+        ("?x=1#y", "/api/v1/session_template/%3Fx%3D1%23y/"),
+        ("\ud800", "/api/v1/session_template/%3F/"),
     ],
 )
 def test_an_identifier_cannot_lead_elsewhere(identifier: str, path: str) -> None:
-    assert calls.get_prompt(identifier).path == path
+    assert calls.get_session_template(identifier).path == path
 
 
 @pytest.mark.parametrize("identifier", ["", ".", ".."])
 def test_what_would_be_another_path_is_no_identifier(identifier: str) -> None:
     for ask in (
-        calls.get_prompt,
+        calls.get_session_template,
         calls.get_session_info,
         calls.get_ice_servers,
         calls.get_text_normalization,

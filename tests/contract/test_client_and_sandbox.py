@@ -62,7 +62,6 @@ def test_the_async_client_reads_the_same(perso: PersoClient, run: Callable[..., 
 
 def test_entries_can_be_asked_one_by_one(perso: PersoClient) -> None:
     prompt = perso.get_prompts()[0]
-    assert perso.get_prompt(prompt.prompt_id) == prompt
     assert perso.get_intro_message(prompt.prompt_id) == prompt.intro_message != ""
     template = perso.get_session_templates()[0]
     assert perso.get_session_template(template.sessiontemplate_id) == template
@@ -165,7 +164,6 @@ def test_the_session_is_its_own_credential(where: dict[str, Any], session_id: st
 
 def test_what_is_not_there_is_not_found(perso: PersoClient) -> None:
     for call in (
-        calls.get_prompt("none"),
         calls.get_session_template("none"),
         calls.get_session_info("none"),
     ):

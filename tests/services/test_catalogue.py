@@ -13,6 +13,11 @@ from tests.stage import KEY, SANDBOX, faults, make_preset, withdrawn
 
 pytestmark = pytest.mark.django_db
 
+
+def sync(account: upstream.Account) -> list[catalogue.Change]:
+    return catalogue.keep(account.row, upstream.client(account).get_all_settings())
+
+
 PNG = "https://cdn.example/a.png"
 VOICES = Catalogue(tts_types=(TTSType(name="anna", service="x"), TTSType(name="ben")))
 
@@ -27,7 +32,7 @@ def kept(kind: str, key: ApiKey | None = None) -> dict[str, CatalogueItem]:
 
 
 def test_a_sync_keeps_every_list_in_its_order() -> None:
-    changes = catalogue.sync(upstream.account_for(None))
+    changes = sync(upstream.account_for(None))
     assert {change.kind for change in changes} == set(CatalogueItem.Kind)
     assert [change.error for change in changes if change.error] == []
     lists = catalogue.offer(None)
@@ -40,17 +45,17 @@ def test_a_sync_keeps_every_list_in_its_order() -> None:
 
 
 def test_a_second_sync_changes_nothing() -> None:
-    catalogue.sync(upstream.account_for(None))
+    sync(upstream.account_for(None))
     rows = CatalogueItem.objects.count()
-    changes = catalogue.sync(upstream.account_for(None))
+    changes = sync(upstream.account_for(None))
     assert [(change.came, change.went) for change in changes] == [([], [])] * len(changes)
     assert CatalogueItem.objects.count() == rows
 
 
 def test_a_list_that_fails_keeps_its_former_rows_and_the_others_are_kept() -> None:
-    catalogue.sync(upstream.account_for(None))
+    sync(upstream.account_for(None))
     with faults(prompt={"status": 500}), withdrawn(llm_type=["azure-gpt-4o"]):
-        changes = {change.kind.value: change for change in catalogue.sync(upstream.account_for(None))}
+        changes = {change.kind.value: change for change in sync(upstream.account_for(None))}
     assert changes["prompt"].error
     assert changes["llm_type"].went == ["azure-gpt-4o"]
     assert [item.gone_at for item in kept("prompt").values()] == [None] * 4
@@ -141,7 +146,7 @@ def told(**values: Any) -> list[tuple[str, str]]:
 
 
 def test_a_preset_of_what_is_offered_has_no_problem() -> None:
-    catalogue.sync(upstream.account_for(None))
+    sync(upstream.account_for(None))
     everything = {"document": "pld-menu", "background_image": "pbi-night", "mcp_servers": ["pmc-clock"]}
     normalization = {"text_normalization_config": "ptn-units", "text_normalization_locale": "en"}
     assert told(**everything, **normalization, stt_type="default") == []
@@ -158,7 +163,7 @@ def test_a_preset_of_what_is_offered_has_no_problem() -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_field(values: dict[str, Any], field: str, said: str) -> None:
-    catalogue.sync(upstream.account_for(None))
+    sync(upstream.account_for(None))
     ((name, text),) = told(**values)
     assert name == field
     assert said in text
@@ -187,5 +192,5 @@ def test_a_sync_while_perso_is_down_changes_nothing() -> None:
     catalogue.keep(None, VOICES)
     key = ApiKey.objects.create(name="Down", secret=KEY, api_server="http://127.0.0.1:9")
     with pytest.raises(PersoUnreachable):
-        catalogue.sync(replace(upstream.account_of_key(key), row=None))
+        sync(replace(upstream.account_of_key(key), row=None))
     assert list(kept("tts_type")) == ["anna", "ben"]

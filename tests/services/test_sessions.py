@@ -45,7 +45,7 @@ def end(session: AvatarSession, last: int = 0, how: str = "visitor", **more: Any
 
 def finish_at_perso(started: Started) -> None:
     """The avatar's session ends on Perso's side."""
-    call = calls.send_session_event(started.session_id, "SESSION_END")
+    call = calls.send_session_event(started.session.session_id.reveal(), "SESSION_END")
     async_to_sync(upstream.send)(call, upstream.Account(Secret(""), ""))
 
 
@@ -62,7 +62,7 @@ def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(run: Any
     assert created() == before + 1
     assert (started.session, started.preset, started.intro_message) == (row, preset, INTRO)
     assert (row.status, row.visitor, row.address, row.api_server) == (Status.LIVE, "me", "203.0.113.9", "")
-    assert row.session_id == Secret(started.session_id)
+    assert row.session_id == Secret(started.session.session_id.reveal())
     assert row.params["prompt"] == "plp-guide"
     assert notes(row) == [("state", {"name": "started"})]
 
@@ -97,8 +97,8 @@ def test_no_error_page_shows_the_session_id(settings: Any) -> None:
 def test_what_a_start_gives_shows_no_secret() -> None:
     make_preset()
     started = start()
-    assert started.ticket not in repr(started)
-    assert started.session_id not in repr(started)
+    assert sessions.ticket(started.session) not in repr(started)
+    assert started.session.session_id.reveal() not in repr(started)
 
 
 def test_the_default_preset_of_a_fresh_site_is_made_by_its_first_start(settings: Any) -> None:
@@ -165,14 +165,14 @@ def refused_opening(stream: uuid.UUID, ticket: str, visitor: str = "me") -> tupl
 def test_a_ticket_opens_the_conversation_it_was_given_for_and_for_that_visitor_only() -> None:
     make_preset()
     started, other = start(), start(visitor=Visitor("you"))
-    stream, ticket = started.session.pk, started.ticket
+    stream, ticket = started.session.pk, sessions.ticket(started.session)
     assert sessions.open_stream(Hello(stream, ticket), "me") == started.session
-    assert started.session_id not in ticket
+    assert started.session.session_id.reveal() not in ticket
     for refused in (
         refused_opening(stream, ticket, "you"),
         refused_opening(stream, ticket, ""),
         refused_opening(other.session.pk, ticket),
-        refused_opening(stream, other.ticket),
+        refused_opening(stream, sessions.ticket(other.session)),
         refused_opening(stream, ticket[:-1] + "x"),
         refused_opening(stream, ""),
         refused_opening(stream, signing.dumps([str(stream), "me"], salt="another")),
@@ -188,9 +188,9 @@ def test_a_ticket_lasts_a_day_after_the_conversation(ended: bool) -> None:
     at = timezone.now() - timedelta(hours=23, minutes=59)
     times = {"ended_at": at} if ended else {"last_seen_at": at}
     AvatarSession.objects.update(**times)
-    sessions.open_stream(Hello(started.session.pk, started.ticket), "me")
+    sessions.open_stream(Hello(started.session.pk, sessions.ticket(started.session)), "me")
     AvatarSession.objects.update(**{name: at - timedelta(minutes=2) for name in times})
-    assert refused_opening(started.session.pk, started.ticket) == ("no_stream", 404)
+    assert refused_opening(started.session.pk, sessions.ticket(started.session)) == ("no_stream", 404)
 
 
 def test_a_ticket_of_a_deleted_conversation_opens_nothing() -> None:
@@ -198,7 +198,7 @@ def test_a_ticket_of_a_deleted_conversation_opens_nothing() -> None:
     started = start()
     stream = started.session.pk
     AvatarSession.objects.all().delete()
-    assert refused_opening(stream, started.ticket) == ("no_stream", 404)
+    assert refused_opening(stream, sessions.ticket(started.session)) == ("no_stream", 404)
 
 
 def test_each_socket_takes_the_lease_from_the_one_before() -> None:
@@ -257,7 +257,7 @@ def test_a_ticket_of_a_user_opens_while_that_user_is_logged_in(django_user_model
     make_preset()
     user, other = (django_user_model.objects.create(username=name) for name in ("rosa", "otto"))
     started = start(visitor=Visitor("me", user))
-    hello = Hello(started.session.pk, started.ticket)
+    hello = Hello(started.session.pk, sessions.ticket(started.session))
     assert sessions.open_stream(hello, "me", user) == started.session
     for somebody in (None, other):
         with pytest.raises(Refused) as refused:
@@ -303,4 +303,4 @@ def test_a_session_id_is_in_no_log_line(caplog: pytest.LogCaptureFixture) -> Non
         AvatarSession.objects.update(api_server=server)
         end(AvatarSession.objects.get())
     assert "Perso does not say why" in caplog.text
-    assert started.session_id not in caplog.text
+    assert started.session.session_id.reveal() not in caplog.text

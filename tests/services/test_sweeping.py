@@ -93,7 +93,7 @@ def test_what_may_run_and_is_silent_is_ended_and_nothing_else(
     session.refresh_from_db()
     if closes:
         assert (session.status, session.ended_at) == (Status.ENDED, session.last_seen_at)
-        assert endings(session) == [{"name": "ended", "how": "silence", "reason": ""}]
+        assert endings(session) == [{"name": "ended", "how": "silence"}]
         assert not session.is_complete
         assert not limits.live(timezone.now()).exists()
     else:
@@ -174,8 +174,8 @@ def start(**extra: Any) -> Started:
 
 def finish(started: Started) -> None:
     """The avatar's session ends on Perso's side."""
-    call = calls.send_session_event(started.session_id, "SESSION_END")
-    upstream.client(upstream.Account(Secret(""), started.api_server)).send(call)
+    call = calls.send_session_event(started.session.session_id.reveal(), "SESSION_END")
+    upstream.client(upstream.account_of(started.session)).send(call)
 
 
 @pytest.mark.django_db
@@ -183,7 +183,7 @@ def test_a_browser_that_comes_back_delivers_what_it_kept_and_the_end_stays() -> 
     started = start()
     fall_silent()
     sweeping.close_stale(10)
-    session = sessions.open_stream(Hello(started.session.pk, started.ticket), "me")
+    session = sessions.open_stream(Hello(started.session.pk, sessions.ticket(started.session)), "me")
     assert transcripts.record(session.pk, events(1, 2)) == {"t": "ack", "s": 2}
     session.refresh_from_db()
     assert (session.status, session.last_seq) == (Status.ENDED, 2)

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_perso.models import ApiKey, AvatarSession, CatalogueItem, SessionPreset
-from django_perso.services import Refused, catalogue, limits, upstream
+from django_perso.services import Refused, keys, limits
 from django_perso.services.limits import LIVE_TESTS, TESTS_PER_HOUR, Visitor
 from tests.stage import KEY, created, faults
 from tests.stage import start as post_start
@@ -156,7 +156,7 @@ def test_a_wrong_value_is_named_and_starts_nothing(field: str, value: Any) -> No
 
 
 def test_a_value_that_perso_offers_no_longer_is_refused_before_perso_is_asked() -> None:
-    catalogue.sync(upstream.account_for(None))
+    keys.check(None, keep_lists=True)
     client = client_of(editor())
     assert attempt(client).status_code == 201
     CatalogueItem.objects.filter(value="openai-nova").update(gone_at=timezone.now())

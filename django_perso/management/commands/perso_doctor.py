@@ -5,10 +5,13 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.checks import ERROR, INFO, WARNING
 from django.core.management.base import BaseCommand
 
 from django_perso.management import plain
-from django_perso.management.doctor import Examination, Line
+from django_perso.management.doctor import Examination
+
+LEVELS = {INFO: "ok", WARNING: "WARN", ERROR: "BAD"}
 
 
 class Command(BaseCommand):
@@ -26,23 +29,26 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Examine, print, exit."""
-        found = list(Examination(options["key"], deploy=options["deploy"]).areas())
-        has_problem = any(line.id for _, line in found)
+        examination = Examination(options["key"], deploy=options["deploy"])
+        found = [
+            {"area": area, "level": LEVELS[it.level], "text": it.msg, "id": it.id or "", "fix": it.hint or ""}
+            for area, it in examination.areas()
+        ]
+        has_problem = any(line["id"] for line in found)
         if options["json"]:
-            lines = [{"area": area, "level": line.level, **vars(line)} for area, line in found]
-            self.stdout.write(json.dumps({"ok": not has_problem, "lines": lines}, indent=2))
+            self.stdout.write(json.dumps({"ok": not has_problem, "lines": found}, indent=2))
         else:
             self._print(found)
         if has_problem:
             sys.exit(1)
 
-    def _print(self, found: list[tuple[str, Line]]) -> None:
+    def _print(self, found: list[dict[str, str]]) -> None:
         styles = {"ok": self.style.SUCCESS, "WARN": self.style.WARNING, "BAD": self.style.ERROR}
-        for area, line in found:
-            level = styles[line.level](f"{line.level:<4}")
-            self.stdout.write(f" {area:<11} {level}  {plain(f'{line.text}  {line.id}').rstrip()}")
-            if line.fix:
-                self.stdout.write(f"{'':<19}fix: {plain(line.fix)}")
-        ok, warnings, errors = (sum(line.level == level for _, line in found) for level in styles)
+        for line in found:
+            level = styles[line["level"]](f"{line['level']:<4}")
+            self.stdout.write(f" {line['area']:<11} {level}  {plain('{text}  {id}'.format(**line)).rstrip()}")
+            if line["fix"]:
+                self.stdout.write(f"{'':<19}fix: {plain(line['fix'])}")
+        ok, warnings, errors = (sum(line["level"] == level for line in found) for level in styles)
         told = f"{ok} ok, {warnings} warning{'s' * (warnings != 1)}, {errors} error{'s' * (errors != 1)}"
         self.stdout.write(told)

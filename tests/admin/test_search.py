@@ -9,7 +9,7 @@ from tests.support.servers import environment, manage
 FIND = """
 import json
 from django_perso.models import AvatarSession, TranscriptEntry
-from django_perso.services import search
+from django_perso.admin import search
 session, other = (AvatarSession.objects.create(visitor="v") for _ in range(2))
 TranscriptEntry.objects.bulk_create(
     TranscriptEntry(avatar_session=other, source="browser", seq=n, kind="chat", at_ms=n,
