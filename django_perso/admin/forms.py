@@ -45,7 +45,8 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = SessionPreset
-        fields = ["api_key", *presets.PARAMS, "width", "height", "voice", "has_intro", "client_tools"]
+        # Without `voice`: the avatar's element does not listen yet.
+        fields = ["api_key", *presets.PARAMS, "width", "height", "has_intro", "client_tools"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -22,7 +22,7 @@ TOOLS = ("get_square_number", "get_current_weather", "show_settings", "show_map"
 GROUPS = (
     (gettext_lazy("Who"), ("api_key", "model_style", "background_image")),
     (gettext_lazy("What it knows"), ("prompt", "has_intro", "document", "mcp_servers", "client_tools")),
-    (gettext_lazy("How it talks"), ("llm_type", "tts_type", "stt_type", "voice")),
+    (gettext_lazy("How it talks"), ("llm_type", "tts_type", "stt_type")),
     (gettext_lazy("Framing"), ("padding_left", "padding_top", "padding_height", "width", "height")),
     (
         gettext_lazy("Text normalization"),

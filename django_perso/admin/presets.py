@@ -30,7 +30,7 @@ from .words import named, told
 
 WEEK = timedelta(days=7)
 LISTS = ("mcp_servers", "client_tools")
-SWITCHES = ("is_default", "is_active", "voice", "has_intro")
+SWITCHES = ("is_default", "is_active", "has_intro")
 OFF = ("", "0", "false", "False", "off")
 
 
@@ -67,7 +67,7 @@ class SessionPresetAdmin(ButtonAdmin):
         (_("Who"), {"fields": ["model_style", "background_image"]}),
         (_("Framing"), {"fields": [("padding_left", "padding_top", "padding_height"), ("width", "height")]}),
         (_("What it knows"), {"fields": ["prompt", "has_intro", "document", "mcp_servers", "client_tools"]}),
-        (_("How it talks"), {"fields": ["llm_type", "tts_type", "stt_type", "voice"]}),
+        (_("How it talks"), {"fields": ["llm_type", "tts_type", "stt_type"]}),
         (
             _("Text normalization"),
             {

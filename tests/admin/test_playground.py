@@ -94,9 +94,7 @@ def test_presets_are_chosen_by_the_address() -> None:
 def test_a_presets_settings_can_be_changed_and_the_other_column_stays_as_it_is() -> None:
     keys.check(None, keep_lists=True)
     make_preset(width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5)
-    filled = (
-        "a-source=guide&b-source=&b-width=333&b-height=444&b-client_tools=show_settings&b-voice=on&compare=1"
-    )
+    filled = "a-source=guide&b-source=&b-width=333&b-height=444&b-client_tools=show_settings&compare=1"
     page = limited(*EDIT).get(f"{PLAYGROUND}?{filled}&take=a").content.decode()
     assert options(page, "a")[-1] == ("", True)
     values = dict(re.findall(r'name="(\w-\w+)" value="([^"]*)"', page))

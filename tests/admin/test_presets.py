@@ -56,12 +56,12 @@ def errors(client: Client, address: str, values: dict[str, Any]) -> dict[str, An
 
 
 @pytest.mark.parametrize("has_lists", [True, False])
-def test_every_field_of_a_preset_is_on_its_form(admin_client: Client, has_lists: bool) -> None:
+def test_every_field_that_does_something_is_on_the_form(admin_client: Client, has_lists: bool) -> None:
     if has_lists:
         keys.check(None, keep_lists=True)
     page = text_of(admin_client, "add/")
     for field in SessionPreset._meta.fields:
-        assert field.name == "id" or f'name="{field.name}"' in page, field.name
+        assert (f'name="{field.name}"' in page) is (field.name not in ("id", "voice")), field.name
 
 
 def test_choices_are_shown_by_their_names_and_pictures(admin_client: Client, synced: None) -> None:
@@ -104,7 +104,6 @@ def test_saving_what_was_not_touched_changes_nothing(admin_client: Client, synce
         ({"padding_height": "-1"}, "padding_height", "greater than or equal to 0"),
         ({"width": "4"}, "width", "greater than or equal to 16"),
         ({"prompt": "plp-librarian"}, "document", "needs a document"),
-        ({"voice": "on", "stt_type": ""}, "stt_type", "needs a hearing"),
         ({"model_style": "nathalie-kiosk-full_dress"}, "model_style", NOT_OFFERED),
         ({"model_style": ""}, "model_style", "required"),
         ({"tts_type": "nobody"}, "tts_type", NOT_OFFERED),
@@ -356,11 +355,11 @@ def test_a_duplicate_begins_with_everything_but_the_name(admin_client: Client, s
 
 def test_the_address_can_say_what_a_new_preset_begins_with(admin_client: Client, synced: None) -> None:
     address = "add/?tts_type=yuri&mcp_servers=pmc-clock&mcp_servers=pmc-library&client_tools=a&client_tools=b"
-    form = admin_client.get(PRESETS + address + "&has_intro=0&voice=1").context["adminform"].form
+    form = admin_client.get(PRESETS + address + "&has_intro=0").context["adminform"].form
     assert form["tts_type"].value() == "yuri"
     assert form["mcp_servers"].value() == ["pmc-clock", "pmc-library"]
     assert form["client_tools"].value() == "a, b"
-    assert (form["has_intro"].value(), form["voice"].value()) == (False, True)
+    assert form["has_intro"].value() is False
 
 
 @pytest.mark.parametrize("address", ["?copy=999", "?copy=x", "?api_key=x", "?mcp_servers=", "?width=x"])
