@@ -272,6 +272,13 @@ def test_conversations_are_filtered(admin_client: Client, query: dict[str, str],
 
 def test_the_list_and_its_filter_say_in_words_how_conversations_ended(admin_client: Client) -> None:
     reasons = {
+@pytest.mark.parametrize("name", ["visitor", "termination_reason", "status__exact", "length", "q"])
+def test_a_nul_is_looked_up_as_any_wrong_value(admin_client: Client, name: str) -> None:
+    answer = admin_client.get(CONVERSATIONS, {name: "a\0"})
+    assert (answer.status_code, answer["Location"]) == (302, f"{CONVERSATIONS}?e=1")
+    assert admin_client.get(answer["Location"]).status_code == 200
+
+
         "GRACEFUL_TERMINATION": "closed normally",
         "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": "time limit reached",
         "NOT_FOUND": "no longer known to Perso",
