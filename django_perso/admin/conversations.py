@@ -152,8 +152,7 @@ class AvatarSessionAdmin(ButtonAdmin):
         context: dict[str, Any] = {"entries": None}
         if session is not None and self.has_view_permission(request, session):
             context["facts"] = self.facts(session)
-            started = date_format(local(session.created_at), "DATETIME_FORMAT")
-            context["subtitle"] = f"{started}, {_name(session)}"
+            context["subtitle"] = _called(session)
             if self.may_press(request, "export"):
                 context["formats"] = [(name, label) for name, (label, *_rest) in EXPORTS.items()]
         if session is not None and self.may_read(request, session):
@@ -255,7 +254,7 @@ class AvatarSessionAdmin(ButtonAdmin):
         counted = retention.delete(doomed, dry_run=True)
         models = {"conversations": self.opts, "entries": TranscriptEntry._meta}
         numbers = {str(models[name].verbose_name_plural): count for name, count in counted.items()}
-        return [str(session) for session in objs[:LISTED]], numbers, set(), []
+        return [_called(session) for session in objs[:LISTED]], numbers, set(), []
 
     def delete_model(self, request: HttpRequest, obj: AvatarSession) -> None:
         self.delete_queryset(request, AvatarSession.objects.filter(pk=obj.pk))
@@ -278,6 +277,11 @@ class AvatarSessionAdmin(ButtonAdmin):
         LogEntry.objects.create(user=user, content_type=kind, action_flag=DELETION, object_repr=text)
         self.message_user(request, text, SUCCESS)
         return self.response_post_save_change(request, session)
+
+
+def _called(session: AvatarSession) -> str:
+    """When it was and who: what an operator knows it by."""
+    return f"{date_format(local(session.created_at), 'DATETIME_FORMAT')}, {_name(session)}"
 
 
 def _name(session: AvatarSession) -> str:

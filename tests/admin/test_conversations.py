@@ -12,6 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from django_perso.admin.conversations import END, ENTRIES_A_PAGE
 from django_perso.models import AvatarSession, TranscriptEntry
@@ -315,6 +316,7 @@ def test_a_page_is_called_by_when_it_was_and_who(
 def exported(client: Client, name: str, *pks: str) -> Any:
     return client.post(CONVERSATIONS, {"action": f"export_{name}", "_selected_action": pks})
 
+    assert re.search(rf"&rsaquo; Nov\. 1, 2026, {hour}, &lt;rosa&gt;\s*</div>", page)
 
 @pytest.mark.parametrize("name", ["jsonl", "csv", "text", "vtt"])
 def test_the_chosen_conversations_are_exported_and_that_is_written_down(
@@ -410,7 +412,10 @@ def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(admin_client: C
     assert "Entries: 2" in question
     assert "browser 1 chat" not in question
     chosen = {"action": "delete_selected", "_selected_action": [mine, also_mine]}
-    assert "Entries: 3" in admin_client.post(CONVERSATIONS, chosen).content.decode()
+    question = admin_client.post(CONVERSATIONS, chosen).content.decode()
+    assert "Entries: 3" in question
+    today = date_format(timezone.localtime(), "DATE_FORMAT")
+    assert len(re.findall(rf"<li>{today}, .*?, anonymous somebo</li>", question)) == 2
     assert AvatarSession.objects.count() == 3
     admin_client.post(CONVERSATIONS, {**chosen, "post": "yes"})
     admin_client.post(f"{CONVERSATIONS}{other}/delete/", {"post": "yes"})
