@@ -109,7 +109,7 @@ class AvatarSessionAdmin(ButtonAdmin):
     def how(self, session: AvatarSession) -> str:
         told = [session.get_status_display(), reason(session.termination_reason)]
         told = [word for word in [*told, session.error_code.replace("_", " ").lower()] if word]
-        if session.ended_at and not session.is_complete:
+        if session.ended_at and not session.is_complete and not session.error_code:  # else it never began
             told.append(gettext("without a goodbye"))
         return format_html('<span class="perso-how">{}</span>', " · ".join(told))
 

@@ -68,7 +68,7 @@ class TroubleFilter(_Filter):
     conditions = {
         "errors": (_("errors"), ~Q(error_code="") | _with(TranscriptEntry.Kind.ERROR)),
         "gaps": (_("entries missing"), _with(TranscriptEntry.Kind.GAP)),
-        "open": (_("ended without a goodbye"), Q(ended_at__isnull=False, is_complete=False)),
+        "open": (_("ended without a goodbye"), Q(ended_at__isnull=False, is_complete=False, error_code="")),
     }
 
 

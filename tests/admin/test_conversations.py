@@ -245,7 +245,7 @@ def test_a_visitor_and_a_user_are_found_with_all_their_conversations(admin_clien
         ({"tools": "none"}, {"short", "long"}),
         ({"trouble": "errors"}, {"short", "long"}),
         ({"trouble": "gaps"}, {"middle"}),
-        ({"trouble": "open"}, {"long"}),
+        ({"trouble": "open"}, {"middle"}),
         ({"termination_reason": "GRACEFUL_TERMINATION"}, {"middle"}),
         ({"length": "nonsense"}, {"short", "middle", "long"}),
     ],
@@ -265,14 +265,13 @@ def test_conversations_are_filtered(admin_client: Client, query: dict[str, str],
             tool,
             ("gap", {"count": 2, "reason": "overflow"}),
             termination_reason="GRACEFUL_TERMINATION",
+            ended_at=timezone.now(),
         ): "middle",
         lasting(30, error_code="perso_refused", ended_at=timezone.now()): "long",
     }
     assert {named[pk] for pk in found(admin_client, **query)} == expected
 
 
-def test_the_list_and_its_filter_say_in_words_how_conversations_ended(admin_client: Client) -> None:
-    reasons = {
 @pytest.mark.parametrize("name", ["visitor", "termination_reason", "status__exact", "length", "q"])
 def test_a_nul_is_looked_up_as_any_wrong_value(admin_client: Client, name: str) -> None:
     answer = admin_client.get(CONVERSATIONS, {name: "a\0"})
@@ -280,6 +279,8 @@ def test_a_nul_is_looked_up_as_any_wrong_value(admin_client: Client, name: str) 
     assert admin_client.get(answer["Location"]).status_code == 200
 
 
+def test_the_list_and_its_filter_say_in_words_how_conversations_ended(admin_client: Client) -> None:
+    reasons = {
         "GRACEFUL_TERMINATION": "closed normally",
         "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": "time limit reached",
         "NOT_FOUND": "no longer known to Perso",
@@ -297,6 +298,14 @@ def test_a_nul_is_looked_up_as_any_wrong_value(admin_client: Client, name: str) 
     assert re.search(r">\s*closed normally \(1\)\s*</a>", counted)
 
 
+def test_only_what_began_can_end_without_a_goodbye(admin_client: Client) -> None:
+    for code in ("", "perso_refused"):
+        talk(status="ended", ended_at=timezone.now(), error_code=code)
+    page = admin_client.get(CONVERSATIONS).content.decode()
+    told = re.findall(r'<span class="perso-how">(.*?)</span>', page)
+    assert sorted(told) == ["ended · perso refused", "ended · without a goodbye"]
+
+
 @pytest.mark.parametrize(("use_tz", "hour"), [(True, "6 p.m."), (False, "9 a.m.")])
 def test_a_page_is_called_by_when_it_was_and_who(
     admin_client: Client, settings: Any, use_tz: bool, hour: str
@@ -307,6 +316,7 @@ def test_a_page_is_called_by_when_it_was_and_who(
     page = transcript(admin_client, session)
     assert re.findall(r"<h2>(.*?)</h2>", page)[0] == f"Nov. 1, 2026, {hour}, &lt;rosa&gt;"
     assert f"<title>Nov. 1, 2026, {hour}, &lt;rosa&gt; | " in page
+    assert re.search(rf"&rsaquo; Nov\. 1, 2026, {hour}, &lt;rosa&gt;\s*</div>", page)
     assert f"<dd>{session.pk}</dd>" in page
 
 
@@ -316,7 +326,6 @@ def test_a_page_is_called_by_when_it_was_and_who(
 def exported(client: Client, name: str, *pks: str) -> Any:
     return client.post(CONVERSATIONS, {"action": f"export_{name}", "_selected_action": pks})
 
-    assert re.search(rf"&rsaquo; Nov\. 1, 2026, {hour}, &lt;rosa&gt;\s*</div>", page)
 
 @pytest.mark.parametrize("name", ["jsonl", "csv", "text", "vtt"])
 def test_the_chosen_conversations_are_exported_and_that_is_written_down(
