@@ -89,12 +89,15 @@ class SessionPresetAdmin(ButtonAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PresetList
 
-    @admin.display(description="")
+    @admin.display(description=_("picture"))
     def thumbnail(self, preset: Any) -> SafeString:
+        """A link like the name, and so called by it."""
         item = preset.offer["model_style"].get(preset.model_style)
         if item is not None and item.picture:
-            return format_html('<img class="perso-thumb" src="{}" loading="lazy" alt="">', item.picture)
-        return format_html('<i class="perso-thumb perso-initial" aria-hidden="true">{}</i>', preset.name[:1])
+            picture = '<img class="perso-thumb" src="{}" loading="lazy" alt="{}">'
+            return format_html(picture, item.picture, preset.name)
+        initial = '<i class="perso-thumb perso-initial" role="img" aria-label="{}">{}</i>'
+        return format_html(initial, preset.name, preset.name[:1])
 
     @admin.display(description=_("name"), ordering="name")
     def called(self, preset: Any) -> SafeString:

@@ -276,6 +276,16 @@ def test_the_list_counts_the_conversations_of_a_week(admin_client: Client) -> No
     assert '<td class="field-conversations">3</td>' in text_of(admin_client, "")
 
 
+def test_a_picture_is_called_as_its_preset_and_its_column_has_a_header(
+    admin_client: Client, synced: None
+) -> None:
+    make_preset(name="Guide")
+    page = text_of(admin_client, "")
+    assert re.search(r'<a href="[^"]*/change/"><img class="perso-thumb" [^>]* alt="Guide"></a>', page)
+    (header,) = re.findall(r'<th scope="col" class="[^"]*column-thumbnail[^"]*">(.*?)</th>', page, re.S)
+    assert re.sub(r"<.*?>", "", header).strip() == "Picture"
+
+
 @pytest.mark.parametrize(
     ("name", "slug", "is_default", "told"),
     [
@@ -312,7 +322,8 @@ def test_a_long_list_costs_no_more_queries(
 def test_an_avatar_without_a_picture_has_its_initial(admin_client: Client) -> None:
     catalogue.keep(None, Catalogue(model_styles=(ModelStyle(name="zoe", file="javascript:alert(1)//.png"),)))
     preset = make_preset(model_style="zoe", name="Guide")
-    assert '<i class="perso-thumb perso-initial" aria-hidden="true">G</i>' in text_of(admin_client, "")
+    initial = '<i class="perso-thumb perso-initial" role="img" aria-label="Guide">G</i>'
+    assert initial in text_of(admin_client, "")
     page = text_of(admin_client, change(preset))
     assert '<i class="perso-initial" aria-hidden="true">Z</i>' in page
     assert "javascript:" not in page

@@ -147,7 +147,7 @@ def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
     page.fill("[name=name]", "The better one")
     page.click("[name=_save]")
     page.goto(f"{site.url}/admin/django_perso/sessionpreset/")
-    page.get_by_role("link", name="The better one").wait_for()
+    page.get_by_role("link", name="The better one").first.wait_for()
     ((kept, height),) = site.rows(
         "SELECT model_style, padding_height FROM django_perso_sessionpreset WHERE name = 'The better one'"
     )
