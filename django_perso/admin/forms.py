@@ -17,7 +17,7 @@ from ..conf import conf
 from ..models import ApiKey, CatalogueItem, SessionPreset
 from ..services import catalogue, presets, upstream
 from .pickers import Boxes, Entry, NamesField, Picker, Tiles, entry
-from .words import ago
+from .words import ago, default_key
 
 Kind = CatalogueItem.Kind
 STALE_AFTER = timedelta(hours=24)
@@ -51,18 +51,13 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_redrawn = self.is_bound and not REDRAWING.isdisjoint(self.data)
-        default = upstream.row_for(None)
-        self.key = self._chosen_key() or default
+        self.key = self._chosen_key() or upstream.row_for(None)
         self.offer = catalogue.offer(self.key)
         synced_at = catalogue.synced_at(self.key)
         self.age = ago(synced_at) if synced_at else ""
         self.is_stale = synced_at is not None and timezone.now() - synced_at > STALE_AFTER
         if key := self.fields.get("api_key"):
-            key.empty_label = (  # type: ignore[attr-defined]
-                _("The default key (%(name)s)") % {"name": default}
-                if default
-                else _("The key in settings.py")
-            )
+            key.empty_label = default_key()  # type: ignore[attr-defined]
         for name in self.fields.keys() & FRAMING:
             self.fields[name].widget.attrs |= {"step": "0.05", **_limits(name)}
         for name, kind in catalogue.CHOICES.items():

@@ -8,6 +8,7 @@ from django import forms
 from django.core.exceptions import PermissionDenied
 from django.forms.models import model_to_dict
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import lazy
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -15,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from ..client import PersoError, SessionCreationError, SessionTemplate, calls
 from ..models import ApiKey, SessionPreset
 from ..services import Refused, catalogue, presets, upstream
+from .words import default_key
 
 
 def copy_of(preset: SessionPreset) -> dict[str, Any]:
@@ -38,7 +40,7 @@ class KeyForm(forms.Form):
         ApiKey.objects.filter(is_active=True).order_by("name"),
         required=False,
         label=gettext_lazy("API key"),
-        empty_label=gettext_lazy("The default key"),
+        empty_label=lazy(default_key, str)(),
     )
 
 

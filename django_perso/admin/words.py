@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..models import ApiKey
-from ..services import keys
+from ..services import keys, upstream
 from .buttons import ERROR, SUCCESS, WARNING
 
 NAMED = 5  # of what came, went or is affected, so many are told by name
@@ -50,6 +50,11 @@ def ago(moment: datetime) -> str:
 def local(moment: datetime) -> datetime:
     """As the admin shows it, also where USE_TZ is off."""
     return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+
+
+def default_key() -> str:
+    """What the choice to name no key is called, after the key that is used then."""
+    return _("The default key (%s)") % (upstream.row_for(None) or _("from settings"))
 
 
 def named(row: Any) -> SafeString:

@@ -401,6 +401,15 @@ def test_templates_are_those_of_the_key_that_is_chosen(admin_client: Client) -> 
     assert "Make a preset of it" in text_of(admin_client, "templates/?api_key=nonsense")
 
 
+def test_the_default_key_has_one_name_wherever_it_is_chosen(admin_client: Client) -> None:
+    for called in ("from settings", "Main"):
+        if called == "Main":
+            ApiKey.objects.create(name=called, secret=KEY, is_default=True)
+        for address in ("add/", "templates/", "playground/"):
+            page = text_of(admin_client, address)
+            assert f'<option value="" selected>The default key ({called})</option>' in page, address
+
+
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"status": 403}, {"body": "garbage"}, {"body": "html", "status": 200}]
 )
