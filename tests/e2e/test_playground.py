@@ -62,10 +62,15 @@ class Column:
 def change_settings(column: Column) -> None:
     """The column's preset, as settings of its own, with the lists of its key."""
     column.section.get_by_role("button", name="Change its settings").click()
+    own = column.page.locator(f"#perso-{column.prefix}-own")
+    own.wait_for()
+    column.wait_for(state="idle")
+    assert -1 < own.bounding_box()["y"] < 400  # what was asked for, not the top of the page
     column.section.get_by_role("button", name="Fetch").click()
     column.page.get_by_text("Perso answered in").wait_for()
     column.section.get_by_role("button", name="Fetch them again").wait_for()
     column.wait_for(state="idle")
+    assert column.page.evaluate("scrollY") == 0  # where the answer stands
 
 
 def test_one_avatar_is_tried_with_settings_of_its_own(site: Any, new_context: Any) -> None:
@@ -115,6 +120,8 @@ def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
 ) -> None:
     page = enter(site, new_context(viewport={"width": 1280, "height": 1240}))
     page.get_by_role("button", name="Compare with a second avatar").click()
+    ask = page.get_by_role("button", name="Ask", exact=True)
+    assert ask.is_disabled()  # there is nobody to ask
     a, b = Column(page, "a"), Column(page, "b")
     change_settings(b)
     b.field("model_style").last.check(force=True)
@@ -123,7 +130,7 @@ def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
     for column in (a, b):
         column.wait_live()
     page.get_by_label("Ask both").fill("What is 12 squared?")
-    page.get_by_role("button", name="Ask", exact=True).click()
+    ask.click()
     for column in (a, b):
         column.hears("144")
         assert column.part("message-visitor").count() == 1
@@ -138,6 +145,7 @@ def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
     page.get_by_role("button", name="Stop both").click()
     for column in (a, b):
         column.fact("reason").filter(has_text="GRACEFUL_TERMINATION").wait_for()
+    assert ask.is_disabled()
     saved, tested = site.rows(SESSIONS)
     assert (saved[1] is not None, saved[2], tested[1], tested[2]) == (True, 0, None, 1)
     questions = [stream for stream, data in site.rows(CHAT) if "What is 12" in data]

@@ -193,8 +193,10 @@ function bringToLife(page) {
     if (key === "Enter" && target.matches("input") && target.form === settings) event.preventDefault();
   });
   page.addEventListener("perso-state", () => {
-    const isLive = [a, b].some(({ avatar }) => ["connecting", "live"].includes(avatar.state));
-    for (const button of all(page, "[data-perso-reload]")) button.disabled = isLive;
+    const isLive = [a, b].some(({ avatar }) => avatar.state === "live");
+    const isStarted = isLive || [a, b].some(({ avatar }) => avatar.state === "connecting");
+    for (const button of all(page, "[data-perso-reload]")) button.disabled = isStarted;
+    find(both, "[data-perso-ask]").disabled = !isLive;
   });
   show(!b.section.hasAttribute("hidden"));
 }
