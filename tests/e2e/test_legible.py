@@ -1,0 +1,113 @@
+"""What an operator looks at is whole and can be read: lists at a laptop's width, small print in any light."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.desk.rows import KEY
+from tests.support.desk import LOOKS, be, furnish, keep_pictures, look
+
+pytestmark = pytest.mark.browser
+
+HOME = "/admin/django_perso/"
+PRESETS, PLAYGROUND = f"{HOME}sessionpreset/", f"{HOME}sessionpreset/playground/"
+MORE = """
+from django.utils import timezone
+from django_perso.models import ApiKey, AvatarSession, SessionPreset
+ApiKey.objects.create(name="The one at Perso", api_server="https://platform.perso.ai")
+SessionPreset.objects.filter(slug="second").update(name="Reception desk")
+usual = SessionPreset.objects.get(slug="second")
+for code in ("", "perso_refused"):
+    at = timezone.now().replace(month=11, day=26, hour=20, minute=41)
+    AvatarSession.objects.create(
+        preset=usual, visitor="b77c11d0", status="ended", created_at=at, ended_at=at, error_code=code
+    )
+"""
+CUT = "list => list.scrollWidth - list.clientWidth"
+# Of each element, its text's contrast with what is behind it, as WCAG 2.2 reckons it; neither is a picture.
+CONTRASTS = """elements => {
+  const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    brush.clearRect(0, 0, 1, 1);
+    brush.fillStyle = color;
+    brush.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = brush.getImageData(0, 0, 1, 1).data;
+    return [[r, g, b], a / 255];
+  };
+  const over = ([upper, part], lower) => upper.map((value, n) => value * part + lower[n] * (1 - part));
+  const light = (rgb) => rgb.map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, n) => sum + value * [0.2126, 0.7152, 0.0722][n], 0);
+  const isShown = (element) => element.checkVisibility() && element.textContent.trim();
+  return elements.filter(isShown).map((element) => {
+    const line = [];
+    for (let each = element; each; each = each.parentElement) line.unshift(getComputedStyle(each));
+    const behind = line.reduce((lower, style) => over(rgba(style.backgroundColor), lower), [255, 255, 255]);
+    const [color, part] = rgba(line.at(-1).color);
+    const opacity = line.reduce((product, style) => product * style.opacity, part);
+    const [dark, bright] = [behind, over([color, opacity], behind)].map(light).sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+  });
+}"""
+
+
+@pytest.fixture
+def desk(example_server: Any, sandbox_server: Any) -> Any:
+    """A site with keys, presets and conversations of usual lengths."""
+    sandbox = sandbox_server("--key", KEY)
+    site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
+    furnish(site, sandbox)
+    site.manage("shell", "-c", MORE)
+    return site
+
+
+@pytest.fixture
+def page(desk: Any, new_context: Any) -> Any:
+    context = new_context(viewport={"width": 1280, "height": 800})
+    be(context, desk, "superuser")
+    return context.new_page()
+
+
+@pytest.mark.parametrize("name", ["avatarsession", "apikey", "sessionpreset"])
+def test_a_list_shows_all_its_columns_on_a_laptop(desk: Any, page: Any, pictures: Path, name: str) -> None:
+    page.goto(f"{desk.url}{HOME}{name}/")
+    assert page.locator("#changelist .results").evaluate(CUT) == 0
+    keep_pictures(page, pictures, f"list-{name}")
+
+
+def test_the_usual_server_is_one_word_in_the_list_of_keys(desk: Any, page: Any) -> None:
+    page.goto(f"{desk.url}{HOME}apikey/")
+    line = page.locator("#result_list .perso-more", has_text="https://platform.perso.ai")
+    lines = "el => { const r = new Range(); r.selectNodeContents(el); return r.getClientRects().length; }"
+    for width in (390, 1280):
+        look(page, width, "light")
+        assert line.evaluate(lines) == 1, width
+
+
+@pytest.mark.parametrize(
+    ("address", "small_print"),
+    [
+        (PRESETS, ".perso-slug"),
+        (f"{PRESETS}2/change/", ".perso-tile small, .perso-tile span, .perso-about blockquote, .perso-quiet"),
+        (PLAYGROUND + "?preset=second&take=a", ".perso-tile small, .perso-about blockquote, .perso-facts dt"),
+        (PRESETS + "templates/", ".perso-quiet"),
+    ],
+)
+def test_small_print_can_be_read_in_any_light(desk: Any, page: Any, address: str, small_print: str) -> None:
+    page.goto(desk.url + address)
+    for width, scheme in LOOKS:
+        look(page, width, scheme)
+        page.wait_for_timeout(300)  # until the admin has faded to its other colours
+        contrasts = page.locator(small_print).evaluate_all(CONTRASTS)
+        assert contrasts
+        assert min(contrasts) >= 4.5, scheme
+
+
+def test_a_background_fills_its_tile_wherever_it_is_chosen(desk: Any, page: Any, pictures: Path) -> None:
+    for name, address in (("form", f"{PRESETS}2/change/"), ("play", f"{PLAYGROUND}?preset=second&take=a")):
+        page.goto(desk.url + address)
+        fits = "image => getComputedStyle(image).objectFit"
+        assert page.locator("label:has([name$=background_image]) img").first.evaluate(fits) == "cover"
+        assert page.locator("label:has([name$=model_style]) img").first.evaluate(fits) == "contain"
+        keep_pictures(page, pictures, f"tiles-{name}")
