@@ -55,6 +55,14 @@ def _perso() -> Any:
     return getattr(settings, "PERSO", {})
 
 
+def _refused(name: str, instead: str) -> Found:
+    """A setting that `conf` refuses, in its words."""
+    try:
+        getattr(conf, name)
+    except ImproperlyConfigured as error:
+        yield f"{error}.", f'{ADD}PERSO["{name}"] = {instead}'
+
+
 def _badly_listed(name: str, pattern: str, what: str, line: str = "") -> Found:
     """A setting that is there and no list of texts like `pattern`. `line`: what else to set than these texts,
     corrected."""
@@ -107,9 +115,7 @@ def the_sandbox_is_off() -> Found:
 
 @check("E006", "settings")
 def the_log_transport_is_unknown() -> Found:
-    if _perso().get("LOG_TRANSPORT") not in (None, "auto", "websocket", "post"):
-        text = 'PERSO["LOG_TRANSPORT"] must be "auto", "websocket" or "post".'
-        yield text, f'{ADD}PERSO["LOG_TRANSPORT"] = "auto"'
+    yield from _refused("LOG_TRANSPORT", instead='"auto"')
 
 
 @check("E007", "settings")
@@ -139,18 +145,12 @@ def the_api_server_is_unusable() -> Found:
 
 @check("E016", "settings")
 def the_proxy_count_is_no_number() -> Found:
-    count = _perso().get("TRUSTED_PROXY_COUNT")
-    if count is not None and not (isinstance(count, int) and count >= 0):
-        text = 'PERSO["TRUSTED_PROXY_COUNT"] must be a whole number: how many proxies are in front.'
-        yield text, f'{ADD}PERSO["TRUSTED_PROXY_COUNT"] = 1'
+    yield from _refused("TRUSTED_PROXY_COUNT", instead="1")
 
 
 @check("E017", "settings")
 def the_days_of_retention_are_no_number() -> Found:
-    try:
-        _ = conf.RETENTION_DAYS
-    except ImproperlyConfigured as error:
-        yield f"{error}.", f'{ADD}PERSO["RETENTION_DAYS"] = 90'
+    yield from _refused("RETENTION_DAYS", instead="90")
 
 
 @check("E018", "settings")

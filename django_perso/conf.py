@@ -103,7 +103,12 @@ class Conf:
     @property
     def TRUSTED_PROXY_COUNT(self) -> int:
         """How many proxies in front add to X-Forwarded-For; 0 trusts REMOTE_ADDR alone."""
-        return int(self._get("TRUSTED_PROXY_COUNT", 0))
+        count = self._get("TRUSTED_PROXY_COUNT", 0)
+        if not (isinstance(count, int) and count >= 0):
+            raise ImproperlyConfigured(
+                'PERSO["TRUSTED_PROXY_COUNT"] must be a whole number: how many proxies are in front'
+            )
+        return count
 
     @property
     def SANDBOX_ALLOW_IN_PRODUCTION(self) -> bool:

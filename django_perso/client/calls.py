@@ -57,7 +57,7 @@ def _as(kind: type[N]) -> Callable[[bytes], N]:
     return lambda body: read(kind, parse(body))
 
 
-def _whole(kind: type[N], path: str, **query: str) -> Callable[[], Call[N]]:
+def _list(kind: type[N], path: str, **query: str) -> Callable[[], Call[N]]:
     def ask() -> Call[N]:
         """All there are."""
         return Call(API + path, _as(kind), query=query)
@@ -66,19 +66,19 @@ def _whole(kind: type[N], path: str, **query: str) -> Callable[[], Call[N]]:
 
 
 # The lists of a `Catalogue`, under their names there: all that this key may use.
-get_llms = _whole(tuple[types.LLMType, ...], "settings/llm_type/")
-get_tts_types = _whole(tuple[types.TTSType, ...], "settings/tts_type/")
-get_stt_types = _whole(tuple[types.STTType, ...], "settings/stt_type/")
-get_model_styles = _whole(tuple[types.ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc")
-get_background_images = _whole(tuple[types.BackgroundImage, ...], "background_image/")
-get_prompts = _whole(tuple[Prompt, ...], "prompt/")
-get_documents = _whole(tuple[types.Document, ...], "document/")
-get_mcp_servers = _whole(tuple[types.MCPServer, ...], "settings/mcp_type/")
-get_text_normalizations = _whole(
+get_llms = _list(tuple[types.LLMType, ...], "settings/llm_type/")
+get_tts_types = _list(tuple[types.TTSType, ...], "settings/tts_type/")
+get_stt_types = _list(tuple[types.STTType, ...], "settings/stt_type/")
+get_model_styles = _list(tuple[types.ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc")
+get_background_images = _list(tuple[types.BackgroundImage, ...], "background_image/")
+get_prompts = _list(tuple[Prompt, ...], "prompt/")
+get_documents = _list(tuple[types.Document, ...], "document/")
+get_mcp_servers = _list(tuple[types.MCPServer, ...], "settings/mcp_type/")
+get_text_normalizations = _list(
     tuple[types.TextNormalizationConfig, ...], "settings/text_normalization_config/"
 )
 
-get_session_templates = _whole(tuple[SessionTemplate, ...], "session_template/")
+get_session_templates = _list(tuple[SessionTemplate, ...], "session_template/")
 
 
 def get_text_normalization(config_id: str) -> Call[types.TextNormalizationDownload]:
