@@ -123,6 +123,71 @@ test("a server that answers gap for ever is asked more and more slowly", async (
   assert.ok(frames.length > 5 && frames.length < 60, `${frames.length} frames in ten minutes`);
 });
 
+/** A replica takes over that knows only the first entries. */
+const failOver = (server, last) => void server.rows.splice(last);
+
+for (const [how, notice] of [
+  ["a gap tells it", () => {}],
+  ["the next welcome tells it", ({ server }) => server.sockets[0].cut(1012)],
+]) test(`entries a failover has lost become gap entries, and all that follows is stored: ${how}`, async () => {
+  const page = open(), { server, clock, say, outbox, statuses } = page;
+  for (const n of upTo(6)) say(`line ${n}`);
+  await clock.wind(0);
+  failOver(server, 4);
+  notice(page);
+  for (const n of [7, 8]) say(`line ${n}`);
+  await clock.wind(5000);
+  assert.deepEqual(numbers(server), upTo(8));
+  assert.deepEqual(texts(server), ["line 1", "line 2", "line 3", "line 4", "lost", "lost", "line 7", "line 8"]);
+  assert.deepEqual(server.rows[4], { s: 5, k: "gap", t: 0, d: { count: 1, reason: "lost" } });
+  assert.equal(statuses.at(-1), "saved");
+  const ended = outbox.end("visitor");
+  await clock.wind(0);
+  assert.equal(await ended, "GRACEFUL_TERMINATION");
+});
+
+test("what a failover has lost before the goodbye is a gap, and the goodbye is heard", async () => {
+  const { server, clock, say, outbox } = open();
+  for (const n of upTo(6)) say(`line ${n}`);
+  await clock.wind(0);
+  failOver(server, 3);
+  const ended = outbox.end("visitor");
+  await clock.wind(5000);
+  assert.equal(await ended, "GRACEFUL_TERMINATION");
+  assert.deepEqual(texts(server), ["line 1", "line 2", "line 3", "lost", "lost", "lost"]);
+});
+
+test("however much a failover has lost, it goes out in frames the server takes", async () => {
+  const { server, clock, say } = open();
+  for (const n of upTo(7000)) {
+    say(`line ${n}`);
+    if (n % 1000 === 0) await clock.wind(0);
+  }
+  failOver(server, 0);
+  say("after");
+  await clock.wind(60_000);
+  assert.deepEqual(numbers(server), upTo(7001));
+  const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
+  assert.ok(frames.every(({ items, bytes }) => items.length <= LIMITS.items && bytes <= LIMITS.frame));
+  assert.equal(server.rows.at(-1).d.text, "after");
+});
+
+test("a gap that comes too late costs nothing that was stored", async () => {
+  const { server, clock, say, outbox, statuses } = open();
+  await clock.wind(0);
+  let answer;
+  server.failsPost = () => new Promise((done) => (answer = done));
+  say("one");
+  say("two");
+  outbox.flush();
+  await clock.wind(0);
+  assert.equal(statuses.at(-1), "saved");
+  answer(Response.json({ t: "gap", s: 0 }));
+  await clock.wind(5000);
+  assert.deepEqual(texts(server), ["one", "two"]);
+  assert.equal(statuses.at(-1), "saved");
+});
+
 test("no more frames are on their way than the server's window allows", async () => {
   const server = new Server();
   server.window = 3;

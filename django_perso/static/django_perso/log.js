@@ -129,6 +129,8 @@ export const openOutbox = (address, world, onstatus, left) => {
 
   /** @type {(frame: Frame) => void} */
   const read = ({ t, s, ack = s, age, window, after, code, reason }) => {
+    if (t === "gap" || t === "welcome") // a failover may have lost what was acknowledged
+      for (; ack < acked; acked--) kept.unshift({ s: acked, t: 0, k: "gap", d: { count: 1, reason: "lost" } });
     if (t === "done") (forget(last()), close(reason, "gone"));
     else if (t === "ack" || t === "welcome") forget(ack);
     else if (flying.length) { // a pong, too: what was sent before is lost
