@@ -153,12 +153,32 @@ test("two last requests fit in the 64 KiB that outlive a page, and the rest is f
   assert.equal(store.left.size, 0);
 });
 
-for (const status of [401, 404]) test(`what the server answers with ${status} is dropped`, async () => {
+test("what the server answers with 404 is dropped", async () => {
   const left = await crashed();
-  left.server.failsPost = () => Response.json({}, { status });
+  left.server.failsPost = () => Response.json({}, { status: 404 });
   await visit(left);
   assert.equal(left.server.posts.length, 1);
   assert.equal(left.store.left.size, 0);
+});
+
+test("what waits when the login runs out, or is said later, is kept for the visit after the next login", async () => {
+  const { server, store, clock, say, statuses } = await open();
+  say("one");
+  await clock.wind(0);
+  server.hears = () => false;
+  say("two");
+  server.sockets[0].cut(4401);
+  say("three");
+  await clock.wind(600_000);
+  assert.equal(statuses.at(-1), "queued");
+  assert.deepEqual([server.sockets.length, server.posts.length], [1, 0]);
+  server.failsPost = () => Response.json({}, { status: 401 });
+  await visit({ server, store }, 600); // of somebody else
+  assert.equal(server.posts.length, 1);
+  server.failsPost = null;
+  await visit({ server, store });
+  assert.deepEqual(texts(server), ["one", "two", "three"]);
+  assert.equal(store.left.size, 0);
 });
 
 for (const status of [500, 503]) test(`what meets a ${status} is kept for another visit, and tried patiently`, async () => {

@@ -143,7 +143,7 @@ export const openOutbox = (address, world, onstatus, left) => {
   };
 
   const road = world.makeRoad(address, world, read, (code = LOST, after = 0) => {
-    if (!RETRIED.includes(code)) return close("", code === 4401 || code === 4404 ? "gone" : "kept");
+    if (!RETRIED.includes(code)) return close("", code === 4404 ? "gone" : "kept");
     if (code === CUT && flying.length && kept.length) doubt();
     back(after);
     pump();
