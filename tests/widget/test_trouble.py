@@ -155,6 +155,20 @@ def test_an_answer_that_fails_leaves_a_widget_that_works(
     console_errors.clear()
 
 
+def test_a_visitor_who_is_offline_is_told_so(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    talk = avatar()
+    talk.start()
+    page.context.set_offline(True)
+    talk.type("Hello!")
+    words = "This site cannot be reached. Check your connection."
+    assert alert(talk) == (words, "site_unreachable")
+    page.context.set_offline(False)
+    console_errors.clear()
+    ask(talk, "What is 2 times 3?", "6")
+
+
 def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
     site: Site, avatar: Open, sandbox: Any, page: Any, console_errors: list[str]
 ) -> None:

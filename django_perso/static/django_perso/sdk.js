@@ -161,7 +161,7 @@ const drive = (session, video, listener) => {
 
   const tell = (code = "", /** @type {unknown} */ error) => {
     isWaiting = false;
-    listener.trouble(trouble(code, error));
+    listener.trouble(trouble(navigator.onLine ? code : "site_unreachable", error));
     update();
   };
 
