@@ -51,21 +51,6 @@ def test_the_page_pays_for_the_element_only_until_a_visitor_shows_intent(
     assert site.starts == []
 
 
-def test_the_sdk_comes_beside_the_modules_and_not_after_them(site: Site, avatar: Open, page: Any) -> None:
-    held: list[Any] = []
-    page.route("**/static/sdk.js", lambda route: held.append(route))
-    element = avatar().element
-    with page.expect_request(site.sdk_url):
-        element.hover()
-    for _ in range(500):
-        if held:
-            break
-        page.wait_for_timeout(20)
-    held[0].continue_()
-    page.wait_for_function("window.PersoInteractive")
-    assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
-
-
 def test_a_conversation_is_live_once_there_is_a_picture(site: Site, avatar: Open, page: Any) -> None:
     site.body = """<script>
       document.addEventListener("perso-state", ({ target, detail }) => {

@@ -1,5 +1,6 @@
 """The widget when something is wrong: a sentence, a code, a way on; and never frozen."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,19 @@ def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
     assert fail_to_start(talk)[1] == "sdk_unreachable"
     assert site.starts == []
     page.unroute(site.sdk_url)
+    console_errors.clear()
+    talk.start()
+
+
+def test_what_could_not_be_reached_before_start_is_no_trouble_of_the_start(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    gone = re.compile(rf"{re.escape(site.sdk_url)}|/static/(sdk|log|road|tools)")
+    page.route(gone, lambda route: route.abort())
+    talk = avatar()
+    talk.element.hover()
+    page.wait_for_timeout(500)
+    page.unroute(gone)
     console_errors.clear()
     talk.start()
 

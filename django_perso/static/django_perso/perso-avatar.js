@@ -213,8 +213,10 @@ class PersoAvatar extends HTMLElement {
       input.value = "";
       if (!(await this.send(text))) input.value ||= text;
     };
-    const warm = () => this.#warm().catch(() => {}); // Start will tell
-    for (const intent of ["pointerenter", "focusin"]) this.addEventListener(intent, warm, { once: true });
+    const warm = () => load(this.dataset.modules).then(({ sdk }) => sdk.loadSdk(this.#told))
+      .catch(() => {}); // Start will tell
+    this.addEventListener("pointerenter", warm, { once: true });
+    this.addEventListener("focusin", warm, { once: true });
   }
 
   connectedCallback() {
@@ -261,7 +263,7 @@ class PersoAvatar extends HTMLElement {
     this.#view.log.replaceChildren();
     this.#show("connecting");
     try {
-      const found = await this.#warm();
+      const found = await load(this.dataset.modules);
       await leaving;
       await (run.work = found.sdk.converse(run, found, this.#stage(run)));
     } catch (error) {
@@ -304,16 +306,6 @@ class PersoAvatar extends HTMLElement {
       preset: read("preset"), endpoint: read("endpoint"), csrfToken: read("csrf-token"),
       src: read("sdk-url"), integrity: read("sdk-integrity"), nonce: this.nonce || read("nonce"),
     };
-  }
-
-  /** Brings all that a conversation needs. */
-  async #warm() {
-    const { src: href, integrity, nonce } = this.#told, crossOrigin = "anonymous";
-    if (!modules && !("PersoInteractive" in globalThis))
-      document.head.append(make("link", "", { rel: "preload", as: "script", crossOrigin, integrity, nonce, href }));
-    const found = await load(this.dataset.modules);
-    found.sdk.loadSdk(this.#told).catch(() => {});
-    return found;
   }
 
   /** @param {Run} run @returns {Stage} */
