@@ -280,6 +280,7 @@ def test_a_browser_that_forbids_sound_shows_the_picture_and_a_button(
     assert talk.part("video").evaluate("(video) => video.muted") is True
     page.evaluate("window.mayPlay = true")
     talk.part("sound").click()
+    assert page.evaluate("document.activeElement.localName") == "perso-avatar"
     assert talk.part("video").evaluate("(video) => video.muted") is False
     assert not talk.part("sound").is_visible()
     assert "sound_blocked" in site.states

@@ -202,6 +202,7 @@ class PersoAvatar extends HTMLElement {
     };
     interrupt.onclick = () => this.interrupt();
     sound.onclick = () => {
+      log.focus();
       sound.hidden = true;
       video.muted = false;
       video.play().catch(() => {});
