@@ -203,6 +203,16 @@ def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
     assert "interrupted" in site.states
 
 
+def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(site: Site, avatar: Open) -> None:
+    site.intro = "Welcome to our site."
+    talk = avatar()
+    talk.start()
+    talk.wait_for(activity="speaking")
+    assert talk.part("captions").inner_text() == site.intro
+    talk.wait_for(activity="ready")
+    assert talk.part("captions").inner_text() == ""
+
+
 def test_who_types_while_the_avatar_speaks_interrupts_it(site: Site, avatar: Open, page: Any) -> None:
     page.add_init_script(
         "window.sent = []; const { send } = RTCDataChannel.prototype;"

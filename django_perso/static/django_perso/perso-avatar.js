@@ -420,12 +420,13 @@ class PersoAvatar extends HTMLElement {
 
   /** @param {Activity} activity */
   #act(activity) {
-    const { status, interrupt, captions, log } = this.#view, isHeld = this.#root.activeElement === interrupt;
+    const { status, interrupt, captions, log } = this.#view, isReady = activity === "ready";
+    if (isReady && this.#root.activeElement === interrupt) log.focus();
+    // An introduction is told a moment before it is spoken.
+    if (isReady && this.activity === "speaking") captions.textContent = "";
     this.dataset.activity = activity;
     status.textContent = this.state === "live" ? TEXT.activity[activity] : TEXT.state[this.state];
-    interrupt.disabled = activity === "ready";
-    if (isHeld && interrupt.disabled) log.focus();
-    if (activity === "ready") captions.textContent = "";
+    interrupt.disabled = isReady;
     this.#announce("state", { state: this.state, activity });
   }
 
