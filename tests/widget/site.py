@@ -81,6 +81,7 @@ class Site:
         avatar = f"<perso-avatar {said}><p>Write to us instead.</p></perso-avatar>" * self.avatars
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
+            '<meta name="viewport" content="width=device-width">'
             f"<title>Site</title>{avatar}"
             f'<script type="module" src="/static/perso-avatar.js"></script>{self.body}'
         )

@@ -9,7 +9,7 @@ const TEXT = {
   start: { idle: "Start conversation", ended: "Start again", error: "Try again", connecting: "", live: "" },
   hint: "You type, the avatar answers aloud.",
   cancel: "Cancel",
-  interrupt: "Stop speaking",
+  interrupt: "Interrupt",
   end: "End",
   send: "Send",
   sound: "Tap for sound",
@@ -41,13 +41,14 @@ const STYLE = `
   --_line: color-mix(in srgb, var(--_text) 14%, transparent);
   --_soft: color-mix(in srgb, var(--_text) 6%, var(--_surface));
   display: block; container-type: inline-size; max-width: var(--perso-width, 60rem); text-align: start;
-  font: 16px/1.5 var(--perso-font, system-ui, sans-serif); color: var(--_text); }
+  font: 16px/1.5 var(--perso-font, system-ui, sans-serif); color: var(--_text); overflow-wrap: anywhere; }
 :host([hidden]), [hidden] { display: none !important; }
-* { box-sizing: border-box; }
+* { box-sizing: border-box; margin: 0; unicode-bidi: plaintext; }
 [part=panel] { display: grid; overflow: hidden; background: var(--_surface); border: 1px solid var(--_line);
   border-radius: var(--perso-radius, 20px); box-shadow: var(--perso-shadow, 0 12px 32px #0000001f); }
 [part=stage] { --_focus: #fff; position: relative; display: grid; place-items: center; overflow: hidden; color: #fff;
-  width: 100%; min-height: 18rem; max-height: 46vh; aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); background: #191826
+  text-align: center; text-wrap: balance; width: 100%; min-height: 18rem; max-height: 46vh;
+  aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); background: #191826
   radial-gradient(circle at 50% 36%, color-mix(in srgb, var(--_accent) 70%, #fff 8%), #191826 78%); }
 video, [part=poster] { position: absolute; inset: 0; width: 100%; height: 100%; transition: opacity .4s; }
 video { object-fit: cover; opacity: 0; }
@@ -57,9 +58,8 @@ video { object-fit: cover; opacity: 0; }
   radial-gradient(circle closest-side at 50% 40%, currentColor 44%, transparent 45%),
   radial-gradient(circle at 50% 115%, currentColor 37%, transparent 37.5%); }
 [part=overlay] { position: relative; align-self: end; display: grid; justify-items: center; gap: 12px;
-  padding: 24px 24px max(24px, 7cqw); text-align: center; text-wrap: balance; }
+  padding: 24px 24px max(24px, 7cqw); }
 :host([data-state=live]) [part=overlay] { align-self: start; }
-p { margin: 0; max-width: 46ch; }
 [part=error] { padding: 10px 16px; border-radius: 12px; background: #8c1d18; }
 [part=error]:empty { padding: 0; margin-top: -12px; }
 [part=reason]:empty, [part=hint]:empty, [part=captions]:empty { display: none; }
@@ -77,11 +77,13 @@ button:hover { background: var(--_soft); }
 [part=sound] { position: absolute; top: 14px; inset-inline-end: 14px; }
 [part=spinner] { width: 44px; height: 44px; border-radius: 50%; border: 4px solid #ffffff40;
   border-top-color: #fff; animation: turn 1s linear infinite; }
-@keyframes turn { to { transform: rotate(1turn); } }
-[part=captions] { position: absolute; bottom: 16px; padding: 8px 14px; max-width: min(46ch, 100% - 32px); max-height: 40%;
-  overflow: hidden; border-radius: 12px; background: #0c0b14c2; font-size: .92rem; text-align: center; text-wrap: balance; }
+@keyframes turn { to { rotate: 1turn; } }
+[part=captions] { position: absolute; bottom: 16px; padding: 0 6px; border: 8px solid #0000; border-radius: 12px;
+  max-width: min(46ch, 100% - 32px); max-height: calc(3lh + 16px); overflow: hidden; background: #0c0b14c2;
+  font-size: .92rem; }
 [part=chat] { display: flex; flex-direction: column; min-width: 0; }
-[part=bar] { display: flex; align-items: center; gap: 10px; padding: 10px 16px; border-bottom: 1px solid var(--_line); }
+[part=bar] { display: flex; flex-wrap: wrap; align-items: center; gap: 10px; padding: 10px 16px;
+  border-bottom: 1px solid var(--_line); }
 [part=status] { display: flex; align-items: center; gap: 8px; margin-inline-end: auto; min-height: 38px; font-weight: 600; }
 [part=status]::before { content: ""; width: 10px; height: 10px; border-radius: 50%; background: var(--_muted); }
 :host([data-state=live]) [part=status]::before { background: #1e9e5a; }
@@ -90,11 +92,11 @@ button:hover { background: var(--_soft); }
 @keyframes pulse { to { opacity: .3; } }
 [part=bar] button { min-height: 38px; padding: 4px 14px; font-size: .9rem; }
 [part=end] { color: var(--_danger); }
-[part=log] { display: flex; flex-direction: column; gap: 8px; flex: 1 1 13rem; height: 13rem; margin: 0; padding: 16px;
-  overflow-y: auto; overscroll-behavior: contain; list-style: none; }
+[part=log] { position: relative; display: flex; flex-direction: column; gap: 8px; flex: 1 1 13rem; padding: 16px;
+  overflow-y: auto; overscroll-behavior: contain; }
 [part=log]:empty::before { content: attr(data-empty); margin: auto; color: var(--_muted); }
-li { max-width: 85%; padding: 8px 14px; border-radius: 16px; border-end-start-radius: 5px; align-self: start;
-  background: var(--_soft); overflow-wrap: anywhere; white-space: pre-line; }
+[part~=message] { align-self: start; max-width: 85%; padding: 8px 14px; white-space: pre-line; background: var(--_soft);
+  border-radius: 16px; border-end-start-radius: 5px; }
 [part~=message-visitor] { align-self: end; color: var(--_on-accent); background: var(--_accent);
   border-radius: 16px; border-end-end-radius: 5px; }
 [part~=message-tool] { align-self: center; padding: 2px 12px; font-size: .82rem; color: var(--_muted);
@@ -105,14 +107,14 @@ form { display: flex; gap: 8px; padding: 12px 16px 6px; border-top: 1px solid va
 input { flex: 1; min-width: 0; min-height: 44px; padding: 8px 16px; font: inherit; color: inherit;
   background: var(--_soft); border: 1px solid var(--_line); border-radius: 999px; }
 input::placeholder { color: var(--_muted); opacity: 1; }
-[part=saved] { max-width: none; padding: 0 18px 8px; min-height: 1.9em; font-size: .8rem; color: var(--_muted);
+[part=saved] { padding: 0 18px 8px; min-height: 1.9em; font-size: .8rem; color: var(--_muted);
   text-align: end; }
 @container (min-width: 44rem) {
   [part=panel] { grid-template-columns: minmax(0, 3fr) minmax(19rem, 2fr); }
   [data-shape=portrait] { grid-template-columns: minmax(0, 2fr) minmax(19rem, 3fr); }
   [part=stage] { min-height: 26rem; max-height: 44rem; height: 100%; }
   [part=chat] { height: 0; min-height: 100%; border-inline-start: 1px solid var(--_line); }
-  [part=log] { height: auto; flex-basis: 0; }
+  [part=log] { flex-basis: 0; }
 }
 @container (max-width: 43.99rem) { :host([data-state=idle]) [part=chat] { display: none; } }
 @media (prefers-color-scheme: dark) { :host { --_accent: var(--perso-accent, #6b62ef);
@@ -150,7 +152,7 @@ function build() {
         make("p", "status", { role: "status" }),
         button("interrupt", TEXT.interrupt),
         button("end", TEXT.end)),
-      make("ol", "log", { role: "log", tabIndex: 0, ariaLabel: TEXT.log }),
+      make("div", "log", { role: "log", tabIndex: 0, ariaLabel: TEXT.log }),
       make("form", "composer", {},
         make("input", "input", { ariaLabel: TEXT.input, placeholder: TEXT.input, maxLength: 4000 }),
         button("send", TEXT.send, "submit")),
@@ -193,7 +195,7 @@ class PersoAvatar extends HTMLElement {
     this.#root.adoptedStyleSheets = [sheet];
     const { panel, start, cancel, end, interrupt, sound, composer, log, input, video } = this.#view;
     this.#root.append(panel);
-    start.onclick = () => this.start();
+    start.onclick = () => (start.focus(), this.start()); // Safari does not focus it
     end.onclick = () => this.stop();
     // Cancel comes where Start was: a double click or a key held down means the first.
     cancel.onclick = ({ detail }) => void (detail < 2 && this.stop());
@@ -228,9 +230,7 @@ class PersoAvatar extends HTMLElement {
     addEventListener("pagehide", () => this.#leave(), { signal });
     addEventListener("online", () => this.#run.outbox?.wake(), { signal });
     document.addEventListener("visibilitychange", () => {
-      const { outbox } = this.#run;
-      if (document.hidden) outbox?.flush();
-      else outbox?.wake();
+      this.#run.outbox?.[document.hidden ? "flush" : "wake"]();
     }, { signal });
     globalThis.indexedDB?.databases?.().then(async (known) => {
       if (known.some(({ name }) => name === "django-perso")) await load(this.dataset.modules);
@@ -335,12 +335,10 @@ class PersoAvatar extends HTMLElement {
         if (run.isOver) return;
         const { id, name, phase, error } = event;
         run.outbox?.add("tool", { ...event, ...(error && { error: error.message, code: error.code }) });
-        const line = phase === "called" ? this.#line("tool") : lines.get(id);
-        if (line) {
-          lines.set(id, line);
-          line.dataset.phase = phase;
-          line.lastElementChild.textContent = `${TEXT.tool[phase]} ${name}`;
-        }
+        const text = `${TEXT.tool[phase]} ${name}`, line = lines.get(id) ?? this.#line("tool", text);
+        lines.set(id, line);
+        line.dataset.phase = phase;
+        line.lastElementChild.textContent = text;
         this.#announce("tool", event);
       },
       trouble: (trouble) => this.#complain(run, trouble),
@@ -355,7 +353,7 @@ class PersoAvatar extends HTMLElement {
   #line(/** @type {"tool" | Said["role"]} */ role, text = "") {
     const { log } = this.#view, isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
     const who = make("span", "who", { textContent: `${TEXT.who[role]}: ` });
-    const line = make("li", `message message-${role}`, {}, who, make("span", "message-text", { textContent: text }));
+    const line = make("div", `message message-${role}`, {}, who, make("span", "message-text", { textContent: text }));
     log.append(line);
     if (isAtEnd || role === "visitor") log.scrollTop = log.scrollHeight;
     return line;
@@ -415,6 +413,7 @@ class PersoAvatar extends HTMLElement {
     const next = state === "connecting" ? view.cancel : state !== "live" ? view.start : isTyped ? view.input : view.log;
     // Who was typing would press the next button.
     if (focused) (focused === view.input ? view.log : next).focus();
+    if (focused) view.panel.scrollIntoView({ block: "nearest" }); // it may have grown
     this.#act("ready");
   }
 

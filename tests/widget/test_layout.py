@@ -1,0 +1,133 @@
+"""Where things are: whole lines, every button in sight, and a page that stays where it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.widget import Avatar
+
+from .site import Site
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[[], Avatar]
+
+LONG = "There is much to tell about this house, its people and its garden. " * 20
+PHONE = {"viewport": {"width": 390, "height": 664}, "has_touch": True, "is_mobile": True}
+SLOW_TOOL = """<script type="module">
+  document.querySelector("perso-avatar").registerTool("get_square_number", {
+    parameters: { type: "object", properties: { number: { type: "number" } }, required: ["number"] },
+    handler: () => new Promise(() => {}),
+  });
+</script>"""
+# How far the end of what was said is below the edge.
+BELOW = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
+
+
+def box(talk: Avatar, part: str) -> Any:
+    """Where a part is."""
+    return talk.part(part).bounding_box()
+
+
+def test_the_page_is_as_high_after_many_lines_as_before(site: Site, avatar: Open, page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    site.intro = LONG
+    talk = avatar()
+    talk.start()
+    height = page.evaluate("document.documentElement.scrollHeight")
+    talk.part("message-avatar").wait_for()
+    talk.type("Hello!")
+    talk.part("message-avatar").nth(1).wait_for()
+    assert page.evaluate("document.documentElement.scrollHeight") == height
+
+
+def test_the_last_line_is_in_sight_also_when_it_is_a_tools(site: Site, avatar: Open, page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    site.intro, site.body = LONG, SLOW_TOOL
+    talk = avatar()
+    talk.start()
+    talk.part("message-avatar").wait_for()
+    talk.type("What is 12 squared?")
+    talk.part("message-tool").filter(has_text="Using get_square_number").wait_for()
+    assert talk.part("log").evaluate(BELOW) < 2
+
+
+@pytest.mark.parametrize("text", [LONG, "a" * 400])
+def test_captions_show_whole_lines_three_at_most(site: Site, avatar: Open, page: Any, text: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    captions = avatar().part("captions")
+    captions.evaluate("(box, text) => box.replaceChildren(text)", text)
+    lines, width, room = captions.evaluate(
+        "box => [box.clientHeight / parseFloat(getComputedStyle(box).lineHeight),"
+        "        box.scrollWidth, box.clientWidth]"
+    )
+    assert lines == pytest.approx(3, abs=0.05)
+    assert width <= room
+
+
+def test_every_button_is_in_sight_on_a_phone_and_none_of_them_jumps(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    talk = avatar()
+    talk.start()
+    page.route("**/llm/v2/", lambda route: None)
+    heights: dict[int, set[float]] = {360: set(), 375: set(), 390: set()}
+
+    def look() -> None:
+        for width in (320, *heights):
+            page.set_viewport_size({"width": width, "height": 700})
+            bar, end = box(talk, "bar"), box(talk, "end")
+            assert talk.part("bar").evaluate("bar => bar.scrollWidth <= bar.clientWidth")
+            assert end["x"] + end["width"] <= bar["x"] + bar["width"]
+            heights.get(width, set()).add(bar["height"])
+
+    look()
+    talk.type("Hello!")
+    talk.wait_for(activity="thinking")
+    look()
+    talk.part("interrupt").click()
+    talk.wait_for(activity="ready")
+    talk.element.evaluate("(element, text) => element.say(text)", LONG)
+    talk.wait_for(activity="speaking")
+    look()
+    assert [len(seen) for seen in heights.values()] == [1, 1, 1]
+
+
+def test_who_starts_on_a_phone_sees_where_to_type(site: Site, new_context: Any) -> None:
+    page = new_context(**PHONE).new_page()
+    page.goto(site.url)
+    page.add_style_tag(content="body { padding: 300px 0 900px }")
+    talk = Avatar(page)
+    talk.part("start").tap()
+    talk.wait_for(state="live")
+    seen = box(talk, "composer")
+    assert seen["y"] + seen["height"] <= 664
+    assert box(talk, "stage")["y"] >= 0
+
+
+def test_a_start_nobody_asked_for_does_not_move_the_page(site: Site, new_context: Any) -> None:
+    page = new_context(**PHONE).new_page()
+    page.goto(site.url)
+    page.add_style_tag(content="body { padding: 600px 0 900px }")
+    talk = Avatar(page)
+    talk.element.evaluate("element => void element.start()")
+    talk.wait_for(state="live")
+    assert page.evaluate("scrollY") == 0
+
+
+def test_a_text_is_set_in_the_direction_of_its_own_letters(site: Site, avatar: Open) -> None:
+    site.intro = "שלום, ברוכים הבאים!"
+    talk = avatar()
+    talk.start()
+    talk.part("message-avatar").wait_for()
+    is_last_to_the_left = talk.part("message-text").evaluate("""({ firstChild: text }) => {
+      const place = (at) => {
+        const range = document.createRange();
+        range.setStart(text, at);
+        range.setEnd(text, at + 1);
+        return range.getBoundingClientRect().left;
+      };
+      return place(text.length - 1) < place(0);
+    }""")
+    assert is_last_to_the_left
