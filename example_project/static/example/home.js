@@ -73,7 +73,9 @@ for (const button of document.querySelectorAll(".tries button")) {
   button.addEventListener("click", () => {
     const isLive = avatar.dataset.state === "live";
     hint.classList.toggle("is-urgent", !isLive);
-    if (isLive) avatar.send(button.textContent ?? "");
+    if (isLive) return avatar.send(button.textContent ?? "");
+    hint.textContent += ""; // a change, which is read out
+    hint.scrollIntoView({ block: "nearest" });
   });
 }
 
