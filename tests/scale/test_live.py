@@ -156,7 +156,7 @@ def test_who_loses_the_right_to_read_is_shown_no_more(
 @pytest.fixture
 def alone(fleet: Fleet) -> Iterator[servers.ExampleServer]:
     """A worker on the same database, without a channel layer."""
-    env = {**fleet.env, "REDIS_URL": ""}
+    env = {**fleet.env, "DJANGO_SETTINGS_MODULE": "tests.scale.settings"}
     site = servers.ExampleServer(servers.unused_port(), env, fleet.directory / "alone.log")
     site.start()
     yield site
