@@ -103,7 +103,7 @@ def test_one_avatar_is_tried_with_settings_of_its_own(site: Any, new_context: An
     )
     a.section.get_by_role("button", name="Say", exact=True).click()
     a.wait_for(activity="speaking")
-    a.section.get_by_role("button", name="Stop speaking").last.click()
+    a.section.get_by_role("button", name="Interrupt").last.click()
     a.wait_for(activity="ready")
     a.part("end").click()
     a.fact("reason").filter(has_text="GRACEFUL_TERMINATION").wait_for()
