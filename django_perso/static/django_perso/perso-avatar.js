@@ -48,15 +48,15 @@ const STYLE = `
   border-radius: var(--perso-radius, 20px); box-shadow: var(--perso-shadow, 0 12px 32px #0000001f); }
 [part=stage] { --_focus: #fff; position: relative; display: grid; place-items: center; overflow: hidden; color: #fff;
   text-align: center; text-wrap: balance; width: 100%; min-height: 18rem; max-height: 46vh;
-  aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); background: #191826
-  radial-gradient(circle at 50% 36%, color-mix(in srgb, var(--_accent) 70%, #fff 8%), #191826 78%); }
+  aspect-ratio: var(--perso-aspect, var(--_shape, 4 / 3)); }
 video, [part=poster] { position: absolute; inset: 0; width: 100%; height: 100%; transition: opacity .4s; }
 video { object-fit: cover; opacity: 0; }
 :host([data-state=live]) video { opacity: 1; }
 :host([data-state=live]) [part=poster] { opacity: 0; }
 [part=poster] { color: #ffffff1f; background:
   radial-gradient(circle closest-side at 50% 40%, currentColor 44%, transparent 45%),
-  radial-gradient(circle at 50% 115%, currentColor 37%, transparent 37.5%); }
+  radial-gradient(circle at 50% 115%, currentColor 37%, transparent 37.5%), #191826
+  radial-gradient(circle at 50% 36%, color-mix(in srgb, var(--_accent) 70%, #fff 8%), #191826 78%); }
 [part=overlay] { position: relative; align-self: end; display: grid; justify-items: center; gap: 12px;
   padding: 24px 24px max(24px, 7cqw); }
 :host([data-state=live]) [part=overlay] { align-self: start; }
