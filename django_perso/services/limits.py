@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import F, Model, Q, QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ..models import AvatarSession, SessionPreset
 from . import Refused
@@ -101,7 +102,14 @@ def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: dateti
         made = [at for at, status in tried if status != Status.FAILED][:most]
         if len(made) == most or len(tried) == TRIES * most:
             oldest = made[-1] if len(made) == most else tried[-1][0]
-            text = _("You have started many conversations. Please try again later.")
-            hint = "" if visitor.address else NO_ADDRESS
-            wait = int((oldest + HOUR - now).total_seconds()) + 1
-            raise Refused("too_many_starts", 429, text, retry_after=max(1, wait), hint=hint)
+            wait = max(1, int((oldest + HOUR - now).total_seconds()) + 1)
+            minutes = wait // 60 + 1
+            text = ngettext(
+                "You have started many conversations. Please try again in %d minute.",
+                "You have started many conversations. Please try again in %d minutes.",
+                minutes,
+            )
+            hint = (
+                f"A person and an address may start {most} an hour here." if visitor.address else NO_ADDRESS
+            )
+            raise Refused("too_many_starts", 429, text % minutes, retry_after=wait, hint=hint)

@@ -176,6 +176,7 @@ def test_a_visitor_and_an_address_may_start_so_often_an_hour(same: dict[str, Any
     assert refused is not None
     assert (refused.code, refused.status) == ("too_many_starts", 429)
     assert refused.retry_after == 10 * 60 + 1  # when the oldest of the three is an hour old
+    assert "11 minutes" in refused.detail
     assert refusal(preset, Visitor("you", None, "203.0.113.10")) is None
 
 
