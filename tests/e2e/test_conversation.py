@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import log_in
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -60,11 +61,7 @@ def test_the_operator_reads_the_conversation_in_the_admin(
     avatar.ask("What is 12 squared?", "144")
     avatar.end()
     desk = new_context().new_page()
-    desk.goto(f"{site.url}/admin/")
-    desk.fill("[name=username]", "admin")
-    desk.fill("[name=password]", site.admin_password)
-    desk.press("[name=password]", "Enter")
-    desk.goto(f"{site.url}/admin/django_perso/avatarsession/")
+    log_in(desk, site, "/admin/django_perso/avatarsession/")
     desk.locator("#result_list tbody th a").first.click()
     transcript = desk.locator(".perso-transcript").inner_text()
     assert transcript.count("What is 12 squared?") == 1

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import log_in
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -46,10 +47,7 @@ def test_a_conversation_can_be_followed_where_there_is_no_redis(
     avatar = Avatar(page)
     avatar.start()
     desk = new_context().new_page()
-    desk.goto(f"{site.url}/admin/login/?next=/admin/django_perso/avatarsession/")
-    desk.fill("[name=username]", "admin")
-    desk.fill("[name=password]", site.admin_password)
-    desk.press("[name=password]", "Enter")
+    log_in(desk, site, "/admin/django_perso/avatarsession/")
     desk.locator("#result_list tbody th a").first.click()
     desk.locator(".perso-following[data-state=live]").wait_for()
     avatar.ask("What is 12 squared?", "144")

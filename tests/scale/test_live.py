@@ -10,6 +10,7 @@ import pytest
 
 from tests.scale.conftest import Fleet, Speaker
 from tests.support import servers
+from tests.support.desk import log_in
 
 pytestmark = pytest.mark.browser
 Row = Callable[[str, str], None]
@@ -25,14 +26,6 @@ def operator(fleet: Fleet, new_context: Callable[..., Any]) -> Any:
     page = new_context().new_page()
     log_in(page, fleet.a)
     return page
-
-
-def log_in(page: Any, site: servers.ExampleServer) -> None:
-    page.goto(f"{site.url}/admin/")
-    page.fill("[name=username]", "admin")
-    page.fill("[name=password]", site.admin_password)
-    page.press("[name=password]", "Enter")
-    page.wait_for_selector("#user-tools")
 
 
 def open_conversation(page: Any, site: servers.ExampleServer, speaker: Speaker) -> None:
