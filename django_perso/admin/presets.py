@@ -16,6 +16,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
@@ -88,6 +89,15 @@ class SessionPresetAdmin(ButtonAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PresetList
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """A preset that says how long its conversations are kept stays until they are gone."""
+        *found, protected = super().get_deleted_objects(objs, request)
+        listed = SessionPreset.objects.filter(pk__in=[preset.pk for preset in objs])
+        kept = listed.exclude(retention_days=None).exclude(avatarsession=None)
+        text = gettext("%(name)s: its conversations are kept for %(days)d days. Switch it off meanwhile.")
+        keeping = [text % {"name": preset, "days": preset.retention_days} for preset in kept]
+        return *found, [*protected, *keeping]
 
     @admin.display(description=_("picture"))
     def thumbnail(self, preset: Any) -> SafeString:

@@ -430,3 +430,20 @@ def test_that_the_default_preset_is_open_on_the_sandbox_is_said_where_it_is(
     settings.DEBUG = debug
     page = admin_client.get(f"{PRESETS}add/").content.decode()
     assert ("While DEBUG is on, everybody may start the default preset on the sandbox." in page) is debug
+
+
+def test_a_preset_that_says_how_long_conversations_are_kept_is_not_deleted_before_them(
+    admin_client: Client,
+) -> None:
+    said, silent = make_preset(slug="said", name="Said <7>", retention_days=7), make_preset(slug="silent")
+    for preset in (said, silent):
+        AvatarSession.objects.create(preset=preset, visitor="me")
+    address, sure = PRESETS + f"{said.pk}/delete/", {"post": "yes"}
+    action = {"action": "delete_selected", "_selected_action": [said.pk, silent.pk]}
+    for url, data in ((address, sure), (PRESETS, {**action, **sure})):
+        page = admin_client.post(url, data).content.decode()
+        assert "Said &lt;7&gt;: its conversations are kept for 7 days." in page
+    assert SessionPreset.objects.count() == 2
+    said.avatarsession_set.all().delete()
+    admin_client.post(PRESETS, {**action, **sure})
+    assert not SessionPreset.objects.exists()
