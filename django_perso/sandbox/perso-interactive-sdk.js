@@ -63,8 +63,7 @@ var PersoInteractive = (() => {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
     });
     if (response.ok) return response;
-    const answer = await response.json().catch(() => ({}));
-    const error = answer.errors?.[0] ?? { code: "UNKNOWN_ERROR", detail: "Unknown error", attr: null };
+    const [error] = (await response.json()).errors; // throws for what is no such answer, as the SDK does
     throw new ApiError(response.status, error.code, error.detail, error.attr);
   }
 
@@ -155,10 +154,11 @@ var PersoInteractive = (() => {
     /** Say something to the model; resolves at once, the reply comes by log, states and voice. @param {string} text */
     async processChat(text) {
       this.#write(text, true);
-      this.#cancelled = false;
-      this.#job = this.#turn([{ role: "user", content: text }])
-        .catch((error) => this.#onError.forEach((listener) => listener(new LLMError(error))))
-        .finally(() => this.#set(ChatState.LLM, false));
+      this.#job = this.#turn([{ role: "user", content: text }]).catch((error) => {
+        // Of other failures the SDK tells nobody, and stays in its state.
+        if (!(error instanceof ApiError || error instanceof LLMStreamingResponseError)) throw error;
+        this.#onError.forEach((listener) => listener(new LLMError(error)));
+      }).then(() => this.#set(ChatState.LLM, false));
     }
 
     /** Let the avatar say this, as part of the conversation. @param {string} text */
@@ -183,7 +183,8 @@ var PersoInteractive = (() => {
     /** Stop the reply and the voice. */
     async clearBuffer() {
       this.#cancelled = true;
-      await this.#job;
+      await this.#job; // of a job that failed it throws, and the flag is left to stop the next one
+      this.#cancelled = false;
       this.#send("clear-buffer", {});
       window.clearTimeout(this.#speaking.timer);
       this.#analyzing = 0;

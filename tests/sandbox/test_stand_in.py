@@ -155,6 +155,19 @@ def test_failures_of_the_model_reach_the_error_handler(
 
 
 @pytest.mark.browser
+def test_a_failure_without_a_code_is_told_to_nobody_and_leaves_the_sdk_in_its_state(
+    talking: "Page", sandbox: tuple[str, "Popen[str]"], console_errors: list[str]
+) -> None:
+    fault = {"llm": {"status": 502, "body": "html", "times": 1}}
+    httpx.put(f"{sandbox[0]}/control/faults/", json=fault, trust_env=False)
+    with talking.expect_event("pageerror"):
+        talking.evaluate("session.processChat('hello')")
+    assert (seen(talking, "states")[-1], seen(talking, "errors")) == ("LLM", [])
+    assert talking.evaluate("session.clearBuffer().catch(({ name }) => name)") == "SyntaxError"
+    console_errors.clear()
+
+
+@pytest.mark.browser
 def test_a_sandbox_told_to_end_ends_though_somebody_is_watching_who_then_learns_of_it(
     talking: "Page", sandbox: tuple[str, "Popen[str]"]
 ) -> None:

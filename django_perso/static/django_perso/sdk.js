@@ -143,9 +143,9 @@ function release(session) {
 const drive = (session, video, listener) => {
   let states = new Set(), stuck = new Set(); // stuck: those the SDK will not leave by itself
   let /** @type {Activity} */ activity = "ready";
-  let told = 0; // lines of the SDK's log that were passed on
+  let told = 0; // lines of its log that were passed on
   let isWaiting = false; // sent, and nothing heard of it yet
-  let isBroken = false; // the SDK lost its answer; stopping it would lose the next one
+  let isBroken = false; // the SDK lost an answer; stopping it would lose the next
   let isCutting = false, isOver = false;
   let watchdog = 0, turn = Promise.resolve(false);
   const gone = new AbortController(), { signal } = gone;
@@ -159,14 +159,14 @@ const drive = (session, video, listener) => {
     if (now !== activity) listener.activity((activity = now));
   };
 
-  const tell = (code = "", /** @type {unknown} */ error) => {
+  const tell = (code = "", /** @type {unknown} */ error = code) => {
     isWaiting = false;
     listener.trouble(trouble(navigator.onLine ? code : "site_unreachable", error));
     update();
   };
 
   const giveUp = () => {
-    tell("no_answer", "no sign of life");
+    tell("no_answer");
     interrupt();
   };
 
@@ -249,12 +249,13 @@ const drive = (session, video, listener) => {
   requests.observe({ type: "resource" });
 
   session.onClose(closed);
-  // The SDK does not notice that the data channel alone was closed.
+  // The SDK does not notice when the data channel alone closes.
   session.perso?.dc?.addEventListener?.("close", closed, { signal });
   session.setErrorHandler((error) => tell("llm_failed", error));
   session.subscribeChatStates((now) => {
     states = new Set(now);
     stuck = new Set([...stuck].filter((state) => states.has(state)));
+    isBroken &&= stuck.size > 0;
     isWaiting = false;
     update();
   });
@@ -263,7 +264,7 @@ const drive = (session, video, listener) => {
     const fresh = log.slice(0, Math.max(0, log.length - told)).reverse();
     told = log.length;
     for (const { text, isUser } of fresh) {
-      if (!isUser) isWaiting = isBroken = false;
+      if (!isUser) isWaiting = false;
       listener.said({ role: isUser ? "visitor" : "avatar", text, ...(isCutting && !isUser && { cut: true }) });
     }
     update();
