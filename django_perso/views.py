@@ -114,13 +114,12 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
 
     started = await sessions.start(ask)
     session, preset = started.session, started.preset
-    emulator = request.build_absolute_uri(reverse("django_perso:sandbox", args=[""])).rstrip("/")
     response = JsonResponse(
         {
             "stream": str(session.pk),
             "ticket": sessions.ticket(session),
             "session_id": session.session_id.reveal(),
-            "api_server": session.api_server or emulator,
+            "api_server": session.api_server or _emulator(request),
             "intro_message": started.intro_message,
             "width": preset.width,
             "height": preset.height,
@@ -136,6 +135,11 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
     )
     visitors.remember(request, response, session.visitor)
     return response
+
+
+def _emulator(request: HttpRequest) -> str:
+    """Where a browser finds the one in this process."""
+    return request.build_absolute_uri(reverse("django_perso:sandbox", args=[""])).rstrip("/")
 
 
 def _wanted(body: str) -> str | dict[str, Any]:

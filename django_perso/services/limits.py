@@ -1,10 +1,13 @@
 """May this visitor start now? Counted in the database under a lock: exact over processes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Model, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -57,6 +60,18 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
         raise Refused("not_allowed", 403, _("You may not start this conversation."), hint=hint)
 
 
+@contextmanager
+def place(preset: SessionPreset, visitor: Visitor, now: datetime) -> Iterator[None]:
+    """What adds a row in here adds it within the limits; raises Refused as `check_limits` does."""
+    if preset.pk and preset.max_live is None is preset.starts_per_hour:
+        yield
+        return
+    # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
+    with transaction.atomic():
+        check_limits(preset, visitor, now)
+        yield
+
+
 def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None:
     """Raises Refused when the preset is full or the visitor has started too often.
 
@@ -66,8 +81,6 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
     if preset.pk is None:
         _lock(visitor.user, visitor.user.USERNAME_FIELD)
         same, max_live, starts_per_hour = Q(is_test=True, user=visitor.user), LIVE_TESTS, TESTS_PER_HOUR
-    elif preset.max_live is None is preset.starts_per_hour:
-        return
     else:
         _lock(preset, "is_active")
         try:

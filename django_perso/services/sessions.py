@@ -72,11 +72,9 @@ def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
         preset = trials.preset(wanted, visitor)
     account = upstream.account_for(preset)
     limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)
-    now = database.now()
+    now = getattr(preset, "asked_at", None) or database.now()
     sweeping.close_some()
-    # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
-    with transaction.atomic():
-        limits.check_limits(preset, visitor, now)
+    with limits.place(preset, visitor, now):
         limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)  # again, for it may have waited
         session = AvatarSession.objects.create(
             preset=preset if preset.pk else None,

@@ -130,8 +130,9 @@ def test_a_mistake_is_said_with_its_field(
 
 
 def test_a_wrong_choice_is_not_lost_with_the_error(admin_client: Client, synced: None) -> None:
-    values = shown(admin_client, change(make_preset())) | {"tts_type": "nobody"}
-    page = admin_client.post(PRESETS + "1/change/", values).content.decode()
+    preset = make_preset()
+    values = shown(admin_client, change(preset)) | {"tts_type": "nobody"}
+    page = admin_client.post(PRESETS + change(preset), values).content.decode()
     assert '<option value="nobody" selected data-mark="not offered">' in page
 
 
