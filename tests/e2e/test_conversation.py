@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import log_in
+from tests.support.desk import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -61,8 +61,7 @@ def test_the_operator_reads_the_conversation_in_the_admin(
     avatar.ask("What is 12 squared?", "144")
     avatar.end()
     desk = new_context().new_page()
-    log_in(desk, site, "/admin/django_perso/avatarsession/")
-    desk.locator("#result_list tbody th a").first.click()
+    open_first(desk, site)
     transcript = desk.locator(".perso-transcript").inner_text()
     assert transcript.count("What is 12 squared?") == 1
     order = [

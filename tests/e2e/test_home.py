@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import log_in
+from tests.support.desk import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -47,8 +47,7 @@ def test_a_conversation_can_be_followed_where_there_is_no_redis(
     avatar = Avatar(page)
     avatar.start()
     desk = new_context().new_page()
-    log_in(desk, site, "/admin/django_perso/avatarsession/")
-    desk.locator("#result_list tbody th a").first.click()
+    open_first(desk, site)
     desk.locator(".perso-following[data-state=live]").wait_for()
     avatar.ask("What is 12 squared?", "144")
     desk.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(timeout=5000)

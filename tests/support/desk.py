@@ -35,6 +35,12 @@ def log_in(page: Any, site: Any, path: str = "/admin/") -> None:
     page.wait_for_url(f"**{path}**")
 
 
+def open_first(page: Any, site: Any) -> None:
+    """Enter the admin and open the conversation on top of the list: the newest."""
+    log_in(page, site, "/admin/django_perso/avatarsession/")
+    page.locator("#result_list tbody th a").first.click()
+
+
 def look(page: Any, width: int, scheme: str) -> int:
     """Look at the page at a width and in a light; gives by how much it is too wide."""
     page.set_viewport_size({"width": width, "height": 800})

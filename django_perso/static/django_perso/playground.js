@@ -193,9 +193,8 @@ function bringToLife(page) {
     if (key === "Enter" && target.matches("input") && target.form === settings) event.preventDefault();
   });
   page.addEventListener("perso-state", () => {
-    const isLive = [a, b].some(({ avatar }) => avatar.state === "live");
-    const isStarted = isLive || [a, b].some(({ avatar }) => avatar.state === "connecting");
-    for (const button of all(page, "[data-perso-reload]")) button.disabled = isStarted;
+    const states = [a, b].map(({ avatar }) => avatar.state), isLive = states.includes("live");
+    for (const button of all(page, "[data-perso-reload]")) button.disabled = isLive || states.includes("connecting");
     find(both, "[data-perso-ask]").disabled = !isLive;
   });
   show(!b.section.hasAttribute("hidden"));
