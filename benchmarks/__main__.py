@@ -51,7 +51,12 @@ def measured(wanted: list[str], url: str) -> Iterator[Figure]:
     if unknown := set(wanted) - set(known):
         sys.exit(f"There is no {', '.join(unknown)}; there are {', '.join(known)}.")
     with serving("upstream", port=port):
-        for name, measure in known.items():  # in this order always: one may leave connections to another
+        for (
+            name,
+            measure,
+        ) in (
+            known.items()
+        ):  # in this order always: one may leave connections to another
             if name in wanted or not wanted:
                 yield from measure()
 
@@ -59,8 +64,16 @@ def measured(wanted: list[str], url: str) -> Iterator[Figure]:
 def main() -> int:
     """Print and keep the figures."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="one measure; repeatable")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the raw figures go")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one measure; repeatable",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="where the raw figures go"
+    )
     chosen = parser.parse_args()
     file = chosen.json or Path(tempfile.mkdtemp(prefix="perso-bench-")) / "figures.json"
     began, figures = time.monotonic(), []
@@ -70,7 +83,9 @@ def main() -> int:
             figures.append(figure)
     file.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
     missed = [figure.what for figure in figures if figure.is_missed]
-    print(f"{time.monotonic() - began:.0f} s, {len(missed)} missed; raw figures in {file}")
+    print(
+        f"{time.monotonic() - began:.0f} s, {len(missed)} missed; raw figures in {file}"
+    )
     return 1 if missed else 0
 
 

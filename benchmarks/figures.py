@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-Runs = dict[str, list[dict[str, Any]]]  # what each run of a contestant found, by its name
+Runs = dict[
+    str, list[dict[str, Any]]
+]  # what each run of a contestant found, by its name
 
 
 @dataclass

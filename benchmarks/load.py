@@ -19,8 +19,15 @@ Visitor = tuple[dict[str, Any], str]  # the first frame, and the cookie
 class Socket(asyncio.Protocol):
     """One browser that keeps `window` entries unacknowledged, at most `size` of them in a frame."""
 
-    def __init__(self, visitor: Visitor, window: int, size: int, path: str = "/perso/log/") -> None:
-        (self.hello, self.cookie), self.window, self.size, self.path = visitor, window, size, path
+    def __init__(
+        self, visitor: Visitor, window: int, size: int, path: str = "/perso/log/"
+    ) -> None:
+        (self.hello, self.cookie), self.window, self.size, self.path = (
+            visitor,
+            window,
+            size,
+            path,
+        )
         self.sent = self.acked = 0
         self.waits: list[float] = []
         self.frames: deque[tuple[int, float]] = deque()  # last entry, when it was sent
@@ -88,12 +95,17 @@ class Socket(asyncio.Protocol):
         while self.is_sending and (free := self.window - (self.sent - self.acked)):
             first, self.sent = self.sent + 1, self.sent + min(free, self.size)
             data = {"role": "visitor", "text": TEXT}
-            items = [{"s": s, "k": "chat", "t": 1000, "d": data} for s in range(first, self.sent + 1)]
+            items = [
+                {"s": s, "k": "chat", "t": 1000, "d": data}
+                for s in range(first, self.sent + 1)
+            ]
             self.frames.append((self.sent, time.perf_counter()))
             self.write({"t": "ev", "items": items})
 
     def write(self, frame: dict[str, Any]) -> None:
-        payload = json.dumps(frame).encode()  # the mask is nought, so it changes nothing
+        payload = json.dumps(
+            frame
+        ).encode()  # the mask is nought, so it changes nothing
         size = (
             bytes([0x81, 0x80 | len(payload)])
             if len(payload) < 126
@@ -102,26 +114,40 @@ class Socket(asyncio.Protocol):
         self.transport.write(size + bytes(4) + payload)
 
 
-async def connect(port: int, visitors: Sequence[Visitor], window: int = 1, size: int = 1) -> list[Socket]:
+async def connect(
+    port: int, visitors: Sequence[Visitor], window: int = 1, size: int = 1
+) -> list[Socket]:
     """Sockets that were welcomed, and have sent nothing yet."""
     loop = asyncio.get_running_loop()
     sockets: list[Socket] = []
     for n in range(0, len(visitors), AT_ONCE):
         for visitor in visitors[n : n + AT_ONCE]:
-            made = await loop.create_connection(partial(Socket, visitor, window, size), "127.0.0.1", port)
+            made = await loop.create_connection(
+                partial(Socket, visitor, window, size), "127.0.0.1", port
+            )
             sockets.append(made[1])
-        await asyncio.wait_for(asyncio.gather(*(socket.welcomed for socket in sockets[n:])), 60)
+        await asyncio.wait_for(
+            asyncio.gather(*(socket.welcomed for socket in sockets[n:])), 60
+        )
     return sockets
 
 
 async def load(
-    port: int, visitors: Sequence[Visitor], seconds: float, window: int, size: int, *, is_held: bool = False
+    port: int,
+    visitors: Sequence[Visitor],
+    seconds: float,
+    window: int,
+    size: int,
+    *,
+    is_held: bool = False,
 ) -> dict[str, Any]:
     """Rows acknowledged a second, and how long acknowledgements took (ms), over all sockets."""
     loop = asyncio.get_running_loop()
     sockets = await connect(port, visitors, window, size)
     if is_held:
-        await loop.create_connection(lambda: Socket(({}, ""), 1, 1, "/hold/"), "127.0.0.1", port)
+        await loop.create_connection(
+            lambda: Socket(({}, ""), 1, 1, "/hold/"), "127.0.0.1", port
+        )
         await asyncio.sleep(0.1)
     began = time.perf_counter()
     for socket in sockets:
@@ -136,7 +162,12 @@ async def load(
     acked = {socket.hello["stream"]: socket.acked for socket in sockets}
     for socket in sockets:
         socket.transport.abort()
-    return {"rate": rate, "acked": acked, "p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100]}
+    return {
+        "rate": rate,
+        "acked": acked,
+        "p50": waits[len(waits) // 2],
+        "p99": waits[len(waits) * 99 // 100],
+    }
 
 
 async def post(port: int, path: str, headers: str, body: bytes) -> float:
@@ -161,7 +192,9 @@ async def posts(
     numbers = iter(range(total))
 
     async def visitor() -> list[float]:
-        return [await post(port, path, headers[n % len(headers)], body) for n in numbers]
+        return [
+            await post(port, path, headers[n % len(headers)], body) for n in numbers
+        ]
 
     found = await asyncio.gather(*(visitor() for _ in range(most)))
     return sorted(wait for waits in found for wait in waits)

@@ -47,7 +47,9 @@ def _browser(stream: str, visitor: str) -> Visitor:
     return {"t": "hello", "stream": stream, "ticket": ticket}, cookie
 
 
-def interleaved(kind: str, runs: dict[str, tuple[str, Run]], rounds: int = ROUNDS) -> Runs:
+def interleaved(
+    kind: str, runs: dict[str, tuple[str, Run]], rounds: int = ROUNDS
+) -> Runs:
     """Each run by its name: its site, and what is done to it; all of them in turn, several times over."""
     found: Runs = {name: [] for name in runs}
     with ExitStack() as stack:
@@ -68,11 +70,23 @@ def durable_rows(site: str, size: int) -> Run:
         before = server.cpu_seconds()
         told = asyncio.run(load(server.port, browsers(SOCKETS), SECONDS, WINDOW, size))
         cpu, acked = server.cpu_seconds() - before, told.pop("acked")
-        rows = TranscriptEntry.objects.values_list("avatar_session").annotate(Count("pk"))
-        there = {str(stream): count for stream, count in rows} if site != "echo" else acked
-        found, all_ = sum(min(n, there.get(stream, 0)) for stream, n in acked.items()), sum(acked.values())
+        rows = TranscriptEntry.objects.values_list("avatar_session").annotate(
+            Count("pk")
+        )
+        there = (
+            {str(stream): count for stream, count in rows} if site != "echo" else acked
+        )
+        found, all_ = (
+            sum(min(n, there.get(stream, 0)) for stream, n in acked.items()),
+            sum(acked.values()),
+        )
         cpu_us = cpu / all_ * 1e6
-        return {**told, "rate": told["rate"] * found / all_, "lost": all_ - found, "cpu_us": cpu_us}
+        return {
+            **told,
+            "rate": told["rate"] * found / all_,
+            "lost": all_ - found,
+            "cpu_us": cpu_us,
+        }
 
     return run
 
@@ -80,24 +94,40 @@ def durable_rows(site: str, size: int) -> Run:
 def rows() -> Iterator[Figure]:
     """Durable rows a second."""
     for kind in ("daphne", "uvicorn"):
-        contests = {name: (it[0], durable_rows(*it)) for name, it in CONTESTANTS.items()}
+        contests = {
+            name: (it[0], durable_rows(*it)) for name, it in CONTESTANTS.items()
+        }
         runs = interleaved(kind, contests)
         for name in CONTESTANTS:
             yield Figure(f"{kind}: {name}", middle(runs[name], "rate"), "/s")
-            yield Figure(f"{kind}: {name}, CPU of the server", middle(runs[name], "cpu_us"), "us/row")
+            yield Figure(
+                f"{kind}: {name}, CPU of the server",
+                middle(runs[name], "cpu_us"),
+                "us/row",
+            )
         for other, must, aim in (("stock", 20, 30), ("echo", 2, 5)):
-            ratio, single = (over(runs, "rate", name, other) for name in (FREED, SINGLE))
-            yield Figure(f"{kind}: durable rows a second, one row a frame, over {other}", single)
-            yield Figure(f"{kind}: durable rows a second over {other}", ratio, "x", must, aim)
+            ratio, single = (
+                over(runs, "rate", name, other) for name in (FREED, SINGLE)
+            )
+            yield Figure(
+                f"{kind}: durable rows a second, one row a frame, over {other}", single
+            )
+            yield Figure(
+                f"{kind}: durable rows a second over {other}", ratio, "x", must, aim
+            )
         lost = sum(run["lost"] for run in runs[FREED] + runs[SINGLE])
-        yield Figure(f"{kind}: rows acknowledged and not there", lost, "", 0, 0, {"runs": runs})
+        yield Figure(
+            f"{kind}: rows acknowledged and not there", lost, "", 0, 0, {"runs": runs}
+        )
 
 
 def held() -> Iterator[Figure]:
     """Acknowledgements while other code of the process holds the thread that all its sockets share."""
 
     def run(is_held: bool) -> Run:
-        return lambda server: asyncio.run(load(server.port, browsers(SOCKETS), 2, 1, 1, is_held=is_held))
+        return lambda server: asyncio.run(
+            load(server.port, browsers(SOCKETS), 2, 1, 1, is_held=is_held)
+        )
 
     runs = interleaved(
         "daphne",
@@ -108,20 +138,40 @@ def held() -> Iterator[Figure]:
         },
     )
     for name in runs:
-        yield Figure(f"p99 of an acknowledgement, {name}", middle(runs[name], "p99"), "ms")
+        yield Figure(
+            f"p99 of an acknowledgement, {name}", middle(runs[name], "p99"), "ms"
+        )
     ratio = over(runs, "p99", "ours held", "ours free")
-    yield Figure("p99 with the shared thread held 200 ms, against free", ratio, "x", 2, 1.5, {"runs": runs})
+    yield Figure(
+        "p99 with the shared thread held 200 ms, against free",
+        ratio,
+        "x",
+        2,
+        1.5,
+        {"runs": runs},
+    )
 
 
 def memory() -> Iterator[Figure]:
     """A thousand idle sockets, of fresh processes: what sockets before them had would be used again."""
     for kind in ("daphne", "uvicorn"):
-        runs = interleaved(kind, {"ours": ("ours", idle), "bare": ("bare", idle)}, rounds=1)
+        runs = interleaved(
+            kind, {"ours": ("ours", idle), "bare": ("bare", idle)}, rounds=1
+        )
         for name in runs:
-            yield Figure(f"{kind}: memory of an idle socket, {name}", middle(runs[name], "kib"), "KiB")
+            yield Figure(
+                f"{kind}: memory of an idle socket, {name}",
+                middle(runs[name], "kib"),
+                "KiB",
+            )
         ratio = over(runs, "kib", "ours", "bare")
         yield Figure(
-            f"{kind}: memory of an idle socket over a bare one", ratio, "x", 1.4, 1.2, {"runs": runs}
+            f"{kind}: memory of an idle socket over a bare one",
+            ratio,
+            "x",
+            1.4,
+            1.2,
+            {"runs": runs},
         )
 
 

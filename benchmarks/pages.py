@@ -68,20 +68,36 @@ def catalogue() -> Iterator[Figure]:
         perso.start()
         copy_lists(perso.url, account.api_server)
         perso.stop()
-    runs: dict[str, list[float]] = {"one list": [], "all": [], "all, and kept": [], "as kept": []}
+    runs: dict[str, list[float]] = {
+        "one list": [],
+        "all": [],
+        "all, and kept": [],
+        "as kept": [],
+    }
     for _ in range(11):
         CatalogueItem.objects.all().delete()
         runs["one list"].append(seconds(upstream.client(account).get_llms))
         runs["all"].append(seconds(upstream.client(account).get_all_settings))
         runs["all, and kept"].append(
-            seconds(lambda: lists.keep(None, upstream.client(account).get_all_settings()))
+            seconds(
+                lambda: lists.keep(None, upstream.client(account).get_all_settings())
+            )
         )
         runs["as kept"].append(seconds(lambda: lists.offer(None)))
     one, _, cold, warm = (median(times[1:]) for times in runs.values())
     for name, times in runs.items():
         yield Figure(f"catalogue: {name}", 1000 * median(times[1:]), "ms")
-    yield Figure("catalogue: nine lists, cold, over one", cold / one, "x", 1.5, 1.15, {"runs": runs})
-    yield Figure("catalogue: nine lists, warm over cold", warm / cold, "x", 1 / 50, 1 / 200)
+    yield Figure(
+        "catalogue: nine lists, cold, over one",
+        cold / one,
+        "x",
+        1.5,
+        1.15,
+        {"runs": runs},
+    )
+    yield Figure(
+        "catalogue: nine lists, warm over cold", warm / cold, "x", 1 / 50, 1 / 200
+    )
 
 
 def copy_lists(sandbox: str, api_server: str) -> None:
@@ -89,17 +105,24 @@ def copy_lists(sandbox: str, api_server: str) -> None:
     for name in lists.LISTS:
         call = getattr(calls, f"get_{name}")()
         target = str(httpx.URL(call.path, params=call.query or None))
-        found = httpx.get(sandbox + target, headers={"PersoLive-APIKey": "sandbox"}).raise_for_status()
+        found = httpx.get(
+            sandbox + target, headers={"PersoLive-APIKey": "sandbox"}
+        ).raise_for_status()
         httpx.put(api_server + target, content=found.content).raise_for_status()
 
 
 def tag() -> Iterator[Figure]:
     """A page with the tag in it."""
-    page, request = Template('{% load perso %}{% perso_avatar "guide" %}'), RequestFactory().get("/")
+    page, request = (
+        Template('{% load perso %}{% perso_avatar "guide" %}'),
+        RequestFactory().get("/"),
+    )
     with CaptureQueriesContext(connection) as queries:
         page.render(Context({"request": request}))
     yield Figure("queries of a page with the tag", len(queries), "", 0, 0)
-    times = [seconds(lambda: page.render(Context({"request": request}))) for _ in range(2000)]
+    times = [
+        seconds(lambda: page.render(Context({"request": request}))) for _ in range(2000)
+    ]
     yield Figure("the tag", 1e6 * median(times), "us")
 
 
@@ -109,13 +132,22 @@ def scripts() -> Iterator[Figure]:
         name: len(gzip.compress((STATIC / f"{name}.js").read_bytes(), 6)) / 1000
         for name in ("perso-avatar", "sdk", "log", "road", "tools")
     }
-    yield Figure("JavaScript before Start, gzip", sizes["perso-avatar"], "kB", 8, 5, {"sizes": sizes})
+    yield Figure(
+        "JavaScript before Start, gzip",
+        sizes["perso-avatar"],
+        "kB",
+        8,
+        5,
+        {"sizes": sizes},
+    )
     yield Figure("JavaScript in all, gzip", sum(sizes.values()), "kB", 18, 14)
 
 
 def transcript() -> Iterator[Figure]:
     """A long conversation in the admin: its first page."""
-    session = AvatarSession.objects.create(visitor="visitor", status="ended", last_seq=ENTRIES)
+    session = AvatarSession.objects.create(
+        visitor="visitor", status="ended", last_seq=ENTRIES
+    )
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
             avatar_session=session,
@@ -123,17 +155,29 @@ def transcript() -> Iterator[Figure]:
             seq=n,
             kind="chat",
             at_ms=n,
-            data={"role": ("visitor", "avatar")[n % 2], "text": f"Sentence {n} of a long conversation."},
+            data={
+                "role": ("visitor", "avatar")[n % 2],
+                "text": f"Sentence {n} of a long conversation.",
+            },
         )
         for n in range(1, ENTRIES + 1)
     )
     reader = Client(SERVER_NAME="127.0.0.1")
     users = get_user_model()._default_manager
-    reader.force_login(users.create(username="reader", is_staff=True, is_superuser=True))
+    reader.force_login(
+        users.create(username="reader", is_staff=True, is_superuser=True)
+    )
     url = reverse("admin:django_perso_avatarsession_change", args=[session.pk])
     assert b"Sentence 100 " in reader.get(url).content
     times = [seconds(lambda: reader.get(url)) for _ in range(5)]
-    yield Figure("a conversation of 10,000 entries opens", median(times), "s", 1, 0.5, {"runs": times})
+    yield Figure(
+        "a conversation of 10,000 entries opens",
+        median(times),
+        "s",
+        1,
+        0.5,
+        {"runs": times},
+    )
 
 
 def first_frame() -> Iterator[Figure]:
@@ -142,18 +186,29 @@ def first_frame() -> Iterator[Figure]:
 
     chromium = os.environ.get("PERSO_CHROMIUM") or dev.find_chromium()
     runs: dict[str, list[float]] = {}
-    pages = {"ours": ("/perso/demo/", "perso-avatar [part=start]"), "a bare page": ("/bare/", "#start")}
+    pages = {
+        "ours": ("/perso/demo/", "perso-avatar [part=start]"),
+        "a bare page": ("/bare/", "#start"),
+    }
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         template = Path(directory) / "db.sqlite3"
         seed(environment(DATABASE_URL=f"sqlite:///{template}"))
         site = example_server(Path(directory) / "site", template, {})
         site.start()
-        site.execute("UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000")
-        browser = playwright.chromium.launch(executable_path=chromium, args=dev.chromium_flags())
+        site.execute(
+            "UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000"
+        )
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=dev.chromium_flags()
+        )
         try:
             for _ in range(6):
-                for (who, page), (how, pause) in product(pages.items(), (("", POINTER_MS), (", at once", 0))):
-                    runs.setdefault(who + how, []).append(face(browser, site.url, *page, pause))
+                for (who, page), (how, pause) in product(
+                    pages.items(), (("", POINTER_MS), (", at once", 0))
+                ):
+                    runs.setdefault(who + how, []).append(
+                        face(browser, site.url, *page, pause)
+                    )
         finally:
             browser.close()
             site.stop()
@@ -161,16 +216,27 @@ def first_frame() -> Iterator[Figure]:
     for name, ms in took.items():
         yield Figure(f"Start to the first frame, {name}", ms, "ms")
     late = took["ours, at once"] - took["a bare page, at once"]
-    yield Figure("Start to the first frame, beyond a bare page, pressed at once", late, "ms")
+    yield Figure(
+        "Start to the first frame, beyond a bare page, pressed at once", late, "ms"
+    )
     more = took["ours"] - took["a bare page"]
-    yield Figure("Start to the first frame, beyond a bare page", more, "ms", 200, 100, {"runs": runs})
+    yield Figure(
+        "Start to the first frame, beyond a bare page",
+        more,
+        "ms",
+        200,
+        100,
+        {"runs": runs},
+    )
 
 
 def face(browser: Any, url: str, path: str, button: str, pause_ms: int) -> float:
     """Milliseconds from the click on, `pause_ms` after the pointer has come."""
     context = browser.new_context()
     page = context.new_page()
-    page.route(url + "/bare/", lambda route: route.fulfill(body=BARE, content_type="text/html"))
+    page.route(
+        url + "/bare/", lambda route: route.fulfill(body=BARE, content_type="text/html")
+    )
     page.goto(url + path)
     page.evaluate(STOPWATCH, button)
     if pause_ms:

@@ -39,7 +39,9 @@ class Process:
 
 
 @contextmanager
-def serving(kind: str, app: str = "ours", port: int = 0, **env: str) -> Iterator[Process]:
+def serving(
+    kind: str, app: str = "ours", port: int = 0, **env: str
+) -> Iterator[Process]:
     """A server that takes connections; gone when the block is left."""
     port = port or unused_port()
     command = [sys.executable, "-m", *COMMANDS[kind].format(port=port, app=app).split()]

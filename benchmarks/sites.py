@@ -46,7 +46,9 @@ class Echo(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         await self.send_json(
-            {"t": "ack", "s": content["items"][-1]["s"]} if "items" in content else {"t": "welcome"}
+            {"t": "ack", "s": content["items"][-1]["s"]}
+            if "items" in content
+            else {"t": "welcome"}
         )
 
 

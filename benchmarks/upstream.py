@@ -14,9 +14,7 @@ open_now, most_open, kept = 0, 0, dict[str, str]()
 
 def answer(body: str) -> bytes:
     """The bytes of an HTTP response."""
-    head = (
-        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n"
-    )
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n"
     return (head + body).encode()
 
 
@@ -28,7 +26,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     try:
         while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
             size = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
-            sent, (method, target, _) = await reader.readexactly(size), head.split(" ", 2)
+            sent, (method, target, _) = (
+                await reader.readexactly(size),
+                head.split(" ", 2),
+            )
             if target == "/connections":
                 body, most_open = str(most_open - 1), open_now
             elif method == "put":
@@ -48,7 +49,9 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def main(port: int) -> None:
     """Until it is killed."""
-    async with await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024) as server:
+    async with await asyncio.start_server(
+        serve, "127.0.0.1", port, backlog=1024
+    ) as server:
         await server.serve_forever()
 
 

@@ -13,7 +13,12 @@ from example_project.urls import urlpatterns as example
 
 URL = f"{settings.PERSO['API_SERVER']}/api/v1/session/"
 HEADERS = {"PersoLive-APIKey": str(settings.PERSO["API_KEY"])}
-PARAMS = {"model_style": "style", "prompt": "plp-guide", "llm_type": "llm", "tts_type": "tts"}
+PARAMS = {
+    "model_style": "style",
+    "prompt": "plp-guide",
+    "llm_type": "llm",
+    "tts_type": "tts",
+}
 
 
 def plain(request: HttpRequest) -> HttpResponse:
@@ -21,8 +26,12 @@ def plain(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return HttpResponse(status=403)
     session_id = httpx.post(URL, json=PARAMS, headers=HEADERS).json()["session_id"]
-    session = AvatarSession.objects.create(user=request.user, session_id=session_id, params=PARAMS)
-    return JsonResponse({"session_id": session_id, "stream": str(session.pk)}, status=201)
+    session = AvatarSession.objects.create(
+        user=request.user, session_id=session_id, params=PARAMS
+    )
+    return JsonResponse(
+        {"session_id": session_id, "stream": str(session.pk)}, status=201
+    )
 
 
 @cache
@@ -34,9 +43,13 @@ def pooled() -> httpx.AsyncClient:
 @csrf_exempt
 async def floor(request: HttpRequest) -> HttpResponse:
     """The least there can be: one call over pooled connections and one INSERT, whoever asks."""
-    session_id = (await pooled().post(URL, json=PARAMS, headers=HEADERS)).json()["session_id"]
+    session_id = (await pooled().post(URL, json=PARAMS, headers=HEADERS)).json()[
+        "session_id"
+    ]
     session = await AvatarSession.objects.acreate(session_id=session_id, params=PARAMS)
-    return JsonResponse({"session_id": session_id, "stream": str(session.pk)}, status=201)
+    return JsonResponse(
+        {"session_id": session_id, "stream": str(session.pk)}, status=201
+    )
 
 
 async def null(request: HttpRequest) -> HttpResponse:
@@ -44,4 +57,9 @@ async def null(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"user": (await request.auser()).pk}, status=201)
 
 
-urlpatterns = [path("plain/", plain), path("floor/", floor), path("null/", null), *example]
+urlpatterns = [
+    path("plain/", plain),
+    path("floor/", floor),
+    path("null/", null),
+    *example,
+]

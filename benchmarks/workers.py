@@ -29,13 +29,29 @@ def workers() -> Iterator[Figure]:
             runs["3 workers"].append(durable_rows(servers))
     for name in runs:
         yield Figure(
-            f"daphne: durable rows a second, {name}, {os.cpu_count()} cores", middle(runs[name], "rate"), "/s"
+            f"daphne: durable rows a second, {name}, {os.cpu_count()} cores",
+            middle(runs[name], "rate"),
+            "/s",
         )
-        yield Figure(f"daphne: p99 of an acknowledgement, {name}", middle(runs[name], "p99"), "ms")
+        yield Figure(
+            f"daphne: p99 of an acknowledgement, {name}",
+            middle(runs[name], "p99"),
+            "ms",
+        )
     ratio = over(runs, "rate", "3 workers", "1 worker")
-    yield Figure(f"daphne: durable rows a second, 3 workers over 1, {os.cpu_count()} cores", ratio)
+    yield Figure(
+        f"daphne: durable rows a second, 3 workers over 1, {os.cpu_count()} cores",
+        ratio,
+    )
     lost = sum(run["lost"] for found in runs.values() for run in found)
-    yield Figure("rows acknowledged by several workers and not there", lost, "", 0, 0, {"runs": runs})
+    yield Figure(
+        "rows acknowledged by several workers and not there",
+        lost,
+        "",
+        0,
+        0,
+        {"runs": runs},
+    )
 
 
 def durable_rows(servers: Sequence[Process]) -> dict[str, Any]:
@@ -52,7 +68,13 @@ def durable_rows(servers: Sequence[Process]) -> dict[str, Any]:
 
     told = asyncio.run(all_of_them())
     acked = {stream: count for one in told for stream, count in one["acked"].items()}
-    rows = TranscriptEntry.objects.filter(avatar_session__in=acked).values_list("avatar_session")
+    rows = TranscriptEntry.objects.filter(avatar_session__in=acked).values_list(
+        "avatar_session"
+    )
     there = {str(stream): count for stream, count in rows.annotate(Count("pk"))}
     lost = sum(max(0, count - there.get(stream, 0)) for stream, count in acked.items())
-    return {"rate": sum(one["rate"] for one in told), "p99": max(one["p99"] for one in told), "lost": lost}
+    return {
+        "rate": sum(one["rate"] for one in told),
+        "p99": max(one["p99"] for one in told),
+        "lost": lost,
+    }

@@ -53,7 +53,9 @@ class PersoWebSocket:
 def _socket_at(path: str) -> Any:
     """The socket application the URLconf has at `path`, or None."""
     # Inside i18n_patterns a path resolves only while its own language is active.
-    with translation.override(translation.get_language_from_path(path) or translation.get_language()):
+    with translation.override(
+        translation.get_language_from_path(path) or translation.get_language()
+    ):
         try:
             match = resolve(path)
         except Resolver404:

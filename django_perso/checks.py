@@ -22,9 +22,7 @@ from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf
 
 TAG = "django_perso"
 ADD = "Add to settings.py: "
-API_SERVER = (
-    r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"  # as the client takes it
-)
+API_SERVER = r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"  # as the client takes it
 Found = Iterator[tuple[str, str]]  # what is wrong, and the hint
 
 
@@ -34,7 +32,9 @@ def problem(number: str, text: str, hint: str = "", area: str = "") -> CheckMess
     return kind(text, hint, area, f"{TAG}.{number}")
 
 
-def check(number: str, area: str, *, deploy: bool = False) -> Callable[[Callable[[], Found]], Any]:
+def check(
+    number: str, area: str, *, deploy: bool = False
+) -> Callable[[Callable[[], Found]], Any]:
     """Register what a function finds as problems of `area`.
 
     `deploy`: under `check --deploy` only. While PERSO is no dict none but that is told.
@@ -68,12 +68,20 @@ def _badly_listed(name: str, pattern: str, what: str, line: str = "") -> Found:
     corrected."""
     values = _perso().get(name)
     listed = values if isinstance(values, list | tuple | set) else [str(values)]
-    is_right = listed is values and all(re.fullmatch(pattern, str(value)) for value in listed)
+    is_right = listed is values and all(
+        re.fullmatch(pattern, str(value)) for value in listed
+    )
     if values is not None and not is_right:
         urls = [str(value).lower().rpartition("://") for value in listed]
         must_be = "https" if pattern == API_SERVER else ""
-        corrected = [f"{must_be or scheme or 'https'}://{rest.partition('/')[0]}" for scheme, _, rest in urls]
-        yield f'PERSO["{name}"] must be a list of {what}.', line or f'{ADD}PERSO["{name}"] = {corrected}'
+        corrected = [
+            f"{must_be or scheme or 'https'}://{rest.partition('/')[0]}"
+            for scheme, _, rest in urls
+        ]
+        yield (
+            f'PERSO["{name}"] must be a list of {what}.',
+            line or f'{ADD}PERSO["{name}"] = {corrected}',
+        )
 
 
 # --- PERSO itself ------------------------------------------------------------------------------------------
@@ -121,14 +129,19 @@ def the_log_transport_is_unknown() -> Found:
 @check("E007", "settings")
 def an_encryption_key_is_malformed() -> Found:
     yield from _badly_listed(
-        "ENCRYPTION_KEYS", r"[\w-]{43}=", f"Fernet keys. Make one: {MAKE_A_KEY}", KEYS_LINE
+        "ENCRYPTION_KEYS",
+        r"[\w-]{43}=",
+        f"Fernet keys. Make one: {MAKE_A_KEY}",
+        KEYS_LINE,
     )
 
 
 @check("E008", "settings")
 def an_allowed_origin_never_matches() -> Found:
     what = "origins, lower-case: scheme://host[:port]"
-    yield from _badly_listed("ALLOWED_ORIGINS", r"[a-z][a-z0-9+.-]*://[^\s/*A-Z]+", what)
+    yield from _badly_listed(
+        "ALLOWED_ORIGINS", r"[a-z][a-z0-9+.-]*://[^\s/*A-Z]+", what
+    )
 
 
 @check("E009", "settings")
@@ -140,7 +153,10 @@ def an_allowed_api_server_is_unusable() -> Found:
 def the_api_server_is_unusable() -> Found:
     if conf.API_SERVER and not re.fullmatch(API_SERVER, conf.API_SERVER):
         line = f'{ADD}PERSO["API_SERVER"] = "https://{conf.API_SERVER.rpartition("://")[2]}"'
-        yield 'PERSO["API_SERVER"] must be an https address (http on this machine only).', line
+        yield (
+            'PERSO["API_SERVER"] must be an https address (http on this machine only).',
+            line,
+        )
 
 
 @check("E016", "settings")
@@ -156,7 +172,10 @@ def the_days_of_retention_are_no_number() -> Found:
 @check("E018", "settings")
 def a_router_leads_elsewhere() -> Found:
     models = apps.get_app_config("django_perso").get_models()
-    if any({router.db_for_read(it), router.db_for_write(it)} != {DEFAULT_DB_ALIAS} for it in models):
+    if any(
+        {router.db_for_read(it), router.db_for_write(it)} != {DEFAULT_DB_ALIAS}
+        for it in models
+    ):
         text = "DATABASE_ROUTERS lead django_perso to another database than default, or to a replica."
         line = 'if model._meta.app_label == "django_perso": return "default"'
         yield text, f"Add to your router's db_for_read and db_for_write: {line}"
@@ -166,7 +185,9 @@ def a_router_leads_elsewhere() -> Found:
 def the_sdk_may_change_unnoticed() -> Found:
     if "//" in conf.SDK_URL and not conf.SDK_INTEGRITY:
         text = f"{conf.SDK_URL} is loaded whatever it holds. Its hash is what this prints: "
-        text += f"curl -s {conf.SDK_URL} | openssl dgst -sha384 -binary | openssl base64 -A"
+        text += (
+            f"curl -s {conf.SDK_URL} | openssl dgst -sha384 -binary | openssl base64 -A"
+        )
         yield text, f'{ADD}PERSO["SDK_INTEGRITY"] = "sha384-<the hash>"'
 
 
@@ -186,16 +207,31 @@ def the_urls_are_not_included() -> Found:
 @check("W012", "websocket")
 def runserver_speaks_no_websocket() -> Found:
     wants_sockets = settings.DEBUG and hasattr(settings, "ASGI_APPLICATION")
-    if wants_sockets and _perso().get("LOG_TRANSPORT") != "post" and get_commands()["runserver"] != "daphne":
+    if (
+        wants_sockets
+        and _perso().get("LOG_TRANSPORT") != "post"
+        and get_commands()["runserver"] != "daphne"
+    ):
         apps = list(settings.INSTALLED_APPS)
-        now = f"position {apps.index('daphne') + 1} now" if "daphne" in apps else "it is missing now"
-        text = f'runserver is the WSGI one. Put "daphne" first in INSTALLED_APPS ({now}).'
-        yield text, f'{ADD}INSTALLED_APPS = ["daphne", *(app for app in INSTALLED_APPS if app != "daphne")]'
+        now = (
+            f"position {apps.index('daphne') + 1} now"
+            if "daphne" in apps
+            else "it is missing now"
+        )
+        text = (
+            f'runserver is the WSGI one. Put "daphne" first in INSTALLED_APPS ({now}).'
+        )
+        yield (
+            text,
+            f'{ADD}INSTALLED_APPS = ["daphne", *(app for app in INSTALLED_APPS if app != "daphne")]',
+        )
 
 
 @check("E013", "websocket")
 def daphne_has_no_application() -> Found:
-    if "daphne" in settings.INSTALLED_APPS and not hasattr(settings, "ASGI_APPLICATION"):
+    if "daphne" in settings.INSTALLED_APPS and not hasattr(
+        settings, "ASGI_APPLICATION"
+    ):
         package = settings.ROOT_URLCONF.rpartition(".")[0]
         text = "daphne is installed but ASGI_APPLICATION is not set, so runserver does not start."
         yield text, f'{ADD}ASGI_APPLICATION = "{package}.asgi.application"'
@@ -217,7 +253,9 @@ def the_csp_blocks_the_avatar() -> Found:
 
 @check("W022", "permissions")
 def the_microphone_is_forbidden() -> Found:
-    policy = getattr(settings, "PERMISSIONS_POLICY", None) or {}  # django-permissions-policy
+    policy = (
+        getattr(settings, "PERMISSIONS_POLICY", None) or {}
+    )  # django-permissions-policy
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
         text = "This site forbids the microphone: PERMISSIONS_POLICY. Visitors can only type."
@@ -230,7 +268,10 @@ def the_microphone_is_forbidden() -> Found:
 @check("W024", "settings", deploy=True)
 def secrets_depend_on_the_secret_key() -> Found:
     if not _perso().get("ENCRYPTION_KEYS"):
-        yield f"Secrets are encrypted with SECRET_KEY, and lost with it. Make a key: {MAKE_A_KEY}", KEYS_LINE
+        yield (
+            f"Secrets are encrypted with SECRET_KEY, and lost with it. Make a key: {MAKE_A_KEY}",
+            KEYS_LINE,
+        )
 
 
 @check("W025", "settings", deploy=True)
@@ -254,10 +295,16 @@ def the_channel_layer_ends_at_the_process() -> Found:
 
 @check("W014", "settings", deploy=True)
 def the_proxy_settings_do_not_fit() -> Found:
-    has_count, header = bool(_perso().get("TRUSTED_PROXY_COUNT")), settings.SECURE_PROXY_SSL_HEADER
+    has_count, header = (
+        bool(_perso().get("TRUSTED_PROXY_COUNT")),
+        settings.SECURE_PROXY_SSL_HEADER,
+    )
     if has_count and not header:
         text = "Behind a proxy that ends TLS, this site takes itself for http and refuses its own pages' log."
-        yield text, f'{ADD}SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")'
+        yield (
+            text,
+            f'{ADD}SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")',
+        )
     if header and not has_count:
         text = "Behind a proxy every visitor has its address, so all share the limit for one address."
         yield text, f'{ADD}PERSO["TRUSTED_PROXY_COUNT"] = 1'

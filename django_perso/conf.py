@@ -8,10 +8,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 # The SDK by exact version: the un-tagged URL of the same file changes its bytes.
-PINNED_SDK_URL = (
-    "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
+PINNED_SDK_URL = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
+PINNED_SDK_INTEGRITY = (
+    "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 )
-PINNED_SDK_INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 SANDBOX_KEY = "sandbox"
 # What is printed wherever encryption keys are missing or wrong.
 KEYS_LINE = (
@@ -25,7 +25,9 @@ PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 def check_installed() -> None:
     """Raises ImproperlyConfigured, with the line to paste, where the app is used and not installed."""
     if not apps.is_installed("django_perso"):
-        raise ImproperlyConfigured('Add to settings.py: INSTALLED_APPS += ["django_perso"]')
+        raise ImproperlyConfigured(
+            'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
+        )
 
 
 class Conf:
@@ -34,14 +36,18 @@ class Conf:
     def _get(self, name: str, default: Any) -> Any:
         values = getattr(settings, "PERSO", {})
         if not isinstance(values, dict):
-            raise ImproperlyConfigured('PERSO must be a dict, e.g. PERSO = {"API_KEY": "sandbox"}')
+            raise ImproperlyConfigured(
+                'PERSO must be a dict, e.g. PERSO = {"API_KEY": "sandbox"}'
+            )
         value = values.get(name)
         return default if value is None else value
 
     @property
     def API_KEY(self) -> str:
         """The key used where no ApiKey row applies; `sandbox` turns the emulator on."""
-        return str(self._get("API_KEY", os.environ.get("PERSO_INTERACTIVE_API_KEY", "")))
+        return str(
+            self._get("API_KEY", os.environ.get("PERSO_INTERACTIVE_API_KEY", ""))
+        )
 
     @property
     def API_SERVER(self) -> str:
@@ -62,12 +68,19 @@ class Conf:
     @property
     def SDK_URL(self) -> str:
         """Where the browser gets the SDK: the pinned CDN file, or on the emulator empty: its stand-in."""
-        return str(self._get("SDK_URL", "")) or ("" if self.is_sandbox_on else PINNED_SDK_URL)
+        return str(self._get("SDK_URL", "")) or (
+            "" if self.is_sandbox_on else PINNED_SDK_URL
+        )
 
     @property
     def SDK_INTEGRITY(self) -> str:
         """Subresource integrity of `SDK_URL`; empty means none is known."""
-        return str(self._get("SDK_INTEGRITY", PINNED_SDK_INTEGRITY if self.SDK_URL == PINNED_SDK_URL else ""))
+        return str(
+            self._get(
+                "SDK_INTEGRITY",
+                PINNED_SDK_INTEGRITY if self.SDK_URL == PINNED_SDK_URL else "",
+            )
+        )
 
     @property
     def ENCRYPTION_KEYS(self) -> list[str]:
@@ -84,7 +97,9 @@ class Conf:
         """How a page sends its log; `auto` uses the socket where this server has one."""
         value = self._get("LOG_TRANSPORT", "auto")
         if value not in ("auto", "websocket", "post"):
-            raise ImproperlyConfigured('PERSO["LOG_TRANSPORT"] must be "auto", "websocket" or "post"')
+            raise ImproperlyConfigured(
+                'PERSO["LOG_TRANSPORT"] must be "auto", "websocket" or "post"'
+            )
         return value  # type: ignore[no-any-return]
 
     @property
@@ -97,7 +112,9 @@ class Conf:
         """After how many days conversations are deleted where their preset does not say; None keeps them."""
         days = self._get("RETENTION_DAYS", None)
         if days is not None and not (type(days) is int and 1 <= days <= 36_500):
-            raise ImproperlyConfigured('PERSO["RETENTION_DAYS"] must be a number of days, or None to keep')
+            raise ImproperlyConfigured(
+                'PERSO["RETENTION_DAYS"] must be a number of days, or None to keep'
+            )
         return days
 
     @property
@@ -123,7 +140,9 @@ class Conf:
     @property
     def is_sandbox_on(self) -> bool:
         """Whether the emulator inside this process answers."""
-        return self.uses_sandbox_key and (settings.DEBUG or self.SANDBOX_ALLOW_IN_PRODUCTION)
+        return self.uses_sandbox_key and (
+            settings.DEBUG or self.SANDBOX_ALLOW_IN_PRODUCTION
+        )
 
 
 # What PERSO may hold: each property above that is written like a setting.

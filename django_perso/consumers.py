@@ -82,7 +82,9 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self.hello is None:  # a hello that has come may wait for the database
             await self.close(protocol.HELLO_TIMEOUT)
         while not self.is_closed:
-            await asyncio.sleep(max(0.05, self.heard + self.silence_seconds - monotonic()))
+            await asyncio.sleep(
+                max(0.05, self.heard + self.silence_seconds - monotonic())
+            )
             is_silent = monotonic() >= self.heard + self.silence_seconds
             if is_silent or monotonic() >= self.began + MAX_AGE_SECONDS:
                 await self.close(protocol.RECONNECT)
@@ -91,7 +93,9 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.is_closed = True
         await super().close(code, reason)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None
+    ) -> None:
         if self.is_closed:  # frames that were on their way
             return
         self.heard = monotonic()
@@ -109,8 +113,13 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         if self.session is None:
             raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
-        if self.heard > self.checked + self.check_seconds:  # the visitor may have logged out meanwhile
-            self.session, self.checked = await in_database(self.authenticate)(), self.heard
+        if (
+            self.heard > self.checked + self.check_seconds
+        ):  # the visitor may have logged out meanwhile
+            self.session, self.checked = (
+                await in_database(self.authenticate)(),
+                self.heard,
+            )
         stream, lease = self.session.pk, self.session.lease
         if isinstance(frame, protocol.Bye):
             await self.reply(await sessions.end(self.session, frame))
@@ -120,7 +129,9 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         elif frame is not None:
             self.unanswered += 1
             writer().put(Report(stream, frame, lease), self.answered)
-        elif not self.is_pinged:  # of several one is enough; they have no place in the window
+        elif (
+            not self.is_pinged
+        ):  # of several one is enough; they have no place in the window
             self.is_pinged = True
             # A quiet conversation is a live one, for it is billed: a ping is a report of nothing.
             writer().put(Report(stream, NOTHING, lease), self.answered_ping)
@@ -186,7 +197,9 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         assert self.hello is not None  # noqa: S101
         user = visitors.logged_in(self.request)
         session = sessions.open_stream(self.hello, self.visitor, user)
-        session.lease = self.session.lease if self.session is not None else session.lease
+        session.lease = (
+            self.session.lease if self.session is not None else session.lease
+        )
         return session
 
     async def reply(self, frame: dict[str, Any]) -> None:
@@ -205,7 +218,10 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             await super().__call__(scope, receive, send)
         except Exception as error:  # a channel layer fails in ways of its own; the page will come again
-            log.warning("nobody is told of news, the channel layer or the database fails: %r", error)
+            log.warning(
+                "nobody is told of news, the channel layer or the database fails: %r",
+                error,
+            )
             with suppress(Exception):  # the page may be gone already
                 await send({"type": "websocket.close", "code": protocol.RECONNECT})
 
@@ -213,7 +229,9 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if await self.join():
             await self.accept()
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None
+    ) -> None:
         """The page asks now and then: rights are taken away, groups expire, a Redis is emptied."""
         if await self.join():
             await self.perso_look({})
@@ -222,10 +240,16 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Be told from now on, if this user may; else close."""
         request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
         may_follow = await in_database(_may_follow)(request)
-        if self.channel_layer is None or not may_follow or not visitors.is_allowed_origin(request):
+        if (
+            self.channel_layer is None
+            or not may_follow
+            or not visitors.is_allowed_origin(request)
+        ):
             await self.close(protocol.ORIGIN)
             return False
-        await self.channel_layer.group_add(following.group(self.stream), self.channel_name)
+        await self.channel_layer.group_add(
+            following.group(self.stream), self.channel_name
+        )
         return True
 
     async def perso_look(self, message: dict[str, Any]) -> None:
@@ -233,7 +257,9 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def disconnect(self, code: int) -> None:
         if self.channel_layer is not None:
-            await self.channel_layer.group_discard(following.group(self.stream), self.channel_name)
+            await self.channel_layer.group_discard(
+                following.group(self.stream), self.channel_name
+            )
 
     @property
     def stream(self) -> UUID:

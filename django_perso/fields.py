@@ -68,11 +68,15 @@ def _ciphers() -> dict[str, Fernet]:
     """Ciphers by key id, the one to write with first: ENCRYPTION_KEYS, then those derived from SECRET_KEY,
     which serve where there are none, and go on reading what was written before there were."""
     keys = conf.ENCRYPTION_KEYS + [
-        base64.urlsafe_b64encode(hashlib.sha256(b"django_perso.fields:" + force_bytes(key)).digest()).decode()
+        base64.urlsafe_b64encode(
+            hashlib.sha256(b"django_perso.fields:" + force_bytes(key)).digest()
+        ).decode()
         for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     ]
     try:
-        return {hashlib.sha256(key.encode()).hexdigest()[:8]: Fernet(key) for key in keys}
+        return {
+            hashlib.sha256(key.encode()).hexdigest()[:8]: Fernet(key) for key in keys
+        }
     except ValueError as error:
         raise ImproperlyConfigured(
             f'PERSO["ENCRYPTION_KEYS"] holds a value that is no Fernet key. Make one: {MAKE_A_KEY} '
@@ -110,7 +114,9 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "editable": False, "default": ""})
 
-    def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
+    def contribute_to_class(
+        self, cls: type[models.Model], name: str, private_only: bool = False
+    ) -> None:
         super().contribute_to_class(cls, name, private_only)
         setattr(cls, self.attname, _SecretDescriptor(self))
 
@@ -140,10 +146,14 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
 
     def seal(self, value: Secret, instance: models.Model) -> _Sealed:
         """The ciphertext of `value` for this row."""
-        key_id, cipher = next(iter(_ciphers().items()))  # first: no row without a key for what will come
+        key_id, cipher = next(
+            iter(_ciphers().items())
+        )  # first: no row without a key for what will come
         if not value:
             return _Sealed()
-        token = cipher.encrypt(json.dumps([self._place(instance), value.reveal()]).encode())
+        token = cipher.encrypt(
+            json.dumps([self._place(instance), value.reveal()]).encode()
+        )
         return _Sealed(f"{key_id}.{token.decode()}")
 
     def open(self, sealed: str, instance: models.Model) -> Secret:
@@ -161,9 +171,13 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
         try:
             place, value = json.loads(cipher.decrypt(token.encode()))
         except (InvalidToken, ValueError) as error:
-            raise SecretUnreadable(f"{what} was altered in the database; enter the secret again") from error
+            raise SecretUnreadable(
+                f"{what} was altered in the database; enter the secret again"
+            ) from error
         if place != self._place(instance):
-            raise SecretUnreadable(f"{what} holds the secret of another row; enter the secret again")
+            raise SecretUnreadable(
+                f"{what} holds the secret of another row; enter the secret again"
+            )
         return Secret(value)
 
     def _place(self, instance: models.Model) -> str:

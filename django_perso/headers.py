@@ -33,19 +33,34 @@ class Gap:
 
 def own_host() -> str:
     """A name this site answers to."""
-    return next((host.lstrip(".") for host in settings.ALLOWED_HOSTS if host != "*"), "localhost")
+    return next(
+        (host.lstrip(".") for host in settings.ALLOWED_HOSTS if host != "*"),
+        "localhost",
+    )
 
 
 def gaps(policy: Policy, servers: Iterable[str] = ()) -> list[Gap]:
     """What a policy forbids the avatar; `servers` are those of the keys (none: the one in settings)."""
     found = []
     for directive, urls in _needs(servers).items():
-        decided_by = next((name for name in DECIDING[directive] if policy.get(name) is not None), "")
+        decided_by = next(
+            (name for name in DECIDING[directive] if policy.get(name) is not None), ""
+        )
         sources = policy.get(decided_by, ())
-        texts = [sources] if isinstance(sources, str) else [str(source) for source in sources]
+        texts = (
+            [sources]
+            if isinstance(sources, str)
+            else [str(source) for source in sources]
+        )
         # The tag and the widget put the page's nonce on every script.
-        has_nonce = directive == "script-src" and any("nonce" in text.lower() for text in texts)
-        missing = [_source(url) for url in urls if not any(_allows(text, url) for text in texts)]
+        has_nonce = directive == "script-src" and any(
+            "nonce" in text.lower() for text in texts
+        )
+        missing = [
+            _source(url)
+            for url in urls
+            if not any(_allows(text, url) for text in texts)
+        ]
         if decided_by and missing and not has_nonce:
             found.append(Gap(directive, decided_by, list(dict.fromkeys(missing))))
     return found
@@ -54,7 +69,11 @@ def gaps(policy: Policy, servers: Iterable[str] = ()) -> list[Gap]:
 def parse_csp(header: str) -> list[Policy]:
     """The policies of a Content-Security-Policy header, all of which apply."""
     return [
-        {words[0].lower(): words[1:] for part in policy.split(";") if (words := part.split())}
+        {
+            words[0].lower(): words[1:]
+            for part in policy.split(";")
+            if (words := part.split())
+        }
         for policy in header.split(",")
     ]
 
@@ -73,7 +92,9 @@ def _needs(servers: Iterable[str]) -> dict[str, list[str]]:
     """What the widget loads and whom it talks to, by directive."""
     here = conf.is_sandbox_on
     sdk = conf.SDK_URL or _own()
-    servers = list(servers) or [conf.API_SERVER or (_own() if here else PERSO_SERVERS[0])]
+    servers = list(servers) or [
+        conf.API_SERVER or (_own() if here else PERSO_SERVERS[0])
+    ]
     scripts = [urljoin(_own(), settings.STATIC_URL or ""), urljoin(_own(), sdk)]
     return {"script-src": scripts, "connect-src": [_own(), *servers]}
 
@@ -81,7 +102,9 @@ def _needs(servers: Iterable[str]) -> dict[str, list[str]]:
 def _source(url: str) -> str:
     """A URL's origin as a policy names it."""
     parts = urlsplit(url)
-    return "'self'" if parts.netloc == own_host() else f"{parts.scheme}://{parts.netloc}"
+    return (
+        "'self'" if parts.netloc == own_host() else f"{parts.scheme}://{parts.netloc}"
+    )
 
 
 def _allows(source: str, url: str) -> bool:

@@ -11,7 +11,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
+from django.core.validators import (
+    MaxValueValidator,
+    MinValueValidator,
+    RegexValidator,
+    URLValidator,
+)
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -54,7 +59,8 @@ class ApiKey(models.Model):
         blank=True,
         validators=[
             RegexValidator(
-                r"\APERSO_INTERACTIVE_API_KEY\w*\Z", _("The name must begin with PERSO_INTERACTIVE_API_KEY.")
+                r"\APERSO_INTERACTIVE_API_KEY\w*\Z",
+                _("The name must begin with PERSO_INTERACTIVE_API_KEY."),
             )
         ],
         help_text=_("Instead of a stored secret, e.g. PERSO_INTERACTIVE_API_KEY_SHOP."),
@@ -63,10 +69,16 @@ class ApiKey(models.Model):
         _("default"), default=False, help_text=_("Used by presets that name no key.")
     )
     is_active = models.BooleanField(_("active"), default=True)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    created_at = models.DateTimeField(
+        _("created"), default=timezone.now, editable=False
+    )
     # How Perso answered the last time it was asked.
     status = models.CharField(
-        _("status"), max_length=11, choices=Status.choices, default=Status.UNTESTED, editable=False
+        _("status"),
+        max_length=11,
+        choices=Status.choices,
+        default=Status.UNTESTED,
+        editable=False,
     )
     status_detail = models.CharField(max_length=500, blank=True, editable=False)
     tested_at = models.DateTimeField(_("tested"), null=True, editable=False)
@@ -113,24 +125,34 @@ class CatalogueItem(models.Model):
         TEXT_NORMALIZATION_CONFIG = "text_normalization_config", _("text normalization")
 
     # Without a key: offered to the one in settings.
-    api_key = models.ForeignKey(ApiKey, models.CASCADE, null=True, related_name="catalogue")
+    api_key = models.ForeignKey(
+        ApiKey, models.CASCADE, null=True, related_name="catalogue"
+    )
     kind = models.CharField(max_length=30, choices=Kind.choices)
     value = models.CharField(max_length=200)  # what a session is told: a name or an id
     title = models.CharField(max_length=200)
     picture = models.TextField(blank=True)  # a URL, also data:
-    details: Any = models.JSONField(default=dict)  # description, service, … as far as an operator wants them
+    details: Any = models.JSONField(
+        default=dict
+    )  # description, service, … as far as an operator wants them
     position = models.PositiveIntegerField()
     seen_at = models.DateTimeField()
-    gone_at = models.DateTimeField(null=True)  # since when Perso does not offer it any more
+    gone_at = models.DateTimeField(
+        null=True
+    )  # since when Perso does not offer it any more
 
     class Meta:
         verbose_name = _("catalogue entry")
         verbose_name_plural = _("catalogue")
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(fields=["api_key", "kind", "value"], name="perso_item_once"),
             models.UniqueConstraint(
-                fields=["kind", "value"], condition=Q(api_key=None), name="perso_settings_item_once"
+                fields=["api_key", "kind", "value"], name="perso_item_once"
+            ),
+            models.UniqueConstraint(
+                fields=["kind", "value"],
+                condition=Q(api_key=None),
+                name="perso_settings_item_once",
             ),
         ]
 
@@ -139,8 +161,12 @@ class CatalogueItem(models.Model):
 
 
 def validate_names(value: object) -> None:
-    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise ValidationError(_('Enter a JSON list of names, e.g. ["get_square_number"].'))
+    if not isinstance(value, list) or not all(
+        isinstance(item, str) and item for item in value
+    ):
+        raise ValidationError(
+            _('Enter a JSON list of names, e.g. ["get_square_number"].')
+        )
 
 
 class SessionPreset(models.Model):
@@ -152,8 +178,12 @@ class SessionPreset(models.Model):
         PUBLIC = "public", _("everybody")
 
     name = models.CharField(_("name"), max_length=100)
-    slug = models.SlugField(_("slug"), unique=True, help_text=_('The name in {% perso_avatar "slug" %}.'))
-    is_default = models.BooleanField(_("default"), default=False, help_text=_("Used by {% perso_avatar %}."))
+    slug = models.SlugField(
+        _("slug"), unique=True, help_text=_('The name in {% perso_avatar "slug" %}.')
+    )
+    is_default = models.BooleanField(
+        _("default"), default=False, help_text=_("Used by {% perso_avatar %}.")
+    )
     is_active = models.BooleanField(
         _("active"), default=True, help_text=_("An inactive preset is not found.")
     )
@@ -167,26 +197,50 @@ class SessionPreset(models.Model):
     )
 
     model_style = models.CharField(_("model style"), max_length=200)
-    background_image = models.CharField(_("background image"), max_length=200, blank=True)
+    background_image = models.CharField(
+        _("background image"), max_length=200, blank=True
+    )
     prompt = models.CharField(_("prompt"), max_length=200)
     document = models.CharField(_("document"), max_length=200, blank=True)
-    mcp_servers = models.JSONField(_("MCP servers"), default=list, blank=True, validators=[validate_names])
+    mcp_servers = models.JSONField(
+        _("MCP servers"), default=list, blank=True, validators=[validate_names]
+    )
     llm_type = models.CharField(_("LLM"), max_length=200)
     tts_type = models.CharField(_("voice (TTS)"), max_length=200)
     stt_type = models.CharField(_("hearing (STT)"), max_length=200, blank=True)
-    text_normalization_config = models.CharField(_("text normalization"), max_length=200, blank=True)
-    text_normalization_locale = models.CharField(_("its locale"), max_length=10, blank=True)
-    stt_text_normalization_config = models.CharField(_("STT text normalization"), max_length=200, blank=True)
-    stt_text_normalization_locale = models.CharField(_("its locale"), max_length=10, blank=True)
+    text_normalization_config = models.CharField(
+        _("text normalization"), max_length=200, blank=True
+    )
+    text_normalization_locale = models.CharField(
+        _("its locale"), max_length=10, blank=True
+    )
+    stt_text_normalization_config = models.CharField(
+        _("STT text normalization"), max_length=200, blank=True
+    )
+    stt_text_normalization_locale = models.CharField(
+        _("its locale"), max_length=10, blank=True
+    )
     # Ranges: fractions of the canvas; height 1 is the natural size.
-    padding_left = models.FloatField(_("padding left"), default=0, validators=between(-1, 1))
-    padding_top = models.FloatField(_("padding top"), default=0, validators=between(0, 1))
-    padding_height = models.FloatField(_("padding height"), default=1, validators=between(0, 5))
+    padding_left = models.FloatField(
+        _("padding left"), default=0, validators=between(-1, 1)
+    )
+    padding_top = models.FloatField(
+        _("padding top"), default=0, validators=between(0, 1)
+    )
+    padding_height = models.FloatField(
+        _("padding height"), default=1, validators=between(0, 5)
+    )
 
-    width = models.PositiveIntegerField(_("width"), default=1080, validators=between(16, 3840))
-    height = models.PositiveIntegerField(_("height"), default=1920, validators=between(16, 3840))
+    width = models.PositiveIntegerField(
+        _("width"), default=1080, validators=between(16, 3840)
+    )
+    height = models.PositiveIntegerField(
+        _("height"), default=1920, validators=between(16, 3840)
+    )
     voice = models.BooleanField(
-        _("voice chat"), default=False, help_text=_("Visitors may speak; needs a hearing (STT) type.")
+        _("voice chat"),
+        default=False,
+        help_text=_("Visitors may speak; needs a hearing (STT) type."),
     )
     has_intro = models.BooleanField(
         _("intro message"),
@@ -198,17 +252,23 @@ class SessionPreset(models.Model):
         default=list,
         blank=True,
         validators=[validate_names],
-        help_text=_("Names of browser tools this avatar may use. Empty: every tool the page registers."),
+        help_text=_(
+            "Names of browser tools this avatar may use. Empty: every tool the page registers."
+        ),
     )
 
-    access = models.CharField(_("who may start"), max_length=10, choices=Access.choices, default=Access.STAFF)
+    access = models.CharField(
+        _("who may start"), max_length=10, choices=Access.choices, default=Access.STAFF
+    )
     max_live = models.PositiveIntegerField(
         _("live at once"),
         default=5,
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("How many conversations may run at the same time. Empty: no limit, not for everybody."),
+        help_text=_(
+            "How many conversations may run at the same time. Empty: no limit, not for everybody."
+        ),
     )
     starts_per_hour = models.PositiveIntegerField(
         _("starts an hour"),
@@ -216,14 +276,18 @@ class SessionPreset(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("For each visitor and for each address. Empty: no limit, not for everybody."),
+        help_text=_(
+            "For each visitor and for each address. Empty: no limit, not for everybody."
+        ),
     )
     retention_days = models.PositiveIntegerField(
         _("days kept"),
         null=True,
         blank=True,
         validators=between(1, 36_500),
-        help_text=_('After so many its conversations are deleted. Empty: as PERSO["RETENTION_DAYS"] says.'),
+        help_text=_(
+            'After so many its conversations are deleted. Empty: as PERSO["RETENTION_DAYS"] says.'
+        ),
     )
 
     class Meta:
@@ -237,9 +301,12 @@ class SessionPreset(models.Model):
                 violation_error_message=_("Another preset is the default already."),
             ),
             models.CheckConstraint(
-                condition=~Q(access="public") | Q(max_live__isnull=False, starts_per_hour__isnull=False),
+                condition=~Q(access="public")
+                | Q(max_live__isnull=False, starts_per_hour__isnull=False),
                 name="perso_public_has_limits",
-                violation_error_message=_("A preset for everybody needs both limits: sessions cost money."),
+                violation_error_message=_(
+                    "A preset for everybody needs both limits: sessions cost money."
+                ),
             ),
         ]
 
@@ -248,7 +315,9 @@ class SessionPreset(models.Model):
 
     def clean(self) -> None:
         if self.voice and not self.stt_type:
-            raise ValidationError({"stt_type": _("Voice chat needs a hearing (STT) type.")})
+            raise ValidationError(
+                {"stt_type": _("Voice chat needs a hearing (STT) type.")}
+            )
 
 
 class AvatarSession(models.Model):
@@ -257,29 +326,48 @@ class AvatarSession(models.Model):
     class Status(models.TextChoices):
         STARTING = "starting", _("starting")
         LIVE = "live", _("live")
-        UNKNOWN = "unknown", _("unknown")  # Perso was asked, and no answer came: it may be running and billed
+        UNKNOWN = (
+            "unknown",
+            _("unknown"),
+        )  # Perso was asked, and no answer came: it may be running and billed
         FAILED = "failed", _("failed")
         ENDED = "ended", _("ended")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    preset = models.ForeignKey(SessionPreset, models.SET_NULL, verbose_name=_("preset"), null=True)
-    api_key = models.ForeignKey(ApiKey, models.SET_NULL, verbose_name=_("API key"), null=True)
+    preset = models.ForeignKey(
+        SessionPreset, models.SET_NULL, verbose_name=_("preset"), null=True
+    )
+    api_key = models.ForeignKey(
+        ApiKey, models.SET_NULL, verbose_name=_("API key"), null=True
+    )
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, verbose_name=_("user"), null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        verbose_name=_("user"),
+        null=True,
+        related_name="+",
     )
     visitor = models.CharField(_("visitor"), max_length=64, db_index=True)
     address = models.GenericIPAddressField(_("address"), null=True)
     api_server = models.CharField(_("API server"), max_length=200, blank=True)
     session_id = SecretField(_("Perso session id"))
     params = models.JSONField(_("parameters sent"), default=dict)
-    is_test = models.BooleanField(_("test"), default=False)  # tried in the playground, with no preset
-    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.STARTING)
+    is_test = models.BooleanField(
+        _("test"), default=False
+    )  # tried in the playground, with no preset
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.STARTING
+    )
     error_code = models.CharField(_("error"), max_length=50, blank=True)
-    termination_reason = models.CharField(_("termination reason"), max_length=100, blank=True)
+    termination_reason = models.CharField(
+        _("termination reason"), max_length=100, blank=True
+    )
     created_at = models.DateTimeField(_("started"), default=timezone.now, db_index=True)
     last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
     ended_at = models.DateTimeField(_("ended"), null=True)
-    duration_seconds = models.FloatField(_("seconds at Perso"), null=True)  # as Perso counts them
+    duration_seconds = models.FloatField(
+        _("seconds at Perso"), null=True
+    )  # as Perso counts them
     # The log: the highest entry stored of the browser and of the server, the fencing number of the socket
     # that may write, and whether the browser said that nothing more will come.
     last_seq = models.PositiveIntegerField(default=0)
@@ -290,7 +378,11 @@ class AvatarSession(models.Model):
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
-        indexes = [models.Index(fields=["status", "last_seen_at", "preset"], name="perso_session_live")]
+        indexes = [
+            models.Index(
+                fields=["status", "last_seen_at", "preset"], name="perso_session_live"
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -312,7 +404,10 @@ class TranscriptEntry(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     avatar_session = models.ForeignKey(
-        AvatarSession, models.CASCADE, verbose_name=_("conversation"), related_name="entries"
+        AvatarSession,
+        models.CASCADE,
+        verbose_name=_("conversation"),
+        related_name="entries",
     )
     source = models.CharField(_("source"), max_length=7, choices=Source.choices)
     seq = models.PositiveIntegerField(_("number"))
@@ -326,7 +421,9 @@ class TranscriptEntry(models.Model):
         verbose_name_plural = _("entries")
         permissions = [("export_transcriptentry", "Can export transcripts")]
         constraints = [
-            models.UniqueConstraint(fields=["avatar_session", "source", "seq"], name="perso_entry_once")
+            models.UniqueConstraint(
+                fields=["avatar_session", "source", "seq"], name="perso_entry_once"
+            )
         ]
 
     def __str__(self) -> str:
@@ -340,6 +437,13 @@ class TranscriptEntry(models.Model):
     @property
     def details(self) -> dict[str, str]:
         """A tool call's arguments, result and error, those there are, as text."""
-        there = [name for name in ("arguments", "result", "error") if self.data.get(name) is not None]
+        there = [
+            name
+            for name in ("arguments", "result", "error")
+            if self.data.get(name) is not None
+        ]
         found = {name: self.data[name] for name in there}
-        return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in found.items()}
+        return {
+            k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)
+            for k, v in found.items()
+        }

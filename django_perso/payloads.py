@@ -5,12 +5,17 @@ import re
 from contextlib import suppress
 from typing import Any
 
-MAX_FRAME, MAX_DEPTH = 65_536, 100  # bytes; levels, far fewer than Python or a database gives up at
+MAX_FRAME, MAX_DEPTH = (
+    65_536,
+    100,
+)  # bytes; levels, far fewer than Python or a database gives up at
 BAD_FRAME, TOO_BIG = 4400, 4413  # close codes
 
 ESCAPED = re.compile(r"\\u(0000|[dD][89a-fA-F])")  # perhaps a NUL or a lone surrogate
 SURROGATE = re.compile("[\ud800-\udfff]")
-NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON escapes it; an escaped backslash is none of it
+NUL = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u0000"
+)  # as JSON escapes it; an escaped backslash is none of it
 
 
 class BadFrame(Exception):
@@ -27,15 +32,26 @@ def load(text: str) -> dict[str, Any]:
     NUL and lone surrogates, which databases refuse, are replaced; endless numbers are no JSON, and those that
     PostgreSQL would write out in hundreds of digits are refused with them.
     """
-    if 4 * len(text) > MAX_FRAME and len(text.encode(errors="surrogatepass")) > MAX_FRAME:
+    if (
+        4 * len(text) > MAX_FRAME
+        and len(text.encode(errors="surrogatepass")) > MAX_FRAME
+    ):
         raise BadFrame(TOO_BIG, f"a frame may have {MAX_FRAME} bytes")
     with suppress(ValueError, RecursionError):
         data = JSON.decode(text)
         # Most texts have neither, which is found out sooner without a regular expression.
-        if ("\\u" in text and ESCAPED.search(text)) or (not text.isascii() and SURROGATE.search(text)):
-            dump = json.dumps(JSON.decode(NUL.sub(r"\1\\ufffd", text)), ensure_ascii=False)
-            data = JSON.decode(dump.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-        is_flat = text.count("{") + text.count("[") <= MAX_DEPTH or _is_within(MAX_DEPTH, data)
+        if ("\\u" in text and ESCAPED.search(text)) or (
+            not text.isascii() and SURROGATE.search(text)
+        ):
+            dump = json.dumps(
+                JSON.decode(NUL.sub(r"\1\\ufffd", text)), ensure_ascii=False
+            )
+            data = JSON.decode(
+                dump.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            )
+        is_flat = text.count("{") + text.count("[") <= MAX_DEPTH or _is_within(
+            MAX_DEPTH, data
+        )
         if isinstance(data, dict) and is_flat:
             return data
     raise BadFrame(BAD_FRAME, "not a JSON object")
@@ -47,7 +63,13 @@ def json_size(value: object) -> int:
 
 
 def _is_within(levels: int, value: object) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    inner = (
+        value.values()
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list)
+        else ()
+    )
     return levels >= 0 and all(_is_within(levels - 1, it) for it in inner)
 
 

@@ -14,12 +14,21 @@ from uuid import UUID
 
 from .payloads import BAD_FRAME, MAX_FRAME, TOO_BIG, BadFrame, json_size
 
-WINDOW, MAX_STREAM = 4, 50_000  # frames a browser may have unacknowledged; entries of a conversation
+WINDOW, MAX_STREAM = (
+    4,
+    50_000,
+)  # frames a browser may have unacknowledged; entries of a conversation
 MAX_ITEMS, MAX_ENTRY = 50, 16_384  # entries in a frame; bytes of one of them as JSON
 # Until hello; between pings; of silence, after which a socket is closed.
 HELLO_SECONDS, PING_SECONDS, SILENCE_SECONDS = 5, 15, 45
 
-RECONNECT, NOT_AUTHORISED, ORIGIN, NO_STREAM, HELLO_TIMEOUT = 4000, 4401, 4403, 4404, 4408
+RECONNECT, NOT_AUTHORISED, ORIGIN, NO_STREAM, HELLO_TIMEOUT = (
+    4000,
+    4401,
+    4403,
+    4404,
+    4408,
+)
 SUPERSEDED, TOO_FAST, BUSY = 4409, 4429, 4503
 
 WHOLE = range(2**31)
@@ -33,7 +42,10 @@ SCHEMA: dict[str, dict[str, Any]] = {  # an entry's `d`, by its kind
 }
 NUMBERED = {"s": WHOLE[1:]}
 ENTRY = {**NUMBERED, "k": tuple(SCHEMA), "t": WHOLE, "d": dict}
-HELLO, BYE = {"stream": str, "ticket": str}, {"last": WHOLE, "how": ("visitor", "remote", "error")}
+HELLO, BYE = (
+    {"stream": str, "ticket": str},
+    {"last": WHOLE, "how": ("visitor", "remote", "error")},
+)
 
 
 class Entry(NamedTuple):
@@ -113,8 +125,15 @@ def parse_items(items: object, size: int = MAX_FRAME) -> Events:
 def _fits(data: object, schema: dict[str, Any]) -> bool:
     if not isinstance(data, dict):
         return False
-    for key, rule in schema.items():  # in a loop, which costs half of what any() does; True is no number
+    for (
+        key,
+        rule,
+    ) in (
+        schema.items()
+    ):  # in a loop, which costs half of what any() does; True is no number
         value, is_kind = data.get(key), isinstance(rule, type)
-        if type(value) is not (rule if is_kind else type(rule[0])) or not (is_kind or value in rule):
+        if type(value) is not (rule if is_kind else type(rule[0])) or not (
+            is_kind or value in rule
+        ):
             return False
     return True

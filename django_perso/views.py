@@ -12,7 +12,13 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, InterfaceError, ProgrammingError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+)
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.urls import reverse
@@ -51,7 +57,12 @@ def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
         body["errors"] = refused.errors
     if refused.hint and (show_hint or settings.DEBUG):
         body["hint"] = refused.hint
-    return JsonResponse(body, status=refused.status, content_type="application/problem+json", headers=headers)
+    return JsonResponse(
+        body,
+        status=refused.status,
+        content_type="application/problem+json",
+        headers=headers,
+    )
 
 
 class _Csrf(CsrfViewMiddleware):
@@ -91,7 +102,11 @@ def _endpoint(view: View) -> Any:
             detail = _("This site is busy. Please try again in a moment.")
             # A table or column that is not there yet: how SQLite says it, and how all others do.
             is_missing = "no such" in str(error) or isinstance(error, ProgrammingError)
-            hint = f"{error}. Run: python manage.py migrate django_perso" if is_missing else ""
+            hint = (
+                f"{error}. Run: python manage.py migrate django_perso"
+                if is_missing
+                else ""
+            )
             return problem(Refused("database_unavailable", 503, detail, hint=hint))
 
     return login_not_required(without_transaction(guarded))
@@ -109,7 +124,9 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
         nonlocal has_socket
         _check_csrf(request)
         visitor = visitors.identify(request)
-        has_socket = _has_sockets(request) and visitors.is_known_to_sockets(request, visitor.user)
+        has_socket = _has_sockets(request) and visitors.is_known_to_sockets(
+            request, visitor.user
+        )
         return _wanted(body), visitor
 
     started = await sessions.start(ask)
@@ -139,29 +156,43 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
 
 def _emulator(request: HttpRequest) -> str:
     """Where a browser finds the one in this process."""
-    return request.build_absolute_uri(reverse("django_perso:sandbox", args=[""])).rstrip("/")
+    return request.build_absolute_uri(
+        reverse("django_perso:sandbox", args=[""])
+    ).rstrip("/")
 
 
 def _wanted(body: str) -> str | dict[str, Any]:
     data = payloads.load(body)
     wanted: Any = data["params"] if "params" in data else data.get("preset", "")
     if not isinstance(wanted, dict if "params" in data else str):
-        raise payloads.BadFrame(payloads.BAD_FRAME, "preset must be a string, params an object")
+        raise payloads.BadFrame(
+            payloads.BAD_FRAME, "preset must be a string, params an object"
+        )
     return wanted
 
 
 def _has_sockets(request: HttpRequest) -> bool:
     # Our ASGI application marks its requests: plain django.core.asgi has a scope too, but no sockets.
     marked = "django_perso.websocket" in getattr(request, "scope", {})
-    return conf.LOG_TRANSPORT == "websocket" or (conf.LOG_TRANSPORT == "auto" and marked)
+    return conf.LOG_TRANSPORT == "websocket" or (
+        conf.LOG_TRANSPORT == "auto" and marked
+    )
 
 
 async def _log_entries(request: HttpRequest) -> HttpResponseBase:
     """What the socket takes, by POST: `items`, `bye` or both; answers the same frames."""
     if not visitors.is_allowed_origin(request):
-        raise Refused("origin", 403, _("This page may not write here."), hint=visitors.origin_hint(request))
+        raise Refused(
+            "origin",
+            403,
+            _("This page may not write here."),
+            hint=visitors.origin_hint(request),
+        )
     body = payloads.load(_body(request))
-    hello, events = protocol.parse_hello(body), protocol.parse_items(body.get("items", []))
+    hello, events = (
+        protocol.parse_hello(body),
+        protocol.parse_items(body.get("items", [])),
+    )
     bye = protocol.parse_bye(body["bye"]) if "bye" in body else None
 
     def record() -> tuple[AvatarSession, dict[str, Any]]:
@@ -188,7 +219,11 @@ log_entries = csrf_exempt(_endpoint(_log_entries))
 async def log_socket(request: HttpRequest) -> HttpResponse:
     """The log's socket, for those who come by HTTP: sockets reach `log_socket.websocket` through `asgi`."""
     hint = "In asgi.py: from django_perso.asgi import get_asgi_application; and run it with an ASGI server."
-    return problem(Refused("websocket_only", 426, _("This address speaks WebSocket only."), hint=hint))
+    return problem(
+        Refused(
+            "websocket_only", 426, _("This address speaks WebSocket only."), hint=hint
+        )
+    )
 
 
 log_socket.websocket = LogConsumer.as_asgi()  # type: ignore[attr-defined]

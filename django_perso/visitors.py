@@ -54,7 +54,12 @@ def _new_id(request: HttpRequest) -> str:
 
 def cookie_id(request: HttpRequest) -> str:
     """The id in the visitor's signed cookie, or "" without a valid one."""
-    return request.get_signed_cookie(COOKIE, default="", salt=COOKIE_SALT, max_age=COOKIE_SECONDS) or ""
+    return (
+        request.get_signed_cookie(
+            COOKIE, default="", salt=COOKIE_SALT, max_age=COOKIE_SECONDS
+        )
+        or ""
+    )
 
 
 def remember(request: HttpRequest, response: HttpResponse, visitor_id: str) -> None:
@@ -102,7 +107,9 @@ def is_allowed_origin(request: HttpRequest) -> bool:
     """
     origin = request.META.get("HTTP_ORIGIN", "")
     try:
-        return bool(origin) and (origin == _own_origin(request) or origin in conf.ALLOWED_ORIGINS)
+        return bool(origin) and (
+            origin == _own_origin(request) or origin in conf.ALLOWED_ORIGINS
+        )
     except DisallowedHost:
         return False
 
@@ -117,5 +124,7 @@ def origin_hint(request: HttpRequest) -> str:
 
 def _own_origin(request: HttpRequest) -> str:
     """This site's origin as a browser writes it: lower case, no default port."""
-    scheme, port = ("https", ":443") if request.scheme in ("https", "wss") else ("http", ":80")
+    scheme, port = (
+        ("https", ":443") if request.scheme in ("https", "wss") else ("http", ":80")
+    )
     return f"{scheme}://{request.get_host().lower().removesuffix(port)}"

@@ -18,7 +18,9 @@ class Balancer:
         server = await asyncio.start_server(self._connected, "127.0.0.1", port)
         await server.serve_forever()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             far_reader, far_writer = await self._worker()
         except OSError:

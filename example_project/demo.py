@@ -44,14 +44,20 @@ class Part:
     def start(self) -> None:
         """Of what it prints only errors are shown; Ctrl-C is ours, not its."""
         self.process = subprocess.Popen(
-            self.command, cwd=ROOT, env=self.env, stdout=subprocess.DEVNULL, start_new_session=True
+            self.command,
+            cwd=ROOT,
+            env=self.env,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def wait(self) -> None:
         """Return as soon as it takes connections."""
         for _ in range(600):
             if self.process.poll() is not None:
-                raise Trouble(f"{self.name} ended before it answered: see the lines above.")
+                raise Trouble(
+                    f"{self.name} ended before it answered: see the lines above."
+                )
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
@@ -77,7 +83,14 @@ def end(parts: Sequence[Part]) -> None:
 
 def daphne_command(python: str, port: int) -> list[str]:
     """How the site is served; frames of the log end at 64 KiB, so no larger message is read."""
-    where = ["-b", "127.0.0.1", "-p", str(port), "--websocket-max-message-size", "131072"]
+    where = [
+        "-b",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "--websocket-max-message-size",
+        "131072",
+    ]
     return [python, "-m", "daphne", "-v", "0", *where, APPLICATION]
 
 
@@ -108,7 +121,9 @@ def wait_for_page(url: str) -> None:
 def tell(port: int, password: str, lines: Sequence[str] = ()) -> None:
     """Say where everything is."""
     print(f"\n  The avatar   http://127.0.0.1:{port}/")
-    print(f"  The admin    http://127.0.0.1:{port}/admin/   user admin, password {password}")
+    print(
+        f"  The admin    http://127.0.0.1:{port}/admin/   user admin, password {password}"
+    )
     print("".join(f"\n  {line}" for line in lines), end="\n\n" if lines else "")
     print("  Ctrl-C ends it.\n", flush=True)
 
@@ -133,7 +148,9 @@ def serve_scaled(port: int, count: int) -> NoReturn:
     from tests.support.redis import redis_command
 
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="redis-")))
+        directory = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="redis-"))
+        )
         postgres = stack.enter_context(postgres_server())
         ports = [free_port(port + 1)]
         for _ in range(count + 1):
@@ -147,11 +164,20 @@ def serve_scaled(port: int, count: int) -> NoReturn:
             PERSO_INTERACTIVE_API_SERVER=perso,
             PERSO_SDK_URL=f"{perso}/perso-interactive-sdk.js",
         )
-        sandbox = [sys.executable, "manage.py", "perso_sandbox", "--port", str(perso_port)]
+        sandbox = [
+            sys.executable,
+            "manage.py",
+            "perso_sandbox",
+            "--port",
+            str(perso_port),
+        ]
         parts = [
             Part("Redis", redis_port, redis_command(redis_port, directory), env),
             Part("Perso (sandbox)", perso_port, sandbox, env),
-            *(worker(number, port, env, is_last=port == at[-1]) for number, port in enumerate(at, 1)),
+            *(
+                worker(number, port, env, is_last=port == at[-1])
+                for number, port in enumerate(at, 1)
+            ),
         ]
         stack.callback(end, parts)
         for part in parts:
@@ -161,11 +187,18 @@ def serve_scaled(port: int, count: int) -> NoReturn:
         for part in parts:
             part.wait()
         wait_for_page(parts[-1].url)
-        lines = [f"{part.name:<22} 127.0.0.1:{part.port:<6} pid {part.process.pid}" for part in parts]
-        lines.append(f"{'PostgreSQL':<22} 127.0.0.1:{postgres.port:<6} pid {postgres.pid}")
+        lines = [
+            f"{part.name:<22} 127.0.0.1:{part.port:<6} pid {part.process.pid}"
+            for part in parts
+        ]
+        lines.append(
+            f"{'PostgreSQL':<22} 127.0.0.1:{postgres.port:<6} pid {postgres.pid}"
+        )
         lines.append(f"{'Balancer':<22} 127.0.0.1:{port:<6} pid {os.getpid()}")
         tell(port, password, lines)
-        balancer = threading.Thread(target=asyncio.run, args=[Balancer(at).serve(port)], daemon=True)
+        balancer = threading.Thread(
+            target=asyncio.run, args=[Balancer(at).serve(port)], daemon=True
+        )
         balancer.start()  # apart, so that Ctrl-C strikes plain code and no event loop
         keep_running(parts)
 
@@ -185,12 +218,19 @@ def keep_running(parts: Sequence[Part]) -> NoReturn:
         for part in parts:
             if part.process.poll() is not None:
                 part.start()
-                print(f"  {part.name} had ended and is started again, pid {part.process.pid}", flush=True)
+                print(
+                    f"  {part.name} had ended and is started again, pid {part.process.pid}",
+                    flush=True,
+                )
 
 
 def environment(**values: str) -> dict[str, str]:
     """The shell's, but for these."""
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "example_project.settings", **values}
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "example_project.settings",
+        **values,
+    }
 
 
 def main() -> int:

@@ -6,14 +6,18 @@ from typing import Any
 import environ
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DEMO_DIR = BASE_DIR / ".demo"  # what the example makes for itself: its database, the admin's password
+DEMO_DIR = (
+    BASE_DIR / ".demo"
+)  # what the example makes for itself: its database, the admin's password
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
 DEBUG = env.bool("DEBUG", default=True)
 SECRET_KEY = env("SECRET_KEY", default="for-development-only" if DEBUG else env.NOTSET)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+ALLOWED_HOSTS = env.list(
+    "ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else []
+)
 
 INSTALLED_APPS = [
     "daphne",  # first: its runserver speaks WebSocket
@@ -60,7 +64,9 @@ def database() -> dict[str, Any]:
     """DATABASE_URL, else a SQLite file under `.demo/`; SQLite is set up for several writers at once."""
     if not env("DATABASE_URL", default=""):
         DEMO_DIR.mkdir(exist_ok=True)
-    found: dict[str, Any] = env.db_url("DATABASE_URL", default=f"sqlite:///{DEMO_DIR / 'db.sqlite3'}")
+    found: dict[str, Any] = env.db_url(
+        "DATABASE_URL", default=f"sqlite:///{DEMO_DIR / 'db.sqlite3'}"
+    )
     if found["ENGINE"] == "django.db.backends.sqlite3":
         found["OPTIONS"] = {
             "init_command": "PRAGMA journal_mode=WAL",
@@ -73,7 +79,9 @@ def database() -> dict[str, Any]:
 DATABASES = {"default": database()}
 
 # By which the admin hears that a conversation goes on; without Redis in this process only.
-CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
 if redis := env("REDIS_URL", default=""):
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.core.RedisChannelLayer",

@@ -9,7 +9,9 @@ from django_perso.models import SessionPreset
 
 def home(request: HttpRequest, preset: str = "") -> HttpResponse:
     """One page for every preset; without a name the default one."""
-    offered = SessionPreset.objects.filter(is_active=True).order_by("-is_default", "name")
+    offered = SessionPreset.objects.filter(is_active=True).order_by(
+        "-is_default", "name"
+    )
     context = {
         "preset": preset,
         "presets": offered,

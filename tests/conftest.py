@@ -34,17 +34,34 @@ SLOW = pytest.StashKey[int]()  # how many tests are left to `dev.py faults`
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("django-perso")
-    group.addoption("--no-browser", action="store_true", help="accept that the browser tests do not run")
     group.addoption(
-        "--sdk", metavar="FILE", help="a published SDK file, served at its CDN address (--sdk=FILE)"
+        "--no-browser",
+        action="store_true",
+        help="accept that the browser tests do not run",
     )
-    group.addoption("--pictures", metavar="DIR", help="keep the screenshots (--pictures=docs)")
-    group.addoption("--figures", metavar="IDS", default="", help="fail unless each of these has a figure")
+    group.addoption(
+        "--sdk",
+        metavar="FILE",
+        help="a published SDK file, served at its CDN address (--sdk=FILE)",
+    )
+    group.addoption(
+        "--pictures", metavar="DIR", help="keep the screenshots (--pictures=docs)"
+    )
+    group.addoption(
+        "--figures",
+        metavar="IDS",
+        default="",
+        help="fail unless each of these has a figure",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "threat: reports the figure of a row of the threat list")
-    config.addinivalue_line("markers", "slow: takes longer than a test may; `dev.py faults` runs it")
+    config.addinivalue_line(
+        "markers", "threat: reports the figure of a row of the threat list"
+    )
+    config.addinivalue_line(
+        "markers", "slow: takes longer than a test may; `dev.py faults` runs it"
+    )
     config.stash[SDK] = None
     if file := config.getoption("--sdk"):
         try:
@@ -57,7 +74,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     work: Path = settings.WORK
     if hasattr(config, "workerinput"):  # one of several processes, which share it
         return
-    if work.parent == Path(tempfile.gettempdir()) and work.name.startswith("perso-tests-"):
+    if work.parent == Path(tempfile.gettempdir()) and work.name.startswith(
+        "perso-tests-"
+    ):
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -71,7 +90,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     slow = [item for item in items if item.get_closest_marker("slow")]
     if slow and "slow" not in config.option.markexpr:
         config.hook.pytest_deselected(items=slow)
@@ -92,7 +113,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 def chromium_path() -> str | None:
     """The Chromium `dev.py` has tried, or for a bare `pytest` the first that works."""
-    os.environ["PERSO_CHROMIUM"] = os.environ.get("PERSO_CHROMIUM") or dev.find_chromium() or ""
+    os.environ["PERSO_CHROMIUM"] = (
+        os.environ.get("PERSO_CHROMIUM") or dev.find_chromium() or ""
+    )
     return os.environ["PERSO_CHROMIUM"] or None
 
 
@@ -105,7 +128,10 @@ def reports(terminal: Any) -> Iterator[pytest.TestReport]:
 def figures(terminal: Any) -> list[list[str]]:
     """(row, figure) as reported, in the order of the rows."""
     found: list[Any] = [
-        it for report in reports(terminal) for name, it in report.user_properties if name == "figure"
+        it
+        for report in reports(terminal)
+        for name, it in report.user_properties
+        if name == "figure"
     ]
     return sorted(found, key=lambda figure: int(figure[0][1:]))
 
@@ -113,7 +139,9 @@ def figures(terminal: Any) -> list[list[str]]:
 def figures_missing(config: pytest.Config, terminal: Any) -> list[str]:
     """The rows that had to report a figure and did not."""
     reported = {row for row, _ in figures(terminal)}
-    return [row for row in str(config.getoption("--figures")).split() if row not in reported]
+    return [
+        row for row in str(config.getoption("--figures")).split() if row not in reported
+    ]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -135,22 +163,30 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"{row:<4} {figure}")
     for row in missing:
         terminalreporter.write_line(f"{row:<4} NO FIGURE", red=True)
-    if not_run := sum(NO_BROWSER in str(report.longrepr) for report in reports(terminalreporter)):
+    if not_run := sum(
+        NO_BROWSER in str(report.longrepr) for report in reports(terminalreporter)
+    ):
         terminalreporter.write_line(f"BROWSER TESTS: {not_run} NOT RUN", red=True)
     if count := config.stash.get(SLOW, 0):
-        terminalreporter.write_line(f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True)
+        terminalreporter.write_line(
+            f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True
+        )
 
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """`figure("T5", "5 creations, 195 x 429")`: what was measured for a row of the threat list."""
-    return lambda name, text: request.node.user_properties.append(("figure", [name, text]))
+    return lambda name, text: request.node.user_properties.append(
+        ("figure", [name, text])
+    )
 
 
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """`row("F1", "…")`: what was measured for a row of the fault table."""
-    return lambda name, text: request.node.user_properties.append(("figure", [name, text]))
+    return lambda name, text: request.node.user_properties.append(
+        ("figure", [name, text])
+    )
 
 
 # --- servers ------------------------------------------------------------------------------------------------
@@ -180,9 +216,15 @@ def example_server(
     started: list[servers.ExampleServer] = []
 
     def start(is_uvicorn: bool = False, **values: str) -> servers.ExampleServer:
-        pages = sdk.settings if sdk else servers.stand_in(values.get("PERSO_INTERACTIVE_API_SERVER"))
+        pages = (
+            sdk.settings
+            if sdk
+            else servers.stand_in(values.get("PERSO_INTERACTIVE_API_SERVER"))
+        )
         directory = tmp_path / f"site{len(started)}"
-        server = servers.example_server(directory, template_database, {**pages, **values}, is_uvicorn)
+        server = servers.example_server(
+            directory, template_database, {**pages, **values}, is_uvicorn
+        )
         started.append(server)
         server.start()
         return server
@@ -234,8 +276,13 @@ def numbers() -> Iterator[int]:
 @pytest.fixture(scope="session")
 def chromium() -> dict[str, Any]:
     """How Playwright launches the Chromium of this machine, which finds no host but this one."""
-    only_here = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
-    return {"executable_path": chromium_path(), "args": [*dev.chromium_flags(), only_here]}
+    only_here = (
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+    )
+    return {
+        "executable_path": chromium_path(),
+        "args": [*dev.chromium_flags(), only_here],
+    }
 
 
 @pytest.fixture(scope="session")
@@ -264,11 +311,16 @@ def new_context(
 
     def answer(route: "Route") -> None:
         assert sdk is not None
-        headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
+        headers = {
+            "access-control-allow-origin": "*",
+            "content-type": "text/javascript",
+        }
         route.fulfill(body=sdk.content, headers=headers)
 
     def note(line: "ConsoleMessage") -> None:
-        is_ours = not line.location["url"].endswith("/favicon.ico")  # asked for by itself; the admin has none
+        is_ours = not line.location["url"].endswith(
+            "/favicon.ico"
+        )  # asked for by itself; the admin has none
         if line.type == "error" and is_ours:
             console_errors.append(f"{line.text} ({line.location['url']})")
 

@@ -33,12 +33,18 @@ STEP_SECONDS = 3600  # for each thing a cell does
 def find_python(version: str) -> str | None:
     """The absolute path of that Python: of pyenv, or on the path, where a shim may lead nowhere."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    found = sorted(pyenv.glob(f"versions/{version}.*/bin/python"), key=lambda it: (len(str(it)), it))
+    found = sorted(
+        pyenv.glob(f"versions/{version}.*/bin/python"),
+        key=lambda it: (len(str(it)), it),
+    )
     for python in [*map(str, reversed(found)), shutil.which(f"python{version}")]:
         ask = "import sys; print('%d.%d' % sys.version_info[:2])"
         if (
             python
-            and subprocess.run([python, "-c", ask], capture_output=True).stdout.decode().strip() == version
+            and subprocess.run([python, "-c", ask], capture_output=True)
+            .stdout.decode()
+            .strip()
+            == version
         ):
             return os.path.abspath(python)
     return None
@@ -46,7 +52,9 @@ def find_python(version: str) -> str | None:
 
 def succeeds(*command: str, env: Mapping[str, str] | None = None) -> bool:
     """Whether it ends well and in time; whatever it has started ends with it."""
-    with subprocess.Popen(command, cwd=dev.ROOT, env=env, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=dev.ROOT, env=env, start_new_session=True
+    ) as process:
         try:
             return process.wait(STEP_SECONDS) == 0
         except subprocess.TimeoutExpired:
@@ -56,9 +64,14 @@ def succeeds(*command: str, env: Mapping[str, str] | None = None) -> bool:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def passes(django: str, interpreter: str, directory: Path, arguments: list[str]) -> bool:
+def passes(
+    django: str, interpreter: str, directory: Path, arguments: list[str]
+) -> bool:
     """Whether the suite passes there."""
-    python, constraints = str(directory / "venv/bin/python"), directory / "constraints.txt"
+    python, constraints = (
+        str(directory / "venv/bin/python"),
+        directory / "constraints.txt",
+    )
     pins = (dev.ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in pins if not line.startswith("django==")]
     constraints.write_text("\n".join([*pins, f"django~={django}.0"]))
@@ -68,7 +81,14 @@ def passes(django: str, interpreter: str, directory: Path, arguments: list[str])
         succeeds(interpreter, "-m", "venv", str(directory / "venv"))
         and succeeds(python, *install, *dev.requirements(project, True))
         and succeeds(
-            *[python, "-m", "pytest", "-q", "--no-browser", *(arguments or dev.PROCESSES)],
+            *[
+                python,
+                "-m",
+                "pytest",
+                "-q",
+                "--no-browser",
+                *(arguments or dev.PROCESSES),
+            ],
             env={**os.environ, "CI": ""},
         )
     )
@@ -76,7 +96,9 @@ def passes(django: str, interpreter: str, directory: Path, arguments: list[str])
 
 def main(arguments: list[str]) -> int:
     """Run every cell; gives how many did not pass."""
-    parser = argparse.ArgumentParser(prog="dev.py matrix", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="dev.py matrix", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--cell", choices=CELLS, help="this one alone")
     chosen, arguments = parser.parse_known_args(arguments)
     results = {}

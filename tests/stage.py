@@ -12,7 +12,11 @@ from django.test import Client
 from django_perso.models import SessionPreset
 from django_perso.protocol import Entry, Events
 
-START, LOG, CONTROL = "/perso/sessions/", "/perso/log/entries/", "/perso/sandbox/control/"
+START, LOG, CONTROL = (
+    "/perso/sessions/",
+    "/perso/log/entries/",
+    "/perso/sandbox/control/",
+)
 SANDBOX = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
 KEY = "pak-00c0ffee00c0ffee00c0ffee00c0ffee"  # like a real key; it must show up nowhere
 
@@ -33,14 +37,23 @@ def make_preset(**values: Any) -> SessionPreset:
 
 def start(client: Client, preset: Any = "guide", **extra: Any) -> Any:
     """POST start_session, as the widget does."""
-    return client.post(START, json.dumps({"preset": preset}), content_type="application/json", **extra)
+    return client.post(
+        START, json.dumps({"preset": preset}), content_type="application/json", **extra
+    )
 
 
-def post_log(client: Client, started: dict[str, Any], origin: str = "http://testserver", **body: Any) -> Any:
+def post_log(
+    client: Client,
+    started: dict[str, Any],
+    origin: str = "http://testserver",
+    **body: Any,
+) -> Any:
     """POST log_entries, as the widget does; `ticket` and `stream` may be replaced."""
     opening = {"stream": started["stream"], "ticket": started["ticket"]}
     data = json.dumps({**opening, **body})
-    return client.post(LOG, data, content_type="application/json", headers={"Origin": origin})
+    return client.post(
+        LOG, data, content_type="application/json", headers={"Origin": origin}
+    )
 
 
 def chat(s: int, text: str = "hi") -> dict[str, Any]:
@@ -57,7 +70,9 @@ def events(*numbers: int, rejected: tuple[int, str] | None = None) -> Events:
 def faults(**routes: dict[str, Any]) -> Iterator[None]:
     """The emulator of this process misbehaves: `faults(session={"status": 500})`."""
     client = Client()
-    answer = client.put(CONTROL + "faults/", json.dumps(routes), content_type="application/json")
+    answer = client.put(
+        CONTROL + "faults/", json.dumps(routes), content_type="application/json"
+    )
     assert answer.status_code == 200, answer.content
     try:
         yield
@@ -69,7 +84,9 @@ def faults(**routes: dict[str, Any]) -> Iterator[None]:
 def withdrawn(**lists: list[str]) -> Iterator[None]:
     """The emulator of this process offers less: `withdrawn(tts_type=["openai-nova"])`."""
     client = Client()
-    answer = client.put(CONTROL + "catalogue/", json.dumps(lists), content_type="application/json")
+    answer = client.put(
+        CONTROL + "catalogue/", json.dumps(lists), content_type="application/json"
+    )
     assert answer.status_code == 200, answer.content
     try:
         yield
@@ -114,7 +131,9 @@ def raw_server(answer: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
             connection.close()
 
 
-def http_answer(status: int, body: bytes, content_type: str = "application/json") -> bytes:
+def http_answer(
+    status: int, body: bytes, content_type: str = "application/json"
+) -> bytes:
     """The bytes of an HTTP response."""
     head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body

@@ -24,13 +24,17 @@ HEADERS = [(b"host", b"testserver"), (b"origin", b"http://testserver")]
 
 
 def page(request: Any) -> HttpResponse:
-    return HttpResponse(json.dumps("django_perso.websocket" in getattr(request, "scope", {})))
+    return HttpResponse(
+        json.dumps("django_perso.websocket" in getattr(request, "scope", {}))
+    )
 
 
 class Echo(AsyncWebsocketConsumer):  # type: ignore[misc]
     """A socket of the host project's own."""
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None
+    ) -> None:
         await self.send(text_data=text_data)
 
 
@@ -78,7 +82,9 @@ OPEN, NOWHERE = (True, None), (False, 4404)
         ("/perso/log/\x00", NOWHERE),
     ],
 )
-async def test_a_socket_is_where_the_urls_have_one(url: str, answer: tuple[bool, Any]) -> None:
+async def test_a_socket_is_where_the_urls_have_one(
+    url: str, answer: tuple[bool, Any]
+) -> None:
     assert await connected(get_asgi_application(), url) == answer
 
 
@@ -101,7 +107,8 @@ async def test_below_a_script_prefix_the_socket_is_below_it_too(
 
 
 @pytest.mark.parametrize(
-    ("url", "answer"), [("/ko/perso/log/", OPEN), ("/en/perso/log/", OPEN), ("/xx/perso/log/", NOWHERE)]
+    ("url", "answer"),
+    [("/ko/perso/log/", OPEN), ("/en/perso/log/", OPEN), ("/xx/perso/log/", NOWHERE)],
 )
 async def test_inside_i18n_patterns_it_is_there_in_every_language(
     urls: Any, settings: Any, url: str, answer: tuple[bool, Any]
@@ -137,7 +144,9 @@ async def test_a_project_with_a_router_of_its_own_may_keep_it(application: Any) 
     assert await connected(application, "/perso/log/") == OPEN
 
 
-@pytest.mark.parametrize(("application", "marked"), [(get_asgi_application, True), (plain_django, False)])
+@pytest.mark.parametrize(
+    ("application", "marked"), [(get_asgi_application, True), (plain_django, False)]
+)
 async def test_only_our_application_marks_its_requests_as_having_sockets(
     urls: Any, application: Any, marked: bool
 ) -> None:
@@ -159,8 +168,13 @@ async def test_the_socket_asked_by_http_says_so(application: Any) -> None:
         "from django_perso.asgi import get_asgi_application; get_asgi_application()",
     ],
 )
-def test_a_project_that_did_not_install_the_app_is_told_the_line_to_paste(use: str) -> None:
+def test_a_project_that_did_not_install_the_app_is_told_the_line_to_paste(
+    use: str,
+) -> None:
     script = f"from django.conf import settings; settings.configure(); {use}"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     line = 'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
-    assert run.stderr.splitlines()[-1] == f"django.core.exceptions.ImproperlyConfigured: {line}"
+    assert (
+        run.stderr.splitlines()[-1]
+        == f"django.core.exceptions.ImproperlyConfigured: {line}"
+    )

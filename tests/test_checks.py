@@ -42,22 +42,54 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("E004", {"PERSO": {"COLOUR": "x"}}, "Known: ALLOWED_API_SERVERS, "),
     ("E005", {"PERSO": "sandbox"}, 'PERSO = {"API_KEY": "sandbox"}'),
     ("E006", {"PERSO": {"LOG_TRANSPORT": "pigeon"}}, '"auto", "websocket" or "post"'),
-    ("E007", {"PERSO": {"ENCRYPTION_KEYS": ["correct horse"]}}, "Fernet.generate_key()"),
+    (
+        "E007",
+        {"PERSO": {"ENCRYPTION_KEYS": ["correct horse"]}},
+        "Fernet.generate_key()",
+    ),
     ("E007", {"PERSO": {"ENCRYPTION_KEYS": FERNET}}, "must be a list"),
-    ("E007", {"PERSO": {"ENCRYPTION_KEYS": [""]}}, "then: export PERSO_ENCRYPTION_KEYS=<value>"),
-    ("E008", {"PERSO": {"ALLOWED_ORIGINS": ["shop.example"]}}, "['https://shop.example']"),
-    ("E008", {"PERSO": {"ALLOWED_ORIGINS": ["http://Shop.example:8000/"]}}, "['http://shop.example:8000']"),
+    (
+        "E007",
+        {"PERSO": {"ENCRYPTION_KEYS": [""]}},
+        "then: export PERSO_ENCRYPTION_KEYS=<value>",
+    ),
+    (
+        "E008",
+        {"PERSO": {"ALLOWED_ORIGINS": ["shop.example"]}},
+        "['https://shop.example']",
+    ),
+    (
+        "E008",
+        {"PERSO": {"ALLOWED_ORIGINS": ["http://Shop.example:8000/"]}},
+        "['http://shop.example:8000']",
+    ),
     ("E008", {"PERSO": {"ALLOWED_ORIGINS": "https://shop.example"}}, "must be a list"),
-    ("E009", {"PERSO": {"ALLOWED_API_SERVERS": ["http://api.example"]}}, "['https://api.example']"),
+    (
+        "E009",
+        {"PERSO": {"ALLOWED_API_SERVERS": ["http://api.example"]}},
+        "['https://api.example']",
+    ),
     ("E009", {"PERSO": {"ALLOWED_API_SERVERS": [None]}}, "https addresses"),
-    ("E010", {"PERSO": {"API_SERVER": "platform.perso.ai"}}, '"https://platform.perso.ai"'),
+    (
+        "E010",
+        {"PERSO": {"API_SERVER": "platform.perso.ai"}},
+        '"https://platform.perso.ai"',
+    ),
     ("E010", {"PERSO": {"API_SERVER": "http://api.example"}}, '"https://api.example"'),
     ("W012", {"ASGI_APPLICATION": "site.asgi.application"}, "(it is missing now)"),
     ("W014", {"PERSO": {"TRUSTED_PROXY_COUNT": 1}}, "SECURE_PROXY_SSL_HEADER = "),
-    ("W014", {"SECURE_PROXY_SSL_HEADER": ("HTTP_X", "https")}, 'PERSO["TRUSTED_PROXY_COUNT"] = 1'),
+    (
+        "W014",
+        {"SECURE_PROXY_SSL_HEADER": ("HTTP_X", "https")},
+        'PERSO["TRUSTED_PROXY_COUNT"] = 1',
+    ),
     (
         "W015",
-        {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}},
+        {
+            "CHANNEL_LAYERS": {
+                "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+            }
+        },
         "channels_redis",
     ),
     ("E016", {"PERSO": {"TRUSTED_PROXY_COUNT": "one"}}, "whole number"),
@@ -72,19 +104,42 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         {"SECURE_CSP": {"default-src": ["'self'"]}, "PERSO": REAL},
         "connect-src needs " + PERSO_SERVERS[0],
     ),
-    ("W021", {"SECURE_CSP": {"script-src": ["'self'"]}, "PERSO": REAL}, f"script-src needs {CDN}"),
-    ("W021", {"SECURE_CSP": {"connect-src": [PERSO_SERVERS[0]]}, "PERSO": REAL}, "connect-src needs 'self'"),
+    (
+        "W021",
+        {"SECURE_CSP": {"script-src": ["'self'"]}, "PERSO": REAL},
+        f"script-src needs {CDN}",
+    ),
+    (
+        "W021",
+        {"SECURE_CSP": {"connect-src": [PERSO_SERVERS[0]]}, "PERSO": REAL},
+        "connect-src needs 'self'",
+    ),
     ("W021", {"SECURE_CSP": {"script-src": ["'none'"]}}, "script-src needs 'self'"),
     (
         "W021",
-        {"CONTENT_SECURITY_POLICY": {"DIRECTIVES": {"default-src": ["'self'"]}}, "PERSO": REAL},
+        {
+            "CONTENT_SECURITY_POLICY": {"DIRECTIVES": {"default-src": ["'self'"]}},
+            "PERSO": REAL,
+        },
         'CONTENT_SECURITY_POLICY["DIRECTIVES"]',
     ),
-    ("W022", {"PERMISSIONS_POLICY": {"microphone": []}}, 'PERMISSIONS_POLICY["microphone"] = "self"'),
+    (
+        "W022",
+        {"PERMISSIONS_POLICY": {"microphone": []}},
+        'PERMISSIONS_POLICY["microphone"] = "self"',
+    ),
     ("W022", {"PERMISSIONS_POLICY": {"microphone": "none"}}, "Visitors can only type"),
-    ("W023", {"PERSO": {"SDK_URL": "https://cdn.example/sdk.js"}}, 'PERSO["SDK_INTEGRITY"] = "sha384-'),
+    (
+        "W023",
+        {"PERSO": {"SDK_URL": "https://cdn.example/sdk.js"}},
+        'PERSO["SDK_INTEGRITY"] = "sha384-',
+    ),
     ("W024", {"PERSO": {"API_KEY": "sandbox"}}, 'os.environ["PERSO_ENCRYPTION_KEYS"]'),
-    ("W025", {"PERSO": {"SANDBOX_ALLOW_IN_PRODUCTION": True}}, '["SANDBOX_ALLOW_IN_PRODUCTION"] = False'),
+    (
+        "W025",
+        {"PERSO": {"SANDBOX_ALLOW_IN_PRODUCTION": True}},
+        '["SANDBOX_ALLOW_IN_PRODUCTION"] = False',
+    ),
 ]
 
 
@@ -99,7 +154,11 @@ def right(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def told(number: str = "") -> list[CheckMessage]:
     """What the checks say, of all or with this number."""
     messages = run_checks(tags=["django_perso"], include_deployment_checks=True)
-    return [message for message in messages if str(message.id).endswith(f".{number}" if number else "")]
+    return [
+        message
+        for message in messages
+        if str(message.id).endswith(f".{number}" if number else "")
+    ]
 
 
 def forget_commands() -> None:
@@ -139,22 +198,49 @@ def test_a_mistake_is_told_with_the_line_that_mends_it(
 @pytest.mark.parametrize(
     "fine",
     [
-        {"PERSO": {"API_KEY": "", "ENCRYPTION_KEYS": [FERNET]}},  # the keys are in the admin
+        {
+            "PERSO": {"API_KEY": "", "ENCRYPTION_KEYS": [FERNET]}
+        },  # the keys are in the admin
         {"DEBUG": False, "PERSO": REAL},
-        {"SECURE_PROXY_SSL_HEADER": ("HTTP_X", "https"), "PERSO": {"TRUSTED_PROXY_COUNT": 2}},
+        {
+            "SECURE_PROXY_SSL_HEADER": ("HTTP_X", "https"),
+            "PERSO": {"TRUSTED_PROXY_COUNT": 2},
+        },
         {"SECURE_CSP": {"default-src": ["'self'"]}},  # the sandbox is on this site
-        {"SECURE_CSP": {"script-src": ["'nonce-x'", "'strict-dynamic'"], "connect-src": ["https:"]}},
-        {"SECURE_CSP": {"script-src": ["<CSP_NONCE_SENTINEL>"], "connect-src": "*"}, "PERSO": REAL},
-        {"SECURE_CSP": {"script-src": ["'self'", "cdn.jsdelivr.net/gh/"]}, "PERSO": REAL},
+        {
+            "SECURE_CSP": {
+                "script-src": ["'nonce-x'", "'strict-dynamic'"],
+                "connect-src": ["https:"],
+            }
+        },
+        {
+            "SECURE_CSP": {"script-src": ["<CSP_NONCE_SENTINEL>"], "connect-src": "*"},
+            "PERSO": REAL,
+        },
+        {
+            "SECURE_CSP": {"script-src": ["'self'", "cdn.jsdelivr.net/gh/"]},
+            "PERSO": REAL,
+        },
         {"SECURE_CSP": {"connect-src": ["shop.example", "*.perso.ai"]}, "PERSO": REAL},
         {"SECURE_CSP": {"img-src": ["'none'"]}},
         {"PERMISSIONS_POLICY": {"microphone": "self", "camera": []}},
         {"PERMISSIONS_POLICY": {"microphone": ["self", "https://shop.example"]}},
         {"PERSO": {"SDK_URL": PINNED_SDK_URL}},
         {"PERSO": {"SDK_URL": "/static/sdk.js"}},
-        {"PERSO": {"ALLOWED_ORIGINS": ["https://a.example", "http://b.example:8000", "app://x"]}},
+        {
+            "PERSO": {
+                "ALLOWED_ORIGINS": [
+                    "https://a.example",
+                    "http://b.example:8000",
+                    "app://x",
+                ]
+            }
+        },
         {"PERSO": {"ALLOWED_API_SERVERS": [*PERSO_SERVERS, "http://127.0.0.1:8801/"]}},
-        {"PERSO": {"LOG_TRANSPORT": "post"}, "ASGI_APPLICATION": "site.asgi.application"},
+        {
+            "PERSO": {"LOG_TRANSPORT": "post"},
+            "ASGI_APPLICATION": "site.asgi.application",
+        },
     ],
 )
 def test_what_works_is_not_spoken_to(settings: Any, fine: dict[str, Any]) -> None:
@@ -195,13 +281,17 @@ def test_while_perso_is_no_dict_that_is_all_that_is_told(settings: Any) -> None:
 def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
     """Ids, and under each the line or the words that the code prints."""
     page = (dev.ROOT / "docs/reference/checks.md").read_text("utf-8")
-    rows = dict(re.findall(r"^\| `django_perso\.(\w\d+)` \| (.+) \|$", page, re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| `django_perso\.(\w\d+)` \| (.+) \|$", page, re.MULTILINE)
+    )
     sources = [
         dev.ROOT / "django_perso/checks.py",
         *(dev.ROOT / "django_perso/management").rglob("*doctor.py"),
     ]
     code = "".join(path.read_text("utf-8") for path in sources)
-    assert sorted(rows) == sorted(set(re.findall(r'"(?:django_perso\.)?([EW]\d{3})"', code)))
+    assert sorted(rows) == sorted(
+        set(re.findall(r'"(?:django_perso\.)?([EW]\d{3})"', code))
+    )
     for number, _wrong, words in MISTAKES:
         line = words.partition(" = ")[0] if " = " in words else ""
         assert line in rows[number]

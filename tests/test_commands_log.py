@@ -21,7 +21,13 @@ pytestmark = pytest.mark.django_db
 def conversation(at: datetime | None = None, **values: Any) -> AvatarSession:
     at = at or timezone.now()
     session = AvatarSession.objects.create(
-        **{"visitor": "me", "status": "ended", "created_at": at, "last_seen_at": at, **values}
+        **{
+            "visitor": "me",
+            "status": "ended",
+            "created_at": at,
+            "last_seen_at": at,
+            **values,
+        }
     )
     TranscriptEntry.objects.create(
         avatar_session=session,
@@ -43,7 +49,10 @@ def run(*arguments: str) -> str:
 def test_a_sweep_says_what_it_did() -> None:
     for _ in range(3):
         conversation(timezone.now() - timedelta(minutes=6), status="live")
-    assert run("perso_sweep", "--limit", "2") == "closed 2; Perso says 0 run, 0 have ended; 2 left to ask\n"
+    assert (
+        run("perso_sweep", "--limit", "2")
+        == "closed 2; Perso says 0 run, 0 have ended; 2 left to ask\n"
+    )
     swept = {"closed": 1, "running": 0, "told": 0, "untold": 3}
     assert json.loads(run("perso_sweep", "--json")) == swept
     assert set(AvatarSession.objects.values_list("status", flat=True)) == {"ended"}
@@ -59,15 +68,24 @@ def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
     told = "would delete 1,204 conversations, 1,204 entries older than 30 or 90 days\n"
     assert run("perso_purge", "--dry-run") == told
     numbers = {"conversations": 1204, "entries": 1204}
-    assert json.loads(run("perso_purge", "--json", "--dry-run")) == {**numbers, "dry_run": True}
+    assert json.loads(run("perso_purge", "--json", "--dry-run")) == {
+        **numbers,
+        "dry_run": True,
+    }
     assert AvatarSession.objects.count() == 1204
     assert json.loads(run("perso_purge", "--json")) == {**numbers, "dry_run": False}
-    assert run("perso_purge") == "deleted 0 conversations, 0 entries older than 30 or 90 days\n"
+    assert (
+        run("perso_purge")
+        == "deleted 0 conversations, 0 entries older than 30 or 90 days\n"
+    )
 
 
 def test_a_purge_without_any_days_says_so() -> None:
     conversation(timezone.now() - timedelta(days=9000))
-    assert run("perso_purge") == "deleted 0 conversations, 0 entries (no days to keep are set)\n"
+    assert (
+        run("perso_purge")
+        == "deleted 0 conversations, 0 entries (no days to keep are set)\n"
+    )
 
 
 def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
@@ -75,14 +93,23 @@ def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
     conversation(visitor="me")
     stays = conversation(visitor="you")
     assert (
-        run("perso_purge", "--user", "jo", "--dry-run") == "would delete 1 conversations, 1 entries of jo\n"
+        run("perso_purge", "--user", "jo", "--dry-run")
+        == "would delete 1 conversations, 1 entries of jo\n"
     )
-    assert run("perso_purge", "--user", "jo") == "deleted 1 conversations, 1 entries of jo\n"
-    assert run("perso_purge", "--visitor", "me") == "deleted 1 conversations, 1 entries of this visitor\n"
+    assert (
+        run("perso_purge", "--user", "jo")
+        == "deleted 1 conversations, 1 entries of jo\n"
+    )
+    assert (
+        run("perso_purge", "--visitor", "me")
+        == "deleted 1 conversations, 1 entries of this visitor\n"
+    )
     assert list(AvatarSession.objects.all()) == [stays]
 
 
-@pytest.mark.parametrize("whose", [["--visitor", ""], ["--user", ""], ["--user", "nobody"]])
+@pytest.mark.parametrize(
+    "whose", [["--visitor", ""], ["--user", ""], ["--user", "nobody"]]
+)
 def test_a_purge_of_nobody_is_none(settings: Any, whose: list[str]) -> None:
     settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 1}
     conversation(timezone.now() - timedelta(days=2), visitor="")
@@ -95,16 +122,28 @@ def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> Non
     settings.TIME_ZONE = "Asia/Seoul"
     zone = timezone.get_default_timezone()
     preset = make_preset()
-    days = [datetime(2026, 11, day, hour, tzinfo=zone) for day in (1, 2, 3) for hour in (0, 23)]
-    sessions = [str(conversation(at, preset=preset if at.hour else None).pk) for at in days]
+    days = [
+        datetime(2026, 11, day, hour, tzinfo=zone)
+        for day in (1, 2, 3)
+        for hour in (0, 23)
+    ]
+    sessions = [
+        str(conversation(at, preset=preset if at.hour else None).pk) for at in days
+    ]
 
     def found(*arguments: str) -> list[str]:
-        return [json.loads(line)["conversation"] for line in run("perso_export", *arguments).splitlines()]
+        return [
+            json.loads(line)["conversation"]
+            for line in run("perso_export", *arguments).splitlines()
+        ]
 
     assert found() == sessions
     assert found("--since", "2026-11-02") == sessions[2:]
     assert found("--until", "2026-11-02") == sessions[:4]
-    assert found("--since", "2026-11-02", "--until", "2026-11-02", "--preset", "guide") == sessions[3:4]
+    assert (
+        found("--since", "2026-11-02", "--until", "2026-11-02", "--preset", "guide")
+        == sessions[3:4]
+    )
     path = tmp_path / "out.csv"
     assert run("perso_export", "--format", "csv", "-o", str(path)) == ""
     assert path.read_bytes() == run("perso_export", "--format", "csv").encode()
@@ -116,8 +155,17 @@ def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> Non
 def test_an_export_takes_days_without_time_zones_too(settings: Any) -> None:
     settings.USE_TZ = False
     conversation(datetime(2026, 11, 1, 0, 30))
-    assert run("perso_export", "--since", "2026-11-01", "--until", "2026-11-01").count("\n") == 1
-    assert run("perso_export", "--since", "2026-11-02") == run("perso_export", "--until", "2026-10-31") == ""
+    assert (
+        run("perso_export", "--since", "2026-11-01", "--until", "2026-11-01").count(
+            "\n"
+        )
+        == 1
+    )
+    assert (
+        run("perso_export", "--since", "2026-11-02")
+        == run("perso_export", "--until", "2026-10-31")
+        == ""
+    )
 
 
 @pytest.mark.parametrize("wrong", [["--since", "yesterday"], ["--format", "pdf"]])
@@ -126,7 +174,9 @@ def test_an_export_that_cannot_be_is_a_usage_error(wrong: list[str]) -> None:
         run("perso_export", *wrong)
 
 
-def test_a_site_sweeps_exports_and_forgets_from_the_shell(tmp_path: Path, template_database: Path) -> None:
+def test_a_site_sweeps_exports_and_forgets_from_the_shell(
+    tmp_path: Path, template_database: Path
+) -> None:
     path = tmp_path / "site.sqlite3"
     path.write_bytes(template_database.read_bytes())
     env = servers.environment(DATABASE_URL=f"sqlite:///{path}")
@@ -134,4 +184,6 @@ def test_a_site_sweeps_exports_and_forgets_from_the_shell(tmp_path: Path, templa
     servers.manage("shell", "-c", make, env=env)
     assert servers.manage("perso_sweep", env=env).startswith("closed 0;")
     assert json.loads(servers.manage("perso_export", env=env))["visitor"] == "가"
-    assert servers.manage("perso_purge", "--visitor", "가", env=env).startswith("deleted 1 conversations")
+    assert servers.manage("perso_purge", "--visitor", "가", env=env).startswith(
+        "deleted 1 conversations"
+    )

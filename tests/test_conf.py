@@ -21,7 +21,10 @@ def test_without_any_setting_everything_has_its_default(
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
     del settings.PERSO
     assert {name: getattr(conf, name) for name in SETTINGS} == {
-        "ALLOWED_API_SERVERS": ["https://platform.perso.ai", "https://live-api.perso.ai"],
+        "ALLOWED_API_SERVERS": [
+            "https://platform.perso.ai",
+            "https://live-api.perso.ai",
+        ],
         "ALLOWED_ORIGINS": [],
         "API_KEY": "",
         "API_SERVER": "",
@@ -67,14 +70,20 @@ def test_an_api_server_is_taken_without_blanks_and_slashes(settings: Any) -> Non
     ],
 )
 def test_the_emulator_is_on_for_its_key_alone_and_in_production_only_when_told(
-    settings: Any, monkeypatch: pytest.MonkeyPatch, perso: dict[str, Any], debug: bool, on: bool
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    perso: dict[str, Any],
+    debug: bool,
+    on: bool,
 ) -> None:
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
     settings.PERSO, settings.DEBUG = perso, debug
     assert conf.is_sandbox_on is on
 
 
-def test_the_pinned_file_has_its_integrity_and_any_other_only_what_is_given(settings: Any) -> None:
+def test_the_pinned_file_has_its_integrity_and_any_other_only_what_is_given(
+    settings: Any,
+) -> None:
     settings.PERSO = {"SDK_URL": PINNED_SDK_URL}
     assert conf.SDK_INTEGRITY == PINNED_SDK_INTEGRITY
     settings.PERSO = {"SDK_URL": "https://cdn.example/sdk.js"}
@@ -88,7 +97,9 @@ def test_perso_must_be_a_dict(settings: Any, perso: Any) -> None:
         conf.API_KEY  # noqa: B018
 
 
-def test_a_log_transport_that_is_none_is_told_with_those_that_are(settings: Any) -> None:
+def test_a_log_transport_that_is_none_is_told_with_those_that_are(
+    settings: Any,
+) -> None:
     settings.PERSO = {"LOG_TRANSPORT": "pigeon"}
     with pytest.raises(ImproperlyConfigured, match='"auto", "websocket" or "post"'):
         conf.LOG_TRANSPORT  # noqa: B018

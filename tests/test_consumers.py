@@ -35,7 +35,9 @@ class Browser:
 
     def __init__(self, application: Any = None) -> None:
         self.application = application or get_asgi_application()
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.application), base_url=SITE)
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.application), base_url=SITE
+        )
         self.sockets: list[WebsocketCommunicator] = []
 
     async def start(self) -> None:
@@ -45,15 +47,23 @@ class Browser:
             "/perso/sessions/", json={"preset": "guide"}, headers={"X-CSRFToken": token}
         )
         self.started = answer.json()
-        self.hello_frame = {"t": "hello", "stream": self.started["stream"], "ticket": self.started["ticket"]}
+        self.hello_frame = {
+            "t": "hello",
+            "stream": self.started["stream"],
+            "ticket": self.started["ticket"],
+        }
 
     def socket(
         self, path: str = "/perso/log/", origin: bytes | None = SITE.encode()
     ) -> WebsocketCommunicator:
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)
+        cookies = "; ".join(
+            f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar
+        )
         headers = [(b"host", b"testserver"), (b"cookie", cookies.encode())]
         headers += [] if origin is None else [(b"origin", origin)]
-        self.sockets.append(WebsocketCommunicator(self.application, path, headers=headers))
+        self.sockets.append(
+            WebsocketCommunicator(self.application, path, headers=headers)
+        )
         return self.sockets[-1]
 
     async def hello(self, **changes: Any) -> WebsocketCommunicator:
@@ -64,7 +74,9 @@ class Browser:
         return socket
 
     async def close(self) -> None:
-        await asyncio.gather(*(socket.disconnect() for socket in self.sockets), return_exceptions=True)
+        await asyncio.gather(
+            *(socket.disconnect() for socket in self.sockets), return_exceptions=True
+        )
         await self.http.aclose()
 
 
@@ -97,12 +109,22 @@ async def row() -> AvatarSession:
 
 
 async def stored() -> list[int]:
-    entries = (await row()).entries.filter(source="browser").order_by("pk").values_list("seq", flat=True)
+    entries = (
+        (await row())
+        .entries.filter(source="browser")
+        .order_by("pk")
+        .values_list("seq", flat=True)
+    )
     return [seq async for seq in entries]
 
 
-async def test_under_our_asgi_application_a_start_offers_the_socket(browser: Browser) -> None:
-    assert browser.started["log"] == {"ws": "/perso/log/", "post": "/perso/log/entries/"}
+async def test_under_our_asgi_application_a_start_offers_the_socket(
+    browser: Browser,
+) -> None:
+    assert browser.started["log"] == {
+        "ws": "/perso/log/",
+        "post": "/perso/log/entries/",
+    }
 
 
 async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -> None:
@@ -115,7 +137,9 @@ async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -
     assert await say(socket, t="ping") == {"t": "pong"}
     assert await say(socket, t="bye", last=3, how="visitor") == {"t": "gap", "s": 2}
     assert await say(socket, t="ev", items=[chat(3)]) == {"t": "ack", "s": 3}
-    session_url = f"/perso/sandbox/api/v1/session/{browser.started['session_id']}/event/create/"
+    session_url = (
+        f"/perso/sandbox/api/v1/session/{browser.started['session_id']}/event/create/"
+    )
     await browser.http.post(session_url, json={"event": "SESSION_END", "detail": ""})
     done = {"t": "done", "reason": "GRACEFUL_TERMINATION"}
     assert await say(socket, t="bye", last=3, how="visitor") == done
@@ -125,21 +149,33 @@ async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -
     assert await stored() == [1, 2, 3]
 
 
-async def test_what_comes_again_or_out_of_order_or_cannot_be_stored_leaves_no_hole(browser: Browser) -> None:
+async def test_what_comes_again_or_out_of_order_or_cannot_be_stored_leaves_no_hole(
+    browser: Browser,
+) -> None:
     socket = await browser.hello()
     assert await say(socket, t="ev", items=[chat(2)]) == {"t": "gap", "s": 0}
     assert await say(socket, t="ev", items=[chat(1), chat(3)]) == {"t": "gap", "s": 1}
     assert await say(socket, t="ev", items=[chat(1), chat(2)]) == {"t": "ack", "s": 2}
     too_big = chat(3, "x" * protocol.MAX_ENTRY)
-    assert await say(socket, t="ev", items=[too_big, chat(4)]) == {"t": "reject", "s": [3], "code": "too_big"}
+    assert await say(socket, t="ev", items=[too_big, chat(4)]) == {
+        "t": "reject",
+        "s": [3],
+        "code": "too_big",
+    }
     poem = {**chat(3), "k": "poem"}
-    assert await say(socket, t="ev", items=[poem]) == {"t": "reject", "s": [3], "code": "bad_schema"}
+    assert await say(socket, t="ev", items=[poem]) == {
+        "t": "reject",
+        "s": [3],
+        "code": "bad_schema",
+    }
     gap = {"s": 3, "k": "gap", "t": 1, "d": {"count": 1, "reason": "too_big"}}
     assert await say(socket, t="ev", items=[gap, chat(4)]) == {"t": "ack", "s": 4}
     assert await stored() == [1, 2, 3, 4]
 
 
-async def test_after_a_reload_the_stream_goes_on_and_the_old_socket_is_superseded(browser: Browser) -> None:
+async def test_after_a_reload_the_stream_goes_on_and_the_old_socket_is_superseded(
+    browser: Browser,
+) -> None:
     old = await browser.hello()
     await say(old, t="ev", items=[chat(1)])
     new = browser.socket()
@@ -152,15 +188,21 @@ async def test_after_a_reload_the_stream_goes_on_and_the_old_socket_is_supersede
     assert (await (await row()).entries.aget(seq=2)).data["text"] == "hi"
 
 
-async def test_a_superseded_socket_is_told_so_by_its_next_ping(browser: Browser) -> None:
+async def test_a_superseded_socket_is_told_so_by_its_next_ping(
+    browser: Browser,
+) -> None:
     old, _ = await browser.hello(), await browser.hello()
     await old.send_json_to({"t": "ping"})
     assert await closed(old) == 4409
 
 
-async def test_a_quiet_conversation_stays_alive_while_its_socket_pings(browser: Browser) -> None:
+async def test_a_quiet_conversation_stays_alive_while_its_socket_pings(
+    browser: Browser,
+) -> None:
     socket = await browser.hello()
-    await AvatarSession.objects.aupdate(last_seen_at=timezone.now() - timedelta(minutes=6))
+    await AvatarSession.objects.aupdate(
+        last_seen_at=timezone.now() - timedelta(minutes=6)
+    )
     assert await say(socket, t="ping") == {"t": "pong"}
     assert timezone.now() - (await row()).last_seen_at < timedelta(minutes=1)
 
@@ -172,12 +214,17 @@ async def test_socket_and_post_may_tell_the_same_at_once(browser: Browser) -> No
     async def post(first: int) -> dict[str, Any]:
         items = [chat(n) for n in range(1, first + 5)]
         answer = await browser.http.post(
-            "/perso/log/entries/", json={**body, "items": items}, headers={"Origin": SITE}
+            "/perso/log/entries/",
+            json={**body, "items": items},
+            headers={"Origin": SITE},
         )
         return dict(answer.json())
 
     async def send() -> list[dict[str, Any]]:
-        return [await say(socket, t="ev", items=[chat(n) for n in range(1, s + 5)]) for s in range(1, 20, 4)]
+        return [
+            await say(socket, t="ev", items=[chat(n) for n in range(1, s + 5)])
+            for s in range(1, 20, 4)
+        ]
 
     answers = await asyncio.gather(send(), *(post(first) for first in range(1, 20, 4)))
     assert await stored() == list(range(1, 22))
@@ -225,7 +272,9 @@ async def refused_hello(browser: Browser, **changes: Any) -> int:
     return await closed(socket)
 
 
-async def test_only_the_ticket_of_this_visitor_and_this_stream_opens_it(browser: Browser) -> None:
+async def test_only_the_ticket_of_this_visitor_and_this_stream_opens_it(
+    browser: Browser,
+) -> None:
     other = Browser(browser.application)
     await other.start()
     assert await refused_hello(browser, ticket="x") == 4401
@@ -237,14 +286,18 @@ async def test_only_the_ticket_of_this_visitor_and_this_stream_opens_it(browser:
     await other.close()
 
 
-async def test_a_conversation_that_is_over_for_a_day_or_deleted_is_not_there(browser: Browser) -> None:
+async def test_a_conversation_that_is_over_for_a_day_or_deleted_is_not_there(
+    browser: Browser,
+) -> None:
     await AvatarSession.objects.aupdate(ended_at=timezone.now() - timedelta(hours=25))
     assert await refused_hello(browser) == 4404
     await AvatarSession.objects.all().adelete()
     assert await refused_hello(browser) == 4404
 
 
-async def test_a_conversation_deleted_meanwhile_takes_nothing_more(browser: Browser) -> None:
+async def test_a_conversation_deleted_meanwhile_takes_nothing_more(
+    browser: Browser,
+) -> None:
     socket = await browser.hello()
     await AvatarSession.objects.all().adelete()
     await socket.send_json_to({"t": "ev", "items": [chat(1)]})
@@ -284,7 +337,9 @@ async def test_who_was_welcomed_may_be_silent(browser: Browser) -> None:
         ({"t": "hello"}, 4400),
     ],
 )
-async def test_whoever_does_not_say_hello_first_is_sent_away(frame: dict[str, Any], code: int) -> None:
+async def test_whoever_does_not_say_hello_first_is_sent_away(
+    frame: dict[str, Any], code: int
+) -> None:
     browser = Browser()
     socket = browser.socket()
     await socket.connect()
@@ -302,7 +357,10 @@ async def test_whoever_does_not_say_hello_first_is_sent_away(frame: dict[str, An
         ({"text": json.dumps({"t": "bye", "last": 0, "how": "because"})}, 4400),
         ({"text": "[" * 50_000}, 4400),
         ({"text": " " * (payloads.MAX_FRAME + 1)}, 4413),
-        ({"text": json.dumps({"t": "ev", "items": [chat(n) for n in range(1, 52)]})}, 4413),
+        (
+            {"text": json.dumps({"t": "ev", "items": [chat(n) for n in range(1, 52)]})},
+            4413,
+        ),
         ({"bytes": b"\0\1"}, 4400),
         ({"bytes": json.dumps({"t": "ping"}).encode()}, 4400),
     ],
@@ -334,7 +392,9 @@ async def test_a_socket_that_falls_silent_is_closed_and_may_come_again(
 
 
 async def test_a_visitor_has_a_handful_of_sockets(browser: Browser) -> None:
-    await browser.http.post("/perso/log/entries/", json={})  # so that all of them carry the cookie
+    await browser.http.post(
+        "/perso/log/entries/", json={}
+    )  # so that all of them carry the cookie
     sockets = [await browser.hello() for _ in range(consumers.MAX_SOCKETS)]
     one_too_many = browser.socket()
     assert await one_too_many.connect() == (False, 4429)
@@ -365,7 +425,8 @@ async def test_who_logs_out_is_no_longer_listened_to(
     assert await closed(socket) == 4401
     assert await refused_hello(browser) == 4401
     figure(
-        "T10", "after a logout: the next frame past the check (30 s) is refused 4401, and so is a new hello"
+        "T10",
+        "after a logout: the next frame past the check (30 s) is refused 4401, and so is a new hello",
     )
 
 
@@ -396,7 +457,9 @@ def dead(request: pytest.FixtureRequest) -> Any:
         connection.execute_wrappers.append(refuse)
 
     connections.close_all()
-    time.sleep(IDLE_SECONDS + 0.2)  # by then the writer has given its connection back, too
+    time.sleep(
+        IDLE_SECONDS + 0.2
+    )  # by then the writer has given its connection back, too
     connection_created.connect(wrap)
     yield state
     state["now"] = False
@@ -405,19 +468,25 @@ def dead(request: pytest.FixtureRequest) -> Any:
     connections["default"].execute_wrappers.clear()
 
 
-async def test_while_the_database_is_down_the_browser_keeps_what_it_has(dead: Any, browser: Browser) -> None:
+async def test_while_the_database_is_down_the_browser_keeps_what_it_has(
+    dead: Any, browser: Browser
+) -> None:
     socket = await browser.hello()
     dead["now"] = True
     retry = {"t": "retry", "after": 1000}
     assert await say(socket, t="ev", items=[chat(1)]) == retry
     assert await say(socket, t="ping") == retry
     assert await say(socket, t="bye", last=0, how="visitor") == retry
-    assert await refused_hello(browser) == 4503  # the code after which a browser comes again
+    assert (
+        await refused_hello(browser) == 4503
+    )  # the code after which a browser comes again
     dead["now"] = False
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 
-async def test_whatever_goes_wrong_the_writer_goes_on(browser: Browser, settings: Any) -> None:
+async def test_whatever_goes_wrong_the_writer_goes_on(
+    browser: Browser, settings: Any
+) -> None:
     socket = await browser.hello()
     settings.PERSO, usual = ["nonsense"], settings.PERSO
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "retry", "after": 1000}

@@ -39,7 +39,11 @@ def program(path: Path) -> str:
 
 
 def test_the_demo_needs_the_sandbox_and_the_example_only() -> None:
-    assert dev.requirements(PROJECT, everything=False) == ["--editable", ".[sandbox]", "daphne>=4"]
+    assert dev.requirements(PROJECT, everything=False) == [
+        "--editable",
+        ".[sandbox]",
+        "daphne>=4",
+    ]
 
 
 def test_tests_need_every_extra_and_the_groups_written_out() -> None:
@@ -56,8 +60,15 @@ def test_everything_includes_what_the_demo_needs() -> None:
 
 def test_every_requirement_has_a_constraint() -> None:
     project = tomllib.loads((dev.ROOT / "pyproject.toml").read_text())
-    pinned = set(re.findall(r"^([a-z0-9-]+)==", (dev.ROOT / "constraints.txt").read_text(), re.MULTILINE))
-    asked = [*dev.requirements(project, everything=True)[2:], *project["project"]["dependencies"]]
+    pinned = set(
+        re.findall(
+            r"^([a-z0-9-]+)==", (dev.ROOT / "constraints.txt").read_text(), re.MULTILINE
+        )
+    )
+    asked = [
+        *dev.requirements(project, everything=True)[2:],
+        *project["project"]["dependencies"],
+    ]
     assert {re.split(r"[\[<>=]", name)[0] for name in asked} <= pinned
 
 
@@ -75,7 +86,9 @@ def test_a_moved_tree_asks_for_another_environment(tree: Path) -> None:
     assert dev.fingerprint(moved) != before
 
 
-def test_another_python_asks_for_another_environment(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_asks_for_another_environment(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = dev.fingerprint(tree)
     monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
     assert dev.fingerprint(tree) != before
@@ -88,7 +101,9 @@ def test_a_finished_environment_says_for_what(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"fingerprint": "abc"}'])
-def test_a_half_made_environment_is_not_ready(tmp_path: Path, content: str | None) -> None:
+def test_a_half_made_environment_is_not_ready(
+    tmp_path: Path, content: str | None
+) -> None:
     stamp = tmp_path / "ready.json"
     if content is not None:
         stamp.write_text(content)
@@ -136,23 +151,31 @@ def test_a_program_that_shows_no_page_is_no_chromium(tmp_path: Path) -> None:
     assert not dev.renders(str(tmp_path / "missing"))
 
 
-def test_a_browser_that_echoes_the_page_unrendered_is_no_chromium(tmp_path: Path) -> None:
+def test_a_browser_that_echoes_the_page_unrendered_is_no_chromium(
+    tmp_path: Path,
+) -> None:
     echo = Path(program(tmp_path / "chromium"))
     echo.write_text('#!/bin/sh\nfor last; do :; done\necho "$last"\n')
     assert not dev.renders(str(echo))
 
 
-def test_only_root_goes_without_chromiums_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_root_goes_without_chromiums_sandbox(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert "--no-sandbox" not in dev.chromium_flags()
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert "--no-sandbox" in dev.chromium_flags()
 
 
-def test_a_python_of_the_matrix_is_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_of_the_matrix_is_one_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
-    Path(program(tmp_path / "bin/python3.12")).write_text("#!/bin/sh\nexit 127\n")  # as pyenv's shims do
+    Path(program(tmp_path / "bin/python3.12")).write_text(
+        "#!/bin/sh\nexit 127\n"
+    )  # as pyenv's shims do
     assert matrix.find_python("3.12") is None
     for version in ("3.12.9", "3.12.10"):
         python = Path(program(tmp_path / f"versions/{version}/bin/python"))
@@ -174,7 +197,9 @@ def test_a_command_gives_its_exit_code() -> None:
     assert dev.run(sys.executable, "-c", "raise SystemExit(3)") == 3
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["demo", "--prot", "1"], ["check", "extra"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["demo", "--prot", "1"], ["check", "extra"]]
+)
 def test_what_dev_py_does_not_know_it_refuses(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,10 @@ answer = client.post({page!r}, sent)
 assert answer.status_code == 302, answer.context_data["errors"]
 """
 ASGI, URLS = "mysite/asgi.py", "mysite/urls.py"
-TYPING_MISTAKES = {"mysite/settings.py": "LOG_TRANSPROT", "templates/home.html": "suport"}
+TYPING_MISTAKES = {
+    "mysite/settings.py": "LOG_TRANSPROT",
+    "templates/home.html": "suport",
+}
 
 
 class Site:
@@ -71,7 +74,9 @@ class Site:
 
     def __init__(self, directory: Path, python: WarmPython) -> None:
         self.directory, self.python = directory, python
-        self.env = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+        self.env = {
+            name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ
+        }
         self.env |= {"PYTHONPATH": str(dev.ROOT), "PERSO_ENCRYPTION_KEYS": FERNET}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -112,7 +117,9 @@ class Site:
         """Do what a line says, to the letter; `values` are what it leaves to the operator."""
         if added := re.fullmatch(r"Add to (\S+): (.+)", fix):
             name = added[1] if "/" in added[1] else f"mysite/{added[1]}"
-            needed = "from django.urls import include\n" if "include(" in added[2] else ""
+            needed = (
+                "from django.urls import include\n" if "include(" in added[2] else ""
+            )
             self.edit(name, "", needed + added[2])
         elif changed := re.fullmatch(r"(\S+) line (\d+) -> (.+)", fix):
             path = self.directory / changed[1]
@@ -121,20 +128,28 @@ class Site:
             path.write_text("\n".join(lines) + "\n")
         elif renamed := re.match(r"Did you mean ['\"](\w+)['\"]\?", fix):
             for name, wrong in TYPING_MISTAKES.items():
-                if (self.directory / name).exists() and wrong in (self.directory / name).read_text():
+                if (self.directory / name).exists() and wrong in (
+                    self.directory / name
+                ).read_text():
                     self.edit(name, wrong, renamed[1])
         elif header := re.fullmatch(r"([\w-]+-Policy): (.+)", fix):
             self.set(f"POLICIES[{header[1]!r}] = {header[2]!r}")
-        elif command := re.fullmatch(r"Run: python (manage\.py .+?)(, and serve STATIC_URL)?", fix):
+        elif command := re.fullmatch(
+            r"Run: python (manage\.py .+?)(, and serve STATIC_URL)?", fix
+        ):
             self.run(*command[1].split())
-        elif opened := re.fullmatch(r"Open (/admin/\S+/change/)( and choose another\.)?", fix):
+        elif opened := re.fullmatch(
+            r"Open (/admin/\S+/change/)( and choose another\.)?", fix
+        ):
             self.manage("shell", "-c", ENTER.format(page=opened[1], values=values))
         elif variable := re.fullmatch(r"Set the environment variable (\w+)", fix):
             self.env[variable[1]] = values["value"]
         elif exported := re.fullmatch(r"export (\w+)=…", fix):
             self.env[exported[1]] = values["value"]
         elif fix.startswith("Add to TEMPLATES OPTIONS context_processors: "):
-            self.set(f"TEMPLATES[0]['OPTIONS']['context_processors'] += [{fix.split()[5].rstrip(',')}]")
+            self.set(
+                f"TEMPLATES[0]['OPTIONS']['context_processors'] += [{fix.split()[5].rstrip(',')}]"
+            )
         else:
             raise AssertionError(f"nobody could follow this: {fix}")
 
@@ -153,7 +168,9 @@ def healthy(tmp_path_factory: pytest.TempPathFactory, python: WarmPython) -> Pat
     (site.directory / "mysite/middleware.py").write_text(MIDDLEWARE)
     site.set(SETTINGS)
     site.edit(ASGI, "from django.core.asgi import", "from django_perso.asgi import")
-    site.follow('Add to mysite/urls.py: urlpatterns += [path("perso/", include("django_perso.urls"))]')
+    site.follow(
+        'Add to mysite/urls.py: urlpatterns += [path("perso/", include("django_perso.urls"))]'
+    )
     site.manage("migrate")
     site.manage("shell", "-c", SEED)
     return site.directory
@@ -169,9 +186,24 @@ def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
     done = site.run("manage.py", "perso_doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout
-    areas = ["settings", "migrations", "urls", "static", "websocket", "csp", "permissions", "encryption"]
+    areas = [
+        "settings",
+        "migrations",
+        "urls",
+        "static",
+        "websocket",
+        "csp",
+        "permissions",
+        "encryption",
+    ]
     *lines, total = done.stdout.splitlines()
-    assert [line[1:12].strip() for line in lines] == [*areas, "api key", "catalogue", "presets", "upkeep"]
+    assert [line[1:12].strip() for line in lines] == [
+        *areas,
+        "api key",
+        "catalogue",
+        "presets",
+        "upkeep",
+    ]
     assert " urls        ok    /perso/ (django_perso.urls)" in lines
     assert " websocket   ok    /perso/log/ by mysite.asgi.application" in lines
     assert total == "12 ok, 0 warnings, 0 errors"
@@ -180,7 +212,10 @@ def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
 def test_a_wrong_call_is_told_apart_from_a_problem(site: Site) -> None:
     assert site.run("manage.py", "perso_doctor", "--jsn").returncode == 2
     done = site.run("manage.py", "perso_doctor", "--key", "nobody")
-    assert (done.returncode, done.stderr) == (2, 'CommandError: No active key "nobody".\n')
+    assert (done.returncode, done.stderr) == (
+        2,
+        'CommandError: No active key "nobody".\n',
+    )
 
 
 def break_urls(site: Site) -> None:
@@ -210,13 +245,17 @@ def forget_the_sync(site: Site) -> None:
 
 
 def keep_old_lists(site: Site) -> None:
-    site.sql("UPDATE django_perso_catalogueitem SET value = 'dall-e' WHERE value = 'azure-gpt-4o'")
+    site.sql(
+        "UPDATE django_perso_catalogueitem SET value = 'dall-e' WHERE value = 'azure-gpt-4o'"
+    )
     site.sql("UPDATE django_perso_sessionpreset SET llm_type = 'dall-e'")
 
 
 def misspell_a_preset(site: Site) -> None:
     (site.directory / "templates").mkdir()
-    (site.directory / "templates/home.html").write_text('{% load perso %}{% perso_avatar "suport" %}')
+    (site.directory / "templates/home.html").write_text(
+        '{% load perso %}{% perso_avatar "suport" %}'
+    )
 
 
 def forget_the_context_processor(site: Site) -> None:
@@ -281,7 +320,9 @@ def test_a_mistake_is_told_and_its_line_mends_it(site: Site, mistake: str) -> No
     assert words in ours[-1]["text"]
     for line in ours:
         site.follow(line["fix"])
-    assert [line for line in site.doctor() if line["id"] == f"django_perso.{number}"] == []
+    assert [
+        line for line in site.doctor() if line["id"] == f"django_perso.{number}"
+    ] == []
 
 
 def test_without_urls_that_is_all_that_is_told(site: Site) -> None:
@@ -302,24 +343,35 @@ def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
     for name, value in wrong.values():
         site.set(f"PERSO[{name!r}] = {value!r}")
     told = [line for line in site.doctor() if line["area"] == "settings"]
-    assert sorted(line["id"] for line in told) == [f"django_perso.{number}" for number in wrong]
+    assert sorted(line["id"] for line in told) == [
+        f"django_perso.{number}" for number in wrong
+    ]
     for line in told:
         site.follow(line["fix"])
     assert site.doctor() == []
 
 
 def test_what_matters_in_production_is_told_with_deploy(site: Site) -> None:
-    site.set(f"{NO_DEBUG}\n{STAGING}\nSECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')")
-    site.set("CHANNEL_LAYERS = {'default': {'BACKEND': 'channels.layers.InMemoryChannelLayer'}}")
+    site.set(
+        f"{NO_DEBUG}\n{STAGING}\nSECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')"
+    )
+    site.set(
+        "CHANNEL_LAYERS = {'default': {'BACKEND': 'channels.layers.InMemoryChannelLayer'}}"
+    )
     (uncollected,) = site.doctor()
     assert uncollected["id"] == "django_perso.E039"
     site.set(STATIC_ROOT)
     site.follow(uncollected["fix"])
     assert site.doctor() == []
-    assert "--websocket-max-message-size 131072" in site.run("manage.py", "perso_doctor", "--deploy").stdout
+    assert (
+        "--websocket-max-message-size 131072"
+        in site.run("manage.py", "perso_doctor", "--deploy").stdout
+    )
     problems = site.doctor("--deploy")
     numbers = ["W014", "W015", "W024", "W025"]
-    assert sorted(line["id"] for line in problems) == [f"django_perso.{number}" for number in numbers]
+    assert sorted(line["id"] for line in problems) == [
+        f"django_perso.{number}" for number in numbers
+    ]
     for line in problems:
         site.follow(line["fix"])
     remaining = [line["id"] for line in site.doctor("--deploy")]
@@ -368,21 +420,31 @@ def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None
         site.follow(line["fix"], new_secret=KEY)
     assert [line for line in site.doctor() if line["area"] == "encryption"] == []
     site.set("SECRET_KEY = 'another'")
-    (one, _two) = [line["text"] for line in site.doctor() if line["area"] == "encryption"]
+    (one, _two) = [
+        line["text"] for line in site.doctor() if line["area"] == "encryption"
+    ]
     assert "which is gone. Put the old key back" in one
 
 
-def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(site: Site) -> None:
+def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
+    site: Site,
+) -> None:
     site.set('PERSO["RETENTION_DAYS"] = 30')
     days_ago = "strftime('%Y-%m-%d %H:%M:%S', 'now', '-31 days')"
     site.manage(
-        "shell", "-c", "from django_perso.models import *; AvatarSession.objects.create(visitor='me')"
+        "shell",
+        "-c",
+        "from django_perso.models import *; AvatarSession.objects.create(visitor='me')",
     )
-    site.sql(f"UPDATE django_perso_avatarsession SET last_seen_at = {days_ago}, created_at = {days_ago}")
+    site.sql(
+        f"UPDATE django_perso_avatarsession SET last_seen_at = {days_ago}, created_at = {days_ago}"
+    )
     told = [line for line in site.doctor() if line["area"] == "upkeep"]
     assert [line["id"] for line in told] == ["django_perso.W037", "django_perso.W038"]
     for line in told:
-        site.follow(line["fix"].replace(" every minute", "").replace(" every night", ""))
+        site.follow(
+            line["fix"].replace(" every minute", "").replace(" every night", "")
+        )
     assert [line for line in site.doctor() if line["area"] == "upkeep"] == []
     assert site.sql("SELECT count(*) FROM django_perso_avatarsession") == [(0,)]
 
@@ -405,7 +467,10 @@ def test_presets_that_miss_a_key_are_told_once_and_an_empty_key_with_its_variabl
     perso = sandbox_server("--key", KEY)
     site.manage("shell", "-c", VARIABLE_KEY.format(perso.url))
     empty, none = site.doctor()
-    assert (empty["id"], empty["fix"]) == ("django_perso.E030", "export PERSO_INTERACTIVE_API_KEY_SHOP=…")
+    assert (empty["id"], empty["fix"]) == (
+        "django_perso.E030",
+        "export PERSO_INTERACTIVE_API_KEY_SHOP=…",
+    )
     assert (none["id"], none["fix"]) == (
         "django_perso.E002",
         'Add to settings.py: PERSO["API_KEY"] = "sandbox"',
@@ -414,8 +479,12 @@ def test_presets_that_miss_a_key_are_told_once_and_an_empty_key_with_its_variabl
         site.follow(line["fix"], value=KEY)
     assert [line["id"] for line in site.doctor()] == ["django_perso.W032"] * 2
     site.sql("UPDATE django_perso_apikey SET is_active = 0")
-    site.sql("UPDATE django_perso_sessionpreset SET api_key_id = (SELECT id FROM django_perso_apikey)")
-    assert '"support": API key "Shop" is inactive.' in [line["text"] for line in site.doctor()]
+    site.sql(
+        "UPDATE django_perso_sessionpreset SET api_key_id = (SELECT id FROM django_perso_apikey)"
+    )
+    assert '"support": API key "Shop" is inactive.' in [
+        line["text"] for line in site.doctor()
+    ]
 
 
 def test_a_key_that_perso_refuses_is_named_and_mended_where_it_is_kept(
@@ -430,7 +499,9 @@ def test_a_key_that_perso_refuses_is_named_and_mended_where_it_is_kept(
     for line, name in zip(refused, names, strict=True):
         assert line["id"] == "django_perso.E030"
         assert f"Perso refused key {name}: 401" in line["text"]
-    assert [line for line in site.doctor("--key", "two") if line["area"] == "api key"] == refused[1:2]
+    assert [
+        line for line in site.doctor("--key", "two") if line["area"] == "api key"
+    ] == refused[1:2]
     for line in refused:
         values = {"value": KEY} if "variable" in line["fix"] else {"new_secret": KEY}
         site.follow(line["fix"], **values)
@@ -445,11 +516,16 @@ def test_a_voice_that_perso_withdrew_is_told_first_of_the_lists_then_of_the_pres
     site.run("manage.py", "perso_sync")
     perso.withdraw(tts_type=["openai-nova"])
     (drift,) = site.doctor()
-    assert (drift["id"], "tts_type -openai-nova" in drift["text"]) == ("django_perso.W032", True)
+    assert (drift["id"], "tts_type -openai-nova" in drift["text"]) == (
+        "django_perso.W032",
+        True,
+    )
     site.follow(drift["fix"])
     (line,) = site.doctor()
     assert line["id"] == "django_perso.E031"
-    assert re.search(r'"support": The voice .+ is no longer offered by Perso\.', line["text"])
+    assert re.search(
+        r'"support": The voice .+ is no longer offered by Perso\.', line["text"]
+    )
     site.follow(line["fix"], tts_type="yuri")
     done = site.run("manage.py", "perso_doctor")
     assert done.returncode == 0

@@ -31,20 +31,27 @@ def row() -> ApiKey:
 
 def column(row: ApiKey) -> str:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT secret FROM django_perso_apikey WHERE name = %s", [row.name])
+        cursor.execute(
+            "SELECT secret FROM django_perso_apikey WHERE name = %s", [row.name]
+        )
         return str(cursor.fetchone()[0])
 
 
 def write_column(row: ApiKey, value: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE django_perso_apikey SET secret = %s WHERE name = %s", [value, row.name])
+        cursor.execute(
+            "UPDATE django_perso_apikey SET secret = %s WHERE name = %s",
+            [value, row.name],
+        )
 
 
 def again(row: ApiKey) -> ApiKey:
     return ApiKey.objects.get(pk=row.pk)
 
 
-def test_a_secret_is_ciphertext_in_the_database_and_itself_again_when_read(row: ApiKey) -> None:
+def test_a_secret_is_ciphertext_in_the_database_and_itself_again_when_read(
+    row: ApiKey,
+) -> None:
     assert again(row).secret.reveal() == KEY
     stored = column(row)
     for form in (KEY, KEY[-8:], base64.b64encode(KEY.encode()).decode()):
@@ -61,7 +68,8 @@ def test_an_empty_secret_is_empty_in_the_database_and_false() -> None:
 
 
 @pytest.mark.parametrize(
-    "show", [repr, str, "{}".format, "{!r:>20}".format, lambda s: f"{s}", lambda s: f"{s!s}"]
+    "show",
+    [repr, str, "{}".format, "{!r:>20}".format, lambda s: f"{s}", lambda s: f"{s!s}"],
 )
 def test_no_way_to_print_a_secret_shows_it(show: Any) -> None:
     shown = show(Secret(KEY))
@@ -69,7 +77,9 @@ def test_no_way_to_print_a_secret_shows_it(show: Any) -> None:
     assert KEY not in shown
 
 
-@pytest.mark.parametrize("dump", [pickle.dumps, json.dumps, lambda s: json.dumps(s, cls=DjangoJSONEncoder)])
+@pytest.mark.parametrize(
+    "dump", [pickle.dumps, json.dumps, lambda s: json.dumps(s, cls=DjangoJSONEncoder)]
+)
 def test_a_secret_cannot_be_pickled_or_dumped(dump: Any, row: ApiKey) -> None:
     with pytest.raises(TypeError):
         dump(Secret(KEY))
@@ -82,7 +92,11 @@ def test_a_row_that_was_loaded_can_be_cached_and_still_opens(row: ApiKey) -> Non
 
 
 def test_a_copy_is_as_secret_as_the_original(row: ApiKey) -> None:
-    for made in (copy.deepcopy(Secret(KEY)), copy.deepcopy(row).secret, copy.copy(row).secret):
+    for made in (
+        copy.deepcopy(Secret(KEY)),
+        copy.deepcopy(row).secret,
+        copy.copy(row).secret,
+    ):
         assert made == Secret(KEY)
         assert KEY not in repr(made)
     assert KEY not in str(vars(row))
@@ -90,8 +104,12 @@ def test_a_copy_is_as_secret_as_the_original(row: ApiKey) -> None:
     assert KEY not in str(list(ApiKey.objects.values()))
 
 
-@pytest.mark.parametrize(("secret", "tail"), [(KEY, KEY[-4:]), ("elevenchars", ""), ("", "")])
-def test_a_tail_is_shown_only_of_what_is_long_enough_to_stay_secret(secret: str, tail: str) -> None:
+@pytest.mark.parametrize(
+    ("secret", "tail"), [(KEY, KEY[-4:]), ("elevenchars", ""), ("", "")]
+)
+def test_a_tail_is_shown_only_of_what_is_long_enough_to_stay_secret(
+    secret: str, tail: str
+) -> None:
     assert Secret(secret).tail == tail
 
 
@@ -114,25 +132,35 @@ def test_saving_other_fields_leaves_the_ciphertext_alone(row: ApiKey) -> None:
 @pytest.mark.parametrize("value", ["x", Secret("x")])
 def test_a_secret_cannot_be_updated_in_bulk(row: ApiKey, value: Any) -> None:
     stored = column(row)
-    with pytest.raises(FieldError, match="cannot be updated in bulk"), transaction.atomic():
+    with (
+        pytest.raises(FieldError, match="cannot be updated in bulk"),
+        transaction.atomic(),
+    ):
         ApiKey.objects.update(secret=value)
     assert column(row) == stored
 
 
 def test_nor_by_bulk_update(row: ApiKey) -> None:
     row.secret = "other"
-    with pytest.raises(FieldError, match="cannot be updated in bulk"), transaction.atomic():
+    with (
+        pytest.raises(FieldError, match="cannot be updated in bulk"),
+        transaction.atomic(),
+    ):
         ApiKey.objects.bulk_update([row], ["secret"])
 
 
-@pytest.mark.parametrize("lookup", ["secret", "secret__startswith", "secret__isnull", "secret__in"])
+@pytest.mark.parametrize(
+    "lookup", ["secret", "secret__startswith", "secret__isnull", "secret__in"]
+)
 def test_a_secret_cannot_be_searched(row: ApiKey, lookup: str) -> None:
     with pytest.raises(FieldError, match="cannot be searched"):
         list(ApiKey.objects.filter(**{lookup: [KEY]}))
 
 
 def test_rows_made_in_bulk_are_encrypted_each_for_itself() -> None:
-    rows = ApiKey.objects.bulk_create(ApiKey(name=name, secret=KEY) for name in ("a", "b"))
+    rows = ApiKey.objects.bulk_create(
+        ApiKey(name=name, secret=KEY) for name in ("a", "b")
+    )
     assert [again(row).secret.reveal() for row in rows] == [KEY, KEY]
     assert KEY not in column(rows[0])
 
@@ -149,7 +177,9 @@ def test_a_dump_holds_no_secret_and_can_be_loaded(row: ApiKey, tmp_path: Any) ->
     assert not ApiKey.objects.get().secret
 
 
-def test_a_ciphertext_moved_to_another_row_does_not_open_and_is_not_saved_over(row: ApiKey) -> None:
+def test_a_ciphertext_moved_to_another_row_does_not_open_and_is_not_saved_over(
+    row: ApiKey,
+) -> None:
     other = ApiKey.objects.create(name="Other", secret="pak-other-0000")
     write_column(other, column(row))
     moved = again(other)
@@ -164,9 +194,12 @@ def test_a_ciphertext_moved_to_another_row_does_not_open_and_is_not_saved_over(r
 
 
 @pytest.mark.parametrize(
-    "alter", [lambda t: t[:-5] + "AAAA=", lambda t: t[:40], lambda t: t.replace("g", "ä")]
+    "alter",
+    [lambda t: t[:-5] + "AAAA=", lambda t: t[:40], lambda t: t.replace("g", "ä")],
 )
-def test_an_altered_ciphertext_does_not_open_and_is_not_saved_over(row: ApiKey, alter: Any) -> None:
+def test_an_altered_ciphertext_does_not_open_and_is_not_saved_over(
+    row: ApiKey, alter: Any
+) -> None:
     altered = alter(column(row))
     write_column(row, altered)
     for use in (lambda: again(row).secret, again(row).save):
@@ -181,7 +214,9 @@ def test_one_row_that_does_not_open_breaks_no_list(row: ApiKey) -> None:
     assert [key.name for key in ApiKey.objects.order_by("name")] == ["Main", "Other"]
 
 
-def test_a_new_encryption_key_is_put_in_front_and_the_old_one_still_opens(settings: Any, row: ApiKey) -> None:
+def test_a_new_encryption_key_is_put_in_front_and_the_old_one_still_opens(
+    settings: Any, row: ApiKey
+) -> None:
     settings.PERSO = {"ENCRYPTION_KEYS": [OLD]}
     first = again(row)
     assert first.secret.reveal() == KEY  # sealed before there were encryption keys
@@ -194,7 +229,10 @@ def test_a_new_encryption_key_is_put_in_front_and_the_old_one_still_opens(settin
     settings.PERSO = {"ENCRYPTION_KEYS": [NEW]}
     assert again(row).secret.reveal() == KEY
     settings.PERSO = {"ENCRYPTION_KEYS": [OLD]}
-    with pytest.raises(SecretUnreadable, match="Put the old key back"), transaction.atomic():
+    with (
+        pytest.raises(SecretUnreadable, match="Put the old key back"),
+        transaction.atomic(),
+    ):
         again(row).save()
 
 

@@ -58,8 +58,14 @@ def cookie(*rights: str, **values: Any) -> str:
     return client.cookies["sessionid"].OutputString()
 
 
-async def follow(stream: UUID, cookie: str = "", origin: str = SITE) -> WebsocketCommunicator:
-    headers = [(b"host", b"testserver"), (b"cookie", cookie.encode()), (b"origin", origin.encode())]
+async def follow(
+    stream: UUID, cookie: str = "", origin: str = SITE
+) -> WebsocketCommunicator:
+    headers = [
+        (b"host", b"testserver"),
+        (b"cookie", cookie.encode()),
+        (b"origin", origin.encode()),
+    ]
     path = f"/perso/log/follow/{stream}/"
     return WebsocketCommunicator(get_asgi_application(), path, headers=headers)
 
@@ -99,7 +105,9 @@ async def test_however_much_is_said_one_hint_tells_it() -> None:
         (READER, {"is_active": False}),
     ],
 )
-async def test_who_may_not_read_cannot_follow(rights: tuple[str, ...], values: dict[str, Any]) -> None:
+async def test_who_may_not_read_cannot_follow(
+    rights: tuple[str, ...], values: dict[str, Any]
+) -> None:
     socket = await follow(uuid4(), await sync_to_async(cookie)(*rights, **values))
     assert await socket.connect() == (False, 4403)
 
@@ -107,7 +115,10 @@ async def test_who_may_not_read_cannot_follow(rights: tuple[str, ...], values: d
 async def test_nobody_follows_without_a_login_or_from_another_site() -> None:
     assert await (await follow(uuid4())).connect() == (False, 4403)
     reader = await sync_to_async(cookie)(*READER)
-    assert await (await follow(uuid4(), reader, "http://evil.example")).connect() == (False, 4403)
+    assert await (await follow(uuid4(), reader, "http://evil.example")).connect() == (
+        False,
+        4403,
+    )
 
 
 async def test_rights_taken_away_end_it_when_the_page_says_it_is_there() -> None:
@@ -159,7 +170,10 @@ async def test_a_broken_layer_costs_nobody_more_than_the_hint(
     socket = await follow(stream, await sync_to_async(cookie)(*READER))
     assert await socket.connect() == (False, 4000)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert all("ConnectionError('no layer')" in record.getMessage() for record in caplog.records)
+    assert all(
+        "ConnectionError('no layer')" in record.getMessage()
+        for record in caplog.records
+    )
 
 
 @pytest.mark.parametrize("layers", [IN_MEMORY, {}])
@@ -168,10 +182,13 @@ def test_a_page_follows_only_what_runs_and_only_with_a_layer(
 ) -> None:
     settings.CHANNEL_LAYERS = layers
     running, ended = (
-        AvatarSession.objects.create(visitor="v", status=status) for status in ("live", "ended")
+        AvatarSession.objects.create(visitor="v", status=status)
+        for status in ("live", "ended")
     )
     page = f"/admin/django_perso/avatarsession/{running.pk}/change/"
-    assert (f"/perso/log/follow/{running.pk}/" in admin_client.get(page).content.decode()) is bool(layers)
+    assert (
+        f"/perso/log/follow/{running.pk}/" in admin_client.get(page).content.decode()
+    ) is bool(layers)
     page = f"/admin/django_perso/avatarsession/{ended.pk}/change/"
     assert "follow" not in admin_client.get(page).content.decode()
 
@@ -183,15 +200,25 @@ async def test_what_comes_by_post_is_told_too(async_client: Any) -> None:
     socket = await follow(UUID(started["stream"]), await sync_to_async(cookie)(*READER))
     await socket.connect()
     async_client.cookies = client.cookies
-    body = {"stream": started["stream"], "ticket": started["ticket"], "items": [chat(1)]}
+    body = {
+        "stream": started["stream"],
+        "ticket": started["ticket"],
+        "items": [chat(1)],
+    }
     answer = await async_client.post(
-        "/perso/log/entries/", body, content_type="application/json", headers={"Origin": SITE}
+        "/perso/log/entries/",
+        body,
+        content_type="application/json",
+        headers={"Origin": SITE},
     )
     assert answer.json() == {"t": "ack", "s": 1}
     assert await socket.receive_from() == LOOK
     await socket.disconnect()
     answer = await sync_to_async(post_log)(client, started, items=[chat(2)])
-    assert answer.json() == {"t": "ack", "s": 2}  # under WSGI there is no loop to tell in
+    assert answer.json() == {
+        "t": "ack",
+        "s": 2,
+    }  # under WSGI there is no loop to tell in
 
 
 def test_by_http_the_address_says_what_it_is(client: Client) -> None:

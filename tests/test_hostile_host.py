@@ -10,8 +10,20 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_main_road_leads_through_a_hostile_host(tmp_path: Path) -> None:
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.hostile.settings", "PERSO_TEST_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/hostile/road.py"]
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.hostile.settings",
+        "PERSO_TEST_DIR": str(tmp_path),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/hostile/road.py",
+    ]
     run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"^6 passed", run.stdout, re.MULTILINE), run.stdout

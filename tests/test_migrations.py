@@ -12,7 +12,22 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize("settings", ["tests.settings", "tests.hostile.settings"])
 def test_no_project_makes_a_migration_of_ours(settings: str, tmp_path: Path) -> None:
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": settings, "PERSO_TEST_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "django", "makemigrations", "django_perso", "--check", "--dry-run"]
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": settings,
+        "PERSO_TEST_DIR": str(tmp_path),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "django",
+        "makemigrations",
+        "django_perso",
+        "--check",
+        "--dry-run",
+    ]
     run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
-    assert (run.stdout, run.returncode) == ("No changes detected in app 'django_perso'\n", 0), run.stderr
+    assert (run.stdout, run.returncode) == (
+        "No changes detected in app 'django_perso'\n",
+        0,
+    ), run.stderr

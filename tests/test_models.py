@@ -43,7 +43,9 @@ def mistakes(row: Any) -> dict[str, Any]:
         ("tts_type", ["t"], [""]),
     ],
 )
-def test_a_preset_takes_what_perso_takes(field: str, good: list[Any], bad: list[Any]) -> None:
+def test_a_preset_takes_what_perso_takes(
+    field: str, good: list[Any], bad: list[Any]
+) -> None:
     preset = make_preset()
     for value in good:
         setattr(preset, field, value)
@@ -87,14 +89,16 @@ def test_there_is_one_default(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "server", ["https://platform.perso.ai", "http://127.0.0.1:8801", "http://localhost:8801"]
+    "server",
+    ["https://platform.perso.ai", "http://127.0.0.1:8801", "http://localhost:8801"],
 )
 def test_an_api_server_is_a_url(server: str) -> None:
     assert mistakes(ApiKey(name="a", api_server=server)) == {}
 
 
 @pytest.mark.parametrize(
-    "server", ["platform.perso.ai", "javascript:alert(1)", "ftp://platform.perso.ai", ""]
+    "server",
+    ["platform.perso.ai", "javascript:alert(1)", "ftp://platform.perso.ai", ""],
 )
 def test_an_api_server_that_is_no_url_is_refused(server: str) -> None:
     assert list(mistakes(ApiKey(name="a", api_server=server))) == ["api_server"]
@@ -112,7 +116,13 @@ def test_a_conversation_outlives_its_key_its_preset_and_its_user() -> None:
 
 def test_an_entry_goes_with_its_conversation_and_is_there_once() -> None:
     session = AvatarSession.objects.create(visitor="me")
-    entry = {"avatar_session": session, "source": "browser", "kind": "chat", "at_ms": 61_500, "data": {}}
+    entry = {
+        "avatar_session": session,
+        "source": "browser",
+        "kind": "chat",
+        "at_ms": 61_500,
+        "data": {},
+    }
     assert TranscriptEntry.objects.create(seq=1, **entry).offset == "01:01"
     TranscriptEntry.objects.create(seq=1, **{**entry, "source": "server"})
     session.delete()
@@ -127,7 +137,9 @@ def test_a_row_is_called_what_people_know_it_by() -> None:
     session = AvatarSession.objects.create(visitor="me", session_id="psn-secret")
     rows = [ApiKey(name="Main", secret=KEY), SessionPreset(name="Guide"), session]
     assert [str(row) for row in rows] == ["Main", "Guide", str(session.pk)]
-    assert str(TranscriptEntry(source="browser", seq=3, kind="chat")) == "browser 3 chat"
+    assert (
+        str(TranscriptEntry(source="browser", seq=3, kind="chat")) == "browser 3 chat"
+    )
 
 
 def test_log_tables_are_not_sorted_behind_anybodys_back() -> None:

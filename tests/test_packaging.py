@@ -25,8 +25,14 @@ PACKAGE = (
     r"django_perso/templates/(admin/)?django_perso/([a-z_]+/)*[a-z_]+\.html",
     r"django_perso/locale/[a-zA-Z_]+/LC_MESSAGES/django(js)?\.(po|mo)",
 )
-WHEEL = (*PACKAGE, r"django_perso-[\d.]+\.dist-info/(METADATA|RECORD|WHEEL|licenses/(LICENSE|NOTICE))")
-SDIST = (*PACKAGE, r"README\.md|CHANGELOG\.md|LICENSE|NOTICE|PKG-INFO|pyproject\.toml|\.gitignore")
+WHEEL = (
+    *PACKAGE,
+    r"django_perso-[\d.]+\.dist-info/(METADATA|RECORD|WHEEL|licenses/(LICENSE|NOTICE))",
+)
+SDIST = (
+    *PACKAGE,
+    r"README\.md|CHANGELOG\.md|LICENSE|NOTICE|PKG-INFO|pyproject\.toml|\.gitignore",
+)
 
 UNWANTED = {
     "absolute path": rb"(?<![\w.$}])/(home|root|Users|tmp|work|opt|var)/\w|\b[A-Z]:\\\\?Users|"
@@ -47,15 +53,27 @@ def unwanted(files: Files) -> list[str]:
         if (match := re.search(pattern, content))
     ]
     for name, content in files.items():
-        if "sha384-" + base64.b64encode(hashlib.sha384(content).digest()).decode() in PUBLISHED:
+        if (
+            "sha384-" + base64.b64encode(hashlib.sha384(content).digest()).decode()
+            in PUBLISHED
+        ):
             found.append(f"the vendor's SDK as {name}")
     return found
 
 
 def build(directory: Path) -> tuple[Path, Path]:
     """The wheel and the sdist of this tree."""
-    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(directory)]
-    done = subprocess.run(command, cwd=dev.ROOT, capture_output=True, text=True, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--directory",
+        str(directory),
+    ]
+    done = subprocess.run(
+        command, cwd=dev.ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return next(directory.glob("*.whl")), next(directory.glob("*.tar.gz"))
 
@@ -83,7 +101,11 @@ def sdist(built: tuple[Path, Path]) -> Files:
 
 def strangers(files: Files, allowed: tuple[str, ...]) -> list[str]:
     """The names no pattern allows."""
-    return [name for name in files if not any(re.fullmatch(pattern, name) for pattern in allowed)]
+    return [
+        name
+        for name in files
+        if not any(re.fullmatch(pattern, name) for pattern in allowed)
+    ]
 
 
 def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
@@ -94,7 +116,8 @@ def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
     assert unwanted(wheel) == []
     assert unwanted(sdist) == []
     figure(
-        "T25", f"{len(wheel)} files in the wheel, {len(sdist)} in the sdist: 0 strangers, 0 secrets, 0 paths"
+        "T25",
+        f"{len(wheel)} files in the wheel, {len(sdist)} in the sdist: 0 strangers, 0 secrets, 0 paths",
     )
 
 
@@ -109,12 +132,16 @@ def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
         "templates/django_perso/demo.html",
     ],
 )
-def test_what_is_not_python_is_shipped_too(wheel: Files, sdist: Files, path: str) -> None:
+def test_what_is_not_python_is_shipped_too(
+    wheel: Files, sdist: Files, path: str
+) -> None:
     assert f"django_perso/{path}" in wheel
     assert f"django_perso/{path}" in sdist
 
 
-def test_the_licence_and_the_notice_about_the_vendors_sdk_are_shipped(wheel: Files, sdist: Files) -> None:
+def test_the_licence_and_the_notice_about_the_vendors_sdk_are_shipped(
+    wheel: Files, sdist: Files
+) -> None:
     assert any(name.endswith("licenses/NOTICE") for name in wheel)
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
     assert {"LICENSE", "NOTICE"} <= set(sdist)
@@ -122,13 +149,19 @@ def test_the_licence_and_the_notice_about_the_vendors_sdk_are_shipped(wheel: Fil
 
 def test_tests_and_the_example_are_not_shipped(wheel: Files, sdist: Files) -> None:
     assert not [
-        name for name in [*wheel, *sdist] if re.match(r"(tests|example_project|docs|\.venv|\.demo)/", name)
+        name
+        for name in [*wheel, *sdist]
+        if re.match(r"(tests|example_project|docs|\.venv|\.demo)/", name)
     ]
 
 
-def test_building_twice_gives_the_same_bytes(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_building_twice_gives_the_same_bytes(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
     again = build(tmp_path)
-    assert [path.read_bytes() for path in built] == [path.read_bytes() for path in again]
+    assert [path.read_bytes() for path in built] == [
+        path.read_bytes() for path in again
+    ]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +179,6 @@ def test_the_search_finds_what_is_planted(planted: bytes) -> None:
 
 
 def test_a_stranger_is_noticed() -> None:
-    assert strangers({"django_perso/notes.txt": b"", "django_perso/models.py": b""}, WHEEL) == [
-        "django_perso/notes.txt"
-    ]
+    assert strangers(
+        {"django_perso/notes.txt": b"", "django_perso/models.py": b""}, WHEEL
+    ) == ["django_perso/notes.txt"]

@@ -33,10 +33,14 @@ def code_of(text: str) -> int:
 
 def test_each_frame_is_read() -> None:
     stream = uuid4()
-    assert parse(json.dumps({"t": "hello", "stream": str(stream), "ticket": "x"})) == Hello(stream, "x")
+    assert parse(
+        json.dumps({"t": "hello", "stream": str(stream), "ticket": "x"})
+    ) == Hello(stream, "x")
     assert parse('{"t":"bye","last":7,"how":"visitor"}') == Bye(7, "visitor")
     assert parse('{"t":"ping"}') is None
-    assert parse(events(chat(1))) == Events((Entry(1, "chat", 5, {"role": "visitor", "text": "hi"}),))
+    assert parse(events(chat(1))) == Events(
+        (Entry(1, "chat", 5, {"role": "visitor", "text": "hi"}),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,10 @@ def test_a_frame_may_be_deep_and_need_not_be_flat() -> None:
 
 def test_a_frame_over_its_limits_is_too_big() -> None:
     assert code_of(events(chat(1)) + " " * payloads.MAX_FRAME) == payloads.TOO_BIG
-    assert code_of(json.dumps({"t": "ping", "x": "é" * 40_000}, ensure_ascii=False)) == payloads.TOO_BIG
+    assert (
+        code_of(json.dumps({"t": "ping", "x": "é" * 40_000}, ensure_ascii=False))
+        == payloads.TOO_BIG
+    )
     assert code_of(events(*(chat(n) for n in range(1, 52)))) == payloads.TOO_BIG
     assert parse(events(*(chat(n) for n in range(1, 51)))) is not None
 
@@ -97,7 +104,9 @@ def test_a_frame_over_its_limits_is_too_big() -> None:
         chat(2, k="tool", d={"id": "c1", "name": "f"}),
     ],
 )
-def test_an_entry_against_its_schema_is_rejected_and_those_before_it_kept(bad: Any) -> None:
+def test_an_entry_against_its_schema_is_rejected_and_those_before_it_kept(
+    bad: Any,
+) -> None:
     parsed = parse(events(chat(1), bad, chat(3)))
     assert isinstance(parsed, Events)
     assert [entry.s for entry in parsed.items] == [1]
@@ -105,13 +114,17 @@ def test_an_entry_against_its_schema_is_rejected_and_those_before_it_kept(bad: A
 
 
 def test_an_entry_over_16_kib_is_rejected_by_its_number() -> None:
-    parsed = parse(events(chat(1, d={"role": "visitor", "text": "x" * protocol.MAX_ENTRY})))
+    parsed = parse(
+        events(chat(1, d={"role": "visitor", "text": "x" * protocol.MAX_ENTRY}))
+    )
     assert parsed == Events((), (1, "too_big"))
 
 
 def test_an_entry_is_measured_as_it_is_stored() -> None:
     text = '{"t":"ev","items":[{"s":1,"k":"chat","t":0,"d":{"role":"visitor","text":"","x":[%s]}}]}'
-    assert parse(text % ",".join(["1e15"] * 1000)) == Events((), (1, "too_big"))  # 1000000000000000.0
+    assert parse(text % ",".join(["1e15"] * 1000)) == Events(
+        (), (1, "too_big")
+    )  # 1000000000000000.0
     assert len(text) + 1000 * len("1e15,") < protocol.MAX_ENTRY
 
 
@@ -128,7 +141,9 @@ KEYS = st.sampled_from(["t", "s", "k", "d", "items", "stream", "ticket", "last",
 SCALARS = st.none() | st.booleans() | st.floats() | st.text() | st.integers()
 
 
-@given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
+@given(
+    st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))
+)
 def test_whatever_comes_it_is_a_frame_or_a_bad_frame(value: Any) -> None:
     for text in (
         json.dumps(value),

@@ -26,9 +26,13 @@ README = (dev.ROOT / "README.md").read_text("utf-8")
 
 def blocks(title: str) -> Iterator[tuple[str, str, str]]:
     """(language, the file that the text before names, code) of each code block under a heading."""
-    section = re.split(r"^#+ ", README.split(title, 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    section = re.split(
+        r"^#+ ", README.split(title, 1)[1], maxsplit=1, flags=re.MULTILINE
+    )[0]
     place = 0
-    for block in re.finditer(r"^ *```(\w+)\n(.*?)^ *```", section, re.MULTILINE | re.DOTALL):
+    for block in re.finditer(
+        r"^ *```(\w+)\n(.*?)^ *```", section, re.MULTILINE | re.DOTALL
+    ):
         named = re.findall(r"`(\w+\.py)`", section[place : block.start()])
         place = block.end()
         code = re.sub(r"^ {0,3}(?=\S)", "", block[2], flags=re.MULTILINE)
@@ -41,11 +45,15 @@ class Project:
     def __init__(self, directory: Path, wheel: Path) -> None:
         self.directory, self.wheel = directory, wheel
         self.python = str(directory / "venv/bin/python")
-        self.env = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+        self.env = {
+            name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ
+        }
         self.env["PYTHONWARNINGS"] = "error::DeprecationWarning:django_perso"
 
     def run(self, *command: str) -> None:
-        done = subprocess.run(command, cwd=self.directory, env=self.env, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=self.directory, env=self.env, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     def create(self) -> None:
@@ -57,7 +65,14 @@ class Project:
         name, extra = requirement.rstrip("]").split("[")
         assert name == "django-perso"
         wanted = f"{self.wheel}[{extra}]"
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [
+            self.python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         self.run(*pip, "--constraint", str(dev.ROOT / "constraints.txt"), wanted)
 
     def type_in(self, title: str) -> None:
@@ -65,9 +80,13 @@ class Project:
         for language, name, code in blocks(title):
             if language == "django":
                 (self.directory / "mysite/templates").mkdir()
-                (self.directory / "mysite/templates/home.html").write_text(f"<!doctype html>{code}")
+                (self.directory / "mysite/templates/home.html").write_text(
+                    f"<!doctype html>{code}"
+                )
             elif name == "asgi.py":
-                self.edit(name, "from django.core.asgi import get_asgi_application\n", code)
+                self.edit(
+                    name, "from django.core.asgi import get_asgi_application\n", code
+                )
             elif language == "python":
                 self.edit(name, "", code)
             elif "pip install" in code:
@@ -84,24 +103,38 @@ class Project:
 
     def add_home_page(self) -> None:
         """A view for the template: what any project has, and a blank one has not."""
-        self.edit("settings.py", "", 'TEMPLATES[0]["DIRS"] = [BASE_DIR / "mysite/templates"]\n')
-        view = 'urlpatterns += [path("", TemplateView.as_view(template_name="home.html"))]'
-        self.edit("urls.py", "", f"from django.views.generic import TemplateView\n{view}\n")
+        self.edit(
+            "settings.py",
+            "",
+            'TEMPLATES[0]["DIRS"] = [BASE_DIR / "mysite/templates"]\n',
+        )
+        view = (
+            'urlpatterns += [path("", TemplateView.as_view(template_name="home.html"))]'
+        )
+        self.edit(
+            "urls.py", "", f"from django.views.generic import TemplateView\n{view}\n"
+        )
 
     @contextmanager
     def runserver(self) -> Iterator[str]:
         port = unused_port()
         command = [self.python, "manage.py", "runserver", "--noreload", str(port)]
         with (self.directory / "server.log").open("wb") as log:
-            server = subprocess.Popen(command, cwd=self.directory, env=self.env, stdout=log, stderr=log)
+            server = subprocess.Popen(
+                command, cwd=self.directory, env=self.env, stdout=log, stderr=log
+            )
         try:
             for _ in range(200):
                 time.sleep(0.1)
                 try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).close()
+                    urllib.request.urlopen(
+                        f"http://127.0.0.1:{port}/", timeout=10
+                    ).close()
                     break
                 except urllib.error.URLError:
-                    assert server.poll() is None, (self.directory / "server.log").read_text()
+                    assert server.poll() is None, (
+                        self.directory / "server.log"
+                    ).read_text()
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
@@ -115,7 +148,16 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     directory = tmp_path_factory.mktemp("quickstart")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "wheel",
+        "-d",
+        str(directory),
+    ]
     subprocess.run(build, cwd=dev.ROOT, check=True, capture_output=True)
     project = Project(directory, next(directory.glob("*.whl")))
     project.create()
@@ -138,12 +180,16 @@ def test_on_plain_runserver_the_avatar_talks_and_the_transcript_comes_by_post(
     with project.runserver() as url:
         page.goto(f"{url}/perso/demo/")
         talk(page, "What is your name?")
-    said = project.rows("SELECT data FROM django_perso_transcriptentry WHERE kind = 'chat'")
+    said = project.rows(
+        "SELECT data FROM django_perso_transcriptentry WHERE kind = 'chat'"
+    )
     assert any("What is your name?" in data for (data,) in said)
     assert "WebSocket" not in (project.directory / "server.log").read_text()
 
 
-def test_with_the_asgi_lines_the_same_comes_by_socket(project: Project, page: Any) -> None:
+def test_with_the_asgi_lines_the_same_comes_by_socket(
+    project: Project, page: Any
+) -> None:
     project.type_in("### Live sockets (optional)")
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))
@@ -151,5 +197,8 @@ def test_with_the_asgi_lines_the_same_comes_by_socket(project: Project, page: An
     with project.runserver() as url:
         page.goto(url)  # the page with the README's own two lines of template
         talk(page, "And how old are you?")
-    assert project.rows("SELECT count(*) FROM django_perso_transcriptentry")[0][0] >= before + 4
+    assert (
+        project.rows("SELECT count(*) FROM django_perso_transcriptentry")[0][0]
+        >= before + 4
+    )
     assert sockets == [url.replace("http", "ws") + "/perso/log/"]

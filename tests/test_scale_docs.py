@@ -52,18 +52,30 @@ def units() -> list[ConfigParser]:
 def named(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The settings of the first block."""
     monkeypatch.setenv("POSTGRES_PASSWORD", "x")
-    monkeypatch.setenv("PERSO_ENCRYPTION_KEYS", ",".join(Fernet.generate_key().decode() for _ in range(2)))
+    monkeypatch.setenv(
+        "PERSO_ENCRYPTION_KEYS",
+        ",".join(Fernet.generate_key().decode() for _ in range(2)),
+    )
     names: dict[str, Any] = {}
     exec(blocks("python")[0], names)
     return {name: value for name, value in names.items() if name.isupper()}
 
 
-def test_both_servers_take_the_options_and_no_longer_message_than_the_log_needs() -> None:
+def test_both_servers_take_the_options_and_no_longer_message_than_the_log_needs() -> (
+    None
+):
     console = "".join(blocks("console"))
-    for program, limit in (("daphne", "websocket_max_message_size"), ("uvicorn", "ws_max_size")):
+    for program, limit in (
+        ("daphne", "websocket_max_message_size"),
+        ("uvicorn", "ws_max_size"),
+    ):
         (line,) = re.findall(rf"^\$ ({program} .*)$", console, re.MULTILINE)
         taken = options(line)
-        assert (taken["host"], taken["port"], taken[limit]) == ("127.0.0.1", 8001, LIMIT)
+        assert (taken["host"], taken["port"], taken[limit]) == (
+            "127.0.0.1",
+            8001,
+            LIMIT,
+        )
     assert payloads.MAX_FRAME <= LIMIT
 
 
@@ -77,7 +89,10 @@ def test_the_worker_unit_starts_daphne_on_the_port_it_is_named_after() -> None:
 
 
 def test_the_timers_run_commands_there_are() -> None:
-    cron = [re.fullmatch(r"(\S+ +){5}cd \S+ && (.+)", line) for line in blocks("cron")[0].splitlines()]
+    cron = [
+        re.fullmatch(r"(\S+ +){5}cd \S+ && (.+)", line)
+        for line in blocks("cron")[0].splitlines()
+    ]
     typed = [match[2] for match in cron if match]
     assert len(typed) == 2
     typed += [
@@ -89,7 +104,9 @@ def test_the_timers_run_commands_there_are() -> None:
     for command in typed:
         _, manage, name, *arguments = command.split()
         assert manage.endswith("manage.py")
-        load_command_class("django_perso", name).create_parser("manage.py", name).parse_args(arguments)
+        load_command_class("django_perso", name).create_parser(
+            "manage.py", name
+        ).parse_args(arguments)
 
 
 def test_the_settings_are_ones_there_are(named: dict[str, Any]) -> None:
@@ -99,12 +116,17 @@ def test_the_settings_are_ones_there_are(named: dict[str, Any]) -> None:
         assert len(conf.ENCRYPTION_KEYS) == 2
 
 
-def test_the_layers_can_be_made_and_outwait_the_five_seconds(named: dict[str, Any]) -> None:
+def test_the_layers_can_be_made_and_outwait_the_five_seconds(
+    named: dict[str, Any],
+) -> None:
     other: dict[str, Any] = {}
     exec(blocks("python")[1], other)
     for names in (named, other):
         layer = names["CHANNEL_LAYERS"]["default"]
-        assert layer["BACKEND"] == f"{RedisChannelLayer.__module__}.{RedisChannelLayer.__name__}"
+        assert (
+            layer["BACKEND"]
+            == f"{RedisChannelLayer.__module__}.{RedisChannelLayer.__name__}"
+        )
         made = RedisChannelLayer(**layer["CONFIG"])
         timeout = made.create_pool(0).connection_kwargs.get("socket_timeout")
         assert timeout is None or timeout > RedisChannelLayer.brpop_timeout == 5
@@ -123,9 +145,14 @@ def locations() -> dict[str, str]:
 
 def test_what_has_sockets_is_let_through() -> None:
     stream = "00000000-0000-0000-0000-000000000000"
-    sockets = [reverse("django_perso:log"), reverse("django_perso:follow", args=[stream])]
+    sockets = [
+        reverse("django_perso:log"),
+        reverse("django_perso:follow", args=[stream]),
+    ]
     (path,) = [
-        path for path, body in locations().items() if "proxy_set_header Upgrade $http_upgrade;" in body
+        path
+        for path, body in locations().items()
+        if "proxy_set_header Upgrade $http_upgrade;" in body
     ]
     assert all(socket.startswith(path) for socket in sockets)
     assert "proxy_http_version 1.1;" in locations()[path]
@@ -147,7 +174,10 @@ def test_behind_the_proxy_the_site_knows_its_origin_and_the_visitors_address(
         '"upgrade"': "upgrade",
     }
     passed = {
-        name: values[value] for name, value in re.findall(r"proxy_set_header (\S+) (\S+);", locations()[path])
+        name: values[value]
+        for name, value in re.findall(
+            r"proxy_set_header (\S+) (\S+);", locations()[path]
+        )
     }
     del named["DATABASES"], named["CHANNEL_LAYERS"]
     with override_settings(**named, ALLOWED_HOSTS=["www.example.com"]):
@@ -157,4 +187,6 @@ def test_behind_the_proxy_the_site_knows_its_origin_and_the_visitors_address(
         assert visitors.is_allowed_origin(request)
         assert visitors.address(request) == "203.0.113.7"
         del headers["X-Forwarded-Proto"]
-        assert not visitors.is_allowed_origin(RequestFactory().get("/", headers=headers))
+        assert not visitors.is_allowed_origin(
+            RequestFactory().get("/", headers=headers)
+        )

@@ -28,9 +28,19 @@ def heard(settings: Any) -> Iterator[list[tuple[str, Any]]]:
                 stored = TranscriptEntry.objects.filter(
                     avatar_session=facts["avatar_session_id"], source="browser"
                 )
-                told.append((name, ([entry["seq"] for entry in facts["entries"]], stored.count())))
+                told.append(
+                    (
+                        name,
+                        ([entry["seq"] for entry in facts["entries"]], stored.count()),
+                    )
+                )
             else:
-                told.append((name, AvatarSession.objects.get(pk=facts["avatar_session"].pk).status))
+                told.append(
+                    (
+                        name,
+                        AvatarSession.objects.get(pk=facts["avatar_session"].pk).status,
+                    )
+                )
 
         return receive
 
@@ -42,7 +52,9 @@ def heard(settings: Any) -> Iterator[list[tuple[str, Any]]]:
         getattr(signals, name).disconnect(receive)
 
 
-def test_a_conversation_is_told_from_start_to_end(heard: list[tuple[str, Any]], client: Client) -> None:
+def test_a_conversation_is_told_from_start_to_end(
+    heard: list[tuple[str, Any]], client: Client
+) -> None:
     make_preset()
     started = start(client).json()
     post_log(client, started, items=[chat(1), chat(2)])
@@ -66,7 +78,10 @@ def test_a_receiver_that_fails_harms_nobody(client: Client, settings: Any) -> No
     try:
         started = start(client).json()
         assert post_log(client, started, items=[chat(1)]).json() == {"t": "ack", "s": 1}
-        assert post_log(client, started, bye={"last": 1, "how": "visitor"}).json()["t"] == "done"
+        assert (
+            post_log(client, started, bye={"last": 1, "how": "visitor"}).json()["t"]
+            == "done"
+        )
     finally:
         for name in NAMES:
             getattr(signals, name).disconnect(fail)
@@ -82,12 +97,17 @@ def hide_numbers(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     if data.get("text") == "nonsense":
         return None  # type: ignore[return-value]
     return (
-        {**data, "text": "".join("#" if c.isdigit() else c for c in data["text"])} if kind == "chat" else data
+        {**data, "text": "".join("#" if c.isdigit() else c for c in data["text"])}
+        if kind == "chat"
+        else data
     )
 
 
 def test_what_a_redactor_takes_out_is_never_written(
-    heard: list[tuple[str, Any]], client: Client, settings: Any, caplog: pytest.LogCaptureFixture
+    heard: list[tuple[str, Any]],
+    client: Client,
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.PERSO = {**settings.PERSO, "REDACTOR": "tests.test_signals.hide_numbers"}
     make_preset()
@@ -95,8 +115,15 @@ def test_what_a_redactor_takes_out_is_never_written(
     texts = ["my number is 1234", "fail", "nonsense", "bye"]
     items = [chat(n, text) for n, text in enumerate(texts, 1)]
     assert post_log(client, started, items=items).json() == {"t": "ack", "s": 4}
-    rows = list(TranscriptEntry.objects.filter(source="browser").order_by("seq").values_list("kind", "data"))
+    rows = list(
+        TranscriptEntry.objects.filter(source="browser")
+        .order_by("seq")
+        .values_list("kind", "data")
+    )
     gap = ("gap", {"count": 1, "reason": "redactor"})
-    said = [("chat", {"role": "visitor", "text": text}) for text in ("my number is ####", "bye")]
+    said = [
+        ("chat", {"role": "visitor", "text": text})
+        for text in ("my number is ####", "bye")
+    ]
     assert rows == [said[0], gap, gap, said[1]]
     assert "1234" not in caplog.text

@@ -31,13 +31,17 @@ def rendered(tag: str, **context: Any) -> str:
 
 def attributes(html: str, element: str) -> dict[str, str]:
     tag = re.findall(rf"<{element}\b([^>]*)>", html)[0]
-    return {name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', tag)}
+    return {
+        name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', tag)
+    }
 
 
 def test_the_avatars_html_is_exactly_this(settings: Any) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}
     html = re.sub(
-        r'csrf-token="\w{64}"', 'csrf-token="…"', rendered('{% perso_avatar "guide" %}', csp_nonce="n1")
+        r'csrf-token="\w{64}"',
+        'csrf-token="…"',
+        rendered('{% perso_avatar "guide" %}', csp_nonce="n1"),
     )
     assert html == (
         '<perso-avatar preset="guide" endpoint="/perso/sessions/" csrf-token="…" '
@@ -55,7 +59,9 @@ def test_the_default_preset_is_an_empty_name() -> None:
     assert attributes(rendered("{% perso_avatar %}"), "perso-avatar")["preset"] == ""
 
 
-@pytest.mark.parametrize("slug", ['"><script>alert(1)</script>', "' onload='x", "<b>&amp;"])
+@pytest.mark.parametrize(
+    "slug", ['"><script>alert(1)</script>', "' onload='x", "<b>&amp;"]
+)
 def test_a_hostile_slug_stays_a_slug(slug: str) -> None:
     html = rendered("{% perso_avatar slug %}", slug=slug)
     assert html.count("<") == 4  # two elements, opened and closed
@@ -64,7 +70,9 @@ def test_a_hostile_slug_stays_a_slug(slug: str) -> None:
 
 def test_the_csrf_token_is_the_requests_and_the_page_varies_by_cookie() -> None:
     request = RequestFactory().get("/")
-    token = attributes(rendered("{% perso_avatar %}", request=request), "perso-avatar")["csrf-token"]
+    token = attributes(rendered("{% perso_avatar %}", request=request), "perso-avatar")[
+        "csrf-token"
+    ]
     assert _does_token_match(token, request.META["CSRF_COOKIE"])
     assert request.META["CSRF_COOKIE_NEEDS_UPDATE"]
     assert len(get_token(request)) == len(token)
@@ -80,7 +88,9 @@ def test_the_nonce_is_the_pages_even_when_it_is_lazy(where: str, tag: str) -> No
     if where != "context":
         request.csp_nonce = Nonce(lambda: "abc" if where == "request" else "other")
     html = rendered(tag, **context)
-    assert re.findall(r'\bnonce="(\w*)"', html) == ["abc"] * (2 if "avatar" in tag else 1)
+    assert re.findall(r'\bnonce="(\w*)"', html) == ["abc"] * (
+        2 if "avatar" in tag else 1
+    )
 
 
 @pytest.mark.parametrize("tag", ["{% perso_avatar %}", "{% perso_sdk %}"])
@@ -92,15 +102,27 @@ def test_without_a_nonce_there_is_no_empty_one(tag: str) -> None:
     ("perso", "url", "integrity"),
     [
         ({"API_KEY": "pak-1"}, PINNED_SDK_URL, PINNED_SDK_INTEGRITY),
-        ({"API_KEY": "pak-1", "SDK_URL": "https://cdn.example/sdk.js"}, "https://cdn.example/sdk.js", None),
-        ({"SDK_URL": "/sdk.js?a=1&b=2", "SDK_INTEGRITY": "sha384-x"}, "/sdk.js?a=1&b=2", "sha384-x"),
+        (
+            {"API_KEY": "pak-1", "SDK_URL": "https://cdn.example/sdk.js"},
+            "https://cdn.example/sdk.js",
+            None,
+        ),
+        (
+            {"SDK_URL": "/sdk.js?a=1&b=2", "SDK_INTEGRITY": "sha384-x"},
+            "/sdk.js?a=1&b=2",
+            "sha384-x",
+        ),
         ({"API_KEY": "sandbox"}, PINNED_SDK_URL, PINNED_SDK_INTEGRITY),  # off: DEBUG is
         (
             {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True},
             "/perso/sandbox/perso-interactive-sdk.js",
             None,
         ),
-        ({"API_KEY": "sandbox", "API_SERVER": "http://127.0.0.1:1"}, PINNED_SDK_URL, PINNED_SDK_INTEGRITY),
+        (
+            {"API_KEY": "sandbox", "API_SERVER": "http://127.0.0.1:1"},
+            PINNED_SDK_URL,
+            PINNED_SDK_INTEGRITY,
+        ),
     ],
 )
 def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
@@ -111,21 +133,35 @@ def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
     assert (avatar["sdk-url"], avatar.get("sdk-integrity")) == (url, integrity)
     sdk = rendered("{% perso_sdk %}")
     assert " defer" in sdk
-    expected = {"src": url, "crossorigin": "anonymous"} | ({"integrity": integrity} if integrity else {})
+    expected = {"src": url, "crossorigin": "anonymous"} | (
+        {"integrity": integrity} if integrity else {}
+    )
     assert attributes(sdk, "script") == expected
 
 
-def test_hashed_static_files_are_named_by_their_hash(settings: Any, tmp_path: Any) -> None:
+def test_hashed_static_files_are_named_by_their_hash(
+    settings: Any, tmp_path: Any
+) -> None:
     names = ["perso-avatar", "sdk", "log", "road", "tools"]
-    paths = {f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js" for name in names}
-    (tmp_path / "staticfiles.json").write_text(json.dumps({"version": "1.1", "hash": "", "paths": paths}))
+    paths = {
+        f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js"
+        for name in names
+    }
+    (tmp_path / "staticfiles.json").write_text(
+        json.dumps({"version": "1.1", "hash": "", "paths": paths})
+    )
     backend = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
     settings.STATIC_ROOT = tmp_path
     settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
     html = rendered("{% perso_avatar %}")
-    assert attributes(html, "script")["src"] == "/static/django_perso/perso-avatar.0123456789ab.js"
+    assert (
+        attributes(html, "script")["src"]
+        == "/static/django_perso/perso-avatar.0123456789ab.js"
+    )
     modules = json.loads(attributes(html, "perso-avatar")["data-modules"])
-    assert modules == {name: f"/static/django_perso/{name}.0123456789ab.js" for name in names[1:]}
+    assert modules == {
+        name: f"/static/django_perso/{name}.0123456789ab.js" for name in names[1:]
+    }
 
 
 @pytest.mark.django_db
@@ -135,7 +171,9 @@ def test_rendering_reads_no_row(django_assert_num_queries: Any) -> None:
 
 
 def test_without_the_request_the_line_to_paste_is_told() -> None:
-    with pytest.raises(TemplateSyntaxError, match=r'"django.template.context_processors.request"'):
+    with pytest.raises(
+        TemplateSyntaxError, match=r'"django.template.context_processors.request"'
+    ):
         Template("{% load perso %}{% perso_avatar %}").render(Context({}))
 
 
@@ -143,7 +181,9 @@ def test_without_the_urls_the_line_to_paste_is_told(settings: Any) -> None:
     empty: Any = ModuleType("no_urls")
     empty.urlpatterns = []
     settings.ROOT_URLCONF = empty
-    with pytest.raises(TemplateSyntaxError, match=r'path\("perso/", include\("django_perso.urls"\)\)'):
+    with pytest.raises(
+        TemplateSyntaxError, match=r'path\("perso/", include\("django_perso.urls"\)\)'
+    ):
         rendered("{% perso_avatar %}")
 
 
@@ -152,5 +192,7 @@ def test_loading_the_tags_loads_neither_httpx_nor_cryptography() -> None:
         "import sys, django_perso.templatetags.perso;"
         "print([name for name in ('httpx', 'cryptography', 'channels', 'aiortc') if name in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert run.stdout == "[]\n"

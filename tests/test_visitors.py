@@ -31,30 +31,47 @@ def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
 
 
 def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
-    one, other, stranger = [(visitors.identify(request(CSRF_COOKIE=secret))).id for secret in "aab"]
+    one, other, stranger = [
+        (visitors.identify(request(CSRF_COOKIE=secret))).id for secret in "aab"
+    ]
     assert one == other != stranger
 
 
 @pytest.mark.parametrize("secure", [True, False])
-def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(secure: bool) -> None:
+def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(
+    secure: bool,
+) -> None:
     response = HttpResponse()
     visitors.remember(request(secure=secure), response, "me")
     cookie = response.cookies[visitors.COOKIE]
-    assert (cookie["httponly"], cookie["samesite"], bool(cookie["secure"])) == (True, "Lax", secure)
+    assert (cookie["httponly"], cookie["samesite"], bool(cookie["secure"])) == (
+        True,
+        "Lax",
+        secure,
+    )
     forged = with_cookie_of(response)
     forged.COOKIES[visitors.COOKIE] = cookie.value.replace("me", "you", 1)
     assert visitors.cookie_id(forged) == ""
 
 
 @pytest.mark.django_db
-def test_a_socket_leaves_the_session_of_who_logged_in_under_an_older_secret_key(settings: Any) -> None:
+def test_a_socket_leaves_the_session_of_who_logged_in_under_an_older_secret_key(
+    settings: Any,
+) -> None:
     client, user = Client(), User.objects.create(username="me")
     client.force_login(user)
-    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another" * 10
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = (
+        [settings.SECRET_KEY],
+        "another" * 10,
+    )
     made = request()
-    made.COOKIES[settings.SESSION_COOKIE_NAME] = client.cookies[settings.SESSION_COOKIE_NAME].value
+    made.COOKIES[settings.SESSION_COOKIE_NAME] = client.cookies[
+        settings.SESSION_COOKIE_NAME
+    ].value
     assert visitors.logged_in(made) == user
-    assert Session.objects.filter(pk=client.cookies[settings.SESSION_COOKIE_NAME].value).exists()
+    assert Session.objects.filter(
+        pk=client.cookies[settings.SESSION_COOKIE_NAME].value
+    ).exists()
 
 
 def test_an_anonymous_user_is_no_user() -> None:
@@ -68,12 +85,27 @@ def test_an_anonymous_user_is_no_user() -> None:
     ("proxies", "remote", "forwarded", "address"),
     [
         (0, "198.51.100.7", None, "198.51.100.7"),
-        (0, "198.51.100.7", "203.0.113.9", "198.51.100.7"),  # nobody is trusted: a spoof
+        (
+            0,
+            "198.51.100.7",
+            "203.0.113.9",
+            "198.51.100.7",
+        ),  # nobody is trusted: a spoof
         (1, "10.0.0.1", "203.0.113.9", "203.0.113.9"),
-        (1, "10.0.0.1", "6.6.6.6, 203.0.113.9", "203.0.113.9"),  # the visitor wrote the first
+        (
+            1,
+            "10.0.0.1",
+            "6.6.6.6, 203.0.113.9",
+            "203.0.113.9",
+        ),  # the visitor wrote the first
         (2, "10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         (1, "10.0.0.1", None, "10.0.0.1"),
-        (1, "10.0.0.1", "203.0.113.9, unknown", "10.0.0.1"),  # never no address at all: that has no limit
+        (
+            1,
+            "10.0.0.1",
+            "203.0.113.9, unknown",
+            "10.0.0.1",
+        ),  # never no address at all: that has no limit
         (0, "", None, None),
         (0, "2001:db8:1:2:3:4:5:6", None, "2001:db8:1:2::"),
         (0, "2001:db8:1:2:ffff::1", None, "2001:db8:1:2::"),
@@ -112,21 +144,37 @@ ORIGINS = [
 
 
 @pytest.mark.parametrize(("origin", "allowed"), ORIGINS)
-def test_only_the_exact_origin_may_write(settings: Any, origin: str | None, allowed: bool) -> None:
+def test_only_the_exact_origin_may_write(
+    settings: Any, origin: str | None, allowed: bool
+) -> None:
     settings.PERSO = {"ALLOWED_ORIGINS": ["https://partner.example"]}
     headers = {} if origin is None else {"HTTP_ORIGIN": origin}
-    assert visitors.is_allowed_origin(request(HTTP_HOST="shop.example", secure=True, **headers)) is allowed
+    assert (
+        visitors.is_allowed_origin(
+            request(HTTP_HOST="shop.example", secure=True, **headers)
+        )
+        is allowed
+    )
 
 
 @pytest.mark.parametrize(
     ("host", "origin"),
-    [("Shop.Example:443", "https://shop.example"), ("shop.example:8443", "https://shop.example:8443")],
+    [
+        ("Shop.Example:443", "https://shop.example"),
+        ("shop.example:8443", "https://shop.example:8443"),
+    ],
 )
-def test_the_own_origin_is_written_as_a_browser_writes_it(host: str, origin: str) -> None:
-    assert visitors.is_allowed_origin(request(HTTP_HOST=host, HTTP_ORIGIN=origin, secure=True))
+def test_the_own_origin_is_written_as_a_browser_writes_it(
+    host: str, origin: str
+) -> None:
+    assert visitors.is_allowed_origin(
+        request(HTTP_HOST=host, HTTP_ORIGIN=origin, secure=True)
+    )
 
 
-def test_behind_a_proxy_the_scheme_and_host_are_those_the_settings_trust(settings: Any) -> None:
+def test_behind_a_proxy_the_scheme_and_host_are_those_the_settings_trust(
+    settings: Any,
+) -> None:
     seen = {
         "HTTP_HOST": "10.0.0.5:8000",
         "HTTP_X_FORWARDED_HOST": "shop.example",

@@ -9,7 +9,13 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
@@ -46,14 +52,19 @@ class ButtonAdmin(Admin):
 
     def may_press(self, request: HttpRequest, name: str) -> bool:
         permission = getattr(self, name).permission
-        return request.user.has_perm(f"{self.opts.app_label}.{permission}_{self.opts.model_name}")
+        return request.user.has_perm(
+            f"{self.opts.app_label}.{permission}_{self.opts.model_name}"
+        )
 
     def get_urls(self) -> list[Any]:
         # Not in a transaction of the host's: a button may wait for Perso.
         press = without_transaction(require_POST(self.press))
         view = self.admin_site.admin_view(press)
         name = f"{self.opts.app_label}_{self.opts.model_name}_press"
-        return [path("<path:object_id>/press/<slug:name>/", view, name=name), *super().get_urls()]
+        return [
+            path("<path:object_id>/press/<slug:name>/", view, name=name),
+            *super().get_urls(),
+        ]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         # PostgreSQL takes no NUL in a text; Django's form asks for none in a search, but its filters do not.
@@ -61,7 +72,9 @@ class ButtonAdmin(Admin):
             raise IncorrectLookupParameters
         return super().get_changelist_instance(request)
 
-    def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
+    def press(
+        self, request: HttpRequest, object_id: str, name: str
+    ) -> HttpResponseBase:
         """What a pressed button does; then back to the row."""
         row = self.get_object(request, object_id)
         if row is None or name not in self.buttons:
@@ -74,7 +87,9 @@ class ButtonAdmin(Admin):
         self.tell(request, row, getattr(self, name).label, *pressed)
         return HttpResponseRedirect(self.address("change", row.pk))
 
-    def tell(self, request: HttpRequest, row: Model, what: Any, level: int, text: str) -> None:
+    def tell(
+        self, request: HttpRequest, row: Model, what: Any, level: int, text: str
+    ) -> None:
         """Write down in the row's history what was done and how that went, and say so."""
         self.log_change(request, row, f"{what}: {text}")
         self.message_user(request, f"{row}: {text}", level)
@@ -84,11 +99,19 @@ class ButtonAdmin(Admin):
         full = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
         return reverse(full, args=args, current_app=self.admin_site.name)
 
-    def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
+    def page(
+        self, request: HttpRequest, template: str, title: str, **context: Any
+    ) -> TemplateResponse:
         """A page of its own, in the admin's dress; its template extends `page.html`."""
-        usual = {**self.admin_site.each_context(request), "media": self.media, "model_admin": self}
+        usual = {
+            **self.admin_site.each_context(request),
+            "media": self.media,
+            "model_admin": self,
+        }
         titles = {"title": title, "content_title": title}
-        return TemplateResponse(request, f"admin/django_perso/{template}", {**usual, **titles, **context})
+        return TemplateResponse(
+            request, f"admin/django_perso/{template}", {**usual, **titles, **context}
+        )
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[str]:
         """The names of the buttons a row has for this user."""

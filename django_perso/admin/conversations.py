@@ -16,7 +16,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -32,7 +38,13 @@ from ..services import following, limits, retention
 from ..services.export import export, length_of
 from . import search
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
-from .filters import LengthFilter, ReasonFilter, ToolFilter, TroubleFilter, VisitorFilter
+from .filters import (
+    LengthFilter,
+    ReasonFilter,
+    ToolFilter,
+    TroubleFilter,
+    VisitorFilter,
+)
 from .words import local, reason, state
 
 ENTRIES_A_PAGE = 500
@@ -51,7 +63,9 @@ EXPORTS = {
 def _export_as(name: str, label: Any) -> Any:
     """The action that exports as this."""
 
-    @admin.action(description=format_lazy(_("Export as {}"), label), permissions=["export"])
+    @admin.action(
+        description=format_lazy(_("Export as {}"), label), permissions=["export"]
+    )
     def action(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         return model_admin.export_as(request, queryset, name)
 
@@ -78,11 +92,15 @@ class AvatarSessionAdmin(ButtonAdmin):
     ]
     list_select_related = ["preset", "user"]
     search_fields = ["id"]
-    search_help_text = _("Words that were said, a user's name, or the id of a conversation or visitor")
+    search_help_text = _(
+        "Words that were said, a user's name, or the id of a conversation or visitor"
+    )
     ordering = ["-created_at"]
     date_hierarchy = "created_at"
     show_full_result_count = False
-    fieldsets = [(_("What Perso was told"), {"classes": ["collapse"], "fields": ["snapshot"]})]
+    fieldsets = [
+        (_("What Perso was told"), {"classes": ["collapse"], "fields": ["snapshot"]})
+    ]
     readonly_fields = ["snapshot"]
     change_form_template = "admin/django_perso/avatarsession/transcript.html"
 
@@ -93,8 +111,13 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     @admin.display(description=_("visitor"), ordering="user")
     def who(self, session: AvatarSession) -> str:
-        others = reverse("admin:django_perso_avatarsession_changelist", current_app=self.admin_site.name)
-        return format_html('<a href="{}?visitor={}">{}</a>', others, session.visitor, _name(session))
+        others = reverse(
+            "admin:django_perso_avatarsession_changelist",
+            current_app=self.admin_site.name,
+        )
+        return format_html(
+            '<a href="{}?visitor={}">{}</a>', others, session.visitor, _name(session)
+        )
 
     @admin.display(description=_("length"))
     def length(self, session: AvatarSession) -> str:
@@ -108,8 +131,14 @@ class AvatarSessionAdmin(ButtonAdmin):
     @admin.display(description=_("status"), ordering="status")
     def how(self, session: AvatarSession) -> str:
         told = [session.get_status_display(), reason(session.termination_reason)]
-        told = [word for word in [*told, session.error_code.replace("_", " ").lower()] if word]
-        if session.ended_at and not session.is_complete and not session.error_code:  # else it never began
+        told = [
+            word
+            for word in [*told, session.error_code.replace("_", " ").lower()]
+            if word
+        ]
+        if (
+            session.ended_at and not session.is_complete and not session.error_code
+        ):  # else it never began
             told.append(gettext("without a goodbye"))
         return format_html('<span class="perso-how">{}</span>', " · ".join(told))
 
@@ -118,7 +147,9 @@ class AvatarSessionAdmin(ButtonAdmin):
         text = json.dumps(session.params, indent=2, ensure_ascii=False)
         return format_html('<pre class="perso-json">{}</pre>', text)
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
         """By what was said (for those who may read it), by user, or by a whole id of ours."""
         term = search_term.strip()
         if not term:
@@ -145,7 +176,11 @@ class AvatarSessionAdmin(ButtonAdmin):
         return [path("<uuid:object_id>/entries/", view, name=name), *super().get_urls()]
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: Any = None,
     ) -> HttpResponse:
         """The facts, and for those who may read it, the transcript."""
         session = self.get_object(request, object_id)
@@ -154,12 +189,16 @@ class AvatarSessionAdmin(ButtonAdmin):
             context["facts"] = self.facts(session)
             context["subtitle"] = _called(session)
             if self.may_press(request, "export"):
-                context["formats"] = [(name, label) for name, (label, *_rest) in EXPORTS.items()]
+                context["formats"] = [
+                    (name, label) for name, (label, *_rest) in EXPORTS.items()
+                ]
         if session is not None and self.may_read(request, session):
             context |= self.read(request, session)
             if session.status in limits.RUNNING and following.is_possible():
                 context["follow"] = reverse("django_perso:follow", args=[session.pk])
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
+        return super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), **context}
+        )
 
     def facts(self, session: AvatarSession) -> list[tuple[Any, Any]]:
         """What is known of a conversation besides its words; what is empty is left out."""
@@ -167,7 +206,11 @@ class AvatarSessionAdmin(ButtonAdmin):
             (_("Started"), session.created_at),
             (_("Length"), self.length(session)),
             (_("Status"), self.how(session)),
-            (_("Preset"), session.preset or (gettext("a test in the playground") if session.is_test else "")),
+            (
+                _("Preset"),
+                session.preset
+                or (gettext("a test in the playground") if session.is_test else ""),
+            ),
             (_("API key"), session.api_key),
             (_("Visitor"), self.who(session)),
             (_("Address"), session.address),
@@ -187,7 +230,9 @@ class AvatarSessionAdmin(ButtonAdmin):
         if not self.may_read(request, session):
             raise PermissionDenied
         page = self.read(request, session)
-        response = render(request, "admin/django_perso/avatarsession/entries.html", page)
+        response = render(
+            request, "admin/django_perso/avatarsession/entries.html", page
+        )
         response["X-More"] = "yes" if page["has_later"] else "no"
         response["X-Running"] = "yes" if session.status in limits.RUNNING else "no"
         return response
@@ -202,18 +247,27 @@ class AvatarSessionAdmin(ButtonAdmin):
         entries = TranscriptEntry.objects.filter(avatar_session=session)
         after, before = (_number(request.GET.get(name)) for name in ("after", "before"))
         if before:
-            page = list(entries.filter(pk__lt=before).order_by("-pk")[:ENTRIES_A_PAGE])[::-1]
+            page = list(entries.filter(pk__lt=before).order_by("-pk")[:ENTRIES_A_PAGE])[
+                ::-1
+            ]
         else:
             page = list(entries.filter(pk__gt=after).order_by("pk")[:ENTRIES_A_PAGE])
         if page or not after:
             first = page[0].seq if page else 0
-            self.log_change(request, session, gettext("Read the transcript from entry %d.") % first)
+            self.log_change(
+                request, session, gettext("Read the transcript from entry %d.") % first
+            )
         for entry in page:
             if entry.kind == "state":
                 entry.told = state(entry.data)  # type: ignore[attr-defined]
         has_earlier = bool(page) and entries.filter(pk__lt=page[0].pk).exists()
         has_later = bool(page) and entries.filter(pk__gt=page[-1].pk).exists()
-        return {"entries": page, "has_earlier": has_earlier, "has_later": has_later, "end": END}
+        return {
+            "entries": page,
+            "has_earlier": has_earlier,
+            "has_later": has_later,
+            "end": END,
+        }
 
     # --- taking away, erasing -----------------------------------------------------------------------------
 
@@ -222,11 +276,15 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     def may_press(self, request: HttpRequest, name: str) -> bool:
         if name == "export":
-            return self.has_view_permission(request) and self.has_export_permission(request)
+            return self.has_view_permission(request) and self.has_export_permission(
+                request
+            )
         return super().may_press(request, name)
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[str]:
-        return [name for name in super().buttons_of(request, row) if name != "export"]  # has a choice beside
+        return [
+            name for name in super().buttons_of(request, row) if name != "export"
+        ]  # has a choice beside
 
     @button(_("Export"))
     def export(self, request: HttpRequest, session: AvatarSession) -> HttpResponseBase:
@@ -234,9 +292,13 @@ class AvatarSessionAdmin(ButtonAdmin):
         name = request.POST.get("format", "")
         if name not in EXPORTS:
             raise Http404
-        return self.export_as(request, AvatarSession.objects.filter(pk=session.pk), name)
+        return self.export_as(
+            request, AvatarSession.objects.filter(pk=session.pk), name
+        )
 
-    def export_as(self, request: HttpRequest, queryset: QuerySet[Any], name: str) -> HttpResponseBase:
+    def export_as(
+        self, request: HttpRequest, queryset: QuerySet[Any], name: str
+    ) -> HttpResponseBase:
         """All of the chosen conversations as a file that is written while it is sent."""
         for session in queryset.iterator(chunk_size=1000):
             self.log_change(request, session, gettext("Exported as %s.") % name)
@@ -244,8 +306,12 @@ class AvatarSessionAdmin(ButtonAdmin):
         body: Any = _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
         _label, kind, ending = EXPORTS[name]
         today = local(now()).date()
-        headers = {"Content-Disposition": f'attachment; filename="conversations-{today}.{ending}"'}
-        return StreamingHttpResponse(body, content_type=f"{kind}; charset=utf-8", headers=headers)
+        headers = {
+            "Content-Disposition": f'attachment; filename="conversations-{today}.{ending}"'
+        }
+        return StreamingHttpResponse(
+            body, content_type=f"{kind}; charset=utf-8", headers=headers
+        )
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What a deletion takes with it, as numbers: nobody reads a list of all entries."""
@@ -253,7 +319,10 @@ class AvatarSessionAdmin(ButtonAdmin):
         doomed = AvatarSession.objects.filter(pk=objs[0].pk) if is_one else objs
         counted = retention.delete(doomed, dry_run=True)
         models = {"conversations": self.opts, "entries": TranscriptEntry._meta}
-        numbers = {str(models[name].verbose_name_plural): count for name, count in counted.items()}
+        numbers = {
+            str(models[name].verbose_name_plural): count
+            for name, count in counted.items()
+        }
         return [_called(session) for session in objs[:LISTED]], numbers, set(), []
 
     def delete_model(self, request: HttpRequest, obj: AvatarSession) -> None:
@@ -265,27 +334,49 @@ class AvatarSessionAdmin(ButtonAdmin):
     @button(_("Erase this visitor"), permission="delete")
     def erase(self, request: HttpRequest, session: AvatarSession) -> Pressed:
         """All conversations of the visitor, after a question."""
-        whose = {"user": session.user} if session.user_id else {"visitor": session.visitor}
+        whose = (
+            {"user": session.user} if session.user_id else {"visitor": session.visitor}
+        )
         counted = retention.erase(**whose, dry_run="confirmed" not in request.POST)
         if "confirmed" not in request.POST:
-            context = {**self.admin_site.each_context(request), **counted, "object": session}
-            context |= {"title": _("Erase this visitor"), "opts": self.opts, "name": _name(session)}
-            return TemplateResponse(request, "admin/django_perso/avatarsession/erase.html", context)
+            context = {
+                **self.admin_site.each_context(request),
+                **counted,
+                "object": session,
+            }
+            context |= {
+                "title": _("Erase this visitor"),
+                "opts": self.opts,
+                "name": _name(session),
+            }
+            return TemplateResponse(
+                request, "admin/django_perso/avatarsession/erase.html", context
+            )
         text = gettext("Erased: %(conversations)d conversations.") % counted
         user: Any = request.user
-        kind = ContentType.objects.get_for_model(AvatarSession)  # and not a word of who was erased
-        LogEntry.objects.create(user=user, content_type=kind, action_flag=DELETION, object_repr=text)
+        kind = ContentType.objects.get_for_model(
+            AvatarSession
+        )  # and not a word of who was erased
+        LogEntry.objects.create(
+            user=user, content_type=kind, action_flag=DELETION, object_repr=text
+        )
         self.message_user(request, text, SUCCESS)
         return self.response_post_save_change(request, session)
 
 
 def _called(session: AvatarSession) -> str:
     """When it was and who: what an operator knows it by."""
-    return f"{date_format(local(session.created_at), 'DATETIME_FORMAT')}, {_name(session)}"
+    return (
+        f"{date_format(local(session.created_at), 'DATETIME_FORMAT')}, {_name(session)}"
+    )
 
 
 def _name(session: AvatarSession) -> str:
-    return str(session.user) if session.user_id else gettext("anonymous %s") % session.visitor[:6]
+    return (
+        str(session.user)
+        if session.user_id
+        else gettext("anonymous %s") % session.visitor[:6]
+    )
 
 
 def _number(text: str | None) -> int:

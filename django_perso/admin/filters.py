@@ -15,7 +15,9 @@ from .words import reason
 
 
 def _with(kind: TranscriptEntry.Kind) -> Exists:
-    return Exists(TranscriptEntry.objects.filter(avatar_session=OuterRef("pk"), kind=kind))
+    return Exists(
+        TranscriptEntry.objects.filter(avatar_session=OuterRef("pk"), kind=kind)
+    )
 
 
 class _Filter(admin.SimpleListFilter):
@@ -24,7 +26,9 @@ class _Filter(admin.SimpleListFilter):
     conditions: dict[str, tuple[Any, Any]]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(value, label) for value, (label, _condition) in self.conditions.items()]
+        return [
+            (value, label) for value, (label, _condition) in self.conditions.items()
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen = self.conditions.get(self.value() or "")
@@ -47,13 +51,19 @@ class VisitorFilter(admin.SimpleListFilter):
 class LengthFilter(_Filter):
     title, parameter_name = _("length"), "length"
     conditions = {
-        "short": (_("under a minute"), Q(last_seen_at__lt=F("created_at") + timedelta(minutes=1))),
+        "short": (
+            _("under a minute"),
+            Q(last_seen_at__lt=F("created_at") + timedelta(minutes=1)),
+        ),
         "middle": (
             _("1 to 10 minutes"),
             Q(last_seen_at__gte=F("created_at") + timedelta(minutes=1))
             & Q(last_seen_at__lt=F("created_at") + timedelta(minutes=10)),
         ),
-        "long": (_("10 minutes and more"), Q(last_seen_at__gte=F("created_at") + timedelta(minutes=10))),
+        "long": (
+            _("10 minutes and more"),
+            Q(last_seen_at__gte=F("created_at") + timedelta(minutes=10)),
+        ),
     }
 
 
@@ -68,7 +78,10 @@ class TroubleFilter(_Filter):
     conditions = {
         "errors": (_("errors"), ~Q(error_code="") | _with(TranscriptEntry.Kind.ERROR)),
         "gaps": (_("entries missing"), _with(TranscriptEntry.Kind.GAP)),
-        "open": (_("ended without a goodbye"), Q(ended_at__isnull=False, is_complete=False, error_code="")),
+        "open": (
+            _("ended without a goodbye"),
+            Q(ended_at__isnull=False, is_complete=False, error_code=""),
+        ),
     }
 
 
@@ -79,5 +92,10 @@ class ReasonFilter(admin.AllValuesFieldListFilter):
         everything, *choices = super().choices(changelist)
         yield everything
         for choice in choices:
-            code, space, count = str(choice["display"]).partition(" ")  # ` (3)`, where they are counted
-            yield {**choice, "display": (reason(code) or gettext("reason not told")) + space + count}
+            code, space, count = str(choice["display"]).partition(
+                " "
+            )  # ` (3)`, where they are counted
+            yield {
+                **choice,
+                "display": (reason(code) or gettext("reason not told")) + space + count,
+            }

@@ -29,12 +29,18 @@ REDRAWING = {"_lists", "_sync"}
 
 def _text(name: str) -> dict[str, Any]:
     field: Any = SessionPreset._meta.get_field(name)
-    return {"label": capfirst(field.verbose_name), "help_text": field.help_text, "required": False}
+    return {
+        "label": capfirst(field.verbose_name),
+        "help_text": field.help_text,
+        "required": False,
+    }
 
 
 def _limits(name: str) -> dict[str, Any]:
     field: Any = SessionPreset._meta.get_field(name)
-    return {each.code.removesuffix("_value"): each.limit_value for each in field.validators}
+    return {
+        each.code.removesuffix("_value"): each.limit_value for each in field.validators
+    }
 
 
 class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -46,7 +52,14 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = SessionPreset
         # Without `voice`: the avatar's element does not listen yet.
-        fields = ["api_key", *presets.PARAMS, "width", "height", "has_intro", "client_tools"]
+        fields = [
+            "api_key",
+            *presets.PARAMS,
+            "width",
+            "height",
+            "has_intro",
+            "client_tools",
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,7 +68,9 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
         self.offer = catalogue.offer(self.key)
         synced_at = catalogue.synced_at(self.key)
         self.age = ago(synced_at) if synced_at else ""
-        self.is_stale = synced_at is not None and timezone.now() - synced_at > STALE_AFTER
+        self.is_stale = (
+            synced_at is not None and timezone.now() - synced_at > STALE_AFTER
+        )
         if key := self.fields.get("api_key"):
             key.empty_label = default_key()  # type: ignore[attr-defined]
         for name in self.fields.keys() & FRAMING:
@@ -79,13 +94,18 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
         field = self.fields[name]
         if not self.is_bound:
             return self.get_initial_for_field(field, name)
-        return field.widget.value_from_datadict(self.data, self.files, self.add_prefix(name))
+        return field.widget.value_from_datadict(
+            self.data, self.files, self.add_prefix(name)
+        )
 
     def _let_choose(self, name: str, items: dict[str, CatalogueItem]) -> None:
         field = self.fields[name]
         if name == "mcp_servers":
             field = self.fields[name] = forms.MultipleChoiceField(
-                label=field.label, help_text=field.help_text, required=False, widget=Boxes
+                label=field.label,
+                help_text=field.help_text,
+                required=False,
+                widget=Boxes,
             )
         else:
             field.widget = Tiles() if name in PICTURES else Picker()
@@ -93,11 +113,17 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
         widget: Any = field.widget
         widget.caption = field.label
         chosen = chosen_values(self._value(name) or [])
-        entries = {} if name == "mcp_servers" or (name in PICTURES and field.required) else {"": Entry("—")}
+        entries = (
+            {}
+            if name == "mcp_servers" or (name in PICTURES and field.required)
+            else {"": Entry("—")}
+        )
         if name == "background_image":
             entries[""] = Entry(_("None"))
         for value, item in items.items():
-            if value in chosen or (item.gone_at is None and catalogue.is_for_browsers(item)):
+            if value in chosen or (
+                item.gone_at is None and catalogue.is_for_browsers(item)
+            ):
                 entries[value] = entry(value, item)
         for value in chosen:
             entries.setdefault(value, entry(value, items.get(value)))
@@ -165,5 +191,10 @@ class PresetForm(SessionParamsForm):
         if cleaned.get("access") == SessionPreset.Access.PUBLIC:
             for name in ("max_live", "starts_per_hour"):
                 if name in cleaned and cleaned[name] is None:
-                    self.add_error(name, _("A preset for everybody needs both limits: sessions cost money."))
+                    self.add_error(
+                        name,
+                        _(
+                            "A preset for everybody needs both limits: sessions cost money."
+                        ),
+                    )
         return cleaned

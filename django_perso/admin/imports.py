@@ -28,7 +28,11 @@ def copy_of(preset: SessionPreset) -> dict[str, Any]:
 
 def free_slug(wanted: str) -> str:
     """A slug like `wanted` (at most 45 characters) that no preset has."""
-    taken = set(SessionPreset.objects.filter(slug__startswith=wanted).values_list("slug", flat=True))
+    taken = set(
+        SessionPreset.objects.filter(slug__startswith=wanted).values_list(
+            "slug", flat=True
+        )
+    )
     slugs = [wanted, *(f"{wanted}-{number}" for number in range(2, len(taken) + 2))]
     return next(slug for slug in slugs if slug not in taken)
 
@@ -71,13 +75,22 @@ def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         notice = refused.hint
     except PersoError as error:
         notice = _("Perso does not give its templates: %(error)s") % {"error": error}
-    context = {"form": form, "found": found, "notice": notice, "add_url": model_admin.address("add")}
+    context = {
+        "form": form,
+        "found": found,
+        "notice": notice,
+        "add_url": model_admin.address("add"),
+    }
     title = _("Import from a session template")
     return model_admin.page(request, "sessionpreset/templates.html", title, **context)  # type: ignore[no-any-return]
 
 
-def _importable(template: SessionTemplate, key: ApiKey | None, pictures: dict[str, str]) -> Importable:
-    picture = pictures.get(template.model_style.name, "") if template.model_style else ""
+def _importable(
+    template: SessionTemplate, key: ApiKey | None, pictures: dict[str, str]
+) -> Importable:
+    picture = (
+        pictures.get(template.model_style.name, "") if template.model_style else ""
+    )
     try:
         preset = presets.from_params(calls.template_params(template))
     except SessionCreationError as error:
@@ -88,5 +101,7 @@ def _importable(template: SessionTemplate, key: ApiKey | None, pictures: dict[st
         "slug": free_slug(slugify(template.name)[:45] or "imported"),
         "api_key": key.pk if key else "",
     }
-    filled = {name: value for name, value in values.items() if value not in ("", [], None)}
+    filled = {
+        name: value for name, value in values.items() if value not in ("", [], None)
+    }
     return Importable(template, picture, query=urlencode(filled, doseq=True))

@@ -15,12 +15,18 @@ from ..models import ApiKey
 from ..services import upstream
 
 NO_ENCRYPTION_KEYS = format_lazy(
-    _("Set encryption keys first, so that this key does not depend on SECRET_KEY. Make one: {make} {line}"),
+    _(
+        "Set encryption keys first, so that this key does not depend on SECRET_KEY. Make one: {make} {line}"
+    ),
     make=MAKE_A_KEY,
     line=KEYS_LINE,
 )
-SANDBOX_BELONGS = _('The sandbox key belongs into settings.py: PERSO = {"API_KEY": "sandbox"}')
-ENTER_IT = _("Enter the key Perso gave you, or name the environment variable that holds it.")
+SANDBOX_BELONGS = _(
+    'The sandbox key belongs into settings.py: PERSO = {"API_KEY": "sandbox"}'
+)
+ENTER_IT = _(
+    "Enter the key Perso gave you, or name the environment variable that holds it."
+)
 ONE_OF_BOTH = _("Enter the key, or name an environment variable: not both.")
 
 
@@ -60,12 +66,20 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     new_secret = SecretInput(
         label=_("Secret"),
         required=False,
-        help_text=_("The key Perso gave you. It is stored encrypted, tried at once, and never shown again."),
+        help_text=_(
+            "The key Perso gave you. It is stored encrypted, tried at once, and never shown again."
+        ),
     )
 
     class Meta:
         model = ApiKey
-        fields = ["name", "api_server", "environment_variable", "is_default", "is_active"]
+        fields = [
+            "name",
+            "api_server",
+            "environment_variable",
+            "is_default",
+            "is_active",
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,13 +89,17 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     @property
     def is_to_be_tested(self) -> bool:
         """Whether Perso may answer otherwise than before."""
-        return not {"api_server", "new_secret", "environment_variable"}.isdisjoint(self.changed_data)
+        return not {"api_server", "new_secret", "environment_variable"}.isdisjoint(
+            self.changed_data
+        )
 
     def clean_api_server(self) -> str:
         try:
             return upstream.check_server(self.cleaned_data["api_server"])
         except ValueError as error:
-            text = str(error).replace("api_server", str(self.fields["api_server"].label))
+            text = str(error).replace(
+                "api_server", str(self.fields["api_server"].label)
+            )
             raise ValidationError(text, code="api_server") from error
 
     def clean(self) -> dict[str, Any]:

@@ -59,7 +59,14 @@ class ApiKeyAdmin(ButtonAdmin):
     buttons = ("test", "sync", "make_default", "activate", "deactivate")
     actions = ["test_selected", "sync_selected"]
     form = ApiKeyForm
-    list_display = ["title", "state", "key_and_server", "presets", "conversations", "is_active"]
+    list_display = [
+        "title",
+        "state",
+        "key_and_server",
+        "presets",
+        "conversations",
+        "is_active",
+    ]
     list_filter = ["status", "is_active"]
     ordering = ["name"]
     readonly_fields = ["masked", "state", "answer", "offered"]
@@ -68,11 +75,19 @@ class ApiKeyAdmin(ButtonAdmin):
     # --- what is shown ------------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
-        is_fallback = Exact(OuterRef("is_default"), True) & Exact(OuterRef("is_active"), True)
-        presets = SessionPreset.objects.filter(Q(api_key=OuterRef("pk")) | Q(api_key=None) & is_fallback)
-        lately = AvatarSession.objects.filter(api_key=OuterRef("pk"), created_at__gte=timezone.now() - LATELY)
+        is_fallback = Exact(OuterRef("is_default"), True) & Exact(
+            OuterRef("is_active"), True
+        )
+        presets = SessionPreset.objects.filter(
+            Q(api_key=OuterRef("pk")) | Q(api_key=None) & is_fallback
+        )
+        lately = AvatarSession.objects.filter(
+            api_key=OuterRef("pk"), created_at__gte=timezone.now() - LATELY
+        )
         rows: QuerySet[ApiKey] = super().get_queryset(request)
-        return rows.annotate(preset_count=_count(presets), conversation_count=_count(lately))
+        return rows.annotate(
+            preset_count=_count(presets), conversation_count=_count(lately)
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         written = ["new_secret", "environment_variable"]
@@ -81,7 +96,10 @@ class ApiKeyAdmin(ButtonAdmin):
         fields = ["name", "api_server", *written, "is_default", "is_active"]
         if obj is None:
             return [(None, {"fields": fields})]
-        return [(None, {"fields": ["masked", "state", "answer", "offered"]}), (_("Key"), {"fields": fields})]
+        return [
+            (None, {"fields": ["masked", "state", "answer", "offered"]}),
+            (_("Key"), {"fields": fields}),
+        ]
 
     @admin.display(description=gettext_lazy("name"), ordering="name")
     def title(self, key: ApiKey) -> str:
@@ -94,18 +112,24 @@ class ApiKeyAdmin(ButtonAdmin):
     @admin.display(description=gettext_lazy("key"))
     def masked(self, key: ApiKey) -> str:
         if key.environment_variable:
-            text = _("from %s") if key.current_secret else _("from %s, which is not set")
+            text = (
+                _("from %s") if key.current_secret else _("from %s, which is not set")
+            )
             return text % key.environment_variable
         try:
             return _masked(key.secret.tail) if key.secret else "-"
         except SecretUnreadable:
-            return _("unreadable: its encryption key is missing, or the row was altered")
+            return _(
+                "unreadable: its encryption key is missing, or the row was altered"
+            )
 
     @admin.display(description=gettext_lazy("status"), ordering="status")
     def state(self, key: ApiKey) -> str:
         when = ago(key.tested_at) if key.tested_at else ""
         word = format_html(
-            '<span class="perso-status perso-{}">{}</span>', key.status, key.get_status_display()
+            '<span class="perso-status perso-{}">{}</span>',
+            key.status,
+            key.get_status_display(),
         )
         return format_html(TWO_LINES, word, when)
 
@@ -113,7 +137,9 @@ class ApiKeyAdmin(ButtonAdmin):
     def presets(self, key: Any) -> int:
         return int(key.preset_count)
 
-    @admin.display(description=gettext_lazy("starts in 30 days"), ordering="conversation_count")
+    @admin.display(
+        description=gettext_lazy("starts in 30 days"), ordering="conversation_count"
+    )
     def conversations(self, key: Any) -> int:
         return int(key.conversation_count)
 
@@ -124,16 +150,26 @@ class ApiKeyAdmin(ButtonAdmin):
     @admin.display(description=gettext_lazy("catalogue"))
     def offered(self, key: ApiKey) -> str:
         """How old the lists are, what is no longer offered, and which presets have chosen that."""
-        items = [item for kind in catalogue.offer(key).values() for item in kind.values()]
+        items = [
+            item for kind in catalogue.offer(key).values() for item in kind.values()
+        ]
         lines = [_age(items)]
-        if gone := [f"{item.get_kind_display()} {item.title}" for item in items if item.gone_at]:
+        if gone := [
+            f"{item.get_kind_display()} {item.title}" for item in items if item.gone_at
+        ]:
             lines.append(_("No longer offered: %s.") % first(gone))
         if names := list(keys.affected(key)):
             lines.append(affected(names))
         return "\n".join(lines)
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        extra = {"settings_key": self._settings_key(request)} if upstream.row_for(None) is None else {}
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        extra = (
+            {"settings_key": self._settings_key(request)}
+            if upstream.row_for(None) is None
+            else {}
+        )
         return super().changelist_view(request, {**(extra_context or {}), **extra})
 
     def _settings_key(self, request: HttpRequest) -> dict[str, Any]:
@@ -143,10 +179,14 @@ class ApiKeyAdmin(ButtonAdmin):
         except Refused as refused:
             return {"what": refused.hint}
         where = {"key": _masked(account.api_key.tail), "server": account.api_server}
-        items = [item for kind in catalogue.offer(None).values() for item in kind.values()]
+        items = [
+            item for kind in catalogue.offer(None).values() for item in kind.values()
+        ]
         tested = LogEntry.objects.filter(**_settings_key()).order_by("-pk").first()
         return {
-            "what": _("the sandbox.") if account.is_sandbox else _("%(key)s at %(server)s.") % where,
+            "what": _("the sandbox.")
+            if account.is_sandbox
+            else _("%(key)s at %(server)s.") % where,
             "age": _age(items),
             "told": tested and f"{tested.change_message} ({ago(tested.action_time)})",
             "buttons": [(name, getattr(self, name).label) for name in ("test", "sync")],
@@ -156,12 +196,16 @@ class ApiKeyAdmin(ButtonAdmin):
     # --- what is saved ------------------------------------------------------------------------------------
 
     @method_decorator(sensitive_post_parameters("new_secret"))
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def changeform_view(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
         request.exception_reporter_filter = StrictFilter()
         response: HttpResponse = super().changeform_view(request, *args, **kwargs)
         return response
 
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+    def save_model(
+        self, request: HttpRequest, obj: ApiKey, form: Any, change: bool
+    ) -> None:
         """Saved whatever Perso says, which is asked afterwards, when no lock is held any more."""
         keys.save(obj)
         if form.is_to_be_tested:
@@ -195,7 +239,9 @@ class ApiKeyAdmin(ButtonAdmin):
         keys.set_active(key, False)
         text = _("Nothing is started with this key any more.")
         if key.is_default:
-            text += " " + _("Presets that name no key use the one in settings, if there is one.")
+            text += " " + _(
+                "Presets that name no key use the one in settings, if there is one."
+            )
         return SUCCESS, text
 
     def buttons_of(self, request: HttpRequest, row: ApiKey) -> list[str]:
@@ -215,7 +261,11 @@ class ApiKeyAdmin(ButtonAdmin):
             self.admin_site.admin_view(self.rotate),
         )
         return [
-            path("settings/press/<slug:name>/", press, name="django_perso_apikey_press_settings"),
+            path(
+                "settings/press/<slug:name>/",
+                press,
+                name="django_perso_apikey_press_settings",
+            ),
             path("<path:object_id>/rotate/", rotate, name="django_perso_apikey_rotate"),
             *super().get_urls(),
         ]
@@ -229,7 +279,11 @@ class ApiKeyAdmin(ButtonAdmin):
             raise PermissionDenied
         level, text = told(keys.check(None, keep_lists=name == "sync"))
         message = f"{getattr(self, name).label}: {text}"
-        entry = {"user_id": str(request.user.pk), "action_flag": CHANGE, "change_message": message}
+        entry = {
+            "user_id": str(request.user.pk),
+            "action_flag": CHANGE,
+            "change_message": message,
+        }
         LogEntry.objects.create(**entry, **_settings_key())
         self.message_user(request, text, level)
         return HttpResponseRedirect(self.address("changelist"))
@@ -249,20 +303,27 @@ class ApiKeyAdmin(ButtonAdmin):
             if outcome.status == ApiKey.Status.OK:
                 self.tell(request, key, _("Rotated"), *told(outcome))
                 return HttpResponseRedirect(self.address("change", key.pk))
-            form.add_error("new_secret", f"{_('Nothing was changed.')} {outcome.detail}")
+            form.add_error(
+                "new_secret", f"{_('Nothing was changed.')} {outcome.detail}"
+            )
         title = _("Rotate the secret of %s") % key
         return self.page(request, "apikey/rotate.html", title, original=key, form=form)
 
 
 def _count(rows: QuerySet[Any]) -> Subquery:
     return Subquery(
-        rows.order_by().annotate(n=Func("pk", function="COUNT", output_field=IntegerField())).values("n")
+        rows.order_by()
+        .annotate(n=Func("pk", function="COUNT", output_field=IntegerField()))
+        .values("n")
     )
 
 
 def _settings_key() -> dict[str, Any]:
     """What the key in settings is in the history of the admin, which has no row of it."""
-    return {"content_type": ContentType.objects.get_for_model(ApiKey), "object_repr": 'PERSO["API_KEY"]'}
+    return {
+        "content_type": ContentType.objects.get_for_model(ApiKey),
+        "object_repr": 'PERSO["API_KEY"]',
+    }
 
 
 def _masked(tail: str) -> str:

@@ -64,7 +64,9 @@ class Chooser:
     def label(self, entry: Entry) -> str:
         return f"{entry.title} ({entry.mark})" if entry.mark else entry.title
 
-    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def create_option(
+        self, name: str, value: Any, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)  # type: ignore[misc]
         option["entry"] = self.entries.get(str(value))
         return option
@@ -83,7 +85,11 @@ class Picker(Chooser, forms.Select):
     def create_option(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         option = super().create_option(*args, **kwargs)
         if entry := option["entry"]:
-            texts = {"data-about": entry.about, "data-intro": entry.intro, "data-mark": entry.mark}
+            texts = {
+                "data-about": entry.about,
+                "data-intro": entry.intro,
+                "data-mark": entry.mark,
+            }
             option["attrs"].update({name: text for name, text in texts.items() if text})
         return option
 
@@ -113,7 +119,14 @@ class NamesInput(forms.Textarea):
     """Names, separated by commas or lines."""
 
     def __init__(self, attrs: Any = None) -> None:
-        super().__init__({"rows": 2, "cols": 60, "class": "vLargeTextField perso-names", **(attrs or {})})
+        super().__init__(
+            {
+                "rows": 2,
+                "cols": 60,
+                "class": "vLargeTextField perso-names",
+                **(attrs or {}),
+            }
+        )
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> str:
         return ", ".join(names_in(data, name))
@@ -143,7 +156,9 @@ class NamesField(forms.CharField):
         for name in value:
             if len(name) > MAX_NAME or not re.fullmatch(r"[\w.:/-]+", name):
                 raise ValidationError(
-                    gettext_lazy('"%(name)s" is no name: letters, digits, "_" and "-".'),
+                    gettext_lazy(
+                        '"%(name)s" is no name: letters, digits, "_" and "-".'
+                    ),
                     params={"name": name[:MAX_NAME]},
                 )
 

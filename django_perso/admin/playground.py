@@ -21,9 +21,15 @@ from .words import told
 TOOLS = ("get_square_number", "get_current_weather", "show_settings", "show_map")
 GROUPS = (
     (gettext_lazy("Who"), ("api_key", "model_style", "background_image")),
-    (gettext_lazy("What it knows"), ("prompt", "has_intro", "document", "mcp_servers", "client_tools")),
+    (
+        gettext_lazy("What it knows"),
+        ("prompt", "has_intro", "document", "mcp_servers", "client_tools"),
+    ),
     (gettext_lazy("How it talks"), ("llm_type", "tts_type", "stt_type")),
-    (gettext_lazy("Framing"), ("padding_left", "padding_top", "padding_height", "width", "height")),
+    (
+        gettext_lazy("Framing"),
+        ("padding_left", "padding_top", "padding_height", "width", "height"),
+    ),
     (
         gettext_lazy("Text normalization"),
         (
@@ -42,12 +48,23 @@ class TrialForm(SessionParamsForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         name = "client_tools"
-        chosen = names_in(self.data, self.add_prefix(name)) if self.is_bound else self.initial.get(name, [])
+        chosen = (
+            names_in(self.data, self.add_prefix(name))
+            if self.is_bound
+            else self.initial.get(name, [])
+        )
         boxes, text = Boxes(), self.fields[name]
-        entries = {tool: "" if tool in TOOLS else _("not on this page") for tool in (*TOOLS, *chosen)}
+        entries = {
+            tool: "" if tool in TOOLS else _("not on this page")
+            for tool in (*TOOLS, *chosen)
+        }
         boxes.show({tool: Entry(tool, mark=mark) for tool, mark in entries.items()})
         self.fields[name] = forms.MultipleChoiceField(
-            label=text.label, help_text=text.help_text, required=False, widget=boxes, choices=boxes.choices
+            label=text.label,
+            help_text=text.help_text,
+            required=False,
+            widget=boxes,
+            choices=boxes.choices,
         )
 
     @property
@@ -77,7 +94,9 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
         _sync(request)
         return HttpResponseRedirect(request.get_full_path())
     may_try = model_admin.has_change_permission(request)
-    presets = list(SessionPreset.objects.filter(is_active=True).order_by("-is_default", "name"))
+    presets = list(
+        SessionPreset.objects.filter(is_active=True).order_by("-is_default", "name")
+    )
     first = _column(request, "a", "preset", presets, may_try)
     context = {
         "columns": [first, _column(request, "b", "b", presets, may_try)],
@@ -94,20 +113,37 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _column(
-    request: HttpRequest, prefix: str, parameter: str, presets: list[SessionPreset], may_try: bool
+    request: HttpRequest,
+    prefix: str,
+    parameter: str,
+    presets: list[SessionPreset],
+    may_try: bool,
 ) -> Column:
     asked = request.GET
     slug = asked.get(f"{prefix}-source", asked.get(parameter, asked.get("preset")))
     # A second avatar is another one, where there is one.
-    usual = presets["ab".index(prefix) % len(presets)].slug if presets and not asked.get("key") else ""
-    chosen = next((preset for preset in presets if preset.slug == (usual if slug is None else slug)), None)
+    usual = (
+        presets["ab".index(prefix) % len(presets)].slug
+        if presets and not asked.get("key")
+        else ""
+    )
+    chosen = next(
+        (
+            preset
+            for preset in presets
+            if preset.slug == (usual if slug is None else slug)
+        ),
+        None,
+    )
     is_taken = asked.get("take") == prefix
     form = None
     if may_try:
         is_bound = f"{prefix}-width" in asked and not is_taken
         initial = {} if is_bound else _initial(chosen, asked.get("key"))
         form = TrialForm(asked if is_bound else None, initial=initial, prefix=prefix)
-    return Column(prefix.upper(), prefix, chosen.slug if chosen and not is_taken else "", form)
+    return Column(
+        prefix.upper(), prefix, chosen.slug if chosen and not is_taken else "", form
+    )
 
 
 def _initial(preset: SessionPreset | None, key: str | None) -> dict[str, Any]:
@@ -115,7 +151,10 @@ def _initial(preset: SessionPreset | None, key: str | None) -> dict[str, Any]:
     if preset is not None:
         return {**forms.model_to_dict(preset), **({"api_key": key} if key else {})}
     offered = TrialForm(initial={"api_key": key}).offer
-    return {"api_key": key, **{name: next(iter(offered[name]), "") for name in presets.NEEDED}}
+    return {
+        "api_key": key,
+        **{name: next(iter(offered[name]), "") for name in presets.NEEDED},
+    }
 
 
 def _sync(request: HttpRequest) -> None:

@@ -43,7 +43,9 @@ class PresetList(ChangeList):
         rows = self.result_list = list(self.result_list)
         default = upstream.row_for(None)
         offers = catalogue.offers({row.api_key or default for row in rows})
-        recent = AvatarSession.objects.filter(preset__in=rows, created_at__gt=timezone.now() - WEEK)
+        recent = AvatarSession.objects.filter(
+            preset__in=rows, created_at__gt=timezone.now() - WEEK
+        )
         counts = dict(recent.values_list("preset").annotate(Count("pk")).order_by())
         for row in rows:
             key = row.api_key or default
@@ -56,7 +58,14 @@ class SessionPresetAdmin(ButtonAdmin):
 
     form = PresetForm
     change_form_template = "admin/django_perso/sessionpreset/change_form.html"
-    list_display = ["thumbnail", "called", "made_of", "access", "is_active", "conversations"]
+    list_display = [
+        "thumbnail",
+        "called",
+        "made_of",
+        "access",
+        "is_active",
+        "conversations",
+    ]
     list_display_links = ["thumbnail", "called"]
     list_filter = ["is_active", "access", "api_key"]
     list_select_related = ["api_key"]
@@ -64,10 +73,32 @@ class SessionPresetAdmin(ButtonAdmin):
     prepopulated_fields = {"slug": ["name"]}
     readonly_fields = ["tag", "framing", "sent"]
     fieldsets = [
-        (None, {"fields": ["name", "slug", "tag", ("is_default", "is_active"), "api_key"]}),
+        (
+            None,
+            {"fields": ["name", "slug", "tag", ("is_default", "is_active"), "api_key"]},
+        ),
         (_("Who"), {"fields": ["model_style", "background_image"]}),
-        (_("Framing"), {"fields": [("padding_left", "padding_top", "padding_height"), ("width", "height")]}),
-        (_("What it knows"), {"fields": ["prompt", "has_intro", "document", "mcp_servers", "client_tools"]}),
+        (
+            _("Framing"),
+            {
+                "fields": [
+                    ("padding_left", "padding_top", "padding_height"),
+                    ("width", "height"),
+                ]
+            },
+        ),
+        (
+            _("What it knows"),
+            {
+                "fields": [
+                    "prompt",
+                    "has_intro",
+                    "document",
+                    "mcp_servers",
+                    "client_tools",
+                ]
+            },
+        ),
         (_("How it talks"), {"fields": ["llm_type", "tts_type", "stt_type"]}),
         (
             _("Text normalization"),
@@ -79,7 +110,10 @@ class SessionPresetAdmin(ButtonAdmin):
                 ],
             },
         ),
-        (_("Rules"), {"fields": ["access", "max_live", "starts_per_hour", "retention_days"]}),
+        (
+            _("Rules"),
+            {"fields": ["access", "max_live", "starts_per_hour", "retention_days"]},
+        ),
     ]
 
     class Media:
@@ -95,8 +129,12 @@ class SessionPresetAdmin(ButtonAdmin):
         *found, protected = super().get_deleted_objects(objs, request)
         listed = SessionPreset.objects.filter(pk__in=[preset.pk for preset in objs])
         kept = listed.exclude(retention_days=None).exclude(avatarsession=None)
-        text = gettext("%(name)s: its conversations are kept for %(days)d days. Switch it off meanwhile.")
-        keeping = [text % {"name": preset, "days": preset.retention_days} for preset in kept]
+        text = gettext(
+            "%(name)s: its conversations are kept for %(days)d days. Switch it off meanwhile."
+        )
+        keeping = [
+            text % {"name": preset, "days": preset.retention_days} for preset in kept
+        ]
         return *found, [*protected, *keeping]
 
     @admin.display(description=_("picture"))
@@ -106,7 +144,9 @@ class SessionPresetAdmin(ButtonAdmin):
         if item is not None and item.picture:
             picture = '<img class="perso-thumb" src="{}" loading="lazy" alt="{}">'
             return format_html(picture, item.picture, preset.name)
-        initial = '<i class="perso-thumb perso-initial" role="img" aria-label="{}">{}</i>'
+        initial = (
+            '<i class="perso-thumb perso-initial" role="img" aria-label="{}">{}</i>'
+        )
         return format_html(initial, preset.name, preset.name[:1])
 
     @admin.display(description=_("name"), ordering="name")
@@ -121,7 +161,9 @@ class SessionPresetAdmin(ButtonAdmin):
         """Under their titles, and what is wrong with any of the choices."""
         names = ("model_style", "tts_type", "llm_type")
         titles = [(_title(preset, name),) for name in names if getattr(preset, name)]
-        texts = [(problem.text,) for problem in catalogue.problems(preset, preset.offer)]
+        texts = [
+            (problem.text,) for problem in catalogue.problems(preset, preset.offer)
+        ]
         lines = format_html_join("", "<span>{}</span>", titles)
         badges = format_html_join("", '<span class="perso-badge">{}</span>', texts)
         return format_html('<span class="perso-made">{}{}</span>', lines, badges)
@@ -133,16 +175,24 @@ class SessionPresetAdmin(ButtonAdmin):
     # --- the form -------------------------------------------------------------------------------------
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fieldsets: list[Any] = [(title, dict(options)) for title, options in self.fieldsets]
+        fieldsets: list[Any] = [
+            (title, dict(options)) for title, options in self.fieldsets
+        ]
         if obj is None:
-            fieldsets[0][1]["fields"] = [name for name in fieldsets[0][1]["fields"] if name != "tag"]
+            fieldsets[0][1]["fields"] = [
+                name for name in fieldsets[0][1]["fields"] if name != "tag"
+            ]
         else:
-            fieldsets.append((_("What Perso is told"), {"classes": ["collapse"], "fields": ["sent"]}))
+            fieldsets.append(
+                (_("What Perso is told"), {"classes": ["collapse"], "fields": ["sent"]})
+            )
         if self.has_change_permission(request, obj):
             fieldsets[2][1]["fields"] = [*fieldsets[2][1]["fields"], "framing"]
         return fieldsets
 
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         form.may_sync = request.user.has_perm("django_perso.use_apikey")
         return form
@@ -150,7 +200,9 @@ class SessionPresetAdmin(ButtonAdmin):
     @admin.display(description=_("preview"))
     def framing(self, preset: Any) -> SafeString:
         about = _("Roughly; how an avatar fills its frame differs.")
-        return format_html('<div data-perso-framing></div><span class="perso-quiet">{}</span>', about)
+        return format_html(
+            '<div data-perso-framing></div><span class="perso-quiet">{}</span>', about
+        )
 
     @admin.display(description=_("tag"))
     def tag(self, preset: SessionPreset) -> SafeString:
@@ -166,7 +218,10 @@ class SessionPresetAdmin(ButtonAdmin):
     @admin.display(description=_("JSON"))
     def sent(self, preset: SessionPreset) -> SafeString:
         body = calls.create_session_id(**presets.params(preset)).json
-        return format_html('<pre class="perso-json">{}</pre>', json.dumps(body, indent=2, ensure_ascii=False))
+        return format_html(
+            '<pre class="perso-json">{}</pre>',
+            json.dumps(body, indent=2, ensure_ascii=False),
+        )
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Of a preset to copy, or of the values in the address."""
@@ -176,7 +231,9 @@ class SessionPresetAdmin(ButtonAdmin):
             return imports.copy_of(copied)
         initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
         initial |= {name: names_in(given, name) for name in LISTS if name in given}
-        return initial | {name: given[name] not in OFF for name in SWITCHES if name in given}
+        return initial | {
+            name: given[name] not in OFF for name in SWITCHES if name in given
+        }
 
     @method_decorator(csrf_protect)
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -186,13 +243,17 @@ class SessionPresetAdmin(ButtonAdmin):
 
     def _sync(self, request: HttpRequest) -> None:
         """Fetch the lists of the key that is chosen in the form, which is then shown with them."""
-        may_edit = self.has_change_permission(request) or self.has_add_permission(request)
+        may_edit = self.has_change_permission(request) or self.has_add_permission(
+            request
+        )
         if not (may_edit and request.user.has_perm("django_perso.use_apikey")):
             raise PermissionDenied
         level, text = told(keys.check(PresetForm(request.POST).key, keep_lists=True))
         self.message_user(request, text, level)
 
-    def links_of(self, request: HttpRequest, row: SessionPreset) -> list[tuple[str, Any]]:
+    def links_of(
+        self, request: HttpRequest, row: SessionPreset
+    ) -> list[tuple[str, Any]]:
         links = [(f"{self.address('playground')}?preset={row.slug}", _("Playground"))]
         if self.has_add_permission(request):
             links.insert(0, (f"{self.address('add')}?copy={row.pk}", _("Duplicate")))

@@ -9,7 +9,9 @@ from django.db.models import QuerySet
 
 from ..models import TranscriptEntry
 
-CONFIG = "simple"  # of PostgreSQL's full text search: words as they are, in any language
+CONFIG = (
+    "simple"  # of PostgreSQL's full text search: words as they are, in any language
+)
 
 
 def said(term: str) -> QuerySet[TranscriptEntry, UUID]:
@@ -20,7 +22,9 @@ def said(term: str) -> QuerySet[TranscriptEntry, UUID]:
         from django.db.models.fields.json import KT
 
         words = SearchQuery(term, config=CONFIG, search_type="websearch")
-        entries = entries.annotate(words=SearchVector(KT("data__text"), config=CONFIG)).filter(words=words)
+        entries = entries.annotate(
+            words=SearchVector(KT("data__text"), config=CONFIG)
+        ).filter(words=words)
     else:
         entries = entries.filter(data__text__icontains=term)
     return entries.values_list("avatar_session_id", flat=True)  # type: ignore[no-any-return]

@@ -72,8 +72,15 @@ def reason(code: str) -> str:
 
 def state(data: dict[str, Any]) -> str:
     """The line of an entry that tells of a state; a page may have sent anything."""
-    name, how, why, detail = (str(data.get(name) or "") for name in ("name", "how", "reason", "detail"))
-    told = [name.replace("_", " "), ENDINGS.get(how, how), reason(why), ENDINGS.get(detail, detail)]
+    name, how, why, detail = (
+        str(data.get(name) or "") for name in ("name", "how", "reason", "detail")
+    )
+    told = [
+        name.replace("_", " "),
+        ENDINGS.get(how, how),
+        reason(why),
+        ENDINGS.get(detail, detail),
+    ]
     return " · ".join(str(word) for word in told if word)
 
 
@@ -85,7 +92,11 @@ def first(names: Sequence[str]) -> str:
 
 def affected(presets: Sequence[str]) -> str:
     """Which presets have chosen what is not offered."""
-    text = ngettext("%(n)d preset affected: %(names)s.", "%(n)d presets affected: %(names)s.", len(presets))
+    text = ngettext(
+        "%(n)d preset affected: %(names)s.",
+        "%(n)d presets affected: %(names)s.",
+        len(presets),
+    )
     return text % {"n": len(presets), "names": first(presets)}
 
 
@@ -94,12 +105,19 @@ def told(outcome: keys.Outcome) -> tuple[int, str]:
     if outcome.status != ApiKey.Status.OK:
         return ERROR, outcome.detail
     # Where all is new, as at the first time, the numbers say it.
-    came = [(change.kind, change.came) for change in outcome.changes if 0 < len(change.came) < change.offered]
+    came = [
+        (change.kind, change.came)
+        for change in outcome.changes
+        if 0 < len(change.came) < change.offered
+    ]
     went = [(change.kind, change.went) for change in outcome.changes if change.went]
     texts = [outcome.detail]
     for text, lists in ((_("New: %s."), came), (_("Gone: %s."), went)):
         if lists:
-            texts.append(text % "; ".join(f"{kind.label} {first(names)}" for kind, names in lists))
+            texts.append(
+                text
+                % "; ".join(f"{kind.label} {first(names)}" for kind, names in lists)
+            )
     if outcome.affected:
         texts.append(affected(outcome.affected))
     return SUCCESS if outcome.is_sound else WARNING, " ".join(texts)

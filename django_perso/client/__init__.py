@@ -10,7 +10,13 @@
 
 from . import calls
 from .calls import Call
-from .client import DEFAULT_API_SERVER, AsyncPersoClient, Limits, PersoClient, is_loopback
+from .client import (
+    DEFAULT_API_SERVER,
+    AsyncPersoClient,
+    Limits,
+    PersoClient,
+    is_loopback,
+)
 from .errors import (
     ApiError,
     DoesNotExistError,

@@ -17,7 +17,12 @@ N = TypeVar("N")
 API = "/api/v1/"
 MIB = 1 << 20
 # What a session can do follows from its parameters.
-CAPABILITIES = {"using_stf_webrtc": "STF_WEBRTC", "llm_type": "LLM", "tts_type": "TTS", "stt_type": "STT"}
+CAPABILITIES = {
+    "using_stf_webrtc": "STF_WEBRTC",
+    "llm_type": "LLM",
+    "tts_type": "TTS",
+    "stt_type": "STT",
+}
 # A session's own identifier is a credential, so no log line and no error may show it.
 _SESSION_ID = re.compile(r"(?<=/session/)[^/]+")
 
@@ -34,7 +39,9 @@ class Call(Generic[T]):
     _: KW_ONLY
     query: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, object] | None = None
-    form: Mapping[str, tuple[str | None, bytes, str | None]] | None = None  # file name, content, type
+    form: Mapping[str, tuple[str | None, bytes, str | None]] | None = (
+        None  # file name, content, type
+    )
     needs_key: bool = True
     refusal: type[ApiError] = ApiError
     max_bytes: int = MIB
@@ -69,7 +76,9 @@ def _list(kind: type[N], path: str, **query: str) -> Callable[[], Call[N]]:
 get_llms = _list(tuple[types.LLMType, ...], "settings/llm_type/")
 get_tts_types = _list(tuple[types.TTSType, ...], "settings/tts_type/")
 get_stt_types = _list(tuple[types.STTType, ...], "settings/stt_type/")
-get_model_styles = _list(tuple[types.ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc")
+get_model_styles = _list(
+    tuple[types.ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc"
+)
 get_background_images = _list(tuple[types.BackgroundImage, ...], "background_image/")
 get_prompts = _list(tuple[Prompt, ...], "prompt/")
 get_documents = _list(tuple[types.Document, ...], "document/")
@@ -89,7 +98,9 @@ def get_text_normalization(config_id: str) -> Call[types.TextNormalizationDownlo
 
 def get_session_template(sessiontemplate_id: str) -> Call[SessionTemplate]:
     """One set of parameters saved at Perso."""
-    return Call(f"{API}session_template/{_id(sessiontemplate_id)}/", _as(SessionTemplate))
+    return Call(
+        f"{API}session_template/{_id(sessiontemplate_id)}/", _as(SessionTemplate)
+    )
 
 
 def get_intro_message(prompt_id: str) -> Call[str]:
@@ -97,18 +108,27 @@ def get_intro_message(prompt_id: str) -> Call[str]:
     return Call(f"{API}prompt/", lambda body: _intro_message(prompt_id, body))
 
 
-def create_session_id(*, session_template: str | None = None, **params: Unpack[SessionParams]) -> Call[str]:
+def create_session_id(
+    *, session_template: str | None = None, **params: Unpack[SessionParams]
+) -> Call[str]:
     """A new session, which Perso bills, of `params` or of what a template holds. Gives its id, a credential.
 
     Refused with SessionCreationError, DoesNotExistError or NotInOrganizationError.
     """
     if session_template is not None:
         if params:
-            raise TypeError("A session is made of a template or of parameters, not of both")
+            raise TypeError(
+                "A session is made of a template or of parameters, not of both"
+            )
         path = f"{API}session_template/{_id(session_template)}/"
         return Call(path, _create_from_template, refusal=SessionCreationError)
-    implied = [capability for name, capability in CAPABILITIES.items() if params.get(name)]
-    body: dict[str, object] = {"capability": (), **params}  # in the order the vendor's SDK writes them
+    implied = [
+        capability for name, capability in CAPABILITIES.items() if params.get(name)
+    ]
+    body: dict[str, object] = {
+        "capability": (),
+        **params,
+    }  # in the order the vendor's SDK writes them
     body["capability"] = [*params.get("capability", ()), *implied]
     for name, value in body.items():
         if isinstance(value, float) and value.is_integer():
@@ -123,17 +143,23 @@ def get_session_info(session_id: str) -> Call[types.SessionInfo]:
 
 def send_session_event(session_id: str, event: str, detail: str = "") -> Call[None]:
     """Tells Perso of `SESSION_START`, `SESSION_DURING`, `SESSION_LOG`, …"""
-    return _of_session(session_id, "event/create/", _nothing, json={"detail": detail, "event": event})
+    return _of_session(
+        session_id, "event/create/", _nothing, json={"detail": detail, "event": event}
+    )
 
 
-def make_tts(session_id: str, text: str, *, locale: str = "", output_format: str = "") -> Call[bytes]:
+def make_tts(
+    session_id: str, text: str, *, locale: str = "", output_format: str = ""
+) -> Call[bytes]:
     """`text` as speech: a whole WAV or MP3 file."""
     wishes = {"locale": locale, "output_format": output_format}
     body = {"text": text, **{name: wish for name, wish in wishes.items() if wish}}
     return _of_session(session_id, "tts/", _audio, json=body, max_bytes=16 * MIB)
 
 
-def make_stt(session_id: str, audio: bytes, language: str = "") -> Call[types.Transcription]:
+def make_stt(
+    session_id: str, audio: bytes, language: str = ""
+) -> Call[types.Transcription]:
     """Speech, a WAV file, as text."""
     form: dict[str, Any] = {"audio": ("audio.wav", audio, "audio/wav")}
     if language:
@@ -142,7 +168,9 @@ def make_stt(session_id: str, audio: bytes, language: str = "") -> Call[types.Tr
 
 
 def make_llm(
-    session_id: str, messages: Sequence[Mapping[str, object]], tools: Sequence[Mapping[str, object]] = ()
+    session_id: str,
+    messages: Sequence[Mapping[str, object]],
+    tools: Sequence[Mapping[str, object]] = (),
 ) -> Call[tuple[Any, ...]]:
     """The events of the model's answer to `messages`, once it is complete. (Browsers stream it.)"""
     body = {"messages": [*messages], "tools": [*tools]}
@@ -151,13 +179,24 @@ def make_llm(
 
 def get_ice_servers(session_id: str) -> Call[tuple[Any, ...]]:
     """What a browser needs to find a way to the avatar, for RTCPeerConnection."""
-    return _of_session(session_id, "ice-servers/", lambda body: tuple(_member("ice_servers", list, body)))
+    return _of_session(
+        session_id,
+        "ice-servers/",
+        lambda body: tuple(_member("ice_servers", list, body)),
+    )
 
 
-def exchange_sdp(session_id: str, client_sdp: Mapping[str, str]) -> Call[dict[str, Any]]:
+def exchange_sdp(
+    session_id: str, client_sdp: Mapping[str, str]
+) -> Call[dict[str, Any]]:
     """Perso's answer to a browser's WebRTC offer `{type, sdp}`. Works once a session."""
     body = {"client_sdp": client_sdp}
-    return _of_session(session_id, "exchange/", lambda answer: _member("server_sdp", dict, answer), json=body)
+    return _of_session(
+        session_id,
+        "exchange/",
+        lambda answer: _member("server_sdp", dict, answer),
+        json=body,
+    )
 
 
 def template_params(template: SessionTemplate) -> SessionParams:
@@ -168,7 +207,9 @@ def template_params(template: SessionTemplate) -> SessionParams:
         raise SessionCreationError(400, "invalid_platform_type", detail, "model_style")
     has = {capability.name for capability in template.capability}
     params: dict[str, Any] = {"using_stf_webrtc": "STF_WEBRTC" in has}
-    for name in SessionParams.__annotations__:  # in the order the vendor's SDK writes them
+    for (
+        name
+    ) in SessionParams.__annotations__:  # in the order the vendor's SDK writes them
         is_part = name not in ("using_stf_webrtc", "capability")
         if is_part and (name not in CAPABILITIES or CAPABILITIES[name] in has):
             value = _key(getattr(template, name))
@@ -184,13 +225,17 @@ def _key(part: object) -> object:
     return getattr(part, fields(part)[0].name) if is_dataclass(part) else part
 
 
-def _of_session(session_id: str, path: str, read: Callable[[bytes], T], **more: Any) -> Call[T]:
+def _of_session(
+    session_id: str, path: str, read: Callable[[bytes], T], **more: Any
+) -> Call[T]:
     return Call(f"{API}session/{_id(session_id)}/{path}", read, needs_key=False, **more)
 
 
 def _id(value: str) -> str:
     if value in ("", ".", ".."):
-        raise ValueError(f"{value!r} is no identifier of Perso's")  # it would ask for another path
+        raise ValueError(
+            f"{value!r} is no identifier of Perso's"
+        )  # it would ask for another path
     return quote(value, safe="", errors="replace")
 
 
@@ -233,4 +278,8 @@ def _audio(body: bytes) -> bytes:
 
 def _events(body: bytes) -> tuple[Any, ...]:
     # One line an event, `data: {…}`; Perso's stream has none of the blank lines of server-sent events.
-    return tuple(parse(line.removeprefix(b"data: ")) for line in body.splitlines() if line.strip())
+    return tuple(
+        parse(line.removeprefix(b"data: "))
+        for line in body.splitlines()
+        if line.strip()
+    )

@@ -7,7 +7,14 @@ import os
 import ssl
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    MutableMapping,
+)
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
@@ -54,7 +61,9 @@ class _Method(Generic[P, T]):
         self._ask = ask
 
     @overload
-    def __get__(self, client: "AsyncPersoClient", owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(
+        self, client: "AsyncPersoClient", owner: type
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
     @overload
     def __get__(self, client: "PersoClient", owner: type) -> Callable[P, T]: ...
     def __get__(self, client: "AsyncPersoClient | PersoClient", owner: type) -> Any:
@@ -101,9 +110,15 @@ class _Client:
     ) -> None:
         if app is not None:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        opens_sockets = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
+        opens_sockets = transport is None or isinstance(
+            transport, httpx.AsyncHTTPTransport
+        )
         self.api_server = _checked_server(api_server, may_be_plain=not opens_sockets)
-        self._api_key, self._transport, self._limits = (api_key or "").strip(), transport, limits
+        self._api_key, self._transport, self._limits = (
+            (api_key or "").strip(),
+            transport,
+            limits,
+        )
         self._own: _Connections | None = None
         self._is_app = app is not None
 
@@ -138,8 +153,14 @@ class _Client:
                 return error
 
         names = [field.name for field in fields(Catalogue) if field.name != "failures"]
-        found = dict(zip(names, await asyncio.gather(*map(attempt, names)), strict=True))
-        failures = {name: error for name, error in found.items() if isinstance(error, PersoError)}
+        found = dict(
+            zip(names, await asyncio.gather(*map(attempt, names)), strict=True)
+        )
+        failures = {
+            name: error
+            for name, error in found.items()
+            if isinstance(error, PersoError)
+        }
         if len(failures) == len(names):
             raise failures[names[0]]
         return Catalogue(**{**found, **dict.fromkeys(failures, ())}, failures=failures)
@@ -158,7 +179,11 @@ class _Client:
 
     async def _exchange(self, call: Call[T]) -> T | Call[T]:
         # The bare transport: an httpx client would follow its environment, keep cookies and log the URL.
-        lent = nullcontext(self._transport) if self._transport else (self._own or pooled_connections()).lend()
+        lent = (
+            nullcontext(self._transport)
+            if self._transport
+            else (self._own or pooled_connections()).lend()
+        )
         try:
             async with lent as transport:
                 response = await transport.handle_async_request(self._request(call))
@@ -169,18 +194,29 @@ class _Client:
         # Without the cause, whose traceback holds the request's headers.
         except NEVER_SENT as error:
             reason = str(error) or type(error).__name__
-            raise _unreachable(call, f"cannot be reached: {reason}", is_sent=False) from None
+            raise _unreachable(
+                call, f"cannot be reached: {reason}", is_sent=False
+            ) from None
         except (httpx.TransportError, OSError) as error:
-            raise _unreachable(call, f"gave no whole answer: {type(error).__name__}") from None
+            raise _unreachable(
+                call, f"gave no whole answer: {type(error).__name__}"
+            ) from None
         if response.is_success:
             return call.read(body)
-        for secret, name in ((self._api_key, b"[API key]"), (call.session_id, b"[session id]")):
+        for secret, name in (
+            (self._api_key, b"[API key]"),
+            (call.session_id, b"[session id]"),
+        ):
             if len(secret) >= 12:  # anything shorter is none, but may be a common word
                 body = body.replace(secret.encode(), name)
         raise call.refusal.of(response.status_code, body)
 
     def _request(self, call: Call[Any]) -> httpx.Request:
-        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+        headers = {
+            "User-Agent": USER_AGENT,
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+        }
         if call.json is not None:
             headers["Content-Type"] = "application/json"
         connect, read = self._limits.connect_seconds, self._limits.read_seconds
@@ -191,11 +227,24 @@ class _Client:
             headers=headers,
             content=None if call.json is None else _json(call.json),
             files=call.form,
-            extensions={"timeout": {"connect": connect, "pool": connect, "read": read, "write": read}},
+            extensions={
+                "timeout": {
+                    "connect": connect,
+                    "pool": connect,
+                    "read": read,
+                    "write": read,
+                }
+            },
         )
         if call.needs_key:
-            if not (self._api_key and self._api_key.isascii() and self._api_key.isprintable()):
-                raise call.refusal(401, "not_authenticated", "There is no API key, or it is not one")
+            if not (
+                self._api_key
+                and self._api_key.isascii()
+                and self._api_key.isprintable()
+            ):
+                raise call.refusal(
+                    401, "not_authenticated", "There is no API key, or it is not one"
+                )
             request.headers["PersoLive-APIKey"] = self._api_key
         return request
 
@@ -238,16 +287,25 @@ class PersoClient(_Client):
 
     def begin(self, call: Call[T]) -> "Future[T]":
         """As send(), for who waits in a way of their own."""
-        return asyncio.run_coroutine_threadsafe(self._send(call), _background_loop(os.getpid()))
+        return asyncio.run_coroutine_threadsafe(
+            self._send(call), _background_loop(os.getpid())
+        )
 
     def get_all_settings(self) -> Catalogue:
         """All lists at once. Raises PersoError only if every one of them fails."""
         return self._run(self._all_settings)
 
-    def _run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _run(
+        self,
+        work: Callable[P, Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         if self._is_app:  # which may be bound to the caller's loop or thread
             return async_to_sync(work)(*args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), _background_loop(os.getpid())).result()
+        return asyncio.run_coroutine_threadsafe(
+            work(*args, **kwargs), _background_loop(os.getpid())
+        ).result()
 
 
 class _Connections:
@@ -255,7 +313,9 @@ class _Connections:
     costs more than what is sent. The one used last goes first, so there are as few as can be."""
 
     def __init__(self) -> None:
-        self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()  # since when; the oldest first
+        self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = (
+            deque()
+        )  # since when; the oldest first
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
@@ -293,7 +353,9 @@ def _open_transport() -> httpx.AsyncHTTPTransport:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)  # costs some 20 ms, and is the same for all
+    return httpx.create_ssl_context(
+        trust_env=False
+    )  # costs some 20 ms, and is the same for all
 
 
 @functools.cache
@@ -318,7 +380,9 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _unreachable(call: Call[Any], what: str, *, is_sent: bool = True) -> PersoUnreachable:
+def _unreachable(
+    call: Call[Any], what: str, *, is_sent: bool = True
+) -> PersoUnreachable:
     return PersoUnreachable(f"Perso {what}", is_sent and call.method != "GET")
 
 
@@ -329,10 +393,18 @@ def _checked_server(api_server: str, *, may_be_plain: bool) -> str:
         url = httpx.URL(api_server)
     except httpx.InvalidURL:
         url = httpx.URL("")
-    if not url.host or url.scheme not in ("http", "https") or url.query or url.fragment or url.userinfo:
+    if (
+        not url.host
+        or url.scheme not in ("http", "https")
+        or url.query
+        or url.fragment
+        or url.userinfo
+    ):
         raise ValueError("api_server must look like https://platform.perso.ai")
     if url.scheme != "https" and not may_be_plain and not is_loopback(url.host):
-        raise ValueError("api_server must be https: over plain http anyone on the way could read the API key")
+        raise ValueError(
+            "api_server must be https: over plain http anyone on the way could read the API key"
+        )
     return api_server
 
 
@@ -343,5 +415,7 @@ LOOPBACK = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")
 def is_loopback(host: str) -> bool:
     """Whether a name or address means this machine."""
     with suppress(ValueError):
-        return host == "localhost" or any(ipaddress.ip_address(host) in network for network in LOOPBACK)
+        return host == "localhost" or any(
+            ipaddress.ip_address(host) in network for network in LOOPBACK
+        )
     return False

@@ -23,7 +23,9 @@ class ApiError(PersoError):
 
     by_code: ClassVar[dict[str, type["ApiError"]]] = {}
 
-    def __init__(self, status: int, code: str, detail: str, attr: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, attr: str | None = None
+    ) -> None:
         super().__init__(status, code, detail, attr)
         self.status, self.code, self.detail, self.attr = status, code, detail, attr
 
@@ -40,9 +42,13 @@ class ApiError(PersoError):
         if isinstance(told, dict) and isinstance(told.get("errors"), list):
             told = next(iter(told["errors"]), None)
         facts: dict[str, Any] = told if isinstance(told, dict) else {}
-        code, detail, attr = (_text(facts.get(name)) for name in ("code", "detail", "attr"))
+        code, detail, attr = (
+            _text(facts.get(name)) for name in ("code", "detail", "attr")
+        )
         kind = cls.by_code.get(code, cls)
-        return kind(status, code or "UNKNOWN_ERROR", detail or _reason(status), attr or None)
+        return kind(
+            status, code or "UNKNOWN_ERROR", detail or _reason(status), attr or None
+        )
 
 
 class SessionCreationError(ApiError):
@@ -85,7 +91,9 @@ def parse(body: bytes) -> Any:
     """The JSON in `body`. Raises PersoUnreadable, for text no database takes (NUL, half a character) too."""
     try:
         told = json.loads(body, parse_constant=_refuse)
-        text = json.dumps(told, ensure_ascii=False).encode()  # ValueError for half a character
+        text = json.dumps(
+            told, ensure_ascii=False
+        ).encode()  # ValueError for half a character
     except (ValueError, RecursionError):
         raise PersoUnreadable("The answer is no JSON") from None
     if b"\\u0000" in text:
@@ -94,7 +102,9 @@ def parse(body: bytes) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)  # NaN and Infinity: Python's parser takes them, JSON has none
+    raise ValueError(
+        constant
+    )  # NaN and Infinity: Python's parser takes them, JSON has none
 
 
 def _text(value: object) -> str:

@@ -84,7 +84,9 @@ class Document:
 
     document_id: str
     title: str = ""
-    file: str = field(default="", repr=False)  # a signed URL: whoever has it can read the file
+    file: str = field(
+        default="", repr=False
+    )  # a signed URL: whoever has it can read the file
     description: str = ""
     search_count: int = 0
     ef_search: int | None = None
@@ -200,7 +202,9 @@ class Catalogue:
     documents: tuple[Document, ...] = ()
     mcp_servers: tuple[MCPServer, ...] = ()
     text_normalizations: tuple[TextNormalizationConfig, ...] = ()
-    failures: Mapping[str, PersoError] = field(default_factory=dict)  # by the list's name
+    failures: Mapping[str, PersoError] = field(
+        default_factory=dict
+    )  # by the list's name
 
 
 class SessionParams(TypedDict, total=False):
@@ -222,7 +226,9 @@ class SessionParams(TypedDict, total=False):
     padding_left: float  # -1 … 1, fractions of the canvas
     padding_top: float  # 0 … 1
     padding_height: float  # 0 … 5
-    capability: Sequence[str]  # more of them than the other parameters imply, e.g. STF_ONPREMISE
+    capability: Sequence[
+        str
+    ]  # more of them than the other parameters imply, e.g. STF_ONPREMISE
 
 
 def read(kind: type[N], value: object) -> N:
@@ -247,7 +253,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     elif kind is object or (kind is bool and isinstance(value, bool)):
         return value
     elif kind is str and isinstance(value, str):
-        return value.encode(errors="replace").decode()  # half a surrogate pair fits JSON, but no database
+        return value.encode(
+            errors="replace"
+        ).decode()  # half a surrogate pair fits JSON, but no database
     elif type(value) in (int, kind) and kind in (int, float) and abs(value) < 1e15:
         return value
     raise PersoUnreadable(f"The answer's {where} is no {kind.__name__}")
@@ -256,7 +264,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 def _read_noun(kind: Any, value: dict[str, Any]) -> Any:
     given = {}
     for name, hint, is_required in _fields(kind):
-        if value.get(name) is not None or (name in value and NoneType in get_args(hint)):
+        if value.get(name) is not None or (
+            name in value and NoneType in get_args(hint)
+        ):
             given[name] = _read(hint, value[name], f"{kind.__name__}.{name}")
         elif is_required:
             raise PersoUnreadable(f"The answer lacks {kind.__name__}.{name}")

@@ -36,7 +36,9 @@ from ..services.presets import find
 NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
 # Which limit the server was started with, nobody can see from here.
-LIMIT = "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-size 131072"
+LIMIT = (
+    "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-size 131072"
+)
 USE_SANDBOX = 'Add to settings.py: PERSO["API_KEY"] = "sandbox"'
 SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
@@ -62,17 +64,32 @@ class Examination:
     def areas(self) -> Iterator[tuple[str, CheckMessage]]:
         """What is found, with its area. Where the system checks have something to say, that is enough."""
         told: dict[str, list[CheckMessage]] = {}
-        for message in run_checks(tags=["django_perso"], include_deployment_checks=self.deploy):
-            if not message.is_silenced() and message.id != "django_perso.W002":  # here the database is asked
+        for message in run_checks(
+            tags=["django_perso"], include_deployment_checks=self.deploy
+        ):
+            if (
+                not message.is_silenced() and message.id != "django_perso.W002"
+            ):  # here the database is asked
                 told.setdefault(str(message.obj), []).append(message)
         of_the_site = [self.settings, self.migrations, self.urls, self.static]
         of_the_site += [self.websocket, self.csp, self.permissions]
-        of_the_rows = [self.encryption, self.api_key, self.catalogue, self.presets, self.upkeep]
+        of_the_rows = [
+            self.encryption,
+            self.api_key,
+            self.catalogue,
+            self.presets,
+            self.upkeep,
+        ]
         for examine in of_the_site:
             area = examine.__name__
-            yield from ((area, line) for line in told.get(area) or self._attempt(examine))
+            yield from (
+                (area, line) for line in told.get(area) or self._attempt(examine)
+            )
         for examine in of_the_rows if self.has_tables else []:
-            yield from ((examine.__name__.replace("_", " "), line) for line in self._attempt(examine))
+            yield from (
+                (examine.__name__.replace("_", " "), line)
+                for line in self._attempt(examine)
+            )
 
     def _attempt(self, examine: Callable[[], Lines]) -> list[CheckMessage]:
         """The lines of one area: its problems, if it has any. If it breaks, that is one."""
@@ -93,8 +110,16 @@ class Examination:
     def migrations(self) -> Lines:
         """Our tables are as the models say."""
         executor = MigrationExecutor(connections[router.db_for_write(ApiKey)])
-        ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_perso"]
-        missing = [step.name for step, _ in executor.migration_plan(ours) if step.app_label == "django_perso"]
+        ours = [
+            node
+            for node in executor.loader.graph.leaf_nodes()
+            if node[0] == "django_perso"
+        ]
+        missing = [
+            step.name
+            for step, _ in executor.migration_plan(ours)
+            if step.app_label == "django_perso"
+        ]
         self.has_tables = not missing
         if missing:
             text = f"Not applied: {', '.join(missing)}. What lies in the database was not examined."
@@ -104,7 +129,9 @@ class Examination:
 
     def urls(self) -> Lines:
         """The app's URLs are there."""
-        yield Info(f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)")
+        yield Info(
+            f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)"
+        )
 
     def static(self) -> Lines:
         """The widget's script is there to be served."""
@@ -112,16 +139,24 @@ class Examination:
             # Of a storage that hashes names: its hashed one may be all that is kept.
             name = getattr(staticfiles_storage, "stored_name", str)
             is_there = settings.DEBUG or staticfiles_storage.exists(name(SCRIPT))
-        except (ImproperlyConfigured, ValueError):  # no STATIC_ROOT; nothing is collected
+        except (
+            ImproperlyConfigured,
+            ValueError,
+        ):  # no STATIC_ROOT; nothing is collected
             is_there = False
         if is_there:
             yield Info(f"{SCRIPT} is there")
         else:
-            yield problem("E039", f"{SCRIPT} is not collected: the avatar stays blank.", COLLECT)
+            yield problem(
+                "E039", f"{SCRIPT} is not collected: the avatar stays blank.", COLLECT
+            )
 
     def websocket(self) -> Lines:
         """The ASGI application serves our socket, and tells Django that it does."""
-        name, path = getattr(settings, "ASGI_APPLICATION", None), reverse("django_perso:log")
+        name, path = (
+            getattr(settings, "ASGI_APPLICATION", None),
+            reverse("django_perso:log"),
+        )
         if conf.LOG_TRANSPORT == "post" or not name:
             yield Info("events go by HTTP; sockets are optional")
             return
@@ -131,11 +166,17 @@ class Examination:
         django = getattr(application, "application_mapping", {}).get("http")
         if opening.get("code") == protocol.ORIGIN:
             text = f"The socket refuses pages of {headers.own_host()}: not in ALLOWED_HOSTS."
-            yield problem("W014", text, 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]')
+            yield problem(
+                "W014", text, 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]'
+            )
         elif opening.get("type") != "websocket.accept":
             text = f"{module} does not serve the socket {path}; events go by HTTP."
             yield problem("W011", text, f"{_django_import(module)} -> {OUR_IMPORT}")
-        elif django and django.__module__ != "django_perso.asgi" and conf.LOG_TRANSPORT == "auto":
+        elif (
+            django
+            and django.__module__ != "django_perso.asgi"
+            and conf.LOG_TRANSPORT == "auto"
+        ):
             text = f"{module} serves the socket {path}, but its pages cannot know; events go by HTTP."
             fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
             yield problem("W011", text, fix)
@@ -158,17 +199,33 @@ class Examination:
             text = f"{self.page.request['PATH_INFO']} answers {self.page.status_code}: {told.strip()}"
             yield problem("E036", text, add + line)
             return
-        servers = {row.api_server for row in self.rows if row} if self.has_tables else ()
-        in_settings = [getattr(settings, name, "") for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY")]
+        servers = (
+            {row.api_server for row in self.rows if row} if self.has_tables else ()
+        )
+        in_settings = [
+            getattr(settings, name, "")
+            for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY")
+        ]
         # Where nothing on a page uses its nonce, the policy in its header has none.
-        has_nonce = "nonce" in str(in_settings).lower() and b"<perso-avatar" not in self.page.content
-        policies = headers.parse_csp(self.page.headers.get("Content-Security-Policy", ""))
-        gaps = [(policy, gap) for policy in policies for gap in headers.gaps(policy, servers)]
+        has_nonce = (
+            "nonce" in str(in_settings).lower()
+            and b"<perso-avatar" not in self.page.content
+        )
+        policies = headers.parse_csp(
+            self.page.headers.get("Content-Security-Policy", "")
+        )
+        gaps = [
+            (policy, gap)
+            for policy in policies
+            for gap in headers.gaps(policy, servers)
+        ]
         for policy, gap in gaps:
             if not (has_nonce and gap.directive == "script-src"):
                 words = [gap.directive, *policy[gap.decided_by], *gap.missing]
                 text = f"Blocked by the Content-Security-Policy: {gap}."
-                yield problem("W021", text, f"Content-Security-Policy: {' '.join(words)}")
+                yield problem(
+                    "W021", text, f"Content-Security-Policy: {' '.join(words)}"
+                )
         yield Info(f"{len([*filter(None, policies)])} policies examined")
 
     def permissions(self) -> Lines:
@@ -195,8 +252,16 @@ class Examination:
     @cached_property
     def rows(self) -> list[ApiKey | None]:
         """The keys to ask Perso with; None is the one in settings, also where presets miss it."""
-        rows = [row for row in keys.in_use() if not self.key or (row and row.name == self.key)]
-        if not self.key and None not in rows and keys.presets_of(None).filter(is_active=True):
+        rows = [
+            row
+            for row in keys.in_use()
+            if not self.key or (row and row.name == self.key)
+        ]
+        if (
+            not self.key
+            and None not in rows
+            and keys.presets_of(None).filter(is_active=True)
+        ):
             rows.append(None)
         if not rows:
             raise CommandError(f'No active key "{self.key}".', returncode=2)
@@ -210,30 +275,52 @@ class Examination:
             if outcome.status == ApiKey.Status.OK:
                 account = upstream.account_of_key(row)
                 tail = f" …{account.api_key.tail}" if account.api_key.tail else ""
-                yield Info(f"{_name(row)}{tail} {account.api_server or 'the sandbox'}: {outcome.detail}")
+                yield Info(
+                    f"{_name(row)}{tail} {account.api_server or 'the sandbox'}: {outcome.detail}"
+                )
             elif row is not None:
                 yield problem("E030", outcome.detail, _place_of_key(row))
             elif outcome.status == ApiKey.Status.EMPTY:
-                yield problem("E002", outcome.detail, USE_SANDBOX if settings.DEBUG else SET_KEY)
+                yield problem(
+                    "E002", outcome.detail, USE_SANDBOX if settings.DEBUG else SET_KEY
+                )
             else:
                 is_away = outcome.status == ApiKey.Status.UNREACHABLE
-                yield problem("E030", outcome.detail, CHECK_SERVER if is_away else SET_KEY)
+                yield problem(
+                    "E030", outcome.detail, CHECK_SERVER if is_away else SET_KEY
+                )
 
     def catalogue(self) -> Lines:
         """The kept lists are what Perso offers now."""
         for row in self.rows:
-            name, synced_at, lists = _name(row), catalogue.synced_at(row), self.lists.get(row)
-            is_fresh = row is None and conf.is_sandbox_on and not SessionPreset.objects.exists()
+            name, synced_at, lists = (
+                _name(row),
+                catalogue.synced_at(row),
+                self.lists.get(row),
+            )
+            is_fresh = (
+                row is None
+                and conf.is_sandbox_on
+                and not SessionPreset.objects.exists()
+            )
             if synced_at is None and (is_fresh or not lists):
                 # The first start syncs, and a key that failed cannot.
                 yield Info(f"{name}: nothing is synced yet")
             elif synced_at is None:
-                yield problem("W032", f"{name}: nothing is synced, so presets offer no choices.", SYNC)
+                yield problem(
+                    "W032",
+                    f"{name}: nothing is synced, so presets offer no choices.",
+                    SYNC,
+                )
             elif drift := _drift(row, lists):
                 text = f"{name}: Perso has changed since {timesince(synced_at)}: {', '.join(drift)}"
                 yield problem("W032", text, SYNC)
             else:
-                items = [item for kind in catalogue.offer(row).values() for item in kind.values()]
+                items = [
+                    item
+                    for kind in catalogue.offer(row).values()
+                    for item in kind.values()
+                ]
                 gone = [f", {item.value} is gone" for item in items if item.gone_at]
                 told = f"{len(items) - len(gone)} entries{''.join(gone)}"
                 yield Info(f"{name}: {told} (synced {timesince(synced_at)} ago)")
@@ -241,7 +328,11 @@ class Examination:
     def presets(self) -> Lines:
         """Perso offers what each active preset asks for, with a key for it; and templates name no other."""
         active = SessionPreset.objects.filter(is_active=True).order_by("slug")
-        found = [preset for preset in active if not self.key or upstream.row_for(preset) in self.rows]
+        found = [
+            preset
+            for preset in active
+            if not self.key or upstream.row_for(preset) in self.rows
+        ]
         for preset in found:
             texts = [problem.text for problem in catalogue.problems(preset)]
             if preset.api_key and not preset.api_key.is_active:
@@ -258,11 +349,18 @@ class Examination:
         yield Info(f"{len(found)} active")
 
     def upkeep(self) -> Lines:
-        silent, overdue = sweeping.stale().count(), retention.purge(dry_run=True)["conversations"]
+        silent, overdue = (
+            sweeping.stale().count(),
+            retention.purge(dry_run=True)["conversations"],
+        )
         if silent:
-            yield problem("W037", f"{silent} conversations fell silent and are not closed", SWEEP)
+            yield problem(
+                "W037", f"{silent} conversations fell silent and are not closed", SWEEP
+            )
         if overdue:
-            yield problem("W038", f"{overdue} conversations are kept for too long", PURGE)
+            yield problem(
+                "W038", f"{overdue} conversations are kept for too long", PURGE
+            )
         if not silent and not overdue:
             yield Info("no conversation is left open, none is kept for too long")
 
@@ -279,7 +377,9 @@ def _place_of_key(row: ApiKey) -> str:
 
 def _admin_page(row: Any) -> str:
     try:
-        return reverse(f"admin:django_perso_{row._meta.model_name}_change", args=[row.pk])
+        return reverse(
+            f"admin:django_perso_{row._meta.model_name}_change", args=[row.pk]
+        )
     except NoReverseMatch:  # a site without the admin
         return f"{row._meta.verbose_name} {row.pk}"
 
@@ -287,7 +387,9 @@ def _admin_page(row: Any) -> str:
 def _named_in_templates() -> dict[str, str]:
     """The presets that tags in this site's templates name, each with one such template."""
     found = {}
-    for directory in {directory for engine in engines.all() for directory in engine.template_dirs}:
+    for directory in {
+        directory for engine in engines.all() for directory in engine.template_dirs
+    }:
         for path in Path(directory).rglob("*.html"):
             for slug in NAMED_IN_TAG.findall(path.read_text("utf-8", "replace")):
                 found[slug] = os.path.relpath(path)
@@ -298,14 +400,23 @@ def _drift(row: ApiKey | None, lists: Any) -> list[str]:
     """What Perso offers now and is not kept, or the other way round."""
     changes = catalogue.drift(row, lists) if lists else []
     came = [f"{change.kind} +{value}" for change in changes for value in change.came]
-    return came + [f"{change.kind} -{value}" for change in changes for value in change.went]
+    return came + [
+        f"{change.kind} -{value}" for change in changes for value in change.went
+    ]
 
 
 def _django_import(module: str) -> str:
     """The file of a module, and its line that imports Django's own application, if there is one."""
     place = f"{module.replace('.', '/')}.py"
     lines = inspect.getsource(import_module(module)).splitlines()
-    number = next((n for n, line in enumerate(lines, 1) if "from django.core.asgi import" in line), 0)
+    number = next(
+        (
+            n
+            for n, line in enumerate(lines, 1)
+            if "from django.core.asgi import" in line
+        ),
+        0,
+    )
     return f"{place} line {number}" if number else place
 
 
@@ -313,8 +424,18 @@ async def _open_socket(application: Any, path: str) -> dict[str, Any]:
     """What an ASGI application first answers a page of this site that opens a socket; {} when it breaks."""
     host = headers.own_host()
     names = [(b"host", host.encode()), (b"origin", f"https://{host}".encode())]
-    scope: dict[str, Any] = {"type": "websocket", "scheme": "wss", "root_path": "", "query_string": b""}
-    scope |= {"path": path, "raw_path": path.encode(), "headers": names, "subprotocols": []}
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "scheme": "wss",
+        "root_path": "",
+        "query_string": b"",
+    }
+    scope |= {
+        "path": path,
+        "raw_path": path.encode(),
+        "headers": names,
+        "subprotocols": [],
+    }
     socket: Any = ApplicationCommunicator(application, scope)  # type: ignore[no-untyped-call]
     opening: dict[str, Any] = {}
     # Django's own application raises.

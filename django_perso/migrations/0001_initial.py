@@ -25,15 +25,25 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
                 ),
-                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
+                (
+                    "name",
+                    models.CharField(max_length=100, unique=True, verbose_name="name"),
+                ),
                 (
                     "api_server",
                     models.CharField(
                         default="https://platform.perso.ai",
                         max_length=200,
-                        validators=[django.core.validators.URLValidator(["https", "http"])],
+                        validators=[
+                            django.core.validators.URLValidator(["https", "http"])
+                        ],
                         verbose_name="API server",
                     ),
                 ),
@@ -41,14 +51,18 @@ class Migration(migrations.Migration):
                 (
                     "is_default",
                     models.BooleanField(
-                        default=False, help_text="Used by presets that name no key.", verbose_name="default"
+                        default=False,
+                        help_text="Used by presets that name no key.",
+                        verbose_name="default",
                     ),
                 ),
                 ("is_active", models.BooleanField(default=True, verbose_name="active")),
                 (
                     "created_at",
                     models.DateTimeField(
-                        default=django.utils.timezone.now, editable=False, verbose_name="created"
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        verbose_name="created",
                     ),
                 ),
             ],
@@ -71,35 +85,54 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
                     ),
                 ),
                 ("name", models.CharField(max_length=100, verbose_name="name")),
                 (
                     "slug",
                     models.SlugField(
-                        help_text='The name in {% perso_avatar "slug" %}.', unique=True, verbose_name="slug"
+                        help_text='The name in {% perso_avatar "slug" %}.',
+                        unique=True,
+                        verbose_name="slug",
                     ),
                 ),
                 (
                     "is_default",
                     models.BooleanField(
-                        default=False, help_text="Used by {% perso_avatar %}.", verbose_name="default"
+                        default=False,
+                        help_text="Used by {% perso_avatar %}.",
+                        verbose_name="default",
                     ),
                 ),
                 (
                     "is_active",
                     models.BooleanField(
-                        default=True, help_text="An inactive preset is not found.", verbose_name="active"
+                        default=True,
+                        help_text="An inactive preset is not found.",
+                        verbose_name="active",
                     ),
                 ),
-                ("model_style", models.CharField(max_length=200, verbose_name="model style")),
+                (
+                    "model_style",
+                    models.CharField(max_length=200, verbose_name="model style"),
+                ),
                 (
                     "background_image",
-                    models.CharField(blank=True, max_length=200, verbose_name="background image"),
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="background image"
+                    ),
                 ),
                 ("prompt", models.CharField(max_length=200, verbose_name="prompt")),
-                ("document", models.CharField(blank=True, max_length=200, verbose_name="document")),
+                (
+                    "document",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="document"
+                    ),
+                ),
                 (
                     "mcp_servers",
                     models.JSONField(
@@ -110,23 +143,41 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("llm_type", models.CharField(max_length=200, verbose_name="LLM")),
-                ("tts_type", models.CharField(max_length=200, verbose_name="voice (TTS)")),
-                ("stt_type", models.CharField(blank=True, max_length=200, verbose_name="hearing (STT)")),
+                (
+                    "tts_type",
+                    models.CharField(max_length=200, verbose_name="voice (TTS)"),
+                ),
+                (
+                    "stt_type",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="hearing (STT)"
+                    ),
+                ),
                 (
                     "text_normalization_config",
-                    models.CharField(blank=True, max_length=200, verbose_name="text normalization"),
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="text normalization"
+                    ),
                 ),
                 (
                     "text_normalization_locale",
-                    models.CharField(blank=True, max_length=10, verbose_name="its locale"),
+                    models.CharField(
+                        blank=True, max_length=10, verbose_name="its locale"
+                    ),
                 ),
                 (
                     "stt_text_normalization_config",
-                    models.CharField(blank=True, max_length=200, verbose_name="STT text normalization"),
+                    models.CharField(
+                        blank=True,
+                        max_length=200,
+                        verbose_name="STT text normalization",
+                    ),
                 ),
                 (
                     "stt_text_normalization_locale",
-                    models.CharField(blank=True, max_length=10, verbose_name="its locale"),
+                    models.CharField(
+                        blank=True, max_length=10, verbose_name="its locale"
+                    ),
                 ),
                 (
                     "padding_left",
@@ -266,13 +317,37 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
                 ),
-                ("visitor", models.CharField(db_index=True, max_length=64, verbose_name="visitor")),
-                ("address", models.GenericIPAddressField(null=True, verbose_name="address")),
-                ("api_server", models.CharField(blank=True, max_length=200, verbose_name="API server")),
-                ("session_id", django_perso.fields.SecretField(verbose_name="Perso session id")),
-                ("params", models.JSONField(default=dict, verbose_name="parameters sent")),
+                (
+                    "visitor",
+                    models.CharField(
+                        db_index=True, max_length=64, verbose_name="visitor"
+                    ),
+                ),
+                (
+                    "address",
+                    models.GenericIPAddressField(null=True, verbose_name="address"),
+                ),
+                (
+                    "api_server",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="API server"
+                    ),
+                ),
+                (
+                    "session_id",
+                    django_perso.fields.SecretField(verbose_name="Perso session id"),
+                ),
+                (
+                    "params",
+                    models.JSONField(default=dict, verbose_name="parameters sent"),
+                ),
                 (
                     "status",
                     models.CharField(
@@ -288,26 +363,38 @@ class Migration(migrations.Migration):
                         verbose_name="status",
                     ),
                 ),
-                ("error_code", models.CharField(blank=True, max_length=50, verbose_name="error")),
+                (
+                    "error_code",
+                    models.CharField(blank=True, max_length=50, verbose_name="error"),
+                ),
                 (
                     "termination_reason",
-                    models.CharField(blank=True, max_length=100, verbose_name="termination reason"),
+                    models.CharField(
+                        blank=True, max_length=100, verbose_name="termination reason"
+                    ),
                 ),
                 (
                     "created_at",
                     models.DateTimeField(
-                        db_index=True, default=django.utils.timezone.now, verbose_name="started"
+                        db_index=True,
+                        default=django.utils.timezone.now,
+                        verbose_name="started",
                     ),
                 ),
                 (
                     "last_seen_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="last seen"),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="last seen"
+                    ),
                 ),
                 ("ended_at", models.DateTimeField(null=True, verbose_name="ended")),
                 ("last_seq", models.PositiveIntegerField(default=0)),
                 ("last_server_seq", models.PositiveIntegerField(default=0)),
                 ("lease", models.PositiveIntegerField(default=0)),
-                ("is_complete", models.BooleanField(default=False, verbose_name="complete")),
+                (
+                    "is_complete",
+                    models.BooleanField(default=False, verbose_name="complete"),
+                ),
                 (
                     "api_key",
                     models.ForeignKey(
@@ -369,11 +456,18 @@ class Migration(migrations.Migration):
                         verbose_name="kind",
                     ),
                 ),
-                ("at_ms", models.PositiveBigIntegerField(verbose_name="milliseconds since start")),
+                (
+                    "at_ms",
+                    models.PositiveBigIntegerField(
+                        verbose_name="milliseconds since start"
+                    ),
+                ),
                 ("data", models.JSONField(verbose_name="content")),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="stored"),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="stored"
+                    ),
                 ),
                 (
                     "avatar_session",
@@ -404,7 +498,9 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     models.Q(("access", "public"), _negated=True),
-                    models.Q(("max_live__isnull", False), ("starts_per_hour__isnull", False)),
+                    models.Q(
+                        ("max_live__isnull", False), ("starts_per_hour__isnull", False)
+                    ),
                     _connector="OR",
                 ),
                 name="perso_public_has_limits",
@@ -413,7 +509,9 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="avatarsession",
-            index=models.Index(fields=["preset", "status", "last_seen_at"], name="perso_session_live"),
+            index=models.Index(
+                fields=["preset", "status", "last_seen_at"], name="perso_session_live"
+            ),
         ),
         migrations.AddConstraint(
             model_name="transcriptentry",

@@ -59,7 +59,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="apikey",
             name="tested_at",
-            field=models.DateTimeField(editable=False, null=True, verbose_name="tested"),
+            field=models.DateTimeField(
+                editable=False, null=True, verbose_name="tested"
+            ),
         ),
         migrations.AddField(
             model_name="avatarsession",
@@ -72,7 +74,10 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
                     ),
                 ),
                 (
@@ -114,7 +119,9 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "catalogue",
                 "default_permissions": (),
                 "constraints": [
-                    models.UniqueConstraint(fields=("api_key", "kind", "value"), name="perso_item_once"),
+                    models.UniqueConstraint(
+                        fields=("api_key", "kind", "value"), name="perso_item_once"
+                    ),
                     models.UniqueConstraint(
                         condition=models.Q(("api_key", None)),
                         fields=("kind", "value"),

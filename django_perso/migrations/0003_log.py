@@ -37,6 +37,8 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="avatarsession",
-            index=models.Index(fields=["status", "last_seen_at", "preset"], name="perso_session_live"),
+            index=models.Index(
+                fields=["status", "last_seen_at", "preset"], name="perso_session_live"
+            ),
         ),
     ]

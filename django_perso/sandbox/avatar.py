@@ -50,7 +50,10 @@ class Studio:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(
-                    target=self._run, args=(self._loop,), name="perso-sandbox", daemon=True
+                    target=self._run,
+                    args=(self._loop,),
+                    name="perso-sandbox",
+                    daemon=True,
                 ).start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
@@ -152,7 +155,10 @@ class Peer:
         """Close when the session is over or nobody pings any more."""
         if self.session.status is Status.TERMINATED:
             await self.close(None)
-        elif self._last_ping is not None and self._clock() - self._last_ping > self._studio.ping_seconds:
+        elif (
+            self._last_ping is not None
+            and self._clock() - self._last_ping > self._studio.ping_seconds
+        ):
             await self.close(LOST)
         else:
             # A session nobody connected to expires when it is looked at.
@@ -216,7 +222,12 @@ class Peer:
 
     def _change_size(self, data: dict[str, Any]) -> None:
         width, height = data.get("width"), data.get("height")
-        if isinstance(width, int) and isinstance(height, int) and 0 < width <= 8192 and 0 < height <= 8192:
+        if (
+            isinstance(width, int)
+            and isinstance(height, int)
+            and 0 < width <= 8192
+            and 0 < height <= 8192
+        ):
             self._performance.resize(width, height)
 
     def _speak(self, data: dict[str, Any]) -> None:

@@ -40,7 +40,13 @@ def _style(name: str, model: str, style: str, platform_type: str = "webrtc") -> 
         "style": style,
         "file": portrait(model),
         "platform_type": platform_type,
-        "configs": [{"modelstyleconfig_id": f"msc-{model}", "key": "service", "value": "sandbox"}],
+        "configs": [
+            {
+                "modelstyleconfig_id": f"msc-{model}",
+                "key": "service",
+                "value": "sandbox",
+            }
+        ],
     }
 
 
@@ -57,7 +63,9 @@ def _voice(name: str, service: str, voice: str, style: str | None = None) -> Ite
     }
 
 
-def _prompt(prompt_id: str, name: str, description: str, system_prompt: str, **more: Any) -> Item:
+def _prompt(
+    prompt_id: str, name: str, description: str, system_prompt: str, **more: Any
+) -> Item:
     return {
         "prompt_id": prompt_id,
         "name": name,
@@ -116,10 +124,17 @@ MODEL_STYLES = [
     _style("minseo-front-casual-nodded_loop", "minseo", "casual"),
     _style("amara-front-suit-nodded_loop", "amara", "suit"),
     _style("leo-front-casual-nodded_loop", "leo", "casual"),
-    _style("nathalie-kiosk-full_dress", "nathalie", "full_dress", platform_type="onpremise"),
+    _style(
+        "nathalie-kiosk-full_dress", "nathalie", "full_dress", platform_type="onpremise"
+    ),
 ]
 BACKGROUND_IMAGES = [
-    {"backgroundimage_id": key, "title": title, "image": _swatch(above, below), "created_at": BORN}
+    {
+        "backgroundimage_id": key,
+        "title": title,
+        "image": _swatch(above, below),
+        "created_at": BORN,
+    }
     for key, (title, above, below) in BACKDROPS.items()
 ]
 PROMPTS = [
@@ -145,10 +160,17 @@ PROMPTS = [
         require_document=True,
         intro_message="Good day. What would you like to look up?",
     ),
-    _prompt("plp-quiet", "Quiet assistant", "Speaks only when asked.", "You are a concise assistant."),
+    _prompt(
+        "plp-quiet",
+        "Quiet assistant",
+        "Speaks only when asked.",
+        "You are a concise assistant.",
+    ),
 ]
 DOCUMENTS = [
-    _document("pld-handbook", "Visitor handbook", "Opening hours, directions and house rules."),
+    _document(
+        "pld-handbook", "Visitor handbook", "Opening hours, directions and house rules."
+    ),
     _document("pld-menu", "Cafe menu", "Drinks and cakes with prices."),
 ]
 MCP_SERVERS = [
@@ -156,13 +178,24 @@ MCP_SERVERS = [
     _mcp("pmc-library", "Library search", "Searches the catalogue of books."),
 ]
 TEXT_NORMALIZATIONS: list[Item] = [
-    {"textnormalizationconfig_id": "ptn-units", "name": "Units and numbers", "created_at": BORN},
-    {"textnormalizationconfig_id": "ptn-names", "name": "Product names", "created_at": BORN},
+    {
+        "textnormalizationconfig_id": "ptn-units",
+        "name": "Units and numbers",
+        "created_at": BORN,
+    },
+    {
+        "textnormalizationconfig_id": "ptn-names",
+        "name": "Product names",
+        "created_at": BORN,
+    },
 ]
 
 
 def _template(sessiontemplate_id: str, name: str, style: Item, **more: Any) -> Item:
-    capability = [{"name": kind, "description": ""} for kind in ("STF_WEBRTC", "LLM", "TTS", "STT")]
+    capability = [
+        {"name": kind, "description": ""}
+        for kind in ("STF_WEBRTC", "LLM", "TTS", "STT")
+    ]
     return {
         "sessiontemplate_id": sessiontemplate_id,
         "name": name,
@@ -191,7 +224,9 @@ def _template(sessiontemplate_id: str, name: str, style: Item, **more: Any) -> I
 
 
 SESSION_TEMPLATES = [
-    _template("pst-reception", "Reception desk", MODEL_STYLES[0], mcp_servers=[MCP_SERVERS[0]]),
+    _template(
+        "pst-reception", "Reception desk", MODEL_STYLES[0], mcp_servers=[MCP_SERVERS[0]]
+    ),
     _template(
         "pst-library",
         "Library",
@@ -220,7 +255,10 @@ CHOICES: dict[str, tuple[list[Item], str]] = {
     "background_image": (BACKGROUND_IMAGES, "backgroundimage_id"),
     "mcp_servers": (MCP_SERVERS, "mcpserver_id"),
     "text_normalization_config": (TEXT_NORMALIZATIONS, "textnormalizationconfig_id"),
-    "stt_text_normalization_config": (TEXT_NORMALIZATIONS, "textnormalizationconfig_id"),
+    "stt_text_normalization_config": (
+        TEXT_NORMALIZATIONS,
+        "textnormalizationconfig_id",
+    ),
 }
 
 

@@ -23,15 +23,26 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Where to listen, which keys to accept, how slow to be."""
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=8801, help="0 takes a free port")
         parser.add_argument(
-            "--key", action="append", default=[], help='accept this API key besides "sandbox"'
+            "--port", type=int, default=8801, help="0 takes a free port"
         )
         parser.add_argument(
-            "--latency", type=int, default=0, metavar="MS", help="wait this long before each answer"
+            "--key",
+            action="append",
+            default=[],
+            help='accept this API key besides "sandbox"',
         )
         parser.add_argument(
-            "--allow-lan", action="store_true", help="let other machines reach --host, and the video"
+            "--latency",
+            type=int,
+            default=0,
+            metavar="MS",
+            help="wait this long before each answer",
+        )
+        parser.add_argument(
+            "--allow-lan",
+            action="store_true",
+            help="let other machines reach --host, and the video",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,7 +63,9 @@ class Command(BaseCommand):
         try:
             server = make_server(host, options["port"])
         except OSError as error:
-            raise CommandError(f"Cannot listen on {host} port {options['port']}: {error.strerror}.") from None
+            raise CommandError(
+                f"Cannot listen on {host} port {options['port']}: {error.strerror}."
+            ) from None
         with server:
             self.stdout.write(
                 f"Perso sandbox at http://{host}:{server.server_port}  (API key: sandbox; Ctrl-C ends it)"

@@ -15,7 +15,9 @@ from .withdrawals import withdrawals
 
 
 def _control(
-    replace: Callable[[dict[str, Any]], None], reset: Callable[[], None], shown: Callable[[], dict[str, Any]]
+    replace: Callable[[dict[str, Any]], None],
+    reset: Callable[[], None],
+    shown: Callable[[], dict[str, Any]],
 ) -> View:
     """PUT replaces what is set and DELETE puts it back; like GET they answer what is set now."""
 
@@ -37,7 +39,11 @@ def _control(
 def _accept(body: dict[str, Any]) -> None:
     """`{"accepted": [key, …]}`; a mistake is told without the keys."""
     keys = body.get("accepted")
-    if set(body) != {"accepted"} or not isinstance(keys, list) or not all(isinstance(k, str) for k in keys):
+    if (
+        set(body) != {"accepted"}
+        or not isinstance(keys, list)
+        or not all(isinstance(k, str) for k in keys)
+    ):
         raise ValueError('expected {"accepted": [key, …]}')
     accepted_keys.replace(keys)
 
@@ -51,6 +57,10 @@ async def ledger(request: HttpRequest) -> HttpResponse:
 # control/faults/: what goes wrong, by route.
 control_faults = _control(faults.replace, lambda: faults.replace({}), faults.as_json)
 # control/catalogue/: what is withdrawn, by field of POST session/.
-control_catalogue = _control(withdrawals.replace, lambda: withdrawals.replace({}), withdrawals.as_json)
+control_catalogue = _control(
+    withdrawals.replace, lambda: withdrawals.replace({}), withdrawals.as_json
+)
 # control/keys/: which keys are accepted; told is only how many.
-control_keys = _control(_accept, accepted_keys.reset, lambda: {"accepted": len(accepted_keys)})
+control_keys = _control(
+    _accept, accepted_keys.reset, lambda: {"accepted": len(accepted_keys)}
+)

@@ -45,9 +45,16 @@ def _capability(wanted: Any) -> list[str]:
         raise Refusal(400, "not_a_list", "Expected a list of items.", "capability")
     for name in wanted:
         if name not in CAPABILITIES:
-            raise Refusal(400, "invalid", f'"{name}" is not a capability.', "capability")
+            raise Refusal(
+                400, "invalid", f'"{name}" is not a capability.', "capability"
+            )
     if {"STF_WEBRTC", "STF_ONPREMISE"} <= set(wanted):
-        raise Refusal(400, "invalid", "STF_WEBRTC and STF_ONPREMISE exclude each other.", "capability")
+        raise Refusal(
+            400,
+            "invalid",
+            "STF_WEBRTC and STF_ONPREMISE exclude each other.",
+            "capability",
+        )
     return list(dict.fromkeys(wanted))
 
 
@@ -69,7 +76,12 @@ def _existing(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise Refusal(400, "invalid", "Not a valid string.", name)
     if value in NOT_ENABLED:
-        raise Refusal(400, "not_in_organization", f'"{value}" is not enabled for this organization.', name)
+        raise Refusal(
+            400,
+            "not_in_organization",
+            f'"{value}" is not enabled for this organization.',
+            name,
+        )
     item = find(name, value)
     if item is None or not withdrawals.without([item]):
         raise Refusal(400, "does_not_exist", f'Object "{value}" does not exist.', name)
@@ -87,12 +99,24 @@ def _mcp_servers(wanted: Any) -> list[str]:
 def _number(name: str, value: Any, low: float, high: float, default: float) -> float:
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN
+    if (
+        isinstance(value, bool) or not isinstance(value, int | float) or value != value
+    ):  # NaN
         raise Refusal(400, "invalid", "A valid number is required.", name)
     if value < low:
-        raise Refusal(400, "min_value", f"Ensure this value is greater than or equal to {low}.", name)
+        raise Refusal(
+            400,
+            "min_value",
+            f"Ensure this value is greater than or equal to {low}.",
+            name,
+        )
     if value > high:
-        raise Refusal(400, "max_value", f"Ensure this value is less than or equal to {high}.", name)
+        raise Refusal(
+            400,
+            "max_value",
+            f"Ensure this value is less than or equal to {high}.",
+            name,
+        )
     return value
 
 
@@ -100,14 +124,21 @@ def _locale(name: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise Refusal(400, "invalid", "Not a valid string.", name)
     if value is not None and len(value) > 10:
-        raise Refusal(400, "max_length", "Ensure this field has no more than 10 characters.", name)
+        raise Refusal(
+            400, "max_length", "Ensure this field has no more than 10 characters.", name
+        )
     return value
 
 
 def _check_together(params: dict[str, Any], capability: list[str]) -> None:
     style = find("model_style", params["model_style"])
     if "STF_WEBRTC" in capability and style and style["platform_type"] != "webrtc":
-        raise Refusal(400, "invalid_platform_type", "This avatar is not made for the browser.", "model_style")
+        raise Refusal(
+            400,
+            "invalid_platform_type",
+            "This avatar is not made for the browser.",
+            "model_style",
+        )
     prompt = find("prompt", params["prompt"])
     if prompt and prompt["require_document"] and params["document"] is None:
         raise Refusal(400, "required", "This prompt requires a document.", "document")

@@ -78,7 +78,9 @@ class Pose:
 
 def fit(width: int, height: int) -> tuple[int, int]:
     """The picture size for a wish: its shape within MAX_PIXELS and MAX_SIDE, sides even and at least 16."""
-    shrink = min(1.0, math.sqrt(MAX_PIXELS / (width * height)), MAX_SIDE / max(width, height))
+    shrink = min(
+        1.0, math.sqrt(MAX_PIXELS / (width * height)), MAX_SIDE / max(width, height)
+    )
     return max(16, int(width * shrink) // 2 * 2), max(16, int(height * shrink) // 2 * 2)
 
 
@@ -127,7 +129,11 @@ def _stage(scene: Scene) -> Canvas:
     canvas.shade(above, below)
     canvas.scale = canvas.height
     for x, y, radius in BUBBLES:
-        canvas.fill(ellipse((x * 0.8 * scene.width / scene.height, y), (radius, radius)), "#ffffff", 0.09)
+        canvas.fill(
+            ellipse((x * 0.8 * scene.width / scene.height, y), (radius, radius)),
+            "#ffffff",
+            0.09,
+        )
     _place(canvas, scene)
     _shoulders(canvas, LOOKS[scene.model])
     return canvas
@@ -154,7 +160,9 @@ def _shoulders(canvas: Canvas, look: Look) -> None:
     canvas.fill(smooth(mirrored(path(THROAT))), mix(look.skin, "#7a2f1c", 0.35), 0.55)
     for side in SIDES:
         arm = path("1.12,2.3 1.2,2.9 1.16,4.4 1.3,4.4 1.3,2.9")
-        canvas.fill(smooth(moved(arm, (0, 0), (side, 1))), mix(look.top, "#000000", 0.25), 0.5)
+        canvas.fill(
+            smooth(moved(arm, (0, 0), (side, 1))), mix(look.top, "#000000", 0.25), 0.5
+        )
         canvas.fill(smooth(moved(path(COLLAR), (0, 0), (side, 1))), look.collar)
 
 
@@ -176,26 +184,46 @@ def _eye(canvas: Canvas, look: Look, side: int, open_by: float, gaze: float) -> 
     if open_by:
         _eyeball(canvas, look, centre, open_by, gaze)
     lid = 0.06 - 0.175 * open_by
-    lashes = [(-0.17, 0.02), (-0.09, lid - 0.005), (0.03, lid - 0.025), (0.15, lid + 0.02 + 0.02 * open_by)]
+    lashes = [
+        (-0.17, 0.02),
+        (-0.09, lid - 0.005),
+        (0.03, lid - 0.025),
+        (0.15, lid + 0.02 + 0.02 * open_by),
+    ]
     lashes += [(0.235, -0.045), (0.17, 0.03), (0.03, lid + 0.02), (-0.09, lid + 0.03)]
-    canvas.fill(smooth(moved(lashes, centre, (side, 1))), mix(look.hair, "#000000", 0.45))
+    canvas.fill(
+        smooth(moved(lashes, centre, (side, 1))), mix(look.hair, "#000000", 0.45)
+    )
     canvas.fill(smooth(moved(path(BROW), centre, (side, 1))), look.hair, 0.9)
 
 
-def _eyeball(canvas: Canvas, look: Look, centre: Point, open_by: float, gaze: float) -> None:
+def _eyeball(
+    canvas: Canvas, look: Look, centre: Point, open_by: float, gaze: float
+) -> None:
     top, bottom = -0.12 * open_by, 0.085
     white = mirrored([(0, top), (0.09, top + 0.02), (0.175, 0.015), (0.08, bottom)])
     canvas.fill(smooth(moved(white, centre)), "#fbfaf8")
-    iris = [(x, max(top + 0.004, min(bottom, y))) for x, y in ellipse((0, -0.018), (0.098, 0.104))]
+    iris = [
+        (x, max(top + 0.004, min(bottom, y)))
+        for x, y in ellipse((0, -0.018), (0.098, 0.104))
+    ]
     middle = (centre[0] + gaze, centre[1])
-    for size, colour in ((1.0, mix(look.iris, "#000000", 0.35)), (0.84, look.iris), (0.48, "#17100d")):
+    for size, colour in (
+        (1.0, mix(look.iris, "#000000", 0.35)),
+        (0.84, look.iris),
+        (0.48, "#17100d"),
+    ):
         canvas.fill(moved(iris, middle, (size, size)), colour)
     if open_by == 1:
         canvas.fill(moved(ellipse((0.036, -0.056), (0.029, 0.031)), middle), "#ffffff")
-        canvas.fill(moved(ellipse((-0.034, 0.03), (0.014, 0.014)), middle), "#ffffff", 0.7)
+        canvas.fill(
+            moved(ellipse((-0.034, 0.03), (0.014, 0.014)), middle), "#ffffff", 0.7
+        )
 
 
-def _mouth(canvas: Canvas, look: Look, half: float, gap: float, teeth: bool, tongue: bool) -> None:
+def _mouth(
+    canvas: Canvas, look: Look, half: float, gap: float, teeth: bool, tongue: bool
+) -> None:
     corner = 0.585 if gap else 0.565  # a closed mouth smiles
     upper, lower = 0.58 - gap * 0.25, 0.63 + gap
     dark = mix(look.lips, "#200508", 0.75)
@@ -204,10 +232,20 @@ def _mouth(canvas: Canvas, look: Look, half: float, gap: float, teeth: bool, ton
     canvas.fill(smooth(mirrored(lips)), look.lips)
     canvas.glow((0, lower + 0.03), (half * 0.5, 0.025), "#ffffff", 0.3, 4)
     if not gap:
-        line = [(0, 0.604), (half * 0.4, 0.614), (half * 0.97, corner), (half * 0.4, 0.632), (0, 0.626)]
+        line = [
+            (0, 0.604),
+            (half * 0.4, 0.614),
+            (half * 0.97, corner),
+            (half * 0.4, 0.632),
+            (0, 0.626),
+        ]
         canvas.fill(smooth(mirrored(line)), dark, 0.8)
         return
-    opening = [(0, upper + 0.02), (half * 0.4, upper + 0.012), (half * 0.88, corner + 0.01)]
+    opening = [
+        (0, upper + 0.02),
+        (half * 0.4, upper + 0.012),
+        (half * 0.88, corner + 0.01),
+    ]
     opening += [(half * 0.45, lower - 0.005), (0, lower + 0.008)]
     inside = smooth(mirrored(opening))
     canvas.fill(inside, dark)
@@ -215,7 +253,13 @@ def _mouth(canvas: Canvas, look: Look, half: float, gap: float, teeth: bool, ton
         lying = [(x * 0.75, max(y, 0.6 + gap * 0.55) - 0.008) for x, y in inside]
         canvas.fill(lying, mix(look.lips, "#e04f5f", 0.4))
     if teeth:
-        canvas.fill([(x * 0.86, min(y, upper + 0.02 + min(0.06, gap * 0.45))) for x, y in inside], "#fdfbf7")
+        canvas.fill(
+            [
+                (x * 0.86, min(y, upper + 0.02 + min(0.06, gap * 0.45)))
+                for x, y in inside
+            ],
+            "#fdfbf7",
+        )
 
 
 def _fringe(canvas: Canvas, look: Look) -> None:

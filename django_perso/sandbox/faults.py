@@ -16,12 +16,26 @@ KINDS: dict[str, type] = {
     "times": int,
 }
 LISTS = {"settings", "background_image", "prompt", "document", "session_template"}
-ROUTES = LISTS | {"session", "info", "ice", "exchange", "event", "llm", "tts", "stt", "sdk", "*"}
+ROUTES = LISTS | {
+    "session",
+    "info",
+    "ice",
+    "exchange",
+    "event",
+    "llm",
+    "tts",
+    "stt",
+    "sdk",
+    "*",
+}
 # Longer than any sane client waits; bounded since a thread that waits for ever keeps the process from ending.
 HANG_SECONDS = 60.0
 BODIES: dict[str, tuple[str, bytes]] = {
     "json": ("application/json", b'{"detail": "Something else went wrong."}'),
-    "html": ("text/html", b"<!doctype html><title>Bad gateway</title><h1>502 Bad Gateway</h1>"),
+    "html": (
+        "text/html",
+        b"<!doctype html><title>Bad gateway</title><h1>502 Bad Gateway</h1>",
+    ),
     "empty": ("application/json", b""),
     "garbage": ("application/json", b'\xff\xfe{"errors": [\x00'),
 }
@@ -50,9 +64,17 @@ class Fault:
         return error_response(status, "error", "A fault that was asked for.")
 
 
-def error_response(status: int, code: str, detail: str, attr: str | None = None) -> JsonResponse:
+def error_response(
+    status: int, code: str, detail: str, attr: str | None = None
+) -> JsonResponse:
     """Perso's error body: `{"errors": [{code, detail, attr}]}`."""
-    kind = "server_error" if status >= 500 else "validation_error" if attr else "client_error"
+    kind = (
+        "server_error"
+        if status >= 500
+        else "validation_error"
+        if attr
+        else "client_error"
+    )
     body = {"type": kind, "errors": [{"code": code, "detail": detail, "attr": attr}]}
     return JsonResponse(body, status=status)
 
@@ -70,13 +92,19 @@ class Faults:
         """Set exactly these faults. Raises ValueError when one makes no sense."""
         for route, values in wanted.items():
             if route not in ROUTES:
-                raise ValueError(f"unknown route {route!r}: one of {', '.join(sorted(ROUTES))}")
+                raise ValueError(
+                    f"unknown route {route!r}: one of {', '.join(sorted(ROUTES))}"
+                )
             for key, value in values.items():
                 if type(value) is not KINDS.get(key):
-                    kinds = ", ".join(f"{name} ({kind.__name__})" for name, kind in KINDS.items())
+                    kinds = ", ".join(
+                        f"{name} ({kind.__name__})" for name, kind in KINDS.items()
+                    )
                     raise ValueError(f"{key}={value!r} is not one of {kinds}")
             if values.get("body", "errors") not in {"errors", *BODIES}:
-                raise ValueError(f"unknown body {values['body']!r}: one of errors, {', '.join(BODIES)}")
+                raise ValueError(
+                    f"unknown body {values['body']!r}: one of errors, {', '.join(BODIES)}"
+                )
             if not 200 <= values.get("status", 200) <= 599:
                 raise ValueError(f"not an HTTP status: {values['status']}")
         with self._lock:
@@ -100,7 +128,11 @@ class Faults:
         plain = vars(Fault())
         with self._lock:
             return {
-                route: {key: value for key, value in vars(fault).items() if value != plain[key]}
+                route: {
+                    key: value
+                    for key, value in vars(fault).items()
+                    if value != plain[key]
+                }
                 for route, fault in self._faults.items()
             }
 

@@ -32,7 +32,9 @@ CORS = {
 class Refusal(Exception):
     """Perso says no: an HTTP status and one entry of `errors[]`."""
 
-    def __init__(self, status: int, code: str, detail: str, attr: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, attr: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail, self.attr = status, code, detail, attr
 
@@ -73,7 +75,11 @@ def open_to_hosts(view: Any) -> Any:
 
 
 def endpoint(
-    route: str, method: str = "GET", *, needs_key: bool = False, sees_fault: bool = False
+    route: str,
+    method: str = "GET",
+    *,
+    needs_key: bool = False,
+    sees_fault: bool = False,
 ) -> Callable[[View], View]:
     """Make a view a route of Perso. `route` is its name in the faults; `sees_fault` hands it the fault."""
 
@@ -104,11 +110,17 @@ def endpoint(
 
 
 async def _answer(
-    view: View, request: HttpRequest, method: str, needs_key: bool, arguments: dict[str, Any]
+    view: View,
+    request: HttpRequest,
+    method: str,
+    needs_key: bool,
+    arguments: dict[str, Any],
 ) -> HttpResponseBase:
     try:
         if request.method != method:
-            raise Refusal(405, "method_not_allowed", f'Method "{request.method}" not allowed.')
+            raise Refusal(
+                405, "method_not_allowed", f'Method "{request.method}" not allowed.'
+            )
         if needs_key:
             check_key(request)
         return await view(request, **arguments)
@@ -122,7 +134,9 @@ def check_key(request: HttpRequest) -> None:
     """Raise unless the request carries an accepted `PersoLive-APIKey`."""
     key = request.headers.get("PersoLive-APIKey")
     if not key:
-        raise Refusal(401, "not_authenticated", "Authentication credentials were not provided.")
+        raise Refusal(
+            401, "not_authenticated", "Authentication credentials were not provided."
+        )
     if key not in accepted_keys:
         raise Refusal(401, "authentication_failed", "Invalid API key.")
 

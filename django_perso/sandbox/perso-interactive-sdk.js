@@ -18,13 +18,22 @@ var PersoInteractive = (() => {
   const PING = { intervalMs: 1000, timeoutMs: 5000, graceMs: 3000 };
 
   /** What the avatar is doing; a set of these is published. @enum {string} */
-  const ChatState = { RECORDING: "RECORDING", LLM: "LLM", ANALYZING: "ANALYZING", SPEAKING: "SPEAKING" };
+  const ChatState = {
+    RECORDING: "RECORDING",
+    LLM: "LLM",
+    ANALYZING: "ANALYZING",
+    SPEAKING: "SPEAKING",
+  };
 
   /** A refusal of the server: HTTP status and the first entry of `errors[]`. */
   class ApiError extends Error {
     /** @param {number} errorCode @param {string} code @param {string} detail @param {string|null} [attr] */
     constructor(errorCode, code, detail, attr) {
-      super(attr === null || attr === undefined ? `${errorCode}:${detail}` : `${errorCode}:${attr}_${detail}`);
+      super(
+        attr === null || attr === undefined
+          ? `${errorCode}:${detail}`
+          : `${errorCode}:${attr}_${detail}`,
+      );
       Object.assign(this, { errorCode, code, detail, attr });
     }
   }
@@ -32,13 +41,19 @@ var PersoInteractive = (() => {
   /** The reply stream said it failed, or could not be read. */
   class LLMStreamingResponseError extends Error {
     /** @param {string} description */
-    constructor(description) { super(); this.description = description; }
+    constructor(description) {
+      super();
+      this.description = description;
+    }
   }
 
   /** A reply went wrong; `underlyingError` says how. */
   class LLMError extends Error {
     /** @param {Error} underlyingError */
-    constructor(underlyingError) { super(); this.underlyingError = underlyingError; }
+    constructor(underlyingError) {
+      super();
+      this.underlyingError = underlyingError;
+    }
   }
 
   /** A function of the page that the model may call. */
@@ -59,9 +74,14 @@ var PersoInteractive = (() => {
 
   /** @param {string} url @param {object} [body] @returns {Promise<Response>} POST when there is a body */
   async function request(url, body) {
-    const response = await fetch(url, body && {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    });
+    const response = await fetch(
+      url,
+      body && {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(body),
+      },
+    );
     if (response.ok) return response;
     const [error] = (await response.json()).errors; // throws for what is no such answer, as the SDK does
     throw new ApiError(response.status, error.code, error.detail, error.attr);
@@ -104,13 +124,19 @@ var PersoInteractive = (() => {
       const dc = pc.createDataChannel("message", { protocol: "message" });
       this.perso = { pc, dc };
       this.releaseLocal = local.release;
-      for (const track of local.stream.getAudioTracks()) pc.addTrack(track, local.stream);
+      for (const track of local.stream.getAudioTracks())
+        pc.addTrack(track, local.stream);
       pc.addTransceiver("video", { direction: "recvonly" });
-      pc.ontrack = (event) => { this.#remote ??= event.streams[0]; };
-      pc.onconnectionstatechange = () => {
-        if (pc.connectionState === "failed" || pc.connectionState === "disconnected") this.#close(408);
+      pc.ontrack = (event) => {
+        this.#remote ??= event.streams[0];
       };
-      dc.onopen = () => { this.#ping.timer = window.setInterval(() => this.#checkPing(), PING.intervalMs); };
+      pc.onconnectionstatechange = () => {
+        if (pc.connectionState === "failed" || pc.connectionState === "disconnected")
+          this.#close(408);
+      };
+      dc.onopen = () => {
+        this.#ping.timer = window.setInterval(() => this.#checkPing(), PING.intervalMs);
+      };
       dc.onclose = () => window.clearInterval(this.#ping.timer);
       dc.onmessage = (event) => this.#receive(JSON.parse(event.data));
     }
@@ -120,7 +146,9 @@ var PersoInteractive = (() => {
       const { pc, dc } = this.perso;
       const offer = await pc.createOffer();
       await pc.setLocalDescription(offer);
-      const response = await request(this.#url("exchange/"), { client_sdp: { type: offer.type, sdp: offer.sdp } });
+      const response = await request(this.#url("exchange/"), {
+        client_sdp: { type: offer.type, sdp: offer.sdp },
+      });
       await pc.setRemoteDescription((await response.json()).server_sdp);
       for (let check = 1; !(this.#remote && dc.readyState === "open"); check += 1) {
         if (check === READY.checks) throw new Error("WebRTC connection timeout");
@@ -129,36 +157,61 @@ var PersoInteractive = (() => {
       this.changeSize(width, height);
     }
 
-    getSessionId() { return this.sessionId; }
-    getLocalStream() { return this.stream; }
-    getRemoteStream() { return this.#remote; }
+    getSessionId() {
+      return this.sessionId;
+    }
+    getLocalStream() {
+      return this.stream;
+    }
+    getRemoteStream() {
+      return this.#remote;
+    }
     /** @param {HTMLVideoElement} video */
-    setSrc(video) { video.srcObject = this.#remote ?? null; }
+    setSrc(video) {
+      video.srcObject = this.#remote ?? null;
+    }
     /** @param {number} width @param {number} height */
-    changeSize(width, height) { this.#send("change-size", { width, height }); }
+    changeSize(width, height) {
+      this.#send("change-size", { width, height });
+    }
     /** @param {(manual: boolean) => void} listener */
-    onClose(listener) { return subscribe(this.#onClose, listener); }
+    onClose(listener) {
+      return subscribe(this.#onClose, listener);
+    }
     /** @param {(states: Set<string>) => void} listener */
-    subscribeChatStates(listener) { return subscribe(this.#onStates, listener); }
+    subscribeChatStates(listener) {
+      return subscribe(this.#onStates, listener);
+    }
     /** Newest first, the whole log each time. @param {(log: Chat[]) => void} listener */
-    subscribeChatLog(listener) { return subscribe(this.#onLog, listener); }
+    subscribeChatLog(listener) {
+      return subscribe(this.#onLog, listener);
+    }
     /** @param {(error: Error) => void} listener */
-    setErrorHandler(listener) { return subscribe(this.#onError, listener); }
+    setErrorHandler(listener) {
+      return subscribe(this.#onError, listener);
+    }
 
     /** Take recognised speech instead of chatting with it. @param {(text: string) => void} callback */
     setSttResultCallback(callback) {
       this.#onSpeechText = callback;
-      return () => { this.#onSpeechText = null; };
+      return () => {
+        this.#onSpeechText = null;
+      };
     }
 
     /** Say something to the model; resolves at once, the reply comes by log, states and voice. @param {string} text */
     async processChat(text) {
       this.#write(text, true);
-      this.#job = this.#turn([{ role: "user", content: text }]).catch((error) => {
-        // Of other failures the SDK tells nobody, and stays in its state.
-        if (!(error instanceof ApiError || error instanceof LLMStreamingResponseError)) throw error;
-        this.#onError.forEach((listener) => listener(new LLMError(error)));
-      }).then(() => this.#set(ChatState.LLM, false));
+      this.#job = this.#turn([{ role: "user", content: text }])
+        .catch((error) => {
+          // Of other failures the SDK tells nobody, and stays in its state.
+          if (!(
+            error instanceof ApiError || error instanceof LLMStreamingResponseError
+          ))
+            throw error;
+          this.#onError.forEach((listener) => listener(new LLMError(error)));
+        })
+        .then(() => this.#set(ChatState.LLM, false));
     }
 
     /** Let the avatar say this, as part of the conversation. @param {string} text */
@@ -176,9 +229,16 @@ var PersoInteractive = (() => {
       this.#analyze(1);
     }
 
-    startVoiceChat() { this.#send("record-start", {}); this.#set(ChatState.RECORDING, true); }
+    startVoiceChat() {
+      this.#send("record-start", {});
+      this.#set(ChatState.RECORDING, true);
+    }
 
-    stopVoiceChat() { this.#send("record-end-stt", {}); this.#set(ChatState.RECORDING, false); this.#analyze(1); }
+    stopVoiceChat() {
+      this.#send("record-end-stt", {});
+      this.#set(ChatState.RECORDING, false);
+      this.#analyze(1);
+    }
 
     /** Stop the reply and the voice. */
     async clearBuffer() {
@@ -192,25 +252,39 @@ var PersoInteractive = (() => {
       this.#tellStates();
     }
 
-    stopSession() { this.#close(200); }
+    stopSession() {
+      this.#close(200);
+    }
 
     /** @param {string} path */
-    #url(path) { return `${this.apiServer}/api/v1/session/${this.sessionId}/${path}`; }
+    #url(path) {
+      return `${this.apiServer}/api/v1/session/${this.sessionId}/${path}`;
+    }
 
     /** One request to the model and what follows from it. @param {Message[]} turn the messages not yet in the history */
     async #turn(turn) {
       this.#set(ChatState.LLM, true);
-      const tools = this.clientTools.map(({ description, name, parameters }) => (
-        { type: "function", function: { description, name, parameters } }
-      ));
-      const response = await request(this.#url("llm/v2/"), { messages: [...this.#history, ...turn], tools });
+      const tools = this.clientTools.map(({ description, name, parameters }) => ({
+        type: "function",
+        function: { description, name, parameters },
+      }));
+      const response = await request(this.#url("llm/v2/"), {
+        messages: [...this.#history, ...turn],
+        tools,
+      });
       const calls = await this.#listen(response, turn);
       if (this.#cancelled) return;
-      const executed = calls.flatMap((call) => this.clientTools.filter((tool) => tool.name === call.function.name));
+      const executed = calls.flatMap((call) =>
+        this.clientTools.filter((tool) => tool.name === call.function.name),
+      );
       const results = await Promise.all(calls.map((call) => this.#run(call)));
       turn.push(...results.filter((result) => result !== null));
       const unknown = calls.length > executed.length;
-      if ((executed.length > 0 && unknown) || executed.some((tool) => !tool.executeOnly)) await this.#turn(turn);
+      if (
+        (executed.length > 0 && unknown) ||
+        executed.some((tool) => !tool.executeOnly)
+      )
+        await this.#turn(turn);
       else this.#history.push(...turn);
     }
 
@@ -220,7 +294,8 @@ var PersoInteractive = (() => {
       let calls = [];
       let text = "";
       for await (const event of readEvents(response)) {
-        if (event.status !== "success") throw new LLMStreamingResponseError(event.reason ?? "");
+        if (event.status !== "success")
+          throw new LLMStreamingResponseError(event.reason ?? "");
         if (event.type === "message" && !this.#cancelled) {
           text += event.content;
           this.processCustomChat(event.content ?? "");
@@ -234,7 +309,11 @@ var PersoInteractive = (() => {
         if (this.#cancelled) return [];
         const { type, content, tool_calls, tool_call_id } = event;
         if (type !== "tool_call") continue;
-        turn.push(tool_calls ? { role: "assistant", type, content, tool_calls } : { role: "tool", type, content, tool_call_id });
+        turn.push(
+          tool_calls
+            ? { role: "assistant", type, content, tool_calls }
+            : { role: "tool", type, content, tool_call_id },
+        );
         calls = tool_calls ?? calls;
       }
       return calls;
@@ -244,7 +323,10 @@ var PersoInteractive = (() => {
     async #run(call) {
       const tool = this.clientTools.find(({ name }) => name === call.function.name);
       if (!tool) return null;
-      const result = await (async () => tool.call(JSON.parse(call.function.arguments)))().catch(() => ({ result: "error!" }));
+      const result = await (async () =>
+        tool.call(JSON.parse(call.function.arguments)))().catch(() => ({
+        result: "error!",
+      }));
       return { role: "tool", content: JSON.stringify(result), tool_call_id: call.id };
     }
 
@@ -262,7 +344,9 @@ var PersoInteractive = (() => {
       this.#tellStates();
     }
 
-    #tellStates() { this.#onStates.forEach((listener) => listener(new Set(this.#states))); }
+    #tellStates() {
+      this.#onStates.forEach((listener) => listener(new Set(this.#states)));
+    }
 
     /** @param {1|-1} step */
     #analyze(step) {
@@ -274,14 +358,21 @@ var PersoInteractive = (() => {
     #speak(duration) {
       const now = Date.now();
       const speaking = this.#states.has(ChatState.SPEAKING);
-      this.#speaking.until = speaking ? this.#speaking.until + duration + 1000 : now + duration + 2000;
+      this.#speaking.until = speaking
+        ? this.#speaking.until + duration + 1000
+        : now + duration + 2000;
       this.#set(ChatState.SPEAKING, true);
       window.clearTimeout(this.#speaking.timer);
-      this.#speaking.timer = window.setTimeout(() => this.#set(ChatState.SPEAKING, false), this.#speaking.until - now);
+      this.#speaking.timer = window.setTimeout(
+        () => this.#set(ChatState.SPEAKING, false),
+        this.#speaking.until - now,
+      );
     }
 
     /** @param {string} type @param {object} data */
-    #send(type, data) { this.perso.dc.send(JSON.stringify({ type, data })); }
+    #send(type, data) {
+      this.perso.dc.send(JSON.stringify({ type, data }));
+    }
 
     /** @param {{type: string, data: any}} frame */
     #receive({ type, data }) {
@@ -311,7 +402,9 @@ var PersoInteractive = (() => {
 
   /** The events of a streamed reply: one `data: {…}` per line. @param {Response} response @returns {AsyncGenerator<LLMEvent>} */
   async function* readEvents(response) {
-    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (
+      response.body
+    ).getReader();
     const decoder = new TextDecoder();
     let rest = "";
     for (;;) {
@@ -320,7 +413,8 @@ var PersoInteractive = (() => {
       const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
       rest = /** @type {string} */ (lines.pop());
       for (const line of lines) {
-        if (!line.startsWith("data: {")) throw new LLMStreamingResponseError("Failed to parse SSE response");
+        if (!line.startsWith("data: {"))
+          throw new LLMStreamingResponseError("Failed to parse SSE response");
         yield JSON.parse(line.slice(6));
       }
     }
@@ -328,9 +422,16 @@ var PersoInteractive = (() => {
 
   /** Sound to send: the microphone, or silence that asks for no permission. @param {boolean} microphone */
   async function localSound(microphone) {
-    if (microphone) return { stream: await navigator.mediaDevices.getUserMedia({ audio: true }), release() {} };
+    if (microphone)
+      return {
+        stream: await navigator.mediaDevices.getUserMedia({ audio: true }),
+        release() {},
+      };
     const context = new AudioContext();
-    return { stream: context.createMediaStreamDestination().stream, release: () => void context.close() };
+    return {
+      stream: context.createMediaStreamDestination().stream,
+      release: () => void context.close(),
+    };
   }
 
   /**
@@ -338,14 +439,33 @@ var PersoInteractive = (() => {
    * @param {string} apiServer @param {string} sessionId @param {number} width @param {number} height
    * @param {boolean} enableVoiceChat  asks for the microphone @param {ChatTool[]} clientTools
    */
-  async function createSession(apiServer, sessionId, width, height, enableVoiceChat, clientTools) {
+  async function createSession(
+    apiServer,
+    sessionId,
+    width,
+    height,
+    enableVoiceChat,
+    clientTools,
+  ) {
     const local = await localSound(enableVoiceChat);
-    const answer = await request(`${apiServer}/api/v1/session/${sessionId}/ice-servers/`);
+    const answer = await request(
+      `${apiServer}/api/v1/session/${sessionId}/ice-servers/`,
+    );
     const { ice_servers: iceServers } = await answer.json();
-    const session = new Session(apiServer, sessionId, local, clientTools, { iceServers });
+    const session = new Session(apiServer, sessionId, local, clientTools, {
+      iceServers,
+    });
     await session.connect(width, height);
     return session;
   }
 
-  return { ApiError, ChatState, ChatTool, LLMError, LLMStreamingResponseError, Session, createSession };
+  return {
+    ApiError,
+    ChatState,
+    ChatTool,
+    LLMError,
+    LLMStreamingResponseError,
+    Session,
+    createSession,
+  };
 })();

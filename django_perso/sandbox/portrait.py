@@ -84,7 +84,9 @@ def _fill(colour: str, *outlines: Iterable[Point]) -> str:
 
 
 def _line(colour: str, curve: str, width: int | None = None) -> str:
-    return f'<path stroke="{colour}" d="{curve}"' + (f' stroke-width="{width}"/>' if width else "/>")
+    return f'<path stroke="{colour}" d="{curve}"' + (
+        f' stroke-width="{width}"/>' if width else "/>"
+    )
 
 
 def _curve(points: Iterable[Point], closed: bool) -> str:
@@ -92,10 +94,14 @@ def _curve(points: Iterable[Point], closed: bool) -> str:
     grid = [(round(GRID * x), round(GRID * y)) for x, y in points]
     around = [grid[-1], *grid, *grid[:2]] if closed else [grid[0], *grid, grid[-1]]
     numbers: list[int] = []
-    for before, start, end, after in zip(around, around[1:], around[2:], around[3:], strict=False):
+    for before, start, end, after in zip(
+        around, around[1:], around[2:], around[3:], strict=False
+    ):
         if not numbers:
             numbers += [round((end[k] - before[k]) / 6) for k in (0, 1)]
-        numbers += [end[k] - start[k] - round((after[k] - start[k]) / 6) for k in (0, 1)]
+        numbers += [
+            end[k] - start[k] - round((after[k] - start[k]) / 6) for k in (0, 1)
+        ]
         numbers += [end[k] - start[k] for k in (0, 1)]
     return f"M{_joined(grid[0])}c{_joined(numbers[:6])}s{_joined(numbers[6:])}"
 

@@ -45,13 +45,17 @@ class Session:
     termination_reason: str | None = None
     connected: float | None = None
     ended: float | None = None
-    sdp: dict[str, str | None] = field(default_factory=lambda: {"client_sdp": None, "server_sdp": None})
+    sdp: dict[str, str | None] = field(
+        default_factory=lambda: {"client_sdp": None, "server_sdp": None}
+    )
 
     def connected_seconds(self, now: float) -> float:
         """How long the session has been (or was) connected: what Perso would bill."""
         if self.connected is None:
             return 0.0
-        return round((self.ended if self.ended is not None else now) - self.connected, 3)
+        return round(
+            (self.ended if self.ended is not None else now) - self.connected, 3
+        )
 
 
 class Sessions:
@@ -72,7 +76,9 @@ class Sessions:
 
     def create(self, params: dict[str, Any], capability: list[str]) -> Session:
         """A new session."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = (
+            datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )
         session = Session(str(uuid.uuid4()), params, capability, self._clock(), now)
         with self._lock:
             self._created += 1
@@ -141,7 +147,9 @@ class Sessions:
                 }
                 for session in self._sessions.values()
             ]
-            billed = self._forgotten_seconds + sum(s.connected_seconds(now) for s in self._sessions.values())
+            billed = self._forgotten_seconds + sum(
+                s.connected_seconds(now) for s in self._sessions.values()
+            )
             return {
                 "created": self._created,
                 "billed_seconds": round(billed, 3),

@@ -55,7 +55,10 @@ TOPICS: list[tuple[str, Sentences]] = [
     ),
     (
         r"\bwebrtc\b|\bvideo\b|\bpicture\b|\bvoice\b",
-        ["My picture and my voice reach you by WebRTC.", "If you see my mouth move, the whole road works."],
+        [
+            "My picture and my voice reach you by WebRTC.",
+            "If you see my mouth move, the whole road works.",
+        ],
     ),
     (
         r"\bweather\b|\brain\b|\bsunny\b",
@@ -66,10 +69,17 @@ TOPICS: list[tuple[str, Sentences]] = [
     ),
     (
         r"\bjoke\b|\bfunny\b|\blaugh\b",
-        ["A joke? Gladly.", "Why did the developer bring a ladder?", "Because the stack was too high."],
+        [
+            "A joke? Gladly.",
+            "Why did the developer bring a ladder?",
+            "Because the stack was too high.",
+        ],
     ),
     (r"\bthank(s| you)?\b|\bcheers\b", ["You are very welcome{name}!"]),
-    (r"\b(good)?bye\b|\bsee you\b|\bgood night\b", ["Goodbye{name}!", "It was nice talking to you."]),
+    (
+        r"\b(good)?bye\b|\bsee you\b|\bgood night\b",
+        ["Goodbye{name}!", "It was nice talking to you."],
+    ),
     (
         r"\b(hello|hi|hey|good (morning|afternoon|evening))\b|안녕",
         ["Hello{name}! Nice to meet you.", "What would you like to know?"],
@@ -84,7 +94,9 @@ NAMED = re.compile(
 SUM = re.compile(
     r"(-?\d+(?:\.\d+)?)\s*(\+|-|\*|x|/|plus|minus|times|divided by|multiplied by)\s*(-?\d+(?:\.\d+)?)"
 )
-SQUARED = re.compile(r"(-?\d+(?:\.\d+)?)(?: squared\b|²)|\bsquare(?: number)? of (-?\d+(?:\.\d+)?)")
+SQUARED = re.compile(
+    r"(-?\d+(?:\.\d+)?)(?: squared\b|²)|\bsquare(?: number)? of (-?\d+(?:\.\d+)?)"
+)
 QUESTION_WORDS = re.compile(
     r"^\W*((can|could|would|will) you (please )?|please |tell me |(do|did|does|is|are|was|were) |"
     r"(what|who|where|when|why|how|which)('s| is| are| was| do| does| did| much| many)*\b ?|"
@@ -93,12 +105,17 @@ QUESTION_WORDS = re.compile(
 )
 
 
-def answer(text: str, before: Sentences, now: datetime, tools: Sequence[str] = ()) -> Sentences:
+def answer(
+    text: str, before: Sentences, now: datetime, tools: Sequence[str] = ()
+) -> Sentences:
     """Sentences that answer `text`. `before` is what the visitor said earlier, oldest first; `tools` are the
     names of those on offer."""
     said = text.lower().strip()
     if found := NAMED.search(text):
-        return [f"Nice to meet you, {found[1]}!", "I shall remember your name while we talk."]
+        return [
+            f"Nice to meet you, {found[1]}!",
+            "I shall remember your name while we talk.",
+        ]
     return (
         _about_visitor(said, before)
         or _by_reckoning(said, now)
@@ -108,21 +125,33 @@ def answer(text: str, before: Sentences, now: datetime, tools: Sequence[str] = (
 
 
 def _name(before: Sentences) -> str | None:
-    return next((found[1] for line in reversed(before) if (found := NAMED.search(line))), None)
+    return next(
+        (found[1] for line in reversed(before) if (found := NAMED.search(line))), None
+    )
 
 
 def _about_visitor(said: str, before: Sentences) -> Sentences | None:
     if re.search(r"\bmy name\b|\bwho am i\b", said):
         name = _name(before)
-        return [f"Your name is {name}."] if name else ["You have not told me your name yet.", "What is it?"]
+        return (
+            [f"Your name is {name}."]
+            if name
+            else ["You have not told me your name yet.", "What is it?"]
+        )
     if re.search(r"\bwhat did i (just )?(say|ask|tell)\b|\bremember\b", said):
-        return [f"You said: {before[-1]}"] if before else ["This is the first thing you say to me."]
+        return (
+            [f"You said: {before[-1]}"]
+            if before
+            else ["This is the first thing you say to me."]
+        )
     return None
 
 
 def _by_reckoning(said: str, now: datetime) -> Sentences | None:
     if found := SUM.search(said):
-        return [f"{found[1]} {found[2]} {found[3]} is {_reckon(float(found[1]), found[2], float(found[3]))}."]
+        return [
+            f"{found[1]} {found[2]} {found[3]} is {_reckon(float(found[1]), found[2], float(found[3]))}."
+        ]
     if found := SQUARED.search(said):
         number = found[1] or found[2]
         return [f"{number} squared is {_reckon(float(number), '*', float(number))}."]
@@ -135,17 +164,28 @@ def _by_reckoning(said: str, now: datetime) -> Sentences | None:
 
 def _reckon(a: float, operator: str, b: float) -> str:
     if operator in ("/", "divided by"):
-        return "not defined, as nothing can be divided by zero" if b == 0 else f"{a / b:.6g}"
+        return (
+            "not defined, as nothing can be divided by zero"
+            if b == 0
+            else f"{a / b:.6g}"
+        )
     results = {"+": a + b, "plus": a + b, "-": a - b, "minus": a - b}
     return f"{results.get(operator, a * b):.15g}"
 
 
 def _by_topic(said: str, before: Sentences, tools: Sequence[str]) -> Sentences | None:
     name = _name(before)
-    told = {"name": f", {name}" if name else "", "tools": ", ".join(tools).replace("_", " ")}
+    told = {
+        "name": f", {name}" if name else "",
+        "tools": ", ".join(tools).replace("_", " "),
+    }
     for pattern, sentences in TOPICS:
         if re.search(pattern, said):
-            return [sentence.format(**told) for sentence in sentences if tools or "{tools}" not in sentence]
+            return [
+                sentence.format(**told)
+                for sentence in sentences
+                if tools or "{tools}" not in sentence
+            ]
     return None
 
 
@@ -159,7 +199,10 @@ def _politely(text: str, turn: int) -> Sentences:
             "With a real key, the language model you chose would answer.",
         ]
     openings = ["I hear you:", "I see. You say:", "Thank you for telling me:"]
-    return [f"{openings[turn % len(openings)]} “{_short(text)}”.", "Tell me more, or ask what I can do."]
+    return [
+        f"{openings[turn % len(openings)]} “{_short(text)}”.",
+        "Tell me more, or ask what I can do.",
+    ]
 
 
 def _short(text: str) -> str:

@@ -19,7 +19,9 @@ tell that the this to today tool use user value visitor want what when will with
 WEAK = frozenset(WEAK_WORDS.split())
 NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
 NUMBERS = {word: number for number, word in enumerate(NUMBER_WORDS.split())}
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?|\b(?:" + "|".join(NUMBERS) + r")\b", re.IGNORECASE)
+NUMBER = re.compile(
+    r"-?\d+(?:\.\d+)?|\b(?:" + "|".join(NUMBERS) + r")\b", re.IGNORECASE
+)
 QUOTED = re.compile(r"[\"“](.+?)[\"”]")
 PHRASE = re.compile(
     r"\b(?:in|at|near|for|of|to|from|about|called|named|with|saying)\s+(?:the\s+)?(\S[^,.?!;]*?)"
@@ -49,7 +51,9 @@ def choose(words: str, tools: list[Tool]) -> Call | Question | None:
     """The call that `words` ask for, the question it still needs, or None when no tool is meant."""
     heard = tokens(words)
     best, tool = max(
-        ((_score(heard, tool), tool) for tool in tools), key=lambda pair: pair[0], default=(0, {})
+        ((_score(heard, tool), tool) for tool in tools),
+        key=lambda pair: pair[0],
+        default=(0, {}),
     )
     if best < 3:
         return None
@@ -62,8 +66,14 @@ def choose(words: str, tools: list[Tool]) -> Call | Question | None:
 
 def names_of(tools: list[Tool]) -> list[str]:
     """What the tools are called."""
-    functions = [function for tool in tools if isinstance(function := tool.get("function"), dict)]
-    return [function["name"] for function in functions if isinstance(function.get("name"), str)]
+    functions = [
+        function for tool in tools if isinstance(function := tool.get("function"), dict)
+    ]
+    return [
+        function["name"]
+        for function in functions
+        if isinstance(function.get("name"), str)
+    ]
 
 
 def tokens(text: str) -> set[str]:
@@ -101,12 +111,24 @@ def _fill(words: str, schema: dict[str, Any]) -> tuple[dict[str, Any], str | Non
     return arguments, missing
 
 
-def _value(words: str, rule: dict[str, Any], numbers: list[Any], phrases: list[str], required: bool) -> Any:
+def _value(
+    words: str,
+    rule: dict[str, Any],
+    numbers: list[Any],
+    phrases: list[str],
+    required: bool,
+) -> Any:
     kind = rule.get("type")
     if "enum" in rule:
         heard = words.lower()
-        named = next((option for option in rule["enum"] if str(option).lower() in heard), None)
-        return named if named is not None or not required or "default" in rule else rule["enum"][0]
+        named = next(
+            (option for option in rule["enum"] if str(option).lower() in heard), None
+        )
+        return (
+            named
+            if named is not None or not required or "default" in rule
+            else rule["enum"][0]
+        )
     if kind in ("number", "integer"):
         if not numbers:
             return None
@@ -128,10 +150,18 @@ def told(call: Call, content: str) -> list[str]:
         result = json.loads(content)
     except ValueError:
         result = content
-    if isinstance(result, dict) and ("error" in result or result.get("result") == "error!"):
-        return [f"I am sorry, {name} did not work: {result.get('error', 'the page reported an error')}."]
+    if isinstance(result, dict) and (
+        "error" in result or result.get("result") == "error!"
+    ):
+        return [
+            f"I am sorry, {name} did not work: {result.get('error', 'the page reported an error')}."
+        ]
     spoken = _spoken(result)
-    if tokens(name) == SQUARES and NUMBER.fullmatch(spoken) and len(call.arguments) == 1:
+    if (
+        tokens(name) == SQUARES
+        and NUMBER.fullmatch(spoken)
+        and len(call.arguments) == 1
+    ):
         return [f"{_spoken(call.arguments)} squared is {spoken}."]
     if isinstance(result, dict) and "location" in result and len(result) > 1:
         return [f"In {_spoken(result.pop('location'))}: {_spoken(result)}."]
@@ -142,7 +172,9 @@ def _spoken(value: Any) -> str:
     if isinstance(value, dict):
         if len(value) == 1:
             return _spoken(next(iter(value.values())))
-        return ", ".join(f"{key.replace('_', ' ')} {_spoken(item)}" for key, item in value.items())
+        return ", ".join(
+            f"{key.replace('_', ' ')} {_spoken(item)}" for key, item in value.items()
+        )
     if isinstance(value, list):
         return ", ".join(_spoken(item) for item in value)
     return (

@@ -30,7 +30,11 @@ def _addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     if threading.current_thread().name != "perso-sandbox":
         return list(_all_addresses(use_ipv4, use_ipv6))
     others = _all_addresses(use_ipv4, use_ipv6) if studio.is_on_lan else []
-    return ["127.0.0.1", *getattr(settings, "PERSO", {}).get("SANDBOX_HOSTS", []), *others]
+    return [
+        "127.0.0.1",
+        *getattr(settings, "PERSO", {}).get("SANDBOX_HOSTS", []),
+        *others,
+    ]
 
 
 # aioice leaves loopback out and has no setting for it.
@@ -40,7 +44,9 @@ aioice.ice.get_host_addresses = _addresses
 class Performance:
     """What is to be said, and the two tracks that show it. `started` hears of each utterance as it begins."""
 
-    def __init__(self, params: dict[str, Any], started: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, params: dict[str, Any], started: Callable[[str, int], None]
+    ) -> None:
         self._params = params
         self._started = started
         self._queue: deque[Utterance] = deque()
@@ -81,7 +87,9 @@ class Performance:
             utterance = self._queue.popleft()
             self._frames.extend(utterance.frames)
             self._started(utterance.text, utterance.duration)
-        sound, self.mouth = self._frames.popleft() if self._frames else (SILENCE, "closed")
+        sound, self.mouth = (
+            self._frames.popleft() if self._frames else (SILENCE, "closed")
+        )
         return sound
 
 
@@ -117,7 +125,11 @@ class VoiceTrack(_Paced):
         number = await self._tick()
         frame = AudioFrame(format="s16", layout="mono", samples=FRAME)
         frame.planes[0].update(self._performance.next_sound())
-        frame.pts, frame.sample_rate, frame.time_base = number * FRAME, RATE, Fraction(1, RATE)
+        frame.pts, frame.sample_rate, frame.time_base = (
+            number * FRAME,
+            RATE,
+            Fraction(1, RATE),
+        )
         return frame
 
 
@@ -140,7 +152,10 @@ class FaceTrack(_Paced):
         planes = picture(scene, self._pose())
         for plane, content in zip(frame.planes, planes, strict=True):
             plane.update(content)
-        frame.pts, frame.time_base = number * VIDEO_CLOCK // FRAMES_PER_SECOND, Fraction(1, VIDEO_CLOCK)
+        frame.pts, frame.time_base = (
+            number * VIDEO_CLOCK // FRAMES_PER_SECOND,
+            Fraction(1, VIDEO_CLOCK),
+        )
         return frame
 
     def _pose(self) -> Pose:
@@ -149,6 +164,8 @@ class FaceTrack(_Paced):
         if not self._eyes:
             glance = random.choice(["open", "open", "left", "right"])  # noqa: S311
             rest = random.randint(15, 45)  # noqa: S311
-            self._eyes.extend(["half", "shut", "shut", "half"] + [glance] * 12 + ["open"] * rest)
+            self._eyes.extend(
+                ["half", "shut", "shut", "half"] + [glance] * 12 + ["open"] * rest
+            )
         nod = 1 if self._spoken % 18 > 9 else 0
         return Pose(mouth, self._eyes.popleft(), nod)

@@ -14,16 +14,33 @@ urlpatterns = [
     path(SETTINGS + "stt_type/", views.listing("settings", catalogue.STT_TYPES)),
     path(SETTINGS + "modelstyle/", views.model_styles),
     path(SETTINGS + "mcp_type/", views.listing("settings", catalogue.MCP_SERVERS)),
-    path(SETTINGS + "text_normalization_config/", views.listing("settings", catalogue.TEXT_NORMALIZATIONS)),
-    path(SETTINGS + "text_normalization_config/<str:config_id>/download/", views.text_normalization),
-    path(API + "background_image/", views.listing("background_image", catalogue.BACKGROUND_IMAGES)),
+    path(
+        SETTINGS + "text_normalization_config/",
+        views.listing("settings", catalogue.TEXT_NORMALIZATIONS),
+    ),
+    path(
+        SETTINGS + "text_normalization_config/<str:config_id>/download/",
+        views.text_normalization,
+    ),
+    path(
+        API + "background_image/",
+        views.listing("background_image", catalogue.BACKGROUND_IMAGES),
+    ),
     path(API + "document/", views.listing("document", catalogue.DOCUMENTS)),
     path(API + "prompt/", views.listing("prompt", catalogue.PROMPTS)),
-    path(API + "prompt/<str:item_id>/", views.entry("prompt", catalogue.PROMPTS, "prompt_id")),
-    path(API + "session_template/", views.listing("session_template", catalogue.SESSION_TEMPLATES)),
+    path(
+        API + "prompt/<str:item_id>/",
+        views.entry("prompt", catalogue.PROMPTS, "prompt_id"),
+    ),
+    path(
+        API + "session_template/",
+        views.listing("session_template", catalogue.SESSION_TEMPLATES),
+    ),
     path(
         API + "session_template/<str:item_id>/",
-        views.entry("session_template", catalogue.SESSION_TEMPLATES, "sessiontemplate_id"),
+        views.entry(
+            "session_template", catalogue.SESSION_TEMPLATES, "sessiontemplate_id"
+        ),
     ),
     path(API + "session/", views.create_session),
     path(SESSION, views.session_info),

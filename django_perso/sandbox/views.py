@@ -51,7 +51,11 @@ def _item(items: list[catalogue.Item], key: str, item_id: str) -> catalogue.Item
 async def model_styles(request: HttpRequest) -> HttpResponse:
     """GET settings/modelstyle/: all avatars, or those of one platform."""
     platform = request.GET.get("platform_type")
-    items = [item for item in catalogue.MODEL_STYLES if platform in (None, item["platform_type"])]
+    items = [
+        item
+        for item in catalogue.MODEL_STYLES
+        if platform in (None, item["platform_type"])
+    ]
     return JsonResponse(withdrawals.without(items), safe=False)
 
 
@@ -60,7 +64,9 @@ async def text_normalization(request: HttpRequest, config_id: str) -> HttpRespon
     """GET settings/text_normalization_config/{id}/download/."""
     item = _item(catalogue.TEXT_NORMALIZATIONS, "textnormalizationconfig_id", config_id)
     url = f"https://sandbox.example/{config_id}.csv?signature=sandbox"
-    return JsonResponse({"config_id": config_id, "config_name": item["name"], "file_url": url})
+    return JsonResponse(
+        {"config_id": config_id, "config_name": item["name"], "file_url": url}
+    )
 
 
 @endpoint("session", "POST", needs_key=True)
@@ -89,10 +95,16 @@ async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
     """POST session/{id}/exchange/: the one time offer and answer are exchanged."""
     session = _live(session_id)
     offer = read_json(request).get("client_sdp")
-    if not isinstance(offer, dict) or offer.get("type") != "offer" or not isinstance(offer.get("sdp"), str):
+    if (
+        not isinstance(offer, dict)
+        or offer.get("type") != "offer"
+        or not isinstance(offer.get("sdp"), str)
+    ):
         raise Refusal(400, "invalid", "An SDP offer is required.", "client_sdp")
     if not sessions.reserve(session):
-        raise Refusal(400, "invalid", "This session has been exchanged already.", "client_sdp")
+        raise Refusal(
+            400, "invalid", "This session has been exchanged already.", "client_sdp"
+        )
     try:
         answer = await studio.answer(session, offer["sdp"])
     except MissingAiortc as error:
@@ -100,13 +112,16 @@ async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
         raise Refusal(501, "not_implemented", str(error)) from None
     except ValueError as error:
         sessions.release(session)
-        raise Refusal(400, "invalid", f"The offer cannot be used: {error}", "client_sdp") from None
+        raise Refusal(
+            400, "invalid", f"The offer cannot be used: {error}", "client_sdp"
+        ) from None
     sessions.exchanged(session, offer["sdp"], answer)
     return JsonResponse({"server_sdp": {"type": "answer", "sdp": answer}})
 
 
 EVENTS = frozenset(
-    f"SESSION_{name}" for name in ("START", "DURING", "LOG", "END", "ERROR", "TTS", "STT", "LLM")
+    f"SESSION_{name}"
+    for name in ("START", "DURING", "LOG", "END", "ERROR", "TTS", "STT", "LLM")
 )
 
 
@@ -116,7 +131,12 @@ async def event(request: HttpRequest, session_id: str) -> HttpResponse:
     session = _live(session_id)
     body = read_json(request)
     if body.get("event") not in EVENTS:
-        raise Refusal(400, "invalid_choice", f'"{body.get("event")}" is not a valid choice.', "event")
+        raise Refusal(
+            400,
+            "invalid_choice",
+            f'"{body.get("event")}" is not a valid choice.',
+            "event",
+        )
     if body["event"] == "SESSION_START":
         sessions.connect(session)
     if body["event"] == "SESSION_END":
@@ -134,13 +154,17 @@ async def event(request: HttpRequest, session_id: str) -> HttpResponse:
 
 
 @endpoint("llm", "POST", sees_fault=True)
-async def converse(request: HttpRequest, session_id: str, fault: Fault) -> HttpResponseBase:
+async def converse(
+    request: HttpRequest, session_id: str, fault: Fault
+) -> HttpResponseBase:
     """POST session/{id}/llm/v2/: a streamed reply."""
     session = _live(session_id)
     body = read_json(request)
     messages, tools = body.get("messages"), body.get("tools", [])
     for name, value in (("messages", messages), ("tools", tools)):
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        if not isinstance(value, list) or not all(
+            isinstance(item, dict) for item in value
+        ):
             raise Refusal(400, "invalid", "Expected a list of objects.", name)
     if not messages:
         raise Refusal(400, "empty", "This list may not be empty.", "messages")
@@ -181,7 +205,9 @@ async def not_found(request: HttpRequest, path: str) -> HttpResponse:
 async def sdk(request: HttpRequest) -> HttpResponse:
     """The stand-in for the vendor's JavaScript SDK."""
     return HttpResponse(
-        SDK.read_bytes(), content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"}
+        SDK.read_bytes(),
+        content_type="text/javascript; charset=utf-8",
+        headers={"Cache-Control": "no-cache"},
     )
 
 
@@ -195,21 +221,29 @@ def _session(session_id: str) -> Session:
 def _live(session_id: str) -> Session:
     session = _session(session_id)
     if session.status is Status.TERMINATED:
-        raise Refusal(400, "invalid", f"The session has ended: {session.termination_reason}.")
+        raise Refusal(
+            400, "invalid", f"The session has ended: {session.termination_reason}."
+        )
     return session
 
 
 def _described(session: Session) -> dict[str, Any]:
     """A session as GET session/{id}/ shows it, catalogue items written out."""
     params = session.params
-    chosen = {name: catalogue.find(name, params[name]) for name in catalogue.CHOICES if name != "mcp_servers"}
+    chosen = {
+        name: catalogue.find(name, params[name])
+        for name in catalogue.CHOICES
+        if name != "mcp_servers"
+    }
     return {
         **params,
         **chosen,
         **session.sdp,
         "document": params["document"],
         "session_id": session.session_id,
-        "capability": [{"name": name, "description": ""} for name in session.capability],
+        "capability": [
+            {"name": name, "description": ""} for name in session.capability
+        ],
         "ice_servers": [],
         "status": session.status.value,
         "termination_reason": session.termination_reason,

@@ -42,7 +42,16 @@ LETTERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys("sfcxh", ("hiss", 75)),
     **dict.fromkeys("ptkbq", ("stop", 55)),
 }
-PAUSES = {" ": 45, ",": 180, ";": 200, ":": 200, ".": 280, "!": 280, "?": 280, "\n": 280}
+PAUSES = {
+    " ": 45,
+    ",": 180,
+    ";": 200,
+    ":": 200,
+    ".": 280,
+    "!": 280,
+    "?": 280,
+    "\n": 280,
+}
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,13 @@ def _period(sound: str, length: int) -> bytes:
     for n in range(length):
         t = n / RATE
         fade = 1 - (n / length) ** 2
-        ring = sum(s * math.exp(-t * 260) * math.sin(2 * math.pi * f * t) for f, s in formants)
+        ring = sum(
+            s * math.exp(-t * 260) * math.sin(2 * math.pi * f * t) for f, s in formants
+        )
         samples.append(int(9000 * loudness * fade * ring))
-    return struct.pack(f"<{length}h", *(max(-32768, min(32767, sample)) for sample in samples))
+    return struct.pack(
+        f"<{length}h", *(max(-32768, min(32767, sample)) for sample in samples)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -107,7 +120,11 @@ def _letters(text: str) -> list[tuple[str, int]]:
 
 
 def _shape(sound: str) -> str:
-    return VOICED[sound][2] if sound in VOICED else {"hiss": "small", "stop": "closed"}.get(sound, "closed")
+    return (
+        VOICED[sound][2]
+        if sound in VOICED
+        else {"hiss": "small", "stop": "closed"}.get(sound, "closed")
+    )
 
 
 def speak(text: str) -> Utterance:
@@ -124,7 +141,11 @@ def speak(text: str) -> Utterance:
     shapes = shapes or ["closed"] * 5
     cut = range(0, len(track), 2 * FRAME)
     return Utterance(
-        text, tuple((bytes(track[at : at + 2 * FRAME]), s) for at, s in zip(cut, shapes, strict=True))
+        text,
+        tuple(
+            (bytes(track[at : at + 2 * FRAME]), s)
+            for at, s in zip(cut, shapes, strict=True)
+        ),
     )
 
 
@@ -135,8 +156,14 @@ def play(data: bytes, text: str) -> Utterance:
     try:
         with av.open(io.BytesIO(data), "r") as container:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-            decoded = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-            track = b"".join(bytes(frame.planes[0])[: 2 * frame.samples] for frame in decoded)
+            decoded = [
+                out
+                for frame in container.decode(audio=0)
+                for out in resampler.resample(frame)
+            ]
+            track = b"".join(
+                bytes(frame.planes[0])[: 2 * frame.samples] for frame in decoded
+            )
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"not a sound file: {error}") from error
     track += bytes(-len(track) % (2 * FRAME))
@@ -146,7 +173,15 @@ def play(data: bytes, text: str) -> Utterance:
 
 def _loudness_shape(sound: bytes) -> str:
     peak = max(memoryview(sound).cast("h"))
-    return "closed" if peak < 700 else "small" if peak < 3000 else "wide" if peak < 9000 else "open"
+    return (
+        "closed"
+        if peak < 700
+        else "small"
+        if peak < 3000
+        else "wide"
+        if peak < 9000
+        else "open"
+    )
 
 
 def wav(utterance: Utterance) -> bytes:

@@ -18,7 +18,9 @@ class Withdrawals:
         items = []
         for field, values in wanted.items():
             if field not in CHOICES:
-                raise ValueError(f"unknown list {field!r}: one of {', '.join(sorted(CHOICES))}")
+                raise ValueError(
+                    f"unknown list {field!r}: one of {', '.join(sorted(CHOICES))}"
+                )
             if not isinstance(values, list):
                 raise ValueError(f"{field} has to be a list, not {values!r}")
             for value in values:

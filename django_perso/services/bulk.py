@@ -29,15 +29,25 @@ Row = dict[str, Any]  # stream, seq, kind, at_ms, data
 def store(rows: list[Row], last_seqs: dict[UUID, int], now: datetime) -> None:
     """Insert what browsers reported, and move how far each conversation's log has come. In a transaction."""
     if connection.vendor == "postgresql":
-        moved = [{"stream": str(stream), "seq": seq} for stream, seq in last_seqs.items()]
+        moved = [
+            {"stream": str(stream), "seq": seq} for stream, seq in last_seqs.items()
+        ]
         with connection.cursor() as cursor:
             cursor.execute(INSERT, [now, json.dumps(rows, default=str)])
             cursor.execute(UPDATE, [json.dumps(moved)])
         return
     columns, source = ("seq", "kind", "at_ms", "data"), TranscriptEntry.Source.BROWSER
-    told = ({"avatar_session_id": row["stream"], **{name: row[name] for name in columns}} for row in rows)
-    TranscriptEntry.objects.bulk_create(TranscriptEntry(source=source, created_at=now, **it) for it in told)
+    told = (
+        {"avatar_session_id": row["stream"], **{name: row[name] for name in columns}}
+        for row in rows
+    )
+    TranscriptEntry.objects.bulk_create(
+        TranscriptEntry(source=source, created_at=now, **it) for it in told
+    )
     AvatarSession.objects.bulk_update(
-        [AvatarSession(pk=stream, last_seq=seq, last_seen_at=now) for stream, seq in last_seqs.items()],
+        [
+            AvatarSession(pk=stream, last_seq=seq, last_seen_at=now)
+            for stream, seq in last_seqs.items()
+        ],
         ["last_seq", "last_seen_at"],
     )

@@ -31,7 +31,11 @@ LISTS = {
     "llms": (Kind.LLM_TYPE, "name", "name"),
     "tts_types": (Kind.TTS_TYPE, "name", "name"),
     "stt_types": (Kind.STT_TYPE, "name", "name"),
-    "text_normalizations": (Kind.TEXT_NORMALIZATION_CONFIG, "textnormalizationconfig_id", "name"),
+    "text_normalizations": (
+        Kind.TEXT_NORMALIZATION_CONFIG,
+        "textnormalizationconfig_id",
+        "name",
+    ),
 }
 PICTURES = {Kind.MODEL_STYLE: "file", Kind.BACKGROUND_IMAGE: "image"}
 # What else is kept of an entry. A document's `file` and an MCP server's `extra_data` are secrets.
@@ -63,7 +67,9 @@ def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
     """Write the lists down; one that failed stays as it was."""
     try:
         return _keep(api_key, catalogue)
-    except IntegrityError:  # another sync was faster to add an entry, which is found now
+    except (
+        IntegrityError
+    ):  # another sync was faster to add an entry, which is found now
         return _keep(api_key, catalogue)
 
 
@@ -74,15 +80,32 @@ def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
             ApiKey.objects.filter(pk=api_key.pk).update(tested_at=now)
         known, offered = _known_and_offered(api_key, catalogue)
         for key, item in offered.items():
-            item.api_key, item.seen_at, item.pk = api_key, now, known[key].pk if key in known else None
+            item.api_key, item.seen_at, item.pk = (
+                api_key,
+                now,
+                known[key].pk if key in known else None,
+            )
         there = [item for item in offered.values() if item.pk]
-        gone = [item.pk for key, item in known.items() if key not in offered and not item.gone_at]
+        gone = [
+            item.pk
+            for key, item in known.items()
+            if key not in offered and not item.gone_at
+        ]
         rows.filter(pk__in=gone).update(gone_at=now)
-        rows.filter(pk__in=[item.pk for item in there]).update(seen_at=now, gone_at=None)
-        CatalogueItem.objects.bulk_update(
-            [item for item in there if not _is_same(item, known[item.kind, item.value])], KEPT
+        rows.filter(pk__in=[item.pk for item in there]).update(
+            seen_at=now, gone_at=None
         )
-        CatalogueItem.objects.bulk_create(item for item in offered.values() if not item.pk)
+        CatalogueItem.objects.bulk_update(
+            [
+                item
+                for item in there
+                if not _is_same(item, known[item.kind, item.value])
+            ],
+            KEPT,
+        )
+        CatalogueItem.objects.bulk_create(
+            item for item in offered.values() if not item.pk
+        )
     return _changes(known, offered, catalogue)
 
 
@@ -91,13 +114,17 @@ def drift(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
     return _changes(*_known_and_offered(api_key, catalogue), catalogue)
 
 
-def _known_and_offered(api_key: ApiKey | None, catalogue: Catalogue) -> tuple[Items, Items]:
+def _known_and_offered(
+    api_key: ApiKey | None, catalogue: Catalogue
+) -> tuple[Items, Items]:
     """What is kept of the lists that came, and what is in them, not saved."""
     lists = [name for name in LISTS if name not in catalogue.failures]
     kinds = [LISTS[name][0] for name in lists]
     known = CatalogueItem.objects.filter(api_key=api_key, kind__in=kinds)
     offered = [item for name in lists for item in _items(name, catalogue)]
-    return {(item.kind, item.value): item for item in known}, {(it.kind, it.value): it for it in offered}
+    return {(item.kind, item.value): item for item in known}, {
+        (it.kind, it.value): it for it in offered
+    }
 
 
 def _changes(known: Items, offered: Items, catalogue: Catalogue) -> list[Change]:
@@ -106,8 +133,16 @@ def _changes(known: Items, offered: Items, catalogue: Catalogue) -> list[Change]
         Change(
             kind,
             offered=sum(key[0] == kind for key in offered),
-            came=[value for it, value in offered if it == kind and (it, value) not in before],
-            went=[value for it, value in known if it == kind and (it, value) in before - offered.keys()],
+            came=[
+                value
+                for it, value in offered
+                if it == kind and (it, value) not in before
+            ],
+            went=[
+                value
+                for it, value in known
+                if it == kind and (it, value) in before - offered.keys()
+            ],
             error=str(catalogue.failures.get(name, "")),
         )
         for name, (kind, *_) in LISTS.items()
@@ -125,7 +160,11 @@ def _items(name: str, catalogue: Catalogue) -> Iterator[CatalogueItem]:
                 value=value,
                 title=(getattr(entry, title_field) or value)[:MAX_VALUE],
                 picture=_picture(getattr(entry, PICTURES.get(kind, ""), "") or ""),
-                details={key: it for key in DETAILS if (it := getattr(entry, key, None)) not in (None, "")},
+                details={
+                    key: it
+                    for key in DETAILS
+                    if (it := getattr(entry, key, None)) not in (None, "")
+                },
                 position=position,
             )
 
@@ -138,7 +177,11 @@ def _picture(url: str) -> str:
     # A model style's `file` need not be a picture, nor a harmless address.
     path = url.partition("?")[0].lower()
     is_picture = path.endswith((".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg"))
-    return url if url.startswith("data:image/") or (url.startswith("https://") and is_picture) else ""
+    return (
+        url
+        if url.startswith("data:image/") or (url.startswith("https://") and is_picture)
+        else ""
+    )
 
 
 def offer(api_key: ApiKey | None) -> Offer:
@@ -148,8 +191,12 @@ def offer(api_key: ApiKey | None) -> Offer:
 
 def offers(api_keys: Iterable[ApiKey | None]) -> dict[Any, Offer]:
     """The same for several keys in one query, by their ids."""
-    found: dict[Any, Offer] = {key and key.pk: {kind: {} for kind in Kind.values} for key in api_keys}
-    is_wanted = Q(api_key__in=[pk for pk in found if pk]) | (Q(api_key=None) if None in found else Q())
+    found: dict[Any, Offer] = {
+        key and key.pk: {kind: {} for kind in Kind.values} for key in api_keys
+    }
+    is_wanted = Q(api_key__in=[pk for pk in found if pk]) | (
+        Q(api_key=None) if None in found else Q()
+    )
     for item in CatalogueItem.objects.filter(is_wanted).order_by("position", "pk"):
         found[item.api_key_id][item.kind][item.value] = item
     return found
@@ -157,7 +204,9 @@ def offers(api_keys: Iterable[ApiKey | None]) -> dict[Any, Offer]:
 
 def synced_at(api_key: ApiKey | None) -> datetime | None:
     """When the lists were fetched last."""
-    last: datetime | None = CatalogueItem.objects.filter(api_key=api_key).aggregate(at=Max("seen_at"))["at"]
+    last: datetime | None = CatalogueItem.objects.filter(api_key=api_key).aggregate(
+        at=Max("seen_at")
+    )["at"]
     return last
 
 
@@ -187,11 +236,19 @@ def problems(preset: SessionPreset, offered: Offer | None = None) -> list[Proble
             if value and (problem := _problem(name, value, lists[kind])):
                 found.append(problem)
     prompt = lists[Kind.PROMPT].get(preset.prompt)
-    if prompt is not None and prompt.details.get("require_document") and not preset.document:
-        found.append(Problem("document", _('The prompt "%s" needs a document.') % prompt.title))
+    if (
+        prompt is not None
+        and prompt.details.get("require_document")
+        and not preset.document
+    ):
+        found.append(
+            Problem("document", _('The prompt "%s" needs a document.') % prompt.title)
+        )
     for name in ("text_normalization", "stt_text_normalization"):
         if getattr(preset, f"{name}_locale") and not getattr(preset, f"{name}_config"):
-            found.append(Problem(f"{name}_locale", _("A locale needs a text normalization.")))
+            found.append(
+                Problem(f"{name}_locale", _("A locale needs a text normalization."))
+            )
     return found
 
 
@@ -210,5 +267,7 @@ def _problem(name: str, value: str, items: dict[str, CatalogueItem]) -> Problem 
         text = _('The %(what)s "%(title)s" is no longer offered by Perso.') % facts
         return Problem(name, text, value, is_gone=True)
     if not is_for_browsers(item):
-        return Problem(name, _('No browser can show the %(what)s "%(title)s".') % facts, value)
+        return Problem(
+            name, _('No browser can show the %(what)s "%(title)s".') % facts, value
+        )
     return None

@@ -18,7 +18,9 @@ from django.utils import timezone
 P = ParamSpec("P")
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
-Job = Callable[[], Callable[[], object]]  # does the work, and gives what tells how it went
+Job = Callable[
+    [], Callable[[], object]
+]  # does the work, and gives what tells how it went
 
 # Django gives each async request its own thread, and so connection: 200 requests at once would have 200.
 CONNECTIONS = 8
@@ -29,8 +31,12 @@ def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]
     """`await in_database(function)(…)`: the function, run in a thread where the ORM works."""
     if loop_lasts():
         threads: Any = _threads(os.getpid())
-        return sync_to_async(_careful(function), thread_sensitive=False, executor=threads)
-    return sync_to_async(function)  # in the thread that waits, on its connection and in its transaction
+        return sync_to_async(
+            _careful(function), thread_sensitive=False, executor=threads
+        )
+    return sync_to_async(
+        function
+    )  # in the thread that waits, on its connection and in its transaction
 
 
 def loop_lasts() -> bool:
@@ -90,7 +96,9 @@ class Threads(Executor):
         self._idle: list[queue.SimpleQueue[Job]] = []  # where each waits for a job
         self._jobs: deque[Job] = deque()  # that no thread was free for
 
-    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+    def submit(
+        self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "Future[T]":
         future: Future[T] = Future()
         job = partial(_attempt, future, partial(function, *args, **kwargs))
         with self._lock:
@@ -100,7 +108,9 @@ class Threads(Executor):
                 self._jobs.append(job)
             else:
                 self._count += 1
-                threading.Thread(target=self._work, args=[job], name="perso-database", daemon=True).start()
+                threading.Thread(
+                    target=self._work, args=[job], name="perso-database", daemon=True
+                ).start()
         return future
 
     def _work(self, job: Job) -> None:

@@ -22,9 +22,30 @@ CUE_MS = 4000  # how long the last thing said is shown
 TIMES = ["created_at", "ended_at", "duration_seconds"]
 FACTS = [*TIMES, "status", "termination_reason", "is_test", "is_complete"]
 ENTRY = ["source", "seq", "kind", "at_ms"]
-HEAD = ["conversation", "preset", "user", "visitor", "started", *ENTRY, "role", "text", "data"]
-TOLD = ["name", "phase", "how", "code", "message", "count", "reason", "detail"]  # of what is not chat
-CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "?")  # a terminal would obey them
+HEAD = [
+    "conversation",
+    "preset",
+    "user",
+    "visitor",
+    "started",
+    *ENTRY,
+    "role",
+    "text",
+    "data",
+]
+TOLD = [
+    "name",
+    "phase",
+    "how",
+    "code",
+    "message",
+    "count",
+    "reason",
+    "detail",
+]  # of what is not chat
+CONTROLS = dict.fromkeys(
+    [*range(32), *range(127, 160)], "?"
+)  # a terminal would obey them
 
 Conversations = Iterator[tuple[AvatarSession, Iterator[TranscriptEntry]]]
 
@@ -36,31 +57,46 @@ def export(sessions: QuerySet[AvatarSession], format: str) -> Iterator[str]:
 
 def _conversations(sessions: QuerySet[AvatarSession]) -> Conversations:
     # Page by page: one long cursor would keep SQLite's file from writers while a slow reader takes its time.
-    rows, after = sessions.select_related("preset", "user").order_by("created_at", "pk"), Q()
+    rows, after = (
+        sessions.select_related("preset", "user").order_by("created_at", "pk"),
+        Q(),
+    )
     while page := list(rows.filter(after)[:CHUNK]):
         said = TranscriptEntry.objects.filter(avatar_session__in=page)
         entries = said.order_by("avatar_session__created_at", "avatar_session_id", "pk")
-        groups = groupby(entries.iterator(chunk_size=PIECE), attrgetter("avatar_session_id"))
+        groups = groupby(
+            entries.iterator(chunk_size=PIECE), attrgetter("avatar_session_id")
+        )
         pk, found = next(groups, (None, iter(())))
         for session in page:
             yield session, found if session.pk == pk else iter(())
             if session.pk == pk:
                 pk, found = next(groups, (None, iter(())))
         last = page[-1]
-        after = Q(created_at__gt=last.created_at) | Q(created_at=last.created_at, pk__gt=last.pk)
+        after = Q(created_at__gt=last.created_at) | Q(
+            created_at=last.created_at, pk__gt=last.pk
+        )
 
 
 def length_of(session: AvatarSession) -> int:
     """Whole seconds from the start to the end, or to the last sign of life."""
-    return int(((session.ended_at or session.last_seen_at) - session.created_at).total_seconds())
+    return int(
+        (
+            (session.ended_at or session.last_seen_at) - session.created_at
+        ).total_seconds()
+    )
 
 
 def _jsonl(conversations: Conversations) -> Iterator[str]:
     for session, entries in conversations:
-        facts = {name: getattr(session, name) for name in FACTS} | {"length_seconds": length_of(session)}
+        facts = {name: getattr(session, name) for name in FACTS} | {
+            "length_seconds": length_of(session)
+        }
         yield _json(_names(session) | facts)[:-1] + ', "entries": ['
         for n, entry in enumerate(entries):
-            yield (", " if n else "") + _json({name: getattr(entry, name) for name in [*ENTRY, "data"]})
+            yield (", " if n else "") + _json(
+                {name: getattr(entry, name) for name in [*ENTRY, "data"]}
+            )
         yield "]}\n"
 
 
@@ -70,7 +106,15 @@ def _csv(conversations: Conversations) -> Iterator[str]:
         whose = [*_names(session).values(), session.created_at.isoformat()]
         for entry in entries:
             numbers = [getattr(entry, name) for name in ENTRY]
-            yield _row([*whose, *numbers, entry.data.get("role", ""), _told(entry), _json(entry.data)])
+            yield _row(
+                [
+                    *whose,
+                    *numbers,
+                    entry.data.get("role", ""),
+                    _told(entry),
+                    _json(entry.data),
+                ]
+            )
 
 
 def _text(conversations: Conversations) -> Iterator[str]:
@@ -91,11 +135,15 @@ def _vtt(conversations: Conversations) -> Iterator[str]:
         yield f"\nNOTE {session.pk} {session.created_at:%Y-%m-%d %H:%M %Z}\n"
         start, begin, cue = end, end, ""
         for entry in entries:
-            lines = [line for line in _told(entry).splitlines() if line.strip()]  # a blank one ends a cue
+            lines = [
+                line for line in _told(entry).splitlines() if line.strip()
+            ]  # a blank one ends a cue
             if entry.kind == "chat" and lines:
                 start, before = begin + entry.at_ms, start
                 if cue:
-                    start = max(start, before + 1)  # a browser's clock may stand still, or go back
+                    start = max(
+                        start, before + 1
+                    )  # a browser's clock may stand still, or go back
                     yield _cue(before, start, cue)
                 cue = f"<v {_speaker(entry)}>" + escape("\n".join(lines), quote=False)
         if cue:
@@ -103,7 +151,12 @@ def _vtt(conversations: Conversations) -> Iterator[str]:
             yield _cue(start, end, cue)
 
 
-FORMATS: dict[str, Callable[..., Iterator[str]]] = {"jsonl": _jsonl, "csv": _csv, "text": _text, "vtt": _vtt}
+FORMATS: dict[str, Callable[..., Iterator[str]]] = {
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "text": _text,
+    "vtt": _vtt,
+}
 
 
 def _names(session: AvatarSession) -> dict[str, Any]:
@@ -124,11 +177,16 @@ def _told(entry: TranscriptEntry) -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=lambda moment: moment.isoformat())
+    return json.dumps(
+        value, ensure_ascii=False, default=lambda moment: moment.isoformat()
+    )
 
 
 def _row(cells: list[Any]) -> str:
-    return ",".join('"' + safe_cell(cell).replace('"', '""') + '"' for cell in cells) + "\r\n"
+    return (
+        ",".join('"' + safe_cell(cell).replace('"', '""') + '"' for cell in cells)
+        + "\r\n"
+    )
 
 
 def safe_cell(value: object) -> str:

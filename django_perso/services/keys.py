@@ -20,7 +20,10 @@ from ..models import ApiKey, AvatarSession, SessionPreset
 from . import Refused, catalogue, upstream
 
 Status = ApiKey.Status
-SECRETS: tuple[tuple[type[Any], str], ...] = ((ApiKey, "secret"), (AvatarSession, "session_id"))
+SECRETS: tuple[tuple[type[Any], str], ...] = (
+    (ApiKey, "secret"),
+    (AvatarSession, "session_id"),
+)
 AT_ONCE = 50  # rows encrypted in one transaction, locked for some milliseconds
 TOLD = 200  # characters of an error, which may be of any length
 
@@ -59,7 +62,10 @@ def ask(key: ApiKey | None, secret: Secret | None = None) -> Outcome:
         f"{kind.label} {str(lists.failures.get(of, ''))[:TOLD] or len(getattr(lists, of))}"
         for of, (kind, *_fields) in catalogue.LISTS.items()
     ]
-    text = _("Perso answered in %(ms)d ms: %(lists)s.") % {"ms": ms, "lists": ", ".join(told)}
+    text = _("Perso answered in %(ms)d ms: %(lists)s.") % {
+        "ms": ms,
+        "lists": ", ".join(told),
+    }
     return Outcome(Status.OK, text, lists)
 
 
@@ -76,7 +82,10 @@ def _failure(account: upstream.Account, error: PersoError) -> Outcome:
         return Outcome(Status.REFUSED, text % facts)
     if isinstance(error, PersoUnreachable):
         return Outcome(Status.UNREACHABLE, f"{server}: {told}")
-    return Outcome(Status.UNREACHABLE, _("%(server)s does not answer as Perso does: %(error)s") % facts)
+    return Outcome(
+        Status.UNREACHABLE,
+        _("%(server)s does not answer as Perso does: %(error)s") % facts,
+    )
 
 
 def check(key: ApiKey | None, *, keep_lists: bool = False) -> Outcome:
@@ -109,7 +118,9 @@ def _keep(key: ApiKey | None, outcome: Outcome) -> Outcome:
 def _write_down(key: ApiKey | None, outcome: Outcome) -> None:
     if key is not None:
         ApiKey.objects.filter(pk=key.pk).update(
-            status=outcome.status, status_detail=outcome.detail[:500], tested_at=timezone.now()
+            status=outcome.status,
+            status_detail=outcome.detail[:500],
+            tested_at=timezone.now(),
         )
 
 
@@ -129,7 +140,9 @@ def make_default(key: ApiKey) -> None:
 
 
 def _leave_place_to(key: ApiKey) -> None:
-    list(ApiKey.objects.select_for_update().order_by("pk").values_list("pk"))  # one such change at a time
+    list(
+        ApiKey.objects.select_for_update().order_by("pk").values_list("pk")
+    )  # one such change at a time
     ApiKey.objects.filter(is_default=True).exclude(pk=key.pk).update(is_default=False)
 
 
@@ -140,7 +153,9 @@ def set_active(key: ApiKey, is_active: bool) -> None:
 
 def in_use() -> list[ApiKey | None]:
     """The active keys, and the one in settings where no row is the default."""
-    rows: list[ApiKey | None] = list(ApiKey.objects.filter(is_active=True).order_by("name"))
+    rows: list[ApiKey | None] = list(
+        ApiKey.objects.filter(is_active=True).order_by("name")
+    )
     is_settings_used = upstream.row_for(None) is None and (conf.API_KEY or not rows)
     return [*rows, None] if is_settings_used else rows
 

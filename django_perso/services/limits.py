@@ -49,15 +49,24 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
     user, access = visitor.user, SessionPreset.Access(preset.access)
     if not preset.is_active:
         hint = f'Preset "{preset.slug}" is not active.'
-        raise Refused("preset_not_found", 404, _("This avatar does not exist."), hint=hint)
+        raise Refused(
+            "preset_not_found", 404, _("This avatar does not exist."), hint=hint
+        )
     if access == access.PUBLIC or (is_sandbox and settings.DEBUG and preset.is_default):
         return
     if user is None:
         hint = f'Preset "{preset.slug}" is for {access.label}. Change "who may start" in the admin.'
-        raise Refused("login_required", 403, _("Please log in to start a conversation."), hint=hint)
+        raise Refused(
+            "login_required",
+            403,
+            _("Please log in to start a conversation."),
+            hint=hint,
+        )
     if access == access.STAFF and not is_staff(user):
         hint = f'Preset "{preset.slug}" is for staff only. Change "who may start" in the admin to open it.'
-        raise Refused("not_allowed", 403, _("You may not start this conversation."), hint=hint)
+        raise Refused(
+            "not_allowed", 403, _("You may not start this conversation."), hint=hint
+        )
 
 
 @contextmanager
@@ -80,14 +89,24 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
     """
     if preset.pk is None:
         _lock(visitor.user, visitor.user.USERNAME_FIELD)
-        same, max_live, starts_per_hour = Q(is_test=True, user=visitor.user), LIVE_TESTS, TESTS_PER_HOUR
+        same, max_live, starts_per_hour = (
+            Q(is_test=True, user=visitor.user),
+            LIVE_TESTS,
+            TESTS_PER_HOUR,
+        )
     else:
         _lock(preset, "is_active")
         try:
-            preset.refresh_from_db(fields=["max_live", "starts_per_hour", "is_active", "access"])
+            preset.refresh_from_db(
+                fields=["max_live", "starts_per_hour", "is_active", "access"]
+            )
         except SessionPreset.DoesNotExist:
             preset.is_active = False
-        same, max_live, starts_per_hour = Q(preset=preset), preset.max_live, preset.starts_per_hour
+        same, max_live, starts_per_hour = (
+            Q(preset=preset),
+            preset.max_live,
+            preset.starts_per_hour,
+        )
     if max_live is not None and live(now).filter(same).count() >= max_live:
         text = _("All lines are busy. Please try again in a moment.")
         raise Refused("too_many_live", 429, text, retry_after=RETRY_SECONDS)
@@ -103,15 +122,23 @@ def _lock(row: Model, column: str) -> None:
 def live(now: datetime) -> Any:
     """The conversations that are running, or may be: Perso may not know of an end that a browser tells."""
     untold = Q(status=Status.ENDED, termination_reason="")
-    return AvatarSession.objects.filter(Q(status__in=RUNNING) | untold, last_seen_at__gt=now - LIVE_FOR)
+    return AvatarSession.objects.filter(
+        Q(status__in=RUNNING) | untold, last_seen_at__gt=now - LIVE_FOR
+    )
 
 
-def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: datetime, most: int) -> None:
+def _check_rate(
+    sessions: QuerySet[AvatarSession], visitor: Visitor, now: datetime, most: int
+) -> None:
     starts = sessions.filter(created_at__gt=now - HOUR).order_by("-created_at")
-    same_person = Q(visitor=visitor.id) if visitor.user is None else Q(user=visitor.user)
+    same_person = (
+        Q(visitor=visitor.id) if visitor.user is None else Q(user=visitor.user)
+    )
     same_address = Q(address=visitor.address)  # those without one share one limit
     for same in [same_person, same_address]:
-        tried = list(starts.filter(same).values_list("created_at", "status")[: TRIES * most])
+        tried = list(
+            starts.filter(same).values_list("created_at", "status")[: TRIES * most]
+        )
         made = [at for at, status in tried if status != Status.FAILED][:most]
         if len(made) == most or len(tried) == TRIES * most:
             oldest = made[-1] if len(made) == most else tried[-1][0]
@@ -123,6 +150,10 @@ def _check_rate(sessions: QuerySet[AvatarSession], visitor: Visitor, now: dateti
                 minutes,
             )
             hint = (
-                f"A person and an address may start {most} an hour here." if visitor.address else NO_ADDRESS
+                f"A person and an address may start {most} an hour here."
+                if visitor.address
+                else NO_ADDRESS
             )
-            raise Refused("too_many_starts", 429, text % minutes, retry_after=wait, hint=hint)
+            raise Refused(
+                "too_many_starts", 429, text % minutes, retry_after=wait, hint=hint
+            )

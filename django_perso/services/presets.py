@@ -13,7 +13,9 @@ from ..models import SessionPreset
 from . import Refused, catalogue, upstream
 
 # SessionPreset's fields that are Perso's parameters, under the same names.
-PARAMS = tuple(name for name in SessionParams.__annotations__ if hasattr(SessionPreset, name))
+PARAMS = tuple(
+    name for name in SessionParams.__annotations__ if hasattr(SessionPreset, name)
+)
 
 # Those an avatar cannot do without.
 NEEDED = ("model_style", "prompt", "llm_type", "tts_type")
@@ -25,7 +27,11 @@ def find(slug: str) -> SessionPreset | None:
     Raises Refused for a name that is not there.
     """
     preset = _active(slug)
-    if preset is None and slug in ("", conf.DEFAULT_PRESET) and not SessionPreset.objects.exists():
+    if (
+        preset is None
+        and slug in ("", conf.DEFAULT_PRESET)
+        and not SessionPreset.objects.exists()
+    ):
         return None
     preset = preset or _active(slug)  # another first start may have made it by now
     if preset is None:
@@ -42,9 +48,19 @@ def _active(slug: str) -> SessionPreset | None:
 
 def not_found(slug: str) -> Refused:
     """The refusal for a preset that is not there, with those that are."""
-    known = list(SessionPreset.objects.filter(is_active=True).order_by("slug").values_list("slug", flat=True))
-    missing = f"No active preset {slug[:50]!r}." if slug else "No preset is marked as the default."
-    meant = "".join(f" Did you mean {like!r}?" for like in get_close_matches(slug, known, 1))
+    known = list(
+        SessionPreset.objects.filter(is_active=True)
+        .order_by("slug")
+        .values_list("slug", flat=True)
+    )
+    missing = (
+        f"No active preset {slug[:50]!r}."
+        if slug
+        else "No preset is marked as the default."
+    )
+    meant = "".join(
+        f" Did you mean {like!r}?" for like in get_close_matches(slug, known, 1)
+    )
     hint = f"{missing}{meant} Existing: {', '.join(known[:10]) or 'none'}."
     return Refused("preset_not_found", 404, _("This avatar does not exist."), hint=hint)
 
@@ -58,7 +74,11 @@ def params(preset: SessionPreset) -> SessionParams:
 
 def from_params(given: SessionParams, **rules: Any) -> SessionPreset:
     """A preset, not saved yet, of Perso's parameters and our own fields."""
-    values = {name: value for name, value in given.items() if name in PARAMS and value is not None}
+    values = {
+        name: value
+        for name, value in given.items()
+        if name in PARAMS and value is not None
+    }
     return SessionPreset(**{**values, **rules})
 
 
@@ -70,14 +90,20 @@ def first_params(lists: Catalogue) -> SessionParams:
     chosen: dict[str, str] = {}
     for name, (kind, value_field, _title) in catalogue.LISTS.items():
         if kind in NEEDED or kind == catalogue.Kind.STT_TYPE:
-            if name in lists.failures:  # a preset is kept for good: better none than one without speech
+            if (
+                name in lists.failures
+            ):  # a preset is kept for good: better none than one without speech
                 raise lists.failures[name]
             for entry in getattr(lists, name):
                 if not getattr(entry, "require_document", False):
                     chosen.setdefault(kind.value, getattr(entry, value_field))
     if missing := [name for name in NEEDED if name not in chosen]:
-        hint = f"Perso offers this key no {', '.join(missing)}; ask Perso to enable one."
-        raise Refused("perso_refused", 502, _("The avatar is not available right now."), hint=hint)
+        hint = (
+            f"Perso offers this key no {', '.join(missing)}; ask Perso to enable one."
+        )
+        raise Refused(
+            "perso_refused", 502, _("The avatar is not available right now."), hint=hint
+        )
     return cast(SessionParams, chosen)
 
 
@@ -87,7 +113,9 @@ def make_default(lists: Catalogue) -> SessionPreset:
     The lists it was chosen from are kept, so that the admin has them at once.
     """
     slug = conf.DEFAULT_PRESET
-    preset = from_params(first_params(lists), name="Default", slug=slug, is_default=True)
+    preset = from_params(
+        first_params(lists), name="Default", slug=slug, is_default=True
+    )
     try:
         with transaction.atomic():
             preset.save()

@@ -19,12 +19,17 @@ from django.utils import timezone
 from ..conf import conf
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 
-BATCH, PAUSE_SECONDS = 50, 0.02  # conversations a transaction; then others who wait may write
+BATCH, PAUSE_SECONDS = (
+    50,
+    0.02,
+)  # conversations a transaction; then others who wait may write
 
 
 def periods() -> dict[int | None, int]:
     """How many days are kept, by what a preset says; under None for those that say nothing."""
-    said = SessionPreset.objects.exclude(retention_days=None).values_list("retention_days", flat=True)
+    said = SessionPreset.objects.exclude(retention_days=None).values_list(
+        "retention_days", flat=True
+    )
     own: dict[int | None, int] = {days: days for days in said.distinct() if days}
     return own if conf.RETENTION_DAYS is None else {None: conf.RETENTION_DAYS, **own}
 
@@ -34,7 +39,9 @@ def expired(now: datetime) -> QuerySet[AvatarSession]:
     is_old = Q(pk__in=[])
     for said, days in periods().items():
         then = now - timedelta(days=days)
-        is_old |= Q(preset__retention_days=said, created_at__lt=then, last_seen_at__lt=then)
+        is_old |= Q(
+            preset__retention_days=said, created_at__lt=then, last_seen_at__lt=then
+        )
     return AvatarSession.objects.filter(is_old)
 
 
@@ -43,7 +50,9 @@ def purge(now: datetime | None = None, dry_run: bool = False) -> dict[str, int]:
     return delete(expired(now or timezone.now()), dry_run)
 
 
-def erase(*, visitor: str = "", user: Any = None, dry_run: bool = False) -> dict[str, int]:
+def erase(
+    *, visitor: str = "", user: Any = None, dry_run: bool = False
+) -> dict[str, int]:
     """Delete all conversations of a visitor who was not logged in (by the id in the cookie) or of a user,
     also those that run. What a user has said before logging in is the visitor's.
 
@@ -67,9 +76,13 @@ def delete(doomed: QuerySet[AvatarSession], dry_run: bool = False) -> dict[str, 
     if connection.vendor == "sqlite":
         connection.cursor().execute("PRAGMA secure_delete = ON")
     gone: Counter[str] = Counter()
-    while batch := sorted(doomed.order_by("created_at").values_list("pk", "last_seen_at")[:BATCH]):
+    while batch := sorted(
+        doomed.order_by("created_at").values_list("pk", "last_seen_at")[:BATCH]
+    ):
         with transaction.atomic():
-            pks = [pk for pk, seen in batch if _lock(pk, seen)]  # sorted, so that nobody waits in a ring
+            pks = [
+                pk for pk, seen in batch if _lock(pk, seen)
+            ]  # sorted, so that nobody waits in a ring
             _forget_history(pks)
             gone.update(AvatarSession.objects.filter(pk__in=pks).delete()[1])
         time.sleep(PAUSE_SECONDS)
@@ -79,7 +92,9 @@ def delete(doomed: QuerySet[AvatarSession], dry_run: bool = False) -> dict[str, 
 
 def _lock(pk: UUID, seen: datetime) -> int:
     # By an UPDATE, as every database can; not what has shown a sign of life since it was read.
-    return AvatarSession.objects.filter(pk=pk, last_seen_at__lte=seen).update(lease=F("lease"))
+    return AvatarSession.objects.filter(pk=pk, last_seen_at__lte=seen).update(
+        lease=F("lease")
+    )
 
 
 def _forget_history(pks: list[UUID]) -> None:
@@ -87,6 +102,8 @@ def _forget_history(pks: list[UUID]) -> None:
     if apps.is_installed("django.contrib.admin"):
         from django.contrib.admin.models import LogEntry
 
-        kind = Q(content_type__app_label="django_perso", content_type__model="avatarsession")
+        kind = Q(
+            content_type__app_label="django_perso", content_type__model="avatarsession"
+        )
         told = LogEntry.objects.filter(kind, object_id__in=list(map(str, pks)))
         told.update(object_id=None, object_repr="", change_message="")

@@ -20,7 +20,16 @@ from ..fields import SecretUnreadable
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 from ..protocol import Bye, Hello
 from ..signals import session_started
-from . import Refused, database, limits, presets, sweeping, transcripts, trials, upstream
+from . import (
+    Refused,
+    database,
+    limits,
+    presets,
+    sweeping,
+    transcripts,
+    trials,
+    upstream,
+)
 from .database import in_database
 
 log = logging.getLogger("django_perso")
@@ -32,7 +41,9 @@ TICKET_SALT = "django_perso.ticket"
 TICKET_LASTS = timedelta(hours=24)  # after the conversation was last heard of
 INTROS_KEPT_SECONDS = 300
 INTRO_SECONDS = 3  # the visitor waits for it
-intros: dict[Any, tuple[float, dict[str, str]]] = {}  # by key: when they were read, by prompt
+intros: dict[
+    Any, tuple[float, dict[str, str]]
+] = {}  # by key: when they were read, by prompt
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,9 @@ def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
     now = getattr(preset, "asked_at", None) or database.now()
     sweeping.close_some()
     with limits.place(preset, visitor, now):
-        limits.check_access(preset, visitor, is_sandbox=account.is_sandbox)  # again, for it may have waited
+        limits.check_access(
+            preset, visitor, is_sandbox=account.is_sandbox
+        )  # again, for it may have waited
         session = AvatarSession.objects.create(
             preset=preset if preset.pk else None,
             is_test=not preset.pk,
@@ -93,7 +106,9 @@ def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
 
 def _first_preset(visitor: limits.Visitor) -> SessionPreset:
     account = upstream.account_for(None)
-    limits.check_access(SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox)
+    limits.check_access(
+        SessionPreset(is_default=True), visitor, is_sandbox=account.is_sandbox
+    )
     try:
         return presets.make_default(upstream.client(account).get_all_settings())
     except PersoError as error:
@@ -103,7 +118,9 @@ def _first_preset(visitor: limits.Visitor) -> SessionPreset:
 def _went_live(session: AvatarSession) -> None:
     session.status = Status.LIVE
     data = {"name": "started"}
-    transcripts.note(session, TranscriptEntry.Kind.STATE, data, saving=["session_id", "status"])
+    transcripts.note(
+        session, TranscriptEntry.Kind.STATE, data, saving=["session_id", "status"]
+    )
     session_started.send_robust(AvatarSession, avatar_session=session)
 
 
@@ -117,12 +134,16 @@ def _failed(session: AvatarSession, error: PersoError) -> Refused:
     never_left = isinstance(error, PersoUnreachable) and not error.may_have_arrived
     session.status = Status.FAILED if was_refused or never_left else Status.UNKNOWN
     if isinstance(error, PersoUnreachable) and error.may_have_arrived:
-        text = _("The avatar service did not answer in time. Please try again in a few minutes.")
+        text = _(
+            "The avatar service did not answer in time. Please try again in a few minutes."
+        )
         hint = "Perso may have made (and bill) this session; it counts as live until it expires."
         refused = Refused("start_unknown", 504, text, hint=hint)
     session.error_code = refused.code
     data = {"code": refused.code, "message": str(error)}
-    transcripts.note(session, TranscriptEntry.Kind.ERROR, data, saving=["status", "error_code"])
+    transcripts.note(
+        session, TranscriptEntry.Kind.ERROR, data, saving=["status", "error_code"]
+    )
     log.warning("conversation %s did not start: %r", session.pk, error)
     return refused
 
@@ -134,7 +155,11 @@ def refusal(error: PersoError) -> Refused:
         return Refused("perso_unreachable", 503, text, hint=str(error))
     if isinstance(error, ApiError):
         is_key = error.status in (401, 403)
-        fix = "Check the API key and that it belongs to this API server. " if is_key else ""
+        fix = (
+            "Check the API key and that it belongs to this API server. "
+            if is_key
+            else ""
+        )
         text = _("The avatar is not available right now.")
         return Refused("perso_refused", 502, text, hint=f"{fix}{error}")
     text = _("The avatar service gave an answer we do not understand.")
@@ -151,7 +176,10 @@ async def _intro_message(preset: SessionPreset, account: upstream.Account) -> st
         try:
             async with asyncio.timeout(INTRO_SECONDS):
                 prompts = await upstream.send(calls.get_prompts(), account)
-        except (PersoError, TimeoutError) as error:  # a greeting is not worth the session
+        except (
+            PersoError,
+            TimeoutError,
+        ) as error:  # a greeting is not worth the session
             log.warning("no intro message: %r", error)
             return ""
         found = {prompt.prompt_id: prompt.intro_message or "" for prompt in prompts}
@@ -161,20 +189,30 @@ async def _intro_message(preset: SessionPreset, account: upstream.Account) -> st
 
 def ticket(session: AvatarSession) -> str:
     """What opens the log of the conversation, for its visitor."""
-    return signing.dumps([str(session.pk), session.visitor], salt=TICKET_SALT, compress=False)
+    return signing.dumps(
+        [str(session.pk), session.visitor], salt=TICKET_SALT, compress=False
+    )
 
 
 def open_stream(hello: Hello, visitor_id: str, user: Any = None) -> AvatarSession:
     """The conversation a ticket opens for the visitor it was given to, and while the user who started it is
     logged in; raises Refused (401 or 404)."""
     try:
-        is_valid = signing.loads(hello.ticket, salt=TICKET_SALT) == [str(hello.stream), visitor_id]
+        is_valid = signing.loads(hello.ticket, salt=TICKET_SALT) == [
+            str(hello.stream),
+            visitor_id,
+        ]
     except signing.BadSignature:
         is_valid = False
     if not is_valid:
-        raise Refused("not_authorised", 401, _("This ticket does not open this conversation."))
+        raise Refused(
+            "not_authorised", 401, _("This ticket does not open this conversation.")
+        )
     session = AvatarSession.objects.filter(pk=hello.stream).first()
-    if session is None or (session.ended_at or session.last_seen_at) + TICKET_LASTS < timezone.now():
+    if (
+        session is None
+        or (session.ended_at or session.last_seen_at) + TICKET_LASTS < timezone.now()
+    ):
         raise Refused("no_stream", 404, _("This conversation is over."))
     if session.user_id is not None and session.user_id != getattr(user, "pk", None):
         raise Refused("not_authorised", 401, _("Please log in again."))
@@ -184,12 +222,16 @@ def open_stream(hello: Hello, visitor_id: str, user: Any = None) -> AvatarSessio
 def raise_lease(session: AvatarSession) -> AvatarSession:
     """Make the caller the one socket that may write; an older one is superseded."""
     with transaction.atomic():
-        AvatarSession.objects.filter(pk=session.pk).update(lease=F("lease") + 1, last_seen_at=database.now())
+        AvatarSession.objects.filter(pk=session.pk).update(
+            lease=F("lease") + 1, last_seen_at=database.now()
+        )
         session.refresh_from_db(fields=["lease", "last_seq"])
     return session
 
 
-async def end(session: AvatarSession, bye: Bye, *, delays: Sequence[float] = (0, 0.5, 1)) -> dict[str, Any]:
+async def end(
+    session: AvatarSession, bye: Bye, *, delays: Sequence[float] = (0, 0.5, 1)
+) -> dict[str, Any]:
     """End the conversation once all its entries are here, and answer: gap, or done with Perso's reason.
 
     The reason may lag behind the end, so it is asked for once per entry of `delays` (seconds). Idempotent.
@@ -211,7 +253,9 @@ async def _termination_reason(session: AvatarSession, delays: Sequence[float]) -
             call = calls.get_session_info(session.session_id.reveal())
             info = await upstream.send(call, upstream.account_of(session))
         except (PersoError, SecretUnreadable) as error:
-            log.warning("conversation %s ended, Perso does not say why: %r", session.pk, error)
+            log.warning(
+                "conversation %s ended, Perso does not say why: %r", session.pk, error
+            )
             break
         if info.termination_reason:
             return info.termination_reason
@@ -220,8 +264,13 @@ async def _termination_reason(session: AvatarSession, delays: Sequence[float]) -
 
 def _ended(session: AvatarSession, how: str, reason: str) -> None:
     with transaction.atomic():
-        row, told = AvatarSession.objects.filter(pk=session.pk), {"how": how, "reason": reason}
+        row, told = (
+            AvatarSession.objects.filter(pk=session.pk),
+            {"how": how, "reason": reason},
+        )
         values = {"ended_at": timezone.now(), "termination_reason": reason[:100]}
         sweeping.end(session, row.filter(ended_at=None), told, **values)
-        row.update(is_complete=True)  # also what was closed for its silence, and is told to the end after all
+        row.update(
+            is_complete=True
+        )  # also what was closed for its silence, and is told to the end after all
         session.refresh_from_db(fields=[*values])

@@ -24,14 +24,23 @@ from . import database, limits, transcripts, upstream
 log = logging.getLogger("django_perso")
 
 Status = AvatarSession.Status
-ASK_AFTER = timedelta(minutes=2)  # of the start; before a silent one's place would be free
-ASK_FOR = timedelta(days=1)  # after the end; whatever Perso has not told by then it will not
+ASK_AFTER = timedelta(
+    minutes=2
+)  # of the start; before a silent one's place would be free
+ASK_FOR = timedelta(
+    days=1
+)  # after the end; whatever Perso has not told by then it will not
 LAZY_LIMIT, LAZY_SECONDS = 5, 10.0  # of a start, in each process
-AT_ONCE, ASK_SECONDS = 8, 20.0  # questions to Perso; after that none is begun, and each has its deadline
+AT_ONCE, ASK_SECONDS = (
+    8,
+    20.0,
+)  # questions to Perso; after that none is begun, and each has its deadline
 _looked_at = -inf
 
 
-def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = ASK_SECONDS) -> dict[str, int]:
+def sweep(
+    limit: int = 1000, now: datetime | None = None, *, seconds: float = ASK_SECONDS
+) -> dict[str, int]:
     """Ask Perso about what runs, and how ended what lately has; then close what is silent; at most `limit` of
     each.
 
@@ -40,7 +49,10 @@ def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = AS
     """
     now = now or database.now()
     asked = [*_running(now)[:limit], *_untold(now)[:limit]]
-    ask, swept = partial(_ask, until=monotonic() + seconds), dict.fromkeys(("closed", "running", "told"), 0)
+    ask, swept = (
+        partial(_ask, until=monotonic() + seconds),
+        dict.fromkeys(("closed", "running", "told"), 0),
+    )
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for session, info in zip(asked, threads.map(ask, asked), strict=True):
             row = AvatarSession.objects.filter(pk=session.pk)
@@ -48,32 +60,52 @@ def sweep(limit: int = 1000, now: datetime | None = None, *, seconds: float = AS
                 continue
             if info.termination_reason:  # which may lag behind the end
                 reason = info.termination_reason[:100]
-                facts = {"termination_reason": reason, "duration_seconds": info.duration_sec}
+                facts = {
+                    "termination_reason": reason,
+                    "duration_seconds": info.duration_sec,
+                }
                 swept["told"] += row.update(**facts)
-                told, running = {"how": "remote", "reason": reason}, row.filter(status__in=limits.RUNNING)
-                swept["closed"] += end(session, running, told, ended_at=session.last_seen_at, **facts)
+                told, running = (
+                    {"how": "remote", "reason": reason},
+                    row.filter(status__in=limits.RUNNING),
+                )
+                swept["closed"] += end(
+                    session, running, told, ended_at=session.last_seen_at, **facts
+                )
             elif info.status != "TERMINATED":  # a sign of life, for it is billed
-                swept["running"] += row.filter(last_seen_at__lt=now).update(last_seen_at=now)
+                swept["running"] += row.filter(last_seen_at__lt=now).update(
+                    last_seen_at=now
+                )
     swept["closed"] += len(close_stale(limit, now))
     return {**swept, "untold": _untold(now)[:limit].count()}
 
 
 def _running(now: datetime) -> QuerySet[AvatarSession]:
     """What may run at Perso; the most silent first. A browser that has just begun needs no second look."""
-    sessions = AvatarSession.objects.filter(status__in=limits.RUNNING, created_at__lte=now - ASK_AFTER)
+    sessions = AvatarSession.objects.filter(
+        status__in=limits.RUNNING, created_at__lte=now - ASK_AFTER
+    )
     return sessions.order_by("last_seen_at")
 
 
 def _untold(now: datetime) -> QuerySet[AvatarSession]:
     """What has lately ended, and Perso did not say how."""
-    recent = AvatarSession.objects.filter(status=Status.ENDED, last_seen_at__gte=now - ASK_FOR)
-    return recent.filter(Q(termination_reason="") | Q(duration_seconds=None)).order_by("-last_seen_at")
+    recent = AvatarSession.objects.filter(
+        status=Status.ENDED, last_seen_at__gte=now - ASK_FOR
+    )
+    return recent.filter(Q(termination_reason="") | Q(duration_seconds=None)).order_by(
+        "-last_seen_at"
+    )
 
 
 def close_stale(limit: int, now: datetime | None = None) -> list[AvatarSession]:
     """End up to `limit` conversations that have been silent for LIVE_FOR. One query where there are none, and
     never a word to Perso, so it fits into a start."""
-    return [session for session in stale(now).order_by("last_seen_at")[:limit] if _close(session)]
+    return [
+        session
+        for session in stale(now).order_by("last_seen_at")[:limit]
+        if _close(session)
+    ]
 
 
 def close_some() -> None:
@@ -87,23 +119,34 @@ def close_some() -> None:
 def stale(now: datetime | None = None) -> QuerySet[AvatarSession]:
     """The conversations that are silent and not closed yet."""
     then = (now or database.now()) - limits.LIVE_FOR
-    return AvatarSession.objects.filter(status__in=limits.RUNNING, last_seen_at__lte=then)
+    return AvatarSession.objects.filter(
+        status__in=limits.RUNNING, last_seen_at__lte=then
+    )
 
 
 def _close(session: AvatarSession) -> bool:
     running = AvatarSession.objects.filter(pk=session.pk, status__in=limits.RUNNING)
-    silent = running.filter(last_seen_at__lte=session.last_seen_at)  # still, after it was read
+    silent = running.filter(
+        last_seen_at__lte=session.last_seen_at
+    )  # still, after it was read
     return end(session, silent, {"how": "silence"}, ended_at=session.last_seen_at)
 
 
-def end(session: AvatarSession, rows: QuerySet[AvatarSession], told: dict[str, Any], **values: Any) -> bool:
+def end(
+    session: AvatarSession,
+    rows: QuerySet[AvatarSession],
+    told: dict[str, Any],
+    **values: Any,
+) -> bool:
     """End a conversation if `rows` still finds it, with these values; note what is `told`, and signal it."""
     with transaction.atomic():
         if not rows.update(status=Status.ENDED, **values):
             return False
         session.refresh_from_db(fields=["status", *values])
         transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": "ended", **told})
-        transaction.on_commit(partial(session_ended.send_robust, AvatarSession, avatar_session=session))
+        transaction.on_commit(
+            partial(session_ended.send_robust, AvatarSession, avatar_session=session)
+        )
     return True
 
 
@@ -114,7 +157,9 @@ def _ask(session: AvatarSession, *, until: float) -> SessionInfo | None:
         session_id = session.session_id.reveal()
         if not session_id or monotonic() >= until:
             return None
-        return upstream.client(upstream.account_of(session)).send(calls.get_session_info(session_id))
+        return upstream.client(upstream.account_of(session)).send(
+            calls.get_session_info(session_id)
+        )
     except (PersoError, SecretUnreadable, ValueError) as error:
         is_gone = (
             isinstance(error, ApiError) and error.code == "not_found"
@@ -122,6 +167,10 @@ def _ask(session: AvatarSession, *, until: float) -> SessionInfo | None:
         # The emulator of another process is another one, and knows nothing.
         if is_gone and (session.api_server or session.status == Status.ENDED):
             reason = session.termination_reason or "NOT_FOUND"
-            return SessionInfo(session_id=session_id, status="TERMINATED", termination_reason=reason)
-        log.warning("conversation %s: Perso does not say how it is: %r", session.pk, error)
+            return SessionInfo(
+                session_id=session_id, status="TERMINATED", termination_reason=reason
+            )
+        log.warning(
+            "conversation %s: Perso does not say how it is: %r", session.pk, error
+        )
         return None

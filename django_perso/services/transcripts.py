@@ -65,20 +65,36 @@ def commit(reports: Sequence[Report], *, wait: bool = True) -> list[Answer | Non
         sessions = _locked(streams, now, wait)
         missing = streams - sessions.keys()
         busy = (
-            set(AvatarSession.objects.filter(pk__in=missing).values_list("pk", flat=True)) if missing else ()
+            set(
+                AvatarSession.objects.filter(pk__in=missing).values_list(
+                    "pk", flat=True
+                )
+            )
+            if missing
+            else ()
         )
         answers = [
-            None if report.stream in busy else _take(sessions.get(report.stream), report, rows)
+            None
+            if report.stream in busy
+            else _take(sessions.get(report.stream), report, rows)
             for report in reports
         ]
-        bulk.store(rows, {pk: session.last_seq for pk, session in sessions.items()}, now)
+        bulk.store(
+            rows, {pk: session.last_seq for pk, session in sessions.items()}, now
+        )
     if entry_recorded.has_listeners(AvatarSession):
-        for stream, told in groupby(sorted(rows, key=itemgetter("stream")), itemgetter("stream")):
-            entry_recorded.send_robust(AvatarSession, avatar_session_id=stream, entries=list(told))
+        for stream, told in groupby(
+            sorted(rows, key=itemgetter("stream")), itemgetter("stream")
+        ):
+            entry_recorded.send_robust(
+                AvatarSession, avatar_session_id=stream, entries=list(told)
+            )
     return answers
 
 
-def _locked(streams: Iterable[UUID], now: datetime, wait: bool) -> dict[UUID, AvatarSession]:
+def _locked(
+    streams: Iterable[UUID], now: datetime, wait: bool
+) -> dict[UUID, AvatarSession]:
     """The conversations, locked until the transaction ends, in one order, so that nobody waits in a ring."""
     known = ("last_seq", "lease", "is_complete")
     found = AvatarSession.objects.filter(pk__in=streams).order_by("pk").only(*known)
@@ -90,7 +106,9 @@ def _locked(streams: Iterable[UUID], now: datetime, wait: bool) -> dict[UUID, Av
     return {session.pk: session for session in found}
 
 
-def _take(session: AvatarSession | None, report: Report, rows: list[bulk.Row]) -> Answer:
+def _take(
+    session: AvatarSession | None, report: Report, rows: list[bulk.Row]
+) -> Answer:
     """Move what is new of a report to `rows`, and answer it."""
     items, rejected = report.events.items, report.events.rejected
     highest = max((entry.s for entry in items), default=0)
@@ -101,7 +119,15 @@ def _take(session: AvatarSession | None, report: Report, rows: list[bulk.Row]) -
     for entry in items:
         if entry.s == session.last_seq + 1 <= MAX_STREAM:
             kind, data = _redacted(entry)
-            rows.append({"stream": session.pk, "seq": entry.s, "kind": kind, "at_ms": entry.t, "data": data})
+            rows.append(
+                {
+                    "stream": session.pk,
+                    "seq": entry.s,
+                    "kind": kind,
+                    "at_ms": entry.t,
+                    "data": data,
+                }
+            )
             session.last_seq = entry.s
         elif entry.s > session.last_seq:
             break
@@ -112,7 +138,11 @@ def _take(session: AvatarSession | None, report: Report, rows: list[bulk.Row]) -
         return {"t": "gap", "s": last}
     if rejected and rejected[0] > last:
         number, code = rejected
-        return {"t": "reject", "s": [number], "code": code} if number == last + 1 else {"t": "gap", "s": last}
+        return (
+            {"t": "reject", "s": [number], "code": code}
+            if number == last + 1
+            else {"t": "gap", "s": last}
+        )
     return {"t": "ack", "s": last}
 
 
@@ -129,7 +159,11 @@ def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
 
 
 def note(
-    session: AvatarSession, kind: TranscriptEntry.Kind, data: dict[str, Any], *, saving: Sequence[str] = ()
+    session: AvatarSession,
+    kind: TranscriptEntry.Kind,
+    data: dict[str, Any],
+    *,
+    saving: Sequence[str] = (),
 ) -> None:
     """Store something this site did itself, with its own numbering; and with it `saving`, fields of a
     conversation that is not told to anybody yet."""
@@ -138,7 +172,9 @@ def note(
             session.last_server_seq += 1
             session.save(update_fields=[*saving, "last_server_seq"])
         else:
-            AvatarSession.objects.filter(pk=session.pk).update(last_server_seq=F("last_server_seq") + 1)
+            AvatarSession.objects.filter(pk=session.pk).update(
+                last_server_seq=F("last_server_seq") + 1
+            )
             session.refresh_from_db(fields=["last_server_seq"])
         TranscriptEntry.objects.create(
             avatar_session=session,

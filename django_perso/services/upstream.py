@@ -65,12 +65,20 @@ def account_of_key(row: ApiKey | None, secret: Secret | None = None) -> Account:
     if row is None:
         return _account_of_settings()
     try:
-        account = Account(secret or row.current_secret, check_server(row.api_server), row)
+        account = Account(
+            secret or row.current_secret, check_server(row.api_server), row
+        )
     except (SecretUnreadable, ValueError) as error:
         raise _no_api_key(str(error)) from error
     if not account.api_key:
-        where = f"environment variable {row.environment_variable}" if row.environment_variable else "row"
-        raise _no_api_key(f'API key "{row.name}" is empty: its {where} holds nothing.', Empty)
+        where = (
+            f"environment variable {row.environment_variable}"
+            if row.environment_variable
+            else "row"
+        )
+        raise _no_api_key(
+            f'API key "{row.name}" is empty: its {where} holds nothing.', Empty
+        )
     return account
 
 
@@ -107,7 +115,9 @@ def check_server(api_server: str) -> str:
 
 
 def _no_api_key(hint: str, kind: type[Refused] = Refused) -> Refused:
-    return kind("no_api_key", 503, _("The avatar is not available right now."), hint=hint)
+    return kind(
+        "no_api_key", 503, _("The avatar is not available right now."), hint=hint
+    )
 
 
 def _no_key_hint() -> str:
@@ -142,7 +152,9 @@ def client(account: Account) -> PersoClient:
 def _client(kind: type[C], account: Account) -> C:
     # Never closed: used plainly, clients share the connections of the event loop or the process.
     app = _sandbox() if account.is_sandbox else None
-    return kind(api_key=account.api_key.reveal(), api_server=account.api_server, app=app)
+    return kind(
+        api_key=account.api_key.reveal(), api_server=account.api_server, app=app
+    )
 
 
 class _SandboxHandler(ASGIHandler):
@@ -160,13 +172,17 @@ class _SandboxHandler(ASGIHandler):
                 break
         body.seek(0)
         request, refusal = self.create_request(scope, body)
-        response: Any = refusal if request is None else await self.get_response_async(request)
+        response: Any = (
+            refusal if request is None else await self.get_response_async(request)
+        )
         await self.send_response(response, send)
 
 
 async def emulate(request: HttpRequest, path: str | None = None) -> HttpResponseBase:
     """What the emulator answers: to a request for its own `path`, None for that of the request."""
-    match = resolve(request.path_info if path is None else path, "django_perso.sandbox.urls")
+    match = resolve(
+        request.path_info if path is None else path, "django_perso.sandbox.urls"
+    )
     response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
     return response
 

@@ -59,18 +59,30 @@ class Writer:
                 continue
             except DatabaseError:
                 answers = [self._alone(job.report) for job in jobs]
-            except Exception:  # such as nonsense in settings; without this thread all would wait
+            except (
+                Exception
+            ):  # such as nonsense in settings; without this thread all would wait
                 log.exception("the log cannot be stored")
                 answers = [RETRY] * len(jobs)
             give_back()
-            self._later = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
-            self._deliver([(job, it) for job, it in zip(jobs, answers, strict=True) if it is not None])
+            self._later = [
+                job for job, answer in zip(jobs, answers, strict=True) if answer is None
+            ]
+            self._deliver(
+                [
+                    (job, it)
+                    for job, it in zip(jobs, answers, strict=True)
+                    if it is not None
+                ]
+            )
 
     def _collect(self) -> list[_Job]:
         """What is waiting, at least one job."""
         jobs, self._later = self._later, []
         with suppress(queue.Empty):
-            jobs.append(self._queue.get(timeout=BUSY_SECONDS) if jobs else next_of(self._queue))
+            jobs.append(
+                self._queue.get(timeout=BUSY_SECONDS) if jobs else next_of(self._queue)
+            )
             while len(jobs) < MAX_BATCH:
                 jobs.append(self._queue.get_nowait())
         return jobs
@@ -89,7 +101,9 @@ class Writer:
     def _deliver(self, answered: list[tuple[_Job, Answer]]) -> None:
         loops = {job.loop for job, _ in answered}
         for loop in loops:
-            mine = [(job.answer, answer) for job, answer in answered if job.loop is loop]
+            mine = [
+                (job.answer, answer) for job, answer in answered if job.loop is loop
+            ]
             with suppress(RuntimeError):  # the loop has ended, and its sockets with it
                 loop.call_soon_threadsafe(_tell, mine)
 

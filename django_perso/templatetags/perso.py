@@ -41,12 +41,16 @@ def perso_avatar(context: template.Context, preset: str = "") -> SafeString:
         "sdk-url": url,
         "sdk-integrity": integrity,
         "nonce": _nonce(context),
-        "data-modules": json.dumps({name: static(f"django_perso/{name}.js") for name in MODULES}),
+        "data-modules": json.dumps(
+            {name: static(f"django_perso/{name}.js") for name in MODULES}
+        ),
     }
     return format_html(
         '<perso-avatar{}>{}</perso-avatar>\n<script type="module" src="{}"{}></script>',
         _attributes(attributes),
-        _("The avatar appears here, with JavaScript and a current browser."),  # until the element is one
+        _(
+            "The avatar appears here, with JavaScript and a current browser."
+        ),  # until the element is one
         static("django_perso/perso-avatar.js"),
         _attributes({"nonce": _nonce(context)}),
     )
@@ -58,7 +62,9 @@ def perso_sdk(context: template.Context) -> SafeString:
     url, integrity = _sdk()
     attributes = {"integrity": integrity, "nonce": _nonce(context)}
     return format_html(
-        '<script src="{}" crossorigin="anonymous" defer{}></script>', url, _attributes(attributes)
+        '<script src="{}" crossorigin="anonymous" defer{}></script>',
+        url,
+        _attributes(attributes),
     )
 
 
@@ -79,4 +85,6 @@ def _nonce(context: template.Context) -> str:
 
 
 def _attributes(attributes: dict[str, str]) -> SafeString:
-    return format_html_join("", ' {}="{}"', ((k, v) for k, v in attributes.items() if v or k == "preset"))
+    return format_html_join(
+        "", ' {}="{}"', ((k, v) for k, v in attributes.items() if v or k == "preset")
+    )

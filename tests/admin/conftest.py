@@ -20,7 +20,9 @@ def _encryption_keys(settings: Any) -> None:
 @pytest.fixture(scope="module")
 def perso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
     """A Perso that takes KEY and OTHER."""
-    server = sandbox_server(tmp_path_factory.mktemp("perso") / "1", ("--key", KEY, "--key", OTHER))
+    server = sandbox_server(
+        tmp_path_factory.mktemp("perso") / "1", ("--key", KEY, "--key", OTHER)
+    )
     server.start()
     yield server
     server.stop()
@@ -30,4 +32,6 @@ def perso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
 def key(db: None, perso: SandboxServer) -> ApiKey:
     """The default key, which that Perso takes."""
     perso.withdraw()
-    return ApiKey.objects.create(name="Main", secret=KEY, api_server=perso.url, is_default=True)
+    return ApiKey.objects.create(
+        name="Main", secret=KEY, api_server=perso.url, is_default=True
+    )

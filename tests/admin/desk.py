@@ -12,7 +12,9 @@ from django_perso.models import ApiKey
 KEYS = "/admin/django_perso/apikey/"
 PRESETS = "/admin/django_perso/sessionpreset/"
 CONVERSATIONS = "/admin/django_perso/avatarsession/"
-OTHER = "pak-0ther0ther0ther0ther0ther0ther0"  # a key the sandbox of these tests takes, too
+OTHER = (
+    "pak-0ther0ther0ther0ther0ther0ther0"  # a key the sandbox of these tests takes, too
+)
 HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}"
 
 

@@ -27,7 +27,14 @@ def conversation(*entries: tuple[str, dict[str, Any]], **values: Any) -> AvatarS
         visitor="me", session_id="psn-secret", preset=make_preset(), **values
     )
     TranscriptEntry.objects.bulk_create(
-        TranscriptEntry(avatar_session=session, source="browser", seq=n, kind=kind, at_ms=n, data=data)
+        TranscriptEntry(
+            avatar_session=session,
+            source="browser",
+            seq=n,
+            kind=kind,
+            at_ms=n,
+            data=data,
+        )
         for n, (kind, data) in enumerate(entries, 1)
     )
     return session
@@ -54,9 +61,20 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
                 "ms": 12,
             },
         ),
-        ("tool", {"id": "c2", "name": "get_cube", "phase": "failed", "error": "no cubes today"}),
+        (
+            "tool",
+            {
+                "id": "c2",
+                "name": "get_cube",
+                "phase": "failed",
+                "error": "no cubes today",
+            },
+        ),
         ("state", {"name": "ended", "detail": "visitor"}),
-        ("state", {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"}),
+        (
+            "state",
+            {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"},
+        ),
         ("error", {"code": "P-101", "message": "went wrong"}),
         ("gap", {"count": 4, "reason": "overflow"}),
         ("gap", {"count": 1, "reason": "too_big"}),
@@ -90,10 +108,28 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
         ("chat", {"role": HOSTILE, "text": HOSTILE}),
         (
             "tool",
-            {"id": HOSTILE, "name": HOSTILE, "phase": HOSTILE, "arguments": HOSTILE, "result": [HOSTILE]},
+            {
+                "id": HOSTILE,
+                "name": HOSTILE,
+                "phase": HOSTILE,
+                "arguments": HOSTILE,
+                "result": [HOSTILE],
+            },
         ),
-        ("tool", {"id": "1", "name": "x", "phase": "failed", "error": {HOSTILE: HOSTILE}, "ms": HOSTILE}),
-        ("state", {"name": HOSTILE, "detail": HOSTILE, "how": HOSTILE, "reason": HOSTILE}),
+        (
+            "tool",
+            {
+                "id": "1",
+                "name": "x",
+                "phase": "failed",
+                "error": {HOSTILE: HOSTILE},
+                "ms": HOSTILE,
+            },
+        ),
+        (
+            "state",
+            {"name": HOSTILE, "detail": HOSTILE, "how": HOSTILE, "reason": HOSTILE},
+        ),
         ("error", {"code": HOSTILE, "message": HOSTILE}),
         ("gap", {"count": HOSTILE, "reason": HOSTILE}),
         ("chat", {}),
@@ -119,7 +155,9 @@ def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
 ) -> None:
     settings.USE_THOUSAND_SEPARATOR = True  # keys are no numbers to be read
     total = 2 * ENTRIES_A_PAGE + 7
-    session = conversation(*(("chat", {"role": "avatar", "text": f"line {n:04}."}) for n in range(total)))
+    session = conversation(
+        *(("chat", {"role": "avatar", "text": f"line {n:04}."}) for n in range(total))
+    )
     seen, query, pages = [], "", []
     while True:
         with django_assert_max_num_queries(15):
@@ -133,9 +171,9 @@ def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
     assert len(pages) == 3
     back = re.search(r'href="(\?before=\d+)">Earlier', pages[2])
     assert back
-    assert re.findall(r"line \d{4}\.", transcript(admin_client, session, back[1])) == re.findall(
-        r"line \d{4}\.", pages[1]
-    )
+    assert re.findall(
+        r"line \d{4}\.", transcript(admin_client, session, back[1])
+    ) == re.findall(r"line \d{4}\.", pages[1])
     assert ['href="?"' in page for page in pages] == [False, True, True]
     assert [f'href="?before={END}"' in page for page in pages] == [True, True, False]
     end = transcript(admin_client, session, f"?before={END}")
@@ -151,15 +189,21 @@ def test_a_list_of_conversations_costs_the_same_however_long_it_is(
     preset = make_preset()
     for n in range(30):
         user = User.objects.create(username=f"u{n}")
-        AvatarSession.objects.create(visitor=f"v{n}", user=user, preset=preset, session_id="psn-secret")
+        AvatarSession.objects.create(
+            visitor=f"v{n}", user=user, preset=preset, session_id="psn-secret"
+        )
     with django_assert_max_num_queries(12):
         page = admin_client.get(CONVERSATIONS).content.decode()
     assert "u29" in page
     assert "psn-secret" not in page
 
 
-@pytest.mark.parametrize("query", ["", "nonsense", "00000000-0000-0000-0000-000000000000", "é'\"", "a b"])
-def test_a_search_that_finds_nothing_finds_nothing(admin_client: Client, query: str) -> None:
+@pytest.mark.parametrize(
+    "query", ["", "nonsense", "00000000-0000-0000-0000-000000000000", "é'\"", "a b"]
+)
+def test_a_search_that_finds_nothing_finds_nothing(
+    admin_client: Client, query: str
+) -> None:
     session = conversation()
     page = admin_client.get(CONVERSATIONS, {"q": query})
     assert page.status_code == 200
@@ -178,7 +222,12 @@ def test_a_conversation_is_found_by_its_id(admin_client: Client) -> None:
 def test_conversations_are_read_only(admin_client: Client) -> None:
     session = conversation()
     assert admin_client.get(CONVERSATIONS + "add/").status_code == 403
-    assert admin_client.post(f"{CONVERSATIONS}{session.pk}/change/", {"status": "ended"}).status_code == 403
+    assert (
+        admin_client.post(
+            f"{CONVERSATIONS}{session.pk}/change/", {"status": "ended"}
+        ).status_code
+        == 403
+    )
     assert 'name="_save"' not in transcript(admin_client, session)
     assert AvatarSession.objects.get().status == "starting"
 
@@ -186,14 +235,28 @@ def test_conversations_are_read_only(admin_client: Client) -> None:
 def test_without_permission_there_is_no_transcript() -> None:
     session = conversation(("chat", {"role": "visitor", "text": "private"}))
     for path in ("change/", "entries/"):
-        assert limited("view_apikey").get(f"{CONVERSATIONS}{session.pk}/{path}").status_code == 403
+        assert (
+            limited("view_apikey")
+            .get(f"{CONVERSATIONS}{session.pk}/{path}")
+            .status_code
+            == 403
+        )
     assert "private" not in transcript(limited("view_avatarsession"), session)
-    assert limited("view_avatarsession").get(f"{CONVERSATIONS}{session.pk}/entries/").status_code == 403
-    assert "private" in transcript(limited("view_avatarsession", "view_transcriptentry"), session)
+    assert (
+        limited("view_avatarsession")
+        .get(f"{CONVERSATIONS}{session.pk}/entries/")
+        .status_code
+        == 403
+    )
+    assert "private" in transcript(
+        limited("view_avatarsession", "view_transcriptentry"), session
+    )
 
 
 @pytest.mark.parametrize("pk", ["00000000-0000-0000-0000-000000000000", "nonsense"])
-def test_a_conversation_that_is_not_there_leads_back(admin_client: Client, pk: str) -> None:
+def test_a_conversation_that_is_not_there_leads_back(
+    admin_client: Client, pk: str
+) -> None:
     assert admin_client.get(f"{CONVERSATIONS}{pk}/change/").status_code == 302
 
 
@@ -204,14 +267,21 @@ def found(client: Client, **query: str) -> set[str]:
     """The ids in the list."""
     page = client.get(CONVERSATIONS, query)
     assert page.status_code == 200
-    return set(re.findall(r"avatarsession/([0-9a-f-]{36})/change", page.content.decode()))
+    return set(
+        re.findall(r"avatarsession/([0-9a-f-]{36})/change", page.content.decode())
+    )
 
 
 def talk(*entries: tuple[str, dict[str, Any]], **values: Any) -> str:
     session = AvatarSession.objects.create(**{"visitor": "somebody", **values})
     for seq, (kind, data) in enumerate(entries, 1):
         TranscriptEntry.objects.create(
-            avatar_session=session, source="browser", seq=seq, kind=kind, at_ms=seq, data=data
+            avatar_session=session,
+            source="browser",
+            seq=seq,
+            kind=kind,
+            at_ms=seq,
+            data=data,
         )
     return str(session.pk)
 
@@ -221,10 +291,14 @@ def test_what_was_said_is_found_by_those_who_may_read_it(admin_client: Client) -
     talk(("chat", {"role": "visitor", "text": "good morning"}))
     assert found(admin_client, q="library") == {mine}
     assert found(limited("view_avatarsession"), q="library") == set()
-    assert found(limited("view_avatarsession", "view_transcriptentry"), q="library") == {mine}
+    assert found(
+        limited("view_avatarsession", "view_transcriptentry"), q="library"
+    ) == {mine}
 
 
-def test_a_visitor_and_a_user_are_found_with_all_their_conversations(admin_client: Client) -> None:
+def test_a_visitor_and_a_user_are_found_with_all_their_conversations(
+    admin_client: Client,
+) -> None:
     user = User.objects.create(username="Rosa")
     hers, also_hers = talk(user=user, visitor="one"), talk(user=user, visitor="two")
     his = talk(visitor="three")
@@ -250,7 +324,9 @@ def test_a_visitor_and_a_user_are_found_with_all_their_conversations(admin_clien
         ({"length": "nonsense"}, {"short", "middle", "long"}),
     ],
 )
-def test_conversations_are_filtered(admin_client: Client, query: dict[str, str], expected: set[str]) -> None:
+def test_conversations_are_filtered(
+    admin_client: Client, query: dict[str, str], expected: set[str]
+) -> None:
     began = timezone.now() - timedelta(hours=1)
 
     def lasting(minutes: float, *entries: Any, **values: Any) -> str:
@@ -272,14 +348,18 @@ def test_conversations_are_filtered(admin_client: Client, query: dict[str, str],
     assert {named[pk] for pk in found(admin_client, **query)} == expected
 
 
-@pytest.mark.parametrize("name", ["visitor", "termination_reason", "status__exact", "length", "q"])
+@pytest.mark.parametrize(
+    "name", ["visitor", "termination_reason", "status__exact", "length", "q"]
+)
 def test_a_nul_is_looked_up_as_any_wrong_value(admin_client: Client, name: str) -> None:
     answer = admin_client.get(CONVERSATIONS, {name: "a\0"})
     assert (answer.status_code, answer["Location"]) == (302, f"{CONVERSATIONS}?e=1")
     assert admin_client.get(answer["Location"]).status_code == 200
 
 
-def test_the_list_and_its_filter_say_in_words_how_conversations_ended(admin_client: Client) -> None:
+def test_the_list_and_its_filter_say_in_words_how_conversations_ended(
+    admin_client: Client,
+) -> None:
     reasons = {
         "GRACEFUL_TERMINATION": "closed normally",
         "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": "time limit reached",
@@ -291,7 +371,9 @@ def test_the_list_and_its_filter_say_in_words_how_conversations_ended(admin_clie
     page = admin_client.get(CONVERSATIONS).content.decode()
     for raw, words in reasons.items():
         assert f">ended · {words}<" in page if raw else ">ended<" in page
-        assert re.search(rf'<a href="\?termination_reason={raw}">\s*{words}\s*</a>', page)
+        assert re.search(
+            rf'<a href="\?termination_reason={raw}">\s*{words}\s*</a>', page
+        )
         assert found(admin_client, termination_reason=raw) == {made[raw]}
     assert re.search(r">\s*All\s*</a>", page)
     counted = admin_client.get(CONVERSATIONS, {"_facets": "True"}).content.decode()
@@ -312,9 +394,13 @@ def test_a_page_is_called_by_when_it_was_and_who(
 ) -> None:
     settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Seoul"
     at = datetime(2026, 11, 1, 9, tzinfo=UTC if use_tz else None)
-    session = conversation(created_at=at, last_seen_at=at, user=User.objects.create(username="<rosa>"))
+    session = conversation(
+        created_at=at, last_seen_at=at, user=User.objects.create(username="<rosa>")
+    )
     page = transcript(admin_client, session)
-    assert re.findall(r"<h2>(.*?)</h2>", page)[0] == f"Nov. 1, 2026, {hour}, &lt;rosa&gt;"
+    assert (
+        re.findall(r"<h2>(.*?)</h2>", page)[0] == f"Nov. 1, 2026, {hour}, &lt;rosa&gt;"
+    )
     assert f"<title>Nov. 1, 2026, {hour}, &lt;rosa&gt; | " in page
     assert re.search(rf"&rsaquo; Nov\. 1, 2026, {hour}, &lt;rosa&gt;\s*</div>", page)
     assert f"<dd>{session.pk}</dd>" in page
@@ -324,7 +410,9 @@ def test_a_page_is_called_by_when_it_was_and_who(
 
 
 def exported(client: Client, name: str, *pks: str) -> Any:
-    return client.post(CONVERSATIONS, {"action": f"export_{name}", "_selected_action": pks})
+    return client.post(
+        CONVERSATIONS, {"action": f"export_{name}", "_selected_action": pks}
+    )
 
 
 @pytest.mark.parametrize("name", ["jsonl", "csv", "text", "vtt"])
@@ -334,14 +422,18 @@ def test_the_chosen_conversations_are_exported_and_that_is_written_down(
     chosen = talk(("chat", {"role": "visitor", "text": "=1+1 take me"}))
     talk(("chat", {"role": "visitor", "text": "not me"}))
     answer = exported(admin_client, name, chosen)
-    assert answer["Content-Disposition"].startswith('attachment; filename="conversations-')
+    assert answer["Content-Disposition"].startswith(
+        'attachment; filename="conversations-'
+    )
     text = answer.getvalue().decode()
     assert "take me" in text
     assert "not me" not in text
     if name == "jsonl":
         assert json.loads(text)["entries"][0]["data"]["text"] == "=1+1 take me"
     if name == "csv":
-        assert "'=1+1 take me" in [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+        assert "'=1+1 take me" in [
+            cell for row in csv.reader(io.StringIO(text)) for cell in row
+        ]
     (entry,) = LogEntry.objects.all()
     assert (entry.object_id, entry.change_message) == (chosen, f"Exported as {name}.")
 
@@ -354,7 +446,9 @@ def test_conversations_are_read_and_exported_without_time_zones_too(
     assert found(admin_client) == {pk}
     assert "take me" in transcript(admin_client, AvatarSession.objects.get())
     answer = exported(admin_client, "text", pk)
-    assert f"conversations-{timezone.now():%Y-%m-%d}.txt" in answer["Content-Disposition"]
+    assert (
+        f"conversations-{timezone.now():%Y-%m-%d}.txt" in answer["Content-Disposition"]
+    )
     assert "take me" in answer.getvalue().decode()
 
 
@@ -363,13 +457,20 @@ def test_exporting_is_a_right_of_its_own() -> None:
     reader = limited("view_avatarsession", "view_transcriptentry")
     assert "export_jsonl" not in reader.get(CONVERSATIONS).content.decode()
     assert b"private" not in exported(reader, "jsonl", pk).content
-    exporter = limited("view_avatarsession", "export_transcriptentry", username="exporter")
+    exporter = limited(
+        "view_avatarsession", "export_transcriptentry", username="exporter"
+    )
     assert b"private" in exported(exporter, "jsonl", pk).getvalue()
 
 
 @pytest.mark.parametrize(("name", "ending"), [("jsonl", "jsonl"), ("text", "txt")])
-def test_one_conversation_is_exported_from_its_page(admin_client: Client, name: str, ending: str) -> None:
-    pk, _other = (talk(("chat", {"role": "visitor", "text": text})) for text in ("take me", "not me"))
+def test_one_conversation_is_exported_from_its_page(
+    admin_client: Client, name: str, ending: str
+) -> None:
+    pk, _other = (
+        talk(("chat", {"role": "visitor", "text": text}))
+        for text in ("take me", "not me")
+    )
     page = transcript(admin_client, AvatarSession.objects.get(pk=pk))
     url = f"{CONVERSATIONS}{pk}/press/export/"
     assert f'action="{url}"' in page
@@ -379,19 +480,27 @@ def test_one_conversation_is_exported_from_its_page(admin_client: Client, name: 
     text = answer.getvalue().decode()
     assert "take me" in text
     assert "not me" not in text
-    told = LogEntry.objects.filter(object_id=pk, change_message__startswith="Exported as ")
+    told = LogEntry.objects.filter(
+        object_id=pk, change_message__startswith="Exported as "
+    )
     assert [entry.change_message for entry in told] == [f"Exported as {name}."]
     assert admin_client.post(url, {"format": "nonsense"}).status_code == 404
 
 
 def test_the_page_of_a_conversation_exports_for_those_who_may() -> None:
-    session = AvatarSession.objects.get(pk=talk(("chat", {"role": "visitor", "text": "private"})))
+    session = AvatarSession.objects.get(
+        pk=talk(("chat", {"role": "visitor", "text": "private"}))
+    )
     url = f"{CONVERSATIONS}{session.pk}/press/export/"
     reader = limited("view_avatarsession", "view_transcriptentry")
     assert url not in transcript(reader, session)
     assert reader.post(url).status_code == 403
-    assert limited("export_transcriptentry", username="blind").post(url).status_code == 403
-    exporter = limited("view_avatarsession", "export_transcriptentry", username="exporter")
+    assert (
+        limited("export_transcriptentry", username="blind").post(url).status_code == 403
+    )
+    exporter = limited(
+        "view_avatarsession", "export_transcriptentry", username="exporter"
+    )
     assert url in transcript(exporter, session)
     assert b"private" in exporter.post(url, {"format": "csv"}).getvalue()
 
@@ -400,20 +509,28 @@ def test_a_visitor_is_erased_after_a_question(admin_client: Client) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
     mine, also_mine, other = talk(words), talk(words), talk(words, visitor="other")
     url = f"{CONVERSATIONS}{mine}/press/erase/"
-    question = "deletes all conversations of anonymous somebo for good: 2, with 2 entries"
+    question = (
+        "deletes all conversations of anonymous somebo for good: 2, with 2 entries"
+    )
     assert question in admin_client.post(url).content.decode()
     assert AvatarSession.objects.count() == 3
-    assert limited("view_avatarsession").post(url, {"confirmed": "yes"}).status_code == 403
+    assert (
+        limited("view_avatarsession").post(url, {"confirmed": "yes"}).status_code == 403
+    )
     page = admin_client.post(url, {"confirmed": "yes"}, follow=True)
     assert "Erased: 2 conversations." in page.content.decode()
     assert [str(session.pk) for session in AvatarSession.objects.all()] == [other]
-    told = list(LogEntry.objects.values_list("object_id", "object_repr", "change_message"))
+    told = list(
+        LogEntry.objects.values_list("object_id", "object_repr", "change_message")
+    )
     assert (None, "Erased: 2 conversations.", "") in told
     assert mine not in str(told)
     assert also_mine not in str(told)
 
 
-def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(admin_client: Client) -> None:
+def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(
+    admin_client: Client,
+) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
     mine, also_mine, other = talk(words, words), talk(words), talk()
     transcript(admin_client, AvatarSession.objects.get(pk=mine))
@@ -439,9 +556,13 @@ def test_new_lines_come_to_a_page_that_follows(admin_client: Client) -> None:
     first, *others = TranscriptEntry.objects.order_by("pk")
     answer = admin_client.get(f"{CONVERSATIONS}{pk}/entries/", {"after": first.pk})
     assert answer["X-Running"] == "yes"
-    assert re.findall(r'data-pk="(\d+)"', answer.content.decode()) == [str(entry.pk) for entry in others]
+    assert re.findall(r'data-pk="(\d+)"', answer.content.decode()) == [
+        str(entry.pk) for entry in others
+    ]
     reads = LogEntry.objects.count()
-    nothing = admin_client.get(f"{CONVERSATIONS}{pk}/entries/", {"after": others[-1].pk})
+    nothing = admin_client.get(
+        f"{CONVERSATIONS}{pk}/entries/", {"after": others[-1].pk}
+    )
     assert nothing.content.strip() == b""
     assert LogEntry.objects.count() == reads
     AvatarSession.objects.update(status="ended")

@@ -27,7 +27,9 @@ def test_a_sync_says_what_came_what_went_and_whom_it_affects(
 ) -> None:
     make_preset()
     perso.withdraw(tts_type=["openai-nova"], llm_type=["azure-gpt-4o"])
-    assert "New:" not in press(admin_client, key, "sync")  # at the first time all is new
+    assert "New:" not in press(
+        admin_client, key, "sync"
+    )  # at the first time all is new
     perso.withdraw(tts_type=["openai-nova"])
     assert "New: LLM azure-gpt-4o." in press(admin_client, key, "sync")
     perso.withdraw()
@@ -41,7 +43,9 @@ def test_a_sync_says_what_came_what_went_and_whom_it_affects(
     assert "1 preset affected: Guide." in page
 
 
-def test_the_buttons_that_would_change_nothing_are_not_there(admin_client: Client, key: ApiKey) -> None:
+def test_the_buttons_that_would_change_nothing_are_not_there(
+    admin_client: Client, key: ApiKey
+) -> None:
     def shown() -> list[str]:
         page = admin_client.get(f"{KEYS}{key.pk}/change/").content.decode()
         return re.findall(r"/press/(\w+)/", page)
@@ -57,24 +61,43 @@ def test_the_buttons_that_would_change_nothing_are_not_there(admin_client: Clien
 
 
 def test_actions_ask_for_each_selected_key(admin_client: Client, key: ApiKey) -> None:
-    away = ApiKey.objects.create(name="Away", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}")
-    chosen = {"action": "sync_selected", "_selected_action": [str(key.pk), str(away.pk)]}
+    away = ApiKey.objects.create(
+        name="Away", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}"
+    )
+    chosen = {
+        "action": "sync_selected",
+        "_selected_action": [str(key.pk), str(away.pk)],
+    }
     messages = told(admin_client.post(KEYS, chosen, follow=True))
     assert [kind for kind, _ in messages] == ["error", "success"]
     assert key.catalogue.count() == 28
-    messages = told(admin_client.post(KEYS, {**chosen, "action": "test_selected"}, follow=True))
+    messages = told(
+        admin_client.post(KEYS, {**chosen, "action": "test_selected"}, follow=True)
+    )
     assert [text.partition(":")[0] for _, text in messages] == ["Away", "Main"]
-    assert LogEntry.objects.filter(change_message__startswith="Sync: Perso answered").count() == 1
+    assert (
+        LogEntry.objects.filter(
+            change_message__startswith="Sync: Perso answered"
+        ).count()
+        == 1
+    )
 
 
-def test_a_secret_is_rotated_only_when_perso_takes_the_new_one(admin_client: Client, key: ApiKey) -> None:
+def test_a_secret_is_rotated_only_when_perso_takes_the_new_one(
+    admin_client: Client, key: ApiKey
+) -> None:
     url = f"{KEYS}{key.pk}/rotate/"
     assert url in admin_client.get(f"{KEYS}{key.pk}/change/").content.decode()
     assert 'type="password"' in admin_client.get(url).content.decode()
-    refused = admin_client.post(url, {"new_secret": "pak-wrong-0123456789"}).content.decode()
+    refused = admin_client.post(
+        url, {"new_secret": "pak-wrong-0123456789"}
+    ).content.decode()
     assert "Nothing was changed. Perso refused" in refused
     assert "pak-wrong" not in refused
-    assert "This field is required" in admin_client.post(url, {"new_secret": " "}).content.decode()
+    assert (
+        "This field is required"
+        in admin_client.post(url, {"new_secret": " "}).content.decode()
+    )
     key.refresh_from_db()
     assert key.secret.reveal() == KEY
     answer = admin_client.post(url, {"new_secret": OTHER}, follow=True)
@@ -88,7 +111,9 @@ def test_without_encryption_keys_a_live_site_rotates_nothing(
     admin_client: Client, key: ApiKey, settings: Any
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": []}
-    page = admin_client.post(f"{KEYS}{key.pk}/rotate/", {"new_secret": OTHER}).content.decode()
+    page = admin_client.post(
+        f"{KEYS}{key.pk}/rotate/", {"new_secret": OTHER}
+    ).content.decode()
     assert "Fernet.generate_key" in page
 
 
@@ -113,7 +138,9 @@ def test_the_list_counts_presets_and_conversations_in_as_many_queries_for_one_ke
     assert set(counts.values()) == {(1, 2)}
 
 
-def test_the_list_is_filtered_by_status_and_activity(admin_client: Client, key: ApiKey) -> None:
+def test_the_list_is_filtered_by_status_and_activity(
+    admin_client: Client, key: ApiKey
+) -> None:
     keys.check(key)
     ApiKey.objects.create(name="Old", is_active=False)
     for query, names in (
@@ -132,8 +159,12 @@ def test_the_list_marks_the_default(admin_client: Client, key: ApiKey) -> None:
     assert page.count("perso-pill") == 1
 
 
-def test_when_a_key_was_tested_is_told_in_words(admin_client: Client, key: ApiKey) -> None:
-    ApiKey.objects.update(status="ok", tested_at=timezone.now() - timedelta(minutes=4, seconds=5))
+def test_when_a_key_was_tested_is_told_in_words(
+    admin_client: Client, key: ApiKey
+) -> None:
+    ApiKey.objects.update(
+        status="ok", tested_at=timezone.now() - timedelta(minutes=4, seconds=5)
+    )
     page = admin_client.get(KEYS).content.decode()
     assert '<span class="perso-status perso-ok">OK</span>' in page
     assert "4\xa0minutes ago" in page
@@ -175,4 +206,6 @@ def test_the_key_in_settings_can_be_tested_and_synced(admin_client: Client) -> N
     assert entry.object_repr == 'PERSO["API_KEY"]'
     assert admin_client.get("/admin/").status_code == 200  # which lists the entry
     page = admin_client.get(KEYS).content.decode()
-    assert re.search(r'<span class="perso-more">Test: Perso answered in .*\(just now\)</span>', page)
+    assert re.search(
+        r'<span class="perso-more">Test: Perso answered in .*\(just now\)</span>', page
+    )

@@ -21,16 +21,30 @@ VARIABLE = "PERSO_INTERACTIVE_API_KEY_SHOP"
 
 
 def key_form(**values: Any) -> dict[str, Any]:
-    usual = {"name": "Main", "api_server": "https://platform.perso.ai", "new_secret": "", "is_active": "on"}
+    usual = {
+        "name": "Main",
+        "api_server": "https://platform.perso.ai",
+        "new_secret": "",
+        "is_active": "on",
+    }
     return {**usual, **values}
 
 
 def test_a_key_goes_in_and_never_comes_out(admin_client: Client) -> None:
-    answer = admin_client.post(KEYS + "add/", key_form(new_secret=f" {KEY} "), follow=True)
+    answer = admin_client.post(
+        KEYS + "add/", key_form(new_secret=f" {KEY} "), follow=True
+    )
     key = ApiKey.objects.get()
     assert key.secret.reveal() == KEY
-    pages = [answer, admin_client.get(KEYS), admin_client.get(f"{KEYS}{key.pk}/change/")]
-    pages += [admin_client.get(f"{KEYS}{key.pk}/history/"), admin_client.get(f"{KEYS}{key.pk}/delete/")]
+    pages = [
+        answer,
+        admin_client.get(KEYS),
+        admin_client.get(f"{KEYS}{key.pk}/change/"),
+    ]
+    pages += [
+        admin_client.get(f"{KEYS}{key.pk}/history/"),
+        admin_client.get(f"{KEYS}{key.pk}/delete/"),
+    ]
     for page in pages:
         assert page.status_code == 200
         assert KEY not in page.content.decode()
@@ -52,7 +66,9 @@ def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> 
     admin_client.post(f"{KEYS}{key.pk}/change/", key_form(name="Renamed"))
     key.refresh_from_db()
     assert (key.name, key.secret.reveal()) == ("Renamed", KEY)
-    admin_client.post(f"{KEYS}{key.pk}/change/", key_form(name="Renamed", new_secret="pak-new"))
+    admin_client.post(
+        f"{KEYS}{key.pk}/change/", key_form(name="Renamed", new_secret="pak-new")
+    )
     key.refresh_from_db()
     assert key.secret.reveal() == "pak-new"
     history = " ".join(entry.change_message for entry in LogEntry.objects.all())
@@ -65,25 +81,58 @@ def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> 
     ("values", "mistake"),
     [
         ({}, "Enter the key Perso gave you, or name the environment variable"),
-        ({"new_secret": "   "}, "Enter the key Perso gave you, or name the environment variable"),
+        (
+            {"new_secret": "   "},
+            "Enter the key Perso gave you, or name the environment variable",
+        ),
         ({"new_secret": KEY, "environment_variable": VARIABLE}, "not both"),
-        ({"new_secret": " sandbox"}, 'belongs into settings.py: PERSO = {"API_KEY": "sandbox"}'),
-        ({"environment_variable": "SECRET_KEY"}, "must begin with PERSO_INTERACTIVE_API_KEY"),
-        ({"new_secret": KEY, "api_server": "perso"}, "API server must look like https://platform.perso.ai"),
-        ({"new_secret": KEY, "api_server": "ftp://platform.perso.ai"}, "must look like"),
-        ({"new_secret": KEY, "api_server": "http://platform.perso.ai"}, "must be https"),
-        ({"new_secret": KEY, "api_server": "https://evil.test"}, '"ALLOWED_API_SERVERS": ["https://platform'),
-        ({"new_secret": KEY, "api_server": "http://127.0.0.1@evil.test"}, "must look like"),
+        (
+            {"new_secret": " sandbox"},
+            'belongs into settings.py: PERSO = {"API_KEY": "sandbox"}',
+        ),
+        (
+            {"environment_variable": "SECRET_KEY"},
+            "must begin with PERSO_INTERACTIVE_API_KEY",
+        ),
+        (
+            {"new_secret": KEY, "api_server": "perso"},
+            "API server must look like https://platform.perso.ai",
+        ),
+        (
+            {"new_secret": KEY, "api_server": "ftp://platform.perso.ai"},
+            "must look like",
+        ),
+        (
+            {"new_secret": KEY, "api_server": "http://platform.perso.ai"},
+            "must be https",
+        ),
+        (
+            {"new_secret": KEY, "api_server": "https://evil.test"},
+            '"ALLOWED_API_SERVERS": ["https://platform',
+        ),
+        (
+            {"new_secret": KEY, "api_server": "http://127.0.0.1@evil.test"},
+            "must look like",
+        ),
     ],
 )
-def test_a_key_that_is_none_is_refused(admin_client: Client, values: dict[str, Any], mistake: str) -> None:
-    assert mistake in html.unescape(admin_client.post(KEYS + "add/", key_form(**values)).content.decode())
+def test_a_key_that_is_none_is_refused(
+    admin_client: Client, values: dict[str, Any], mistake: str
+) -> None:
+    assert mistake in html.unescape(
+        admin_client.post(KEYS + "add/", key_form(**values)).content.decode()
+    )
     assert not ApiKey.objects.exists()
 
 
-def test_a_key_is_not_sent_to_another_server_by_whoever_cannot_enter_it(admin_client: Client) -> None:
+def test_a_key_is_not_sent_to_another_server_by_whoever_cannot_enter_it(
+    admin_client: Client,
+) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
-    url, moved = f"{KEYS}{key.pk}/change/", key_form(api_server="https://live-api.perso.ai")
+    url, moved = (
+        f"{KEYS}{key.pk}/change/",
+        key_form(api_server="https://live-api.perso.ai"),
+    )
     assert "Enter the key again" in admin_client.post(url, moved).content.decode()
     assert ApiKey.objects.get().api_server == "https://platform.perso.ai"
     admin_client.post(url, {**moved, "new_secret": "pak-mine"})
@@ -95,7 +144,9 @@ def test_without_encryption_keys_a_live_site_takes_no_key_and_says_what_to_paste
     admin_client: Client, settings: Any, debug: bool, saved: int
 ) -> None:
     settings.PERSO, settings.DEBUG = SANDBOX, debug
-    page = html.unescape(admin_client.post(KEYS + "add/", key_form(new_secret=KEY)).content.decode())
+    page = html.unescape(
+        admin_client.post(KEYS + "add/", key_form(new_secret=KEY)).content.decode()
+    )
     assert ApiKey.objects.count() == saved
     for told_so in ("Fernet.generate_key", 'os.environ["PERSO_ENCRYPTION_KEYS"]', THEN):
         assert (told_so in page) is not debug
@@ -125,7 +176,10 @@ def test_who_may_only_look_sees_no_more(settings: Any) -> None:
     for field in ("new_secret", "environment_variable", "name"):
         assert f'name="{field}"' not in page.content.decode()
     assert "Secret" not in page.content.decode()
-    assert client.post(f"{KEYS}{key.pk}/change/", key_form(new_secret="x")).status_code == 403
+    assert (
+        client.post(f"{KEYS}{key.pk}/change/", key_form(new_secret="x")).status_code
+        == 403
+    )
     assert limited().get(KEYS).status_code == 403
 
 
@@ -140,7 +194,9 @@ def submit(client: Client, path: str, **values: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_key_is_tried_and_synced_at_once(admin_client: Client, perso: SandboxServer) -> None:
+def test_a_new_key_is_tried_and_synced_at_once(
+    admin_client: Client, perso: SandboxServer
+) -> None:
     messages = submit(admin_client, "add/", new_secret=KEY, api_server=perso.url)
     key = ApiKey.objects.get()
     assert key.status == "ok"
@@ -154,12 +210,18 @@ def test_a_new_key_is_tried_and_synced_at_once(admin_client: Client, perso: Sand
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_that_does_not_work_is_saved_with_a_warning(admin_client: Client, perso: SandboxServer) -> None:
-    messages = submit(admin_client, "add/", new_secret="pak-wrong-0123456789", api_server=perso.url)
+def test_a_key_that_does_not_work_is_saved_with_a_warning(
+    admin_client: Client, perso: SandboxServer
+) -> None:
+    messages = submit(
+        admin_client, "add/", new_secret="pak-wrong-0123456789", api_server=perso.url
+    )
     assert messages[-1][0] == "warning"
     assert 'Perso refused key "Main" (ends 6789): 401' in messages[-1][1]
     away = f"http://127.0.0.1:{unused_port()}"
-    messages = submit(admin_client, "add/", name="Away", new_secret=KEY, api_server=away)
+    messages = submit(
+        admin_client, "add/", name="Away", new_secret=KEY, api_server=away
+    )
     assert messages[-1][0] == "warning"
     assert "cannot be reached" in messages[-1][1]
     assert sorted(ApiKey.objects.values_list("name", "status")) == [
@@ -188,7 +250,11 @@ def test_a_secret_and_an_environment_variable_take_each_others_place(
     path, where = f"{key.pk}/change/", {"api_server": perso.url}
     submit(admin_client, path, environment_variable=VARIABLE, **where)
     key.refresh_from_db()
-    assert (key.environment_variable, bool(key.secret), key.status) == (VARIABLE, False, "ok")
+    assert (key.environment_variable, bool(key.secret), key.status) == (
+        VARIABLE,
+        False,
+        "ok",
+    )
     page = admin_client.get(KEYS).content.decode()
     assert f"from {VARIABLE}" in page
     assert OTHER[-4:] not in page
@@ -196,7 +262,9 @@ def test_a_secret_and_an_environment_variable_take_each_others_place(
     press(admin_client, key, "test")
     page = admin_client.get(KEYS).content.decode()
     assert f"from {VARIABLE}, which is not set" in page
-    assert '<span class="perso-status perso-empty">empty</span>' in page  # Perso was not asked
+    assert (
+        '<span class="perso-status perso-empty">empty</span>' in page
+    )  # Perso was not asked
     submit(admin_client, path, environment_variable=VARIABLE, new_secret=KEY, **where)
     key.refresh_from_db()
     assert (key.environment_variable, key.secret.reveal()) == ("", KEY)

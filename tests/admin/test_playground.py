@@ -22,12 +22,18 @@ EDIT = ("view_sessionpreset", "change_sessionpreset", "add_sessionpreset", "use_
 def options(page: str, prefix: str = "a") -> list[tuple[str, bool]]:
     """The choices to start with: (slug, whether it is chosen)."""
     (select,) = re.findall(rf'name="{prefix}-source">(.*?)</select>', page, re.S)
-    return [(slug, bool(chosen)) for slug, chosen in re.findall(r'value="(.*?)"( selected)?', select)]
+    return [
+        (slug, bool(chosen))
+        for slug, chosen in re.findall(r'value="(.*?)"( selected)?', select)
+    ]
 
 
 def chosen(client: Client, query: str = "") -> tuple[str, str]:
     page = client.get(f"{PLAYGROUND}?{query}").content.decode()
-    a, b = ([slug for slug, is_chosen in options(page, prefix) if is_chosen] for prefix in "ab")
+    a, b = (
+        [slug for slug, is_chosen in options(page, prefix) if is_chosen]
+        for prefix in "ab"
+    )
     return a[0], b[0]
 
 
@@ -45,7 +51,11 @@ def test_who_may_see_presets_chooses_among_them_and_no_more() -> None:
     ("rights", "save", "fetch"),
     [
         (("view_sessionpreset", "change_sessionpreset"), False, False),
-        (("view_sessionpreset", "change_sessionpreset", "add_sessionpreset"), True, False),
+        (
+            ("view_sessionpreset", "change_sessionpreset", "add_sessionpreset"),
+            True,
+            False,
+        ),
         (("view_sessionpreset", "change_sessionpreset", "use_apikey"), False, True),
     ],
 )
@@ -63,7 +73,10 @@ def test_who_may_change_presets_tries_settings_of_their_own(
 @pytest.mark.parametrize("client", [Client(), "nobody", "staff"])
 def test_others_do_not_see_it(client: Any) -> None:
     if client == "staff":
-        assert limited("view_avatarsession", "use_apikey").get(PLAYGROUND).status_code == 403
+        assert (
+            limited("view_avatarsession", "use_apikey").get(PLAYGROUND).status_code
+            == 403
+        )
     else:
         assert "/login/" in Client().get(PLAYGROUND)["Location"]
 
@@ -72,10 +85,17 @@ def test_a_site_without_presets_begins_with_own_settings() -> None:
     keys.check(None, keep_lists=True)
     page = limited(*EDIT).get(PLAYGROUND).content.decode()
     assert options(page) == [("", True)]
-    first = CatalogueItem.objects.filter(kind="model_style").order_by("position")[0].value
-    (checked,) = re.findall(r'<input type="radio" name="a-model_style" value="([^"]*)"[^>]*checked', page)
+    first = (
+        CatalogueItem.objects.filter(kind="model_style").order_by("position")[0].value
+    )
+    (checked,) = re.findall(
+        r'<input type="radio" name="a-model_style" value="([^"]*)"[^>]*checked', page
+    )
     assert checked == first
-    assert "no active preset" in limited("view_sessionpreset").get(PLAYGROUND).content.decode()
+    assert (
+        "no active preset"
+        in limited("view_sessionpreset").get(PLAYGROUND).content.decode()
+    )
 
 
 def test_presets_are_chosen_by_the_address() -> None:
@@ -88,17 +108,28 @@ def test_presets_are_chosen_by_the_address() -> None:
     assert chosen(client, "preset=missing") == ("", "")
     assert 'id="perso-b"' in (page := client.get(PLAYGROUND).content.decode())
     assert re.search(r'id="perso-b"[^>]* hidden>', page)
-    assert not re.search(r'id="perso-b"[^>]* hidden>', client.get(f"{PLAYGROUND}?b=guide").content.decode())
+    assert not re.search(
+        r'id="perso-b"[^>]* hidden>',
+        client.get(f"{PLAYGROUND}?b=guide").content.decode(),
+    )
 
 
-def test_a_presets_settings_can_be_changed_and_the_other_column_stays_as_it_is() -> None:
+def test_a_presets_settings_can_be_changed_and_the_other_column_stays_as_it_is() -> (
+    None
+):
     keys.check(None, keep_lists=True)
-    make_preset(width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5)
+    make_preset(
+        width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5
+    )
     filled = "a-source=guide&b-source=&b-width=333&b-height=444&b-client_tools=show_settings&compare=1"
     page = limited(*EDIT).get(f"{PLAYGROUND}?{filled}&take=a").content.decode()
     assert options(page, "a")[-1] == ("", True)
     values = dict(re.findall(r'name="(\w-\w+)" value="([^"]*)"', page))
-    assert (values["a-width"], values["a-padding_left"], values["b-width"]) == ("640", "-0.5", "333")
+    assert (values["a-width"], values["a-padding_left"], values["b-width"]) == (
+        "640",
+        "-0.5",
+        "333",
+    )
     ticked = re.findall(r'name="(\w)-client_tools" value="(\w+)"[^>]*checked', page)
     assert ticked == [("a", "show_map"), ("a", "our_own"), ("b", "show_settings")]
     assert page.count("not on this page") == 1
@@ -117,10 +148,21 @@ def test_another_key_shows_its_own_lists() -> None:
     )
     client = limited(*EDIT)
     assert "Shop voice" not in client.get(PLAYGROUND).content.decode()
-    assert client.get(f"{PLAYGROUND}?key={key.pk}").content.decode().count("Shop voice") == 2
-    page = client.get(f"{PLAYGROUND}?a-width=640&a-api_key={key.pk}&lists=a").content.decode()
+    assert (
+        client.get(f"{PLAYGROUND}?key={key.pk}").content.decode().count("Shop voice")
+        == 2
+    )
+    page = client.get(
+        f"{PLAYGROUND}?a-width=640&a-api_key={key.pk}&lists=a"
+    ).content.decode()
     assert page.count("Shop voice") == 1
-    for nonsense in ("key=x", "a-width=x&a-api_key=x", "preset=" + "x" * 300, "a-source=%00", "take=zz"):
+    for nonsense in (
+        "key=x",
+        "a-width=x&a-api_key=x",
+        "preset=" + "x" * 300,
+        "a-source=%00",
+        "take=zz",
+    ):
         assert client.get(f"{PLAYGROUND}?{nonsense}").status_code == 200
 
 
@@ -134,7 +176,12 @@ def test_the_lists_are_fetched_by_a_button_and_never_by_looking() -> None:
     answer = limited(*EDIT).post(f"{PLAYGROUND}?preset=x", {"key": ""})
     assert (answer.status_code, answer["Location"]) == (302, f"{PLAYGROUND}?preset=x")
     assert CatalogueItem.objects.exists()
-    assert limited("view_sessionpreset", "change_sessionpreset").post(PLAYGROUND).status_code == 403
+    assert (
+        limited("view_sessionpreset", "change_sessionpreset")
+        .post(PLAYGROUND)
+        .status_code
+        == 403
+    )
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = limited(*EDIT).cookies
     assert strict.post(PLAYGROUND).status_code == 403
@@ -151,7 +198,9 @@ def test_it_says_what_a_start_costs(settings: Any) -> None:
     assert KEY not in page
     keys.make_default(key)
     page = client.get(PLAYGROUND).content.decode()
-    assert "<strong>Each start makes a real session, which Perso bills.</strong>" in page
+    assert (
+        "<strong>Each start makes a real session, which Perso bills.</strong>" in page
+    )
     assert "sandbox, where" not in page
 
 
@@ -165,7 +214,8 @@ def test_the_page_names_everything_it_shows_and_runs_no_inline_script() -> None:
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     inputs = re.findall(
-        r'<(?:input|select|textarea)[^>]*\sid="([^"]+)"', page.split("data-perso-playground")[1]
+        r'<(?:input|select|textarea)[^>]*\sid="([^"]+)"',
+        page.split("data-perso-playground")[1],
     )
     assert len(inputs) > 40
     assert [name for name in inputs if f'for="{name}"' not in page] == []

@@ -33,7 +33,11 @@ def shown(client: Client, address: str) -> dict[str, Any]:
     """What a browser would send of the form at this address, without a change."""
     form = client.get(PRESETS + address).context["adminform"].form
     values = {name: form[name].value() for name in form.fields}
-    return {name: value for name, value in values.items() if value is not None and value is not False}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and value is not False
+    }
 
 
 def change(preset: SessionPreset) -> str:
@@ -49,22 +53,32 @@ def text_of(client: Client, address: str) -> str:
 def errors(client: Client, address: str, values: dict[str, Any]) -> dict[str, Any]:
     """Why the form is not saved, by field; {} once it is."""
     answer = client.post(PRESETS + address, values)
-    return {} if answer.status_code == 302 else dict(answer.context["adminform"].form.errors)
+    return (
+        {}
+        if answer.status_code == 302
+        else dict(answer.context["adminform"].form.errors)
+    )
 
 
 # --- the form -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("has_lists", [True, False])
-def test_every_field_that_does_something_is_on_the_form(admin_client: Client, has_lists: bool) -> None:
+def test_every_field_that_does_something_is_on_the_form(
+    admin_client: Client, has_lists: bool
+) -> None:
     if has_lists:
         keys.check(None, keep_lists=True)
     page = text_of(admin_client, "add/")
     for field in SessionPreset._meta.fields:
-        assert (f'name="{field.name}"' in page) is (field.name not in ("id", "voice")), field.name
+        assert (f'name="{field.name}"' in page) is (
+            field.name not in ("id", "voice")
+        ), field.name
 
 
-def test_choices_are_shown_by_their_names_and_pictures(admin_client: Client, synced: None) -> None:
+def test_choices_are_shown_by_their_names_and_pictures(
+    admin_client: Client, synced: None
+) -> None:
     page = text_of(admin_client, change(make_preset(background_image="pbi-night")))
     assert 'value="amara-front-suit-nodded_loop"' in page
     assert "nathalie-kiosk-full_dress" not in page  # made for kiosks
@@ -74,7 +88,9 @@ def test_choices_are_shown_by_their_names_and_pictures(admin_client: Client, syn
     assert "<p data-perso-about>Welcomes visitors and answers small talk.</p>" in page
 
 
-def test_what_is_chosen_is_saved_as_perso_calls_it(admin_client: Client, synced: None) -> None:
+def test_what_is_chosen_is_saved_as_perso_calls_it(
+    admin_client: Client, synced: None
+) -> None:
     preset = make_preset()
     values = shown(admin_client, change(preset)) | {
         "mcp_servers": ["pmc-clock", "pmc-library"],
@@ -88,10 +104,16 @@ def test_what_is_chosen_is_saved_as_perso_calls_it(admin_client: Client, synced:
     assert shown(admin_client, change(preset))["client_tools"] == "show_map, get_square"
 
 
-def test_saving_what_was_not_touched_changes_nothing(admin_client: Client, synced: None) -> None:
-    preset = make_preset(mcp_servers=["pmc-clock"], client_tools=["a"], document="pld-menu")
+def test_saving_what_was_not_touched_changes_nothing(
+    admin_client: Client, synced: None
+) -> None:
+    preset = make_preset(
+        mcp_servers=["pmc-clock"], client_tools=["a"], document="pld-menu"
+    )
     before = SessionPreset.objects.values().get()
-    answer = admin_client.post(PRESETS + change(preset), shown(admin_client, change(preset)), follow=True)
+    answer = admin_client.post(
+        PRESETS + change(preset), shown(admin_client, change(preset)), follow=True
+    )
     assert answer.status_code == 200
     assert SessionPreset.objects.values().get() == before
     assert LogEntry.objects.get().get_change_message() == "No fields changed."
@@ -108,9 +130,16 @@ def test_saving_what_was_not_touched_changes_nothing(admin_client: Client, synce
         ({"model_style": ""}, "model_style", "required"),
         ({"tts_type": "nobody"}, "tts_type", NOT_OFFERED),
         ({"mcp_servers": ["pmc-clock", "nobody"]}, "mcp_servers", NOT_OFFERED),
-        ({"text_normalization_locale": "en"}, "text_normalization_locale", "needs a text normalization"),
         (
-            {"stt_text_normalization_config": "ptn-units", "stt_text_normalization_locale": "e" * 11},
+            {"text_normalization_locale": "en"},
+            "text_normalization_locale",
+            "needs a text normalization",
+        ),
+        (
+            {
+                "stt_text_normalization_config": "ptn-units",
+                "stt_text_normalization_locale": "e" * 11,
+            },
             "stt_text_normalization_locale",
             "at most 10",
         ),
@@ -124,12 +153,16 @@ def test_a_mistake_is_said_with_its_field(
     admin_client: Client, synced: None, values: dict[str, Any], field: str, said: str
 ) -> None:
     preset = make_preset()
-    found = errors(admin_client, change(preset), shown(admin_client, change(preset)) | values)
+    found = errors(
+        admin_client, change(preset), shown(admin_client, change(preset)) | values
+    )
     assert list(found) == [field]
     assert said in unescape(str(found[field]))
 
 
-def test_a_wrong_choice_is_not_lost_with_the_error(admin_client: Client, synced: None) -> None:
+def test_a_wrong_choice_is_not_lost_with_the_error(
+    admin_client: Client, synced: None
+) -> None:
     preset = make_preset()
     values = shown(admin_client, change(preset)) | {"tts_type": "nobody"}
     page = admin_client.post(PRESETS + change(preset), values).content.decode()
@@ -139,19 +172,34 @@ def test_a_wrong_choice_is_not_lost_with_the_error(admin_client: Client, synced:
 # --- what Perso offers no more --------------------------------------------------------------------
 
 
-def test_what_has_gone_stays_chosen_is_marked_and_can_be_saved(admin_client: Client, synced: None) -> None:
-    preset = make_preset(mcp_servers=["pmc-clock", "pmc-library"], background_image="pbi-night")
-    gone = {"tts_type": ["openai-nova"], "background_image": ["pbi-night"], "mcp_servers": ["pmc-clock"]}
+def test_what_has_gone_stays_chosen_is_marked_and_can_be_saved(
+    admin_client: Client, synced: None
+) -> None:
+    preset = make_preset(
+        mcp_servers=["pmc-clock", "pmc-library"], background_image="pbi-night"
+    )
+    gone = {
+        "tts_type": ["openai-nova"],
+        "background_image": ["pbi-night"],
+        "mcp_servers": ["pmc-clock"],
+    }
     with withdrawn(**gone):
         keys.check(None, keep_lists=True)
     page = text_of(admin_client, change(preset))
     assert 'value="openai-nova" selected data-mark="no longer offered"' in page
     assert '<p data-perso-mark class="perso-gone">no longer offered</p>' in page
     assert page.count("<em>no longer offered</em>") == 2
-    values = shown(admin_client, change(preset)) | {"mcp_servers": ["pmc-clock"], "name": "Renamed"}
+    values = shown(admin_client, change(preset)) | {
+        "mcp_servers": ["pmc-clock"],
+        "name": "Renamed",
+    }
     assert errors(admin_client, change(preset), values) == {}
     preset.refresh_from_db()
-    assert (preset.name, preset.tts_type, preset.mcp_servers) == ("Renamed", "openai-nova", ["pmc-clock"])
+    assert (preset.name, preset.tts_type, preset.mcp_servers) == (
+        "Renamed",
+        "openai-nova",
+        ["pmc-clock"],
+    )
 
 
 def test_what_has_gone_is_no_new_choice(admin_client: Client, synced: None) -> None:
@@ -165,14 +213,18 @@ def test_what_has_gone_is_no_new_choice(admin_client: Client, synced: None) -> N
         assert GONE in unescape(str(errors(admin_client, address, changed)["tts_type"]))
 
 
-def test_with_another_key_what_has_gone_there_is_no_choice(admin_client: Client, synced: None) -> None:
+def test_with_another_key_what_has_gone_there_is_no_choice(
+    admin_client: Client, synced: None
+) -> None:
     preset = make_preset()
     other = ApiKey.objects.create(name="Other", secret=KEY)
     voices = (TTSType(name="openai-nova"), TTSType(name="ben"))
     catalogue.keep(other, Catalogue(tts_types=voices))
     catalogue.keep(other, Catalogue(tts_types=voices[1:]))
     values = shown(admin_client, change(preset)) | {"api_key": str(other.pk)}
-    assert GONE in unescape(str(errors(admin_client, change(preset), values)["tts_type"]))
+    assert GONE in unescape(
+        str(errors(admin_client, change(preset), values)["tts_type"])
+    )
 
 
 # --- lists that are missing, old, or another key's ------------------------------------------------
@@ -183,7 +235,11 @@ def test_without_lists_names_can_be_typed(admin_client: Client) -> None:
     assert "No lists of this key are kept yet" in page
     assert 'name="_sync"' in page
     assert '<input type="text" name="tts_type"' in page
-    values = shown(admin_client, "add/") | {"name": "New", "slug": "new", "mcp_servers": "pmc-clock, x"}
+    values = shown(admin_client, "add/") | {
+        "name": "New",
+        "slug": "new",
+        "mcp_servers": "pmc-clock, x",
+    }
     values |= {"model_style": "m", "prompt": "p", "llm_type": "l", "tts_type": "t"}
     assert errors(admin_client, "add/", values) == {}
     assert SessionPreset.objects.get().mcp_servers == ["pmc-clock", "x"]
@@ -192,11 +248,19 @@ def test_without_lists_names_can_be_typed(admin_client: Client) -> None:
 def test_old_lists_say_how_old_they_are(admin_client: Client, synced: None) -> None:
     assert "Its lists were synced just now." in text_of(admin_client, "add/")
     CatalogueItem.objects.update(seen_at=timezone.now() - timedelta(days=3))
-    assert '<span class="perso-gone">Its lists were synced 3\xa0days ago.' in text_of(admin_client, "add/")
+    assert '<span class="perso-gone">Its lists were synced 3\xa0days ago.' in text_of(
+        admin_client, "add/"
+    )
 
 
-def test_sync_fetches_the_lists_and_keeps_what_was_entered(admin_client: Client) -> None:
-    values = {"name": "Half", "model_style": "leo-front-casual-nodded_loop", "mcp_servers": "pmc-clock"}
+def test_sync_fetches_the_lists_and_keeps_what_was_entered(
+    admin_client: Client,
+) -> None:
+    values = {
+        "name": "Half",
+        "model_style": "leo-front-casual-nodded_loop",
+        "mcp_servers": "pmc-clock",
+    }
     answer = admin_client.post(PRESETS + "add/", {**values, "_sync": "1"})
     page = unescape(answer.content.decode())
     assert "Perso answered in" in page
@@ -211,7 +275,9 @@ def test_sync_fetches_the_lists_and_keeps_what_was_entered(admin_client: Client)
 
 def test_sync_says_so_when_perso_is_down(admin_client: Client) -> None:
     key = ApiKey.objects.create(name="Down", secret=KEY, api_server=DOWN)
-    page = admin_client.post(PRESETS + "add/", {"api_key": str(key.pk), "_sync": "1"}).content.decode()
+    page = admin_client.post(
+        PRESETS + "add/", {"api_key": str(key.pk), "_sync": "1"}
+    ).content.decode()
     assert "cannot be reached" in page
     assert "No lists of this key are kept yet" in page
 
@@ -222,7 +288,10 @@ def test_another_keys_lists_are_shown_and_nothing_is_saved_or_lost(
     preset = make_preset(mcp_servers=["pmc-clock", "pmc-library"])
     other = ApiKey.objects.create(name="Other", secret=KEY)
     catalogue.keep(other, Catalogue(tts_types=(TTSType(name="ben"),)))
-    values = shown(admin_client, change(preset)) | {"api_key": str(other.pk), "name": "Renamed"}
+    values = shown(admin_client, change(preset)) | {
+        "api_key": str(other.pk),
+        "name": "Renamed",
+    }
     answer = admin_client.post(PRESETS + change(preset), {**values, "_lists": "1"})
     page = unescape(answer.content.decode())
     assert '<option value="ben">' in page
@@ -230,13 +299,20 @@ def test_another_keys_lists_are_shown_and_nothing_is_saved_or_lost(
     assert 'value="Renamed"' in page
     form = answer.context["adminform"].form
     assert form["mcp_servers"].value() == "pmc-clock, pmc-library"
-    back = {**values, "mcp_servers": form["mcp_servers"].value(), "api_key": "", "_lists": "1"}
+    back = {
+        **values,
+        "mcp_servers": form["mcp_servers"].value(),
+        "api_key": "",
+        "_lists": "1",
+    }
     form = admin_client.post(PRESETS + change(preset), back).context["adminform"].form
     assert form["mcp_servers"].value() == ["pmc-clock", "pmc-library"]
     assert SessionPreset.objects.get().name == "Guide"
 
 
-@pytest.mark.parametrize("rights", [("change_sessionpreset", "use_apikey"), ("change_sessionpreset",)])
+@pytest.mark.parametrize(
+    "rights", [("change_sessionpreset", "use_apikey"), ("change_sessionpreset",)]
+)
 def test_only_who_may_use_keys_syncs(rights: tuple[str, ...]) -> None:
     preset, client = make_preset(), limited(*rights, "view_sessionpreset")
     may_sync = "use_apikey" in rights
@@ -261,7 +337,9 @@ def test_who_may_only_look_sees_values_and_no_button(synced: None) -> None:
 # --- the list -------------------------------------------------------------------------------------
 
 
-def test_the_list_names_what_is_no_longer_offered(admin_client: Client, synced: None) -> None:
+def test_the_list_names_what_is_no_longer_offered(
+    admin_client: Client, synced: None
+) -> None:
     make_preset()
     assert "perso-badge" not in text_of(admin_client, "")
     with withdrawn(tts_type=["openai-nova"]):
@@ -272,7 +350,9 @@ def test_the_list_names_what_is_no_longer_offered(admin_client: Client, synced: 
 def test_the_list_counts_the_conversations_of_a_week(admin_client: Client) -> None:
     preset = make_preset()
     for days in (0, 1, 6, 8, 30):
-        AvatarSession.objects.create(preset=preset, created_at=timezone.now() - timedelta(days=days))
+        AvatarSession.objects.create(
+            preset=preset, created_at=timezone.now() - timedelta(days=days)
+        )
     AvatarSession.objects.create(is_test=True)
     assert '<td class="field-conversations">3</td>' in text_of(admin_client, "")
 
@@ -282,8 +362,12 @@ def test_a_picture_is_called_as_its_preset_and_its_column_has_a_header(
 ) -> None:
     make_preset(name="Guide")
     page = text_of(admin_client, "")
-    assert re.search(r'<a href="[^"]*/change/"><img class="perso-thumb" [^>]* alt="Guide"></a>', page)
-    (header,) = re.findall(r'<th scope="col" class="[^"]*column-thumbnail[^"]*">(.*?)</th>', page, re.S)
+    assert re.search(
+        r'<a href="[^"]*/change/"><img class="perso-thumb" [^>]* alt="Guide"></a>', page
+    )
+    (header,) = re.findall(
+        r'<th scope="col" class="[^"]*column-thumbnail[^"]*">(.*?)</th>', page, re.S
+    )
     assert re.sub(r"<.*?>", "", header).strip() == "Picture"
 
 
@@ -321,7 +405,12 @@ def test_a_long_list_costs_no_more_queries(
 
 
 def test_an_avatar_without_a_picture_has_its_initial(admin_client: Client) -> None:
-    catalogue.keep(None, Catalogue(model_styles=(ModelStyle(name="zoe", file="javascript:alert(1)//.png"),)))
+    catalogue.keep(
+        None,
+        Catalogue(
+            model_styles=(ModelStyle(name="zoe", file="javascript:alert(1)//.png"),)
+        ),
+    )
     preset = make_preset(model_style="zoe", name="Guide")
     initial = '<i class="perso-thumb perso-initial" role="img" aria-label="Guide">G</i>'
     assert initial in text_of(admin_client, "")
@@ -333,9 +422,13 @@ def test_an_avatar_without_a_picture_has_its_initial(admin_client: Client) -> No
 def test_hostile_names_are_text(admin_client: Client) -> None:
     voice, style = TTSType(name=HOSTILE, service=HOSTILE), ModelStyle(name=HOSTILE)
     catalogue.keep(None, Catalogue(tts_types=(voice,), model_styles=(style,)))
-    preset = make_preset(name=HOSTILE, tts_type=HOSTILE, model_style=HOSTILE, document=HOSTILE)
+    preset = make_preset(
+        name=HOSTILE, tts_type=HOSTILE, model_style=HOSTILE, document=HOSTILE
+    )
     for address in ("", change(preset), f"add/?copy={preset.pk}"):
-        assert "<script>alert" not in admin_client.get(PRESETS + address).content.decode()
+        assert (
+            "<script>alert" not in admin_client.get(PRESETS + address).content.decode()
+        )
 
 
 # --- tag, JSON, duplicate, import -----------------------------------------------------------------
@@ -351,9 +444,15 @@ def test_a_preset_shows_its_tag_and_what_perso_is_told(admin_client: Client) -> 
     assert all(f'"{name}"' in page for name in sent)
 
 
-def test_a_duplicate_begins_with_everything_but_the_name(admin_client: Client, synced: None) -> None:
+def test_a_duplicate_begins_with_everything_but_the_name(
+    admin_client: Client, synced: None
+) -> None:
     preset = make_preset(
-        name="Guide", is_default=True, voice=False, has_intro=False, mcp_servers=["pmc-clock"]
+        name="Guide",
+        is_default=True,
+        voice=False,
+        has_intro=False,
+        mcp_servers=["pmc-clock"],
     )
     make_preset(slug="guide-copy")
     assert f'add/?copy={preset.pk}"' in text_of(admin_client, change(preset))
@@ -365,25 +464,38 @@ def test_a_duplicate_begins_with_everything_but_the_name(admin_client: Client, s
     assert (copy.is_default, copy.has_intro) == (False, False)
 
 
-def test_the_address_can_say_what_a_new_preset_begins_with(admin_client: Client, synced: None) -> None:
+def test_the_address_can_say_what_a_new_preset_begins_with(
+    admin_client: Client, synced: None
+) -> None:
     address = "add/?tts_type=yuri&mcp_servers=pmc-clock&mcp_servers=pmc-library&client_tools=a&client_tools=b"
-    form = admin_client.get(PRESETS + address + "&has_intro=0").context["adminform"].form
+    form = (
+        admin_client.get(PRESETS + address + "&has_intro=0").context["adminform"].form
+    )
     assert form["tts_type"].value() == "yuri"
     assert form["mcp_servers"].value() == ["pmc-clock", "pmc-library"]
     assert form["client_tools"].value() == "a, b"
     assert form["has_intro"].value() is False
 
 
-@pytest.mark.parametrize("address", ["?copy=999", "?copy=x", "?api_key=x", "?mcp_servers=", "?width=x"])
-def test_a_senseless_address_is_an_empty_form(admin_client: Client, synced: None, address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["?copy=999", "?copy=x", "?api_key=x", "?mcp_servers=", "?width=x"]
+)
+def test_a_senseless_address_is_an_empty_form(
+    admin_client: Client, synced: None, address: str
+) -> None:
     assert "Add preset" in text_of(admin_client, f"add/{address}")
 
 
-def test_a_session_template_becomes_a_preset(admin_client: Client, synced: None) -> None:
+def test_a_session_template_becomes_a_preset(
+    admin_client: Client, synced: None
+) -> None:
     answer = admin_client.get(PRESETS + "templates/")
     found = {each.template.name: each for each in answer.context["found"]}
     assert list(found) == ["Reception desk", "Library", "Kiosk in the hall"]
-    assert found["Library"].picture == CatalogueItem.objects.get(value__startswith="amara").picture
+    assert (
+        found["Library"].picture
+        == CatalogueItem.objects.get(value__startswith="amara").picture
+    )
     assert "No browser can show" in found["Kiosk in the hall"].reason
     assert found["Kiosk in the hall"].query == ""
     assert "No browser can show" in answer.content.decode()
@@ -392,7 +504,11 @@ def test_a_session_template_becomes_a_preset(admin_client: Client, synced: None)
     assert errors(admin_client, "add/", shown(admin_client, address)) == {}
     preset = SessionPreset.objects.get()
     assert (preset.name, preset.slug, preset.access) == ("Library", "library", "staff")
-    assert (preset.prompt, preset.document, preset.padding_top) == ("plp-librarian", "pld-handbook", 0.05)
+    assert (preset.prompt, preset.document, preset.padding_top) == (
+        "plp-librarian",
+        "pld-handbook",
+        0.05,
+    )
 
 
 def test_templates_are_those_of_the_key_that_is_chosen(admin_client: Client) -> None:
@@ -402,24 +518,40 @@ def test_templates_are_those_of_the_key_that_is_chosen(admin_client: Client) -> 
     assert "Make a preset of it" in text_of(admin_client, "templates/?api_key=nonsense")
 
 
-def test_the_default_key_has_one_name_wherever_it_is_chosen(admin_client: Client) -> None:
+def test_the_default_key_has_one_name_wherever_it_is_chosen(
+    admin_client: Client,
+) -> None:
     for called in ("from settings", "Main"):
         if called == "Main":
             ApiKey.objects.create(name=called, secret=KEY, is_default=True)
         for address in ("add/", "templates/", "playground/"):
             page = text_of(admin_client, address)
-            assert f'<option value="" selected>The default key ({called})</option>' in page, address
+            assert (
+                f'<option value="" selected>The default key ({called})</option>' in page
+            ), address
 
 
 @pytest.mark.parametrize(
-    "fault", [{"status": 500}, {"status": 403}, {"body": "garbage"}, {"body": "html", "status": 200}]
+    "fault",
+    [
+        {"status": 500},
+        {"status": 403},
+        {"body": "garbage"},
+        {"body": "html", "status": 200},
+    ],
 )
-def test_a_perso_that_misbehaves_is_a_notice(admin_client: Client, fault: dict[str, Any]) -> None:
+def test_a_perso_that_misbehaves_is_a_notice(
+    admin_client: Client, fault: dict[str, Any]
+) -> None:
     with faults(session_template=fault):
-        assert "Perso does not give its templates" in text_of(admin_client, "templates/")
+        assert "Perso does not give its templates" in text_of(
+            admin_client, "templates/"
+        )
 
 
-def test_without_a_key_the_import_says_what_to_do(admin_client: Client, settings: Any) -> None:
+def test_without_a_key_the_import_says_what_to_do(
+    admin_client: Client, settings: Any
+) -> None:
     settings.PERSO = {"API_KEY": ""}
     assert "No Perso API key" in text_of(admin_client, "templates/")
 
@@ -430,13 +562,19 @@ def test_that_the_default_preset_is_open_on_the_sandbox_is_said_where_it_is(
 ) -> None:
     settings.DEBUG = debug
     page = admin_client.get(f"{PRESETS}add/").content.decode()
-    assert ("While DEBUG is on, everybody may start the default preset on the sandbox." in page) is debug
+    assert (
+        "While DEBUG is on, everybody may start the default preset on the sandbox."
+        in page
+    ) is debug
 
 
 def test_a_preset_that_says_how_long_conversations_are_kept_is_not_deleted_before_them(
     admin_client: Client,
 ) -> None:
-    said, silent = make_preset(slug="said", name="Said <7>", retention_days=7), make_preset(slug="silent")
+    said, silent = (
+        make_preset(slug="said", name="Said <7>", retention_days=7),
+        make_preset(slug="silent"),
+    )
     for preset in (said, silent):
         AvatarSession.objects.create(preset=preset, visitor="me")
     address, sure = PRESETS + f"{said.pk}/delete/", {"post": "yes"}

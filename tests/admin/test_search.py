@@ -30,8 +30,16 @@ print(json.dumps(search.said("bibliothek").explain()))
 def test_words_are_found_through_the_index(postgres: str) -> None:
     env = environment(DATABASE_URL=postgres)
     manage("migrate", "-v", "0", env=env)
-    found, plan = map(json.loads, manage("shell", "-c", FIND, env=env).splitlines()[-2:])
-    nothing: dict[str, list[str]] = {"bibl": [], "hidden": [], "o'clock & |": [], "%": [], "": []}
+    found, plan = map(
+        json.loads, manage("shell", "-c", FIND, env=env).splitlines()[-2:]
+    )
+    nothing: dict[str, list[str]] = {
+        "bibl": [],
+        "hidden": [],
+        "o'clock & |": [],
+        "%": [],
+        "": [],
+    }
     words = {
         "bibliothek": ["session"],
         "die WO": ["session"],

@@ -41,7 +41,9 @@ class RawServer:
             except OSError:
                 return
             self._connections.append(connection)
-            self._threads.append(threading.Thread(target=self._serve, args=[connection]))
+            self._threads.append(
+                threading.Thread(target=self._serve, args=[connection])
+            )
             self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -59,7 +61,12 @@ class RawServer:
             request += piece
         head, _, body = request.partition(b"\r\n\r\n")
         length = next(
-            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+            (
+                int(line[15:])
+                for line in head.lower().split(b"\r\n")
+                if line.startswith(b"content-length:")
+            ),
+            0,
         )
         while len(body) < length:
             body += connection.recv(65536)
@@ -112,7 +119,9 @@ SESSION = http(b'{"session_id": "ses-1"}', "201 Created")
 
 def ask_async(server: str, call: Call[Any], limits: Limits = AT_ONCE) -> Any:
     async def ask() -> Any:
-        async with AsyncPersoClient(api_key=KEY, api_server=server, limits=limits) as perso:
+        async with AsyncPersoClient(
+            api_key=KEY, api_server=server, limits=limits
+        ) as perso:
             return await perso.send(call)
 
     return asyncio.run(ask())
@@ -152,7 +161,9 @@ def drip_body(server: RawServer, connection: socket.socket) -> None:
 
 def cut(server: RawServer, connection: socket.socket) -> None:
     server.take(connection)
-    connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"session_id": "ses-1"}')
+    connection.sendall(
+        b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"session_id": "ses-1"}'
+    )
 
 
 def hang_up(server: RawServer, connection: socket.socket) -> None:

@@ -4,18 +4,33 @@ from typing import Any
 
 import pytest
 
-from django_perso.client import Call, SessionCreationError, SessionParams, SessionTemplate, calls
+from django_perso.client import (
+    Call,
+    SessionCreationError,
+    SessionParams,
+    SessionTemplate,
+    calls,
+)
 from django_perso.client.types import Capability, LLMType, MCPServer, ModelStyle, Prompt
 
 
 def test_a_call_equals_another_that_asks_the_same() -> None:
-    assert calls.get_session_info("a") == calls.get_session_info("a") != calls.get_session_info("b")
+    assert (
+        calls.get_session_info("a")
+        == calls.get_session_info("a")
+        != calls.get_session_info("b")
+    )
 
 
 def test_a_call_shows_no_session() -> None:
-    assert repr(calls.make_tts("ses-secret", "x")) == "<Call POST /api/v1/session/…/tts/>"
+    assert (
+        repr(calls.make_tts("ses-secret", "x")) == "<Call POST /api/v1/session/…/tts/>"
+    )
     assert repr(calls.get_session_info("ses-secret")) == "<Call GET /api/v1/session/…/>"
-    assert repr(calls.get_session_template("pst-1")) == "<Call GET /api/v1/session_template/pst-1/>"
+    assert (
+        repr(calls.get_session_template("pst-1"))
+        == "<Call GET /api/v1/session_template/pst-1/>"
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +68,9 @@ def test_what_would_be_another_path_is_no_identifier(identifier: str) -> None:
         ({"capability": ["STF_ONPREMISE"], "tts_type": "t"}, ["STF_ONPREMISE", "TTS"]),
     ],
 )
-def test_capability_follows_from_the_parameters(params: SessionParams, capability: list[str]) -> None:
+def test_capability_follows_from_the_parameters(
+    params: SessionParams, capability: list[str]
+) -> None:
     before = repr(params)
     body = calls.create_session_id(**params).json
     assert body is not None
@@ -82,7 +99,9 @@ def test_a_session_is_made_of_a_template_or_of_parameters() -> None:
 
 
 def template(**more: Any) -> SessionTemplate:
-    given: dict[str, Any] = {"model_style": ModelStyle(name="m", platform_type="webrtc")} | more
+    given: dict[str, Any] = {
+        "model_style": ModelStyle(name="m", platform_type="webrtc")
+    } | more
     return SessionTemplate(sessiontemplate_id="t", **given)
 
 
@@ -107,9 +126,12 @@ def test_a_template_becomes_the_names_and_ids_of_what_it_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    "style", [None, ModelStyle(name="m"), ModelStyle(name="m", platform_type="onpremise")]
+    "style",
+    [None, ModelStyle(name="m"), ModelStyle(name="m", platform_type="onpremise")],
 )
-def test_a_template_no_browser_can_show_is_refused_before_it_costs(style: ModelStyle | None) -> None:
+def test_a_template_no_browser_can_show_is_refused_before_it_costs(
+    style: ModelStyle | None,
+) -> None:
     with pytest.raises(SessionCreationError) as caught:
         calls.template_params(template(model_style=style))
     assert caught.value.attr == "model_style"

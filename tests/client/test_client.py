@@ -50,7 +50,9 @@ def test_an_answer_comes_back_as_what_the_call_promises(ask: Ask, serve: Serve) 
 
 
 @pytest.mark.parametrize("behave", [never, drip, drip_body])
-def test_a_slow_answer_is_given_up_at_the_total_deadline(ask: Ask, serve: Serve, behave: Behaviour) -> None:
+def test_a_slow_answer_is_given_up_at_the_total_deadline(
+    ask: Ask, serve: Serve, behave: Behaviour
+) -> None:
     server, started = serve(behave), time.monotonic()
     with pytest.raises(PersoUnreachable) as caught:
         ask(server.url, calls.create_session_id(prompt="p"), limits=SHORT)
@@ -61,12 +63,17 @@ def test_a_slow_answer_is_given_up_at_the_total_deadline(ask: Ask, serve: Serve,
 
 def test_the_deadline_is_ten_seconds_with_three_to_connect_and_eight_to_read() -> None:
     assert Limits() == Limits(
-        connect_seconds=3, read_seconds=8, total_seconds=10, retry_pauses_seconds=(0.1, 0.5)
+        connect_seconds=3,
+        read_seconds=8,
+        total_seconds=10,
+        retry_pauses_seconds=(0.1, 0.5),
     )
 
 
 @pytest.mark.parametrize("behave", [cut, hang_up, no_http])
-def test_a_post_is_never_sent_twice_once_it_may_have_left(ask: Ask, serve: Serve, behave: Behaviour) -> None:
+def test_a_post_is_never_sent_twice_once_it_may_have_left(
+    ask: Ask, serve: Serve, behave: Behaviour
+) -> None:
     server = serve(behave)
     with pytest.raises(PersoUnreachable) as caught:
         ask(server.url, calls.create_session_id(prompt="p"))
@@ -75,7 +82,9 @@ def test_a_post_is_never_sent_twice_once_it_may_have_left(ask: Ask, serve: Serve
 
 
 @pytest.mark.parametrize("behave", [cut, hang_up, no_http])
-def test_a_get_is_asked_three_times_in_all(ask: Ask, serve: Serve, behave: Behaviour) -> None:
+def test_a_get_is_asked_three_times_in_all(
+    ask: Ask, serve: Serve, behave: Behaviour
+) -> None:
     server = serve(behave)
     with pytest.raises(PersoUnreachable) as caught:
         ask(server.url, calls.get_llms())
@@ -84,13 +93,17 @@ def test_a_get_is_asked_three_times_in_all(ask: Ask, serve: Serve, behave: Behav
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_get_outlives_a_passing_failure_of_a_gateway(ask: Ask, serve: Serve, status: int) -> None:
+def test_a_get_outlives_a_passing_failure_of_a_gateway(
+    ask: Ask, serve: Serve, status: int
+) -> None:
     server = serve(answers(http(b"<h1>Bad gateway</h1>", f"{status} X"), http(b"[]")))
     assert ask(server.url, calls.get_llms()) == ()
 
 
 @pytest.mark.parametrize(("status", "requests"), [(500, 1), (503, 3), (404, 1)])
-def test_what_does_not_pass_is_raised(ask: Ask, serve: Serve, status: int, requests: int) -> None:
+def test_what_does_not_pass_is_raised(
+    ask: Ask, serve: Serve, status: int, requests: int
+) -> None:
     server = serve(answers(http(b"", f"{status} X")))
     with pytest.raises(ApiError) as caught:
         ask(server.url, calls.get_llms())
@@ -104,7 +117,9 @@ def test_what_does_not_pass_is_raised(ask: Ask, serve: Serve, status: int, reque
 def test_a_body_is_compact_utf_8_whatever_it_holds(ask: Ask, serve: Serve) -> None:
     server = serve(answers(SESSION))
     ask(server.url, calls.create_session_id(prompt="é \ud800", padding_top=0.5))
-    assert server.requests[0].endswith('\r\n\r\n{"capability":[],"prompt":"é ?","padding_top":0.5}'.encode())
+    assert server.requests[0].endswith(
+        '\r\n\r\n{"capability":[],"prompt":"é ?","padding_top":0.5}'.encode()
+    )
 
 
 def test_a_refused_post_is_not_repeated(ask: Ask, serve: Serve) -> None:
@@ -122,22 +137,38 @@ def test_nothing_was_billed_where_nobody_listens(ask: Ask) -> None:
     assert not caught.value.may_have_arrived
 
 
-def test_a_failure_while_reading_the_template_has_billed_nothing(ask: Ask, serve: Serve) -> None:
+def test_a_failure_while_reading_the_template_has_billed_nothing(
+    ask: Ask, serve: Serve
+) -> None:
     with pytest.raises(PersoUnreachable) as caught:
-        ask(serve(never).url, calls.create_session_id(session_template="t"), limits=SHORT)
+        ask(
+            serve(never).url,
+            calls.create_session_id(session_template="t"),
+            limits=SHORT,
+        )
     assert not caught.value.may_have_arrived
 
 
-def test_a_redirect_is_an_error_and_its_target_never_hears_of_us(ask: Ask, serve: Serve) -> None:
+def test_a_redirect_is_an_error_and_its_target_never_hears_of_us(
+    ask: Ask, serve: Serve
+) -> None:
     elsewhere = serve(answers(http(b"[]")))
     for status in ("301 Moved", "302 Found", "307 Temporary", "308 Permanent"):
-        server = serve(answers(http(b"", status, f"Location: {elsewhere.url}/api/v1/settings/llm_type/")))
+        server = serve(
+            answers(
+                http(
+                    b"", status, f"Location: {elsewhere.url}/api/v1/settings/llm_type/"
+                )
+            )
+        )
         with pytest.raises(ApiError, match="redirect"):
             ask(server.url, calls.get_llms())
     assert elsewhere.requests == []
 
 
-def test_an_answer_of_a_mebibyte_is_read_and_a_larger_one_is_not(ask: Ask, serve: Serve) -> None:
+def test_an_answer_of_a_mebibyte_is_read_and_a_larger_one_is_not(
+    ask: Ask, serve: Serve
+) -> None:
     whole = b"[" + b" " * ((1 << 20) - 2) + b"]"
     assert ask(serve(answers(http(whole))).url, calls.get_llms()) == ()
     with pytest.raises(PersoUnreadable, match="more than 1048576 bytes"):
@@ -175,14 +206,20 @@ def test_speech_may_be_longer_than_a_mebibyte(ask: Ask, serve: Serve) -> None:
         b'[{"name": "a", "new": NaN}]',
     ],
 )
-def test_an_answer_that_perso_does_not_give_is_unreadable(ask: Ask, serve: Serve, body: bytes) -> None:
+def test_an_answer_that_perso_does_not_give_is_unreadable(
+    ask: Ask, serve: Serve, body: bytes
+) -> None:
     with pytest.raises(PersoUnreadable):
         ask(serve(answers(http(body))).url, calls.get_llms())
 
 
 @pytest.mark.parametrize("session_id", ['""', '"a\\nb"', '"\\ud800"', "5", "null"])
-def test_what_can_be_no_session_is_unreadable(ask: Ask, serve: Serve, session_id: str) -> None:
-    server = serve(answers(http(f'{{"session_id": {session_id}}}'.encode(), "201 Created")))
+def test_what_can_be_no_session_is_unreadable(
+    ask: Ask, serve: Serve, session_id: str
+) -> None:
+    server = serve(
+        answers(http(f'{{"session_id": {session_id}}}'.encode(), "201 Created"))
+    )
     with pytest.raises(PersoUnreadable):
         ask(server.url, calls.create_session_id(prompt="p"))
 
@@ -191,19 +228,30 @@ def test_speech_that_is_not_base64_and_an_event_without_an_answer_are_unreadable
     ask: Ask, serve: Serve
 ) -> None:
     server = serve(answers(http(b'{"audio": "UklG*Rg=="}'), http(b"")))
-    for call in (calls.make_tts("s", "Hello"), calls.send_session_event("s", "SESSION_LOG")):
+    for call in (
+        calls.make_tts("s", "Hello"),
+        calls.send_session_event("s", "SESSION_LOG"),
+    ):
         with pytest.raises(PersoUnreadable):
             ask(server.url, call)
 
 
-def test_a_template_that_is_not_there_refuses_the_session(ask: Ask, serve: Serve) -> None:
-    server = serve(answers(http(b'{"errors": [{"code": "not_found"}]}', "404 Not Found")))
+def test_a_template_that_is_not_there_refuses_the_session(
+    ask: Ask, serve: Serve
+) -> None:
+    server = serve(
+        answers(http(b'{"errors": [{"code": "not_found"}]}', "404 Not Found"))
+    )
     with pytest.raises(SessionCreationError):
         ask(server.url, calls.create_session_id(session_template="t"))
 
 
-def test_a_compressed_answer_nobody_asked_for_is_not_unpacked(ask: Ask, serve: Serve) -> None:
-    server = serve(answers(http(b"\x1f\x8b\x08\x00", "200 OK", "Content-Encoding: gzip")))
+def test_a_compressed_answer_nobody_asked_for_is_not_unpacked(
+    ask: Ask, serve: Serve
+) -> None:
+    server = serve(
+        answers(http(b"\x1f\x8b\x08\x00", "200 OK", "Content-Encoding: gzip"))
+    )
     with pytest.raises(PersoUnreadable):
         ask(server.url, calls.get_llms())
     assert b"accept-encoding: identity" in server.requests[0].lower()
@@ -225,7 +273,11 @@ def test_a_session_refused_says_which_parameter_and_why(
     with pytest.raises(SessionCreationError) as caught:
         ask(server.url, calls.create_session_id(prompt="p"))
     assert type(caught.value) is kind
-    assert (caught.value.status, caught.value.detail, caught.value.attr) == (400, "No such thing.", "prompt")
+    assert (caught.value.status, caught.value.detail, caught.value.attr) == (
+        400,
+        "No such thing.",
+        "prompt",
+    )
     with pytest.raises(ApiError) as other:
         ask(server.url, calls.get_prompts())
     assert type(other.value) is ApiError
@@ -261,7 +313,9 @@ async def test_all_settings_are_asked_at_the_same_time() -> None:
         return httpx.Response(200, json=[])
 
     assert (
-        await AsyncPersoClient(api_key=KEY, transport=httpx.MockTransport(handle)).get_all_settings()
+        await AsyncPersoClient(
+            api_key=KEY, transport=httpx.MockTransport(handle)
+        ).get_all_settings()
         == Catalogue()
     )
     assert most == 9
@@ -277,16 +331,26 @@ async def test_all_settings_are_asked_at_the_same_time() -> None:
 )
 def test_a_list_that_fails_is_empty_and_its_error_is_told(path: str, name: str) -> None:
     def handle(request: httpx.Request) -> httpx.Response:
-        entry = dict.fromkeys(("name", "prompt_id", "document_id", "backgroundimage_id"), "x")
+        entry = dict.fromkeys(
+            ("name", "prompt_id", "document_id", "backgroundimage_id"), "x"
+        )
         entry |= dict.fromkeys(("mcpserver_id", "textnormalizationconfig_id"), "x")
-        return httpx.Response(400 if request.url.path.endswith(path) else 200, json=[entry])
+        return httpx.Response(
+            400 if request.url.path.endswith(path) else 200, json=[entry]
+        )
 
-    catalogue = PersoClient(api_key=KEY, transport=httpx.MockTransport(handle)).get_all_settings()
+    catalogue = PersoClient(
+        api_key=KEY, transport=httpx.MockTransport(handle)
+    ).get_all_settings()
     assert [empty for empty, value in vars(catalogue).items() if not value] == [name]
-    assert {failed: type(error) for failed, error in catalogue.failures.items()} == {name: ApiError}
+    assert {failed: type(error) for failed, error in catalogue.failures.items()} == {
+        name: ApiError
+    }
 
 
-@pytest.mark.parametrize(("answer", "error"), [(401, ApiError), (None, PersoUnreachable)])
+@pytest.mark.parametrize(
+    ("answer", "error"), [(401, ApiError), (None, PersoUnreachable)]
+)
 async def test_all_settings_fail_only_when_every_list_does(
     answer: int | None, error: type[Exception]
 ) -> None:
@@ -297,4 +361,6 @@ async def test_all_settings_fail_only_when_every_list_does(
 
     at_once, transport = Limits(retry_pauses_seconds=()), httpx.MockTransport(handle)
     with pytest.raises(error):
-        await AsyncPersoClient(api_key=KEY, transport=transport, limits=at_once).get_all_settings()
+        await AsyncPersoClient(
+            api_key=KEY, transport=transport, limits=at_once
+        ).get_all_settings()

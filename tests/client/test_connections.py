@@ -43,7 +43,9 @@ def keeping(connections: set[int]) -> Behaviour:
     return behave
 
 
-async def test_clients_used_plainly_share_the_connections_of_their_loop(serve: Serve) -> None:
+async def test_clients_used_plainly_share_the_connections_of_their_loop(
+    serve: Serve,
+) -> None:
     connections: set[int] = set()
     server = serve(keeping(connections))
     for _ in range(3):
@@ -56,7 +58,9 @@ def test_blocking_clients_share_connections_between_threads(serve: Serve) -> Non
     connections: set[int] = set()
     server = serve(keeping(connections))
     for _ in range(3):
-        thread = threading.Thread(target=PersoClient(api_key=KEY, api_server=server.url).get_llms)
+        thread = threading.Thread(
+            target=PersoClient(api_key=KEY, api_server=server.url).get_llms
+        )
         thread.start()
         thread.join()
     assert len(connections) == 1
@@ -97,14 +101,21 @@ def test_a_process_that_forks_asks_on_connections_of_its_own(serve: Serve) -> No
         perso.get_llms()
         os._exit(0) if not child else os._exit(os.waitpid(child, 0)[1])
     """
-    assert subprocess.run([sys.executable, "-c", script], timeout=20, env={**os.environ}).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], timeout=20, env={**os.environ}
+        ).returncode
+        == 0
+    )
     assert len(server.requests) == 3
 
 
 def test_clients_and_their_connections_are_cheap_to_make() -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(200))
     with PersoClient(api_key=KEY):
-        started = time.process_time()  # from here on nothing reads the certificates again
+        started = (
+            time.process_time()
+        )  # from here on nothing reads the certificates again
     for _ in range(100):
         AsyncPersoClient(api_key=KEY, transport=transport)
     for _ in range(40):
@@ -116,7 +127,9 @@ def test_clients_and_their_connections_are_cheap_to_make() -> None:
 place: ContextVar[str] = ContextVar("place", default="caller")
 
 
-async def application(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+async def application(
+    scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]
+) -> None:
     """Perso in this process: answers lists, hangs for a session, breaks for anything else."""
     place.set("application")
     if scope["path"].endswith("/session/"):
@@ -127,7 +140,9 @@ async def application(scope: Any, receive: Any, send: Callable[[Any], Awaitable[
     await send({"type": "http.response.body", "body": b'[{"name": "here"}]'})
 
 
-async def test_an_application_in_this_process_answers_and_does_not_touch_the_callers_context() -> None:
+async def test_an_application_in_this_process_answers_and_does_not_touch_the_callers_context() -> (
+    None
+):
     (llm,) = await AsyncPersoClient(api_key=KEY, app=application).get_llms()
     assert (llm.name, place.get()) == ("here", "caller")
 

@@ -41,8 +41,27 @@ CALLS = [
     calls.exchange_sdp("ses", {"type": "offer", "sdp": ""}),
 ]
 NAMES = [
-    *("errors", "code", "detail", "attr", "results", "name", "session_id", "sessiontemplate_id", "prompt_id"),
-    *("prompt", "model_style", "platform_type", "padding_left", "mcp_servers", "capability", "audio", "text"),
+    *(
+        "errors",
+        "code",
+        "detail",
+        "attr",
+        "results",
+        "name",
+        "session_id",
+        "sessiontemplate_id",
+        "prompt_id",
+    ),
+    *(
+        "prompt",
+        "model_style",
+        "platform_type",
+        "padding_left",
+        "mcp_servers",
+        "capability",
+        "audio",
+        "text",
+    ),
     *("ice_servers", "server_sdp", "status", "config_id", "file_url"),
 ]
 anything = st.recursive(
@@ -52,18 +71,31 @@ anything = st.recursive(
     | st.floats()
     | st.text(st.characters())
     | st.sampled_from(["webrtc", "LLM"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6)
+    ),
     max_leaves=12,
 )
-bodies = st.binary(max_size=200) | anything.map(lambda value: json.dumps(value).encode())
+bodies = st.binary(max_size=200) | anything.map(
+    lambda value: json.dumps(value).encode()
+)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
 @settings(deadline=None)  # the machine may be busy
 @given(status=st.integers(200, 599), body=bodies)
-def test_no_answer_raises_anything_but_a_perso_error(call: calls.Call[Any], status: int, body: bytes) -> None:
-    transport = httpx.MockTransport(lambda request: httpx.Response(status, content=body))
-    perso = PersoClient(api_key="pak-0123456789", transport=transport, limits=Limits(retry_pauses_seconds=()))
+def test_no_answer_raises_anything_but_a_perso_error(
+    call: calls.Call[Any], status: int, body: bytes
+) -> None:
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(status, content=body)
+    )
+    perso = PersoClient(
+        api_key="pak-0123456789",
+        transport=transport,
+        limits=Limits(retry_pauses_seconds=()),
+    )
     with suppress(PersoError):
         perso.send(call)
 
@@ -77,21 +109,48 @@ def test_no_answer_raises_anything_but_a_perso_error(call: calls.Call[Any], stat
             "Wrong.",
             "prompt",
         ),
-        ({"errors": [{"code": "invalid", "detail": "Wrong.", "attr": None}]}, "invalid", "Wrong.", None),
-        ({"errors": [{"code": "a", "detail": "First."}, {"code": "b"}]}, "a", "First.", None),
+        (
+            {"errors": [{"code": "invalid", "detail": "Wrong.", "attr": None}]},
+            "invalid",
+            "Wrong.",
+            None,
+        ),
+        (
+            {"errors": [{"code": "a", "detail": "First."}, {"code": "b"}]},
+            "a",
+            "First.",
+            None,
+        ),
         ({"errors": []}, "UNKNOWN_ERROR", "Bad Request", None),
         ({"errors": ["text"]}, "UNKNOWN_ERROR", "Bad Request", None),
         ({"errors": {"prompt": "x"}}, "UNKNOWN_ERROR", "Bad Request", None),
-        ({"errors": [{"code": 5, "detail": None, "attr": ["x"]}]}, "UNKNOWN_ERROR", "Bad Request", None),
+        (
+            {"errors": [{"code": 5, "detail": None, "attr": ["x"]}]},
+            "UNKNOWN_ERROR",
+            "Bad Request",
+            None,
+        ),
         ({"detail": "Not found."}, "UNKNOWN_ERROR", "Not found.", None),
-        ({"code": "throttled", "detail": "Slow down."}, "throttled", "Slow down.", None),
+        (
+            {"code": "throttled", "detail": "Slow down."},
+            "throttled",
+            "Slow down.",
+            None,
+        ),
         (["x"], "UNKNOWN_ERROR", "Bad Request", None),
         (None, "UNKNOWN_ERROR", "Bad Request", None),
     ],
 )
-def test_what_perso_says_is_told(body: object, code: str, detail: str, attr: str | None) -> None:
+def test_what_perso_says_is_told(
+    body: object, code: str, detail: str, attr: str | None
+) -> None:
     error = ApiError.of(400, json.dumps(body).encode())
-    assert (error.status, error.code, error.detail, error.attr) == (400, code, detail, attr)
+    assert (error.status, error.code, error.detail, error.attr) == (
+        400,
+        code,
+        detail,
+        attr,
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +181,9 @@ def test_errors_form_the_tree_their_module_draws() -> None:
         assert kind.__mro__[1:4] == (SessionCreationError, ApiError, PersoError)
 
 
-@pytest.mark.parametrize("error", [PersoUnreachable("Too slow", True), DoesNotExistError(400, "a", "b", "c")])
+@pytest.mark.parametrize(
+    "error", [PersoUnreachable("Too slow", True), DoesNotExistError(400, "a", "b", "c")]
+)
 def test_errors_survive_the_way_to_another_process(error: PersoError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

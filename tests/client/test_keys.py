@@ -67,10 +67,17 @@ def test_the_key_and_the_session_are_in_no_error_no_traceback_and_no_log(
     ask: Ask, serve: Serve, loud: list[str], behave: Behaviour
 ) -> None:
     server = serve(behave)
-    for call in (calls.create_session_id(prompt="p"), calls.get_llms(), calls.get_session_info(SESSION)):
+    for call in (
+        calls.create_session_id(prompt="p"),
+        calls.get_llms(),
+        calls.get_session_info(SESSION),
+    ):
         with pytest.raises(PersoError) as caught:
             ask(server.url, call)
-        shown = f"{caught.value!r} {caught.value} {caught.value.args} {call!r}" + "".join(loud)
+        shown = (
+            f"{caught.value!r} {caught.value} {caught.value.args} {call!r}"
+            + "".join(loud)
+        )
         assert KEY not in shown
         assert SESSION not in shown or not call.session_id
     assert loud
@@ -88,11 +95,15 @@ class Tearing(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("error", [httpx.WriteError, httpx.ConnectError, OSError])
-def test_a_traceback_with_local_variables_does_not_show_the_key(error: type[Exception]) -> None:
+def test_a_traceback_with_local_variables_does_not_show_the_key(
+    error: type[Exception],
+) -> None:
     perso = PersoClient(api_key=KEY, transport=Tearing(error))
     with pytest.raises(PersoError) as caught:
         perso.create_session_id(prompt="p")
-    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = traceback.TracebackException.from_exception(
+        caught.value, capture_locals=True
+    )
     text = "".join(shown.format())
     assert "_exchange" in text
     assert KEY not in text
@@ -110,7 +121,9 @@ def test_a_key_is_not_sent_where_none_is_needed(ask: Ask, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "  ", "a\r\nX-Other: b", "ключ"])
-def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(key: str | None) -> None:
+def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(
+    key: str | None,
+) -> None:
     asked: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -130,27 +143,50 @@ def test_space_around_a_pasted_key_does_not_matter(serve: Serve) -> None:
     assert f": {KEY}\r\n".encode() in server.requests[0]
 
 
-@pytest.mark.parametrize("server", ["http://perso.example", "http://10.0.0.1", "http://127.0.0.1.example"])
+@pytest.mark.parametrize(
+    "server", ["http://perso.example", "http://10.0.0.1", "http://127.0.0.1.example"]
+)
 def test_plain_http_is_refused_but_on_this_machine(server: str) -> None:
     with pytest.raises(ValueError, match="https"):
         PersoClient(api_key=KEY, api_server=server)
     with pytest.raises(ValueError, match="https"):
-        AsyncPersoClient(api_key=KEY, api_server=server, transport=httpx.AsyncHTTPTransport(trust_env=False))
+        AsyncPersoClient(
+            api_key=KEY,
+            api_server=server,
+            transport=httpx.AsyncHTTPTransport(trust_env=False),
+        )
 
 
 @pytest.mark.parametrize(
-    "server", ["http://localhost:1", "http://127.0.0.2", "http://[::1]:8801", "https://x.example"]
+    "server",
+    [
+        "http://localhost:1",
+        "http://127.0.0.2",
+        "http://[::1]:8801",
+        "https://x.example",
+    ],
 )
 def test_plain_http_is_allowed_on_this_machine(server: str) -> None:
     assert AsyncPersoClient(api_server=server).api_server == server
 
 
 def test_plain_http_is_allowed_where_no_socket_is_opened() -> None:
-    assert AsyncPersoClient(api_server="http://perso", transport=lists()).api_server == "http://perso"
+    assert (
+        AsyncPersoClient(api_server="http://perso", transport=lists()).api_server
+        == "http://perso"
+    )
 
 
 @pytest.mark.parametrize(
-    "server", ["perso.example", "ftp://localhost", "https://", "https://u:p@x", "https://x?a", "https://x\n"]
+    "server",
+    [
+        "perso.example",
+        "ftp://localhost",
+        "https://",
+        "https://u:p@x",
+        "https://x?a",
+        "https://x\n",
+    ],
 )
 def test_what_is_no_server_is_refused(server: str) -> None:
     if server.strip() == server:
@@ -160,6 +196,8 @@ def test_what_is_no_server_is_refused(server: str) -> None:
         assert AsyncPersoClient(api_server=server).api_server == server.strip()
 
 
-@pytest.mark.parametrize("server", ["", "  ", "https://platform.perso.ai", " https://platform.perso.ai// "])
+@pytest.mark.parametrize(
+    "server", ["", "  ", "https://platform.perso.ai", " https://platform.perso.ai// "]
+)
 def test_a_blank_server_is_persos_own(server: str) -> None:
     assert AsyncPersoClient(api_server=server).api_server == "https://platform.perso.ai"

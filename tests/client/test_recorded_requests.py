@@ -12,9 +12,15 @@ from django_perso.client import AsyncPersoClient, PersoClient, PersoError
 
 from .conftest import KEY
 
-TABLE = json.loads((Path(__file__).parent / "recorded_requests.json").read_text("utf-8"))
+TABLE = json.loads(
+    (Path(__file__).parent / "recorded_requests.json").read_text("utf-8")
+)
 # These ask for what is not there: no such prompt, no avatar that a browser can show.
-REFUSED = (["plp-none"], {"session_template": "onpremise"}, {"session_template": "no-platform"})
+REFUSED = (
+    ["plp-none"],
+    {"session_template": "onpremise"},
+    {"session_template": "no-platform"},
+)
 
 
 class Recorder:
@@ -33,7 +39,10 @@ class Recorder:
             "content_type": content_type,
         }
         if content_type and content_type.startswith("multipart/form-data"):
-            seen |= {"content_type": "multipart/form-data", "parts": _parts(content_type, request.content)}
+            seen |= {
+                "content_type": "multipart/form-data",
+                "parts": _parts(content_type, request.content),
+            }
         else:
             seen["body"] = json.loads(request.content) if request.content else None
         self.seen.append(seen)
@@ -41,7 +50,9 @@ class Recorder:
 
 
 def _parts(content_type: str, body: bytes) -> list[list[Any]]:
-    message = email.message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    message = email.message_from_bytes(
+        f"Content-Type: {content_type}\r\n\r\n".encode() + body
+    )
     return [
         [
             part.get_param("name", header="content-disposition"),
@@ -56,12 +67,17 @@ def _parts(content_type: str, body: bytes) -> list[list[Any]]:
 
 def _text(requests: list[dict[str, Any]]) -> list[str]:
     """As text, in which the order of keys counts. The lists of get_all_settings are asked all at once."""
-    return sorted(map(json.dumps, requests)) if len(requests) > 2 else list(map(json.dumps, requests))
+    return (
+        sorted(map(json.dumps, requests))
+        if len(requests) > 2
+        else list(map(json.dumps, requests))
+    )
 
 
 def _wish(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], bool]:
     args = [
-        arg.encode() if row["call"] == "make_stt" and i == 1 else arg for i, arg in enumerate(row["args"])
+        arg.encode() if row["call"] == "make_stt" and i == 1 else arg
+        for i, arg in enumerate(row["args"])
     ]
     return args, row["kwargs"], row["args"] in REFUSED or row["kwargs"] in REFUSED
 

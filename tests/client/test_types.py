@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from django_perso.client import PersoUnreadable, SessionTemplate
-from django_perso.client.types import Document, ModelStyle, Prompt, SessionInfo, TTSType, read
+from django_perso.client.types import (
+    Document,
+    ModelStyle,
+    Prompt,
+    SessionInfo,
+    TTSType,
+    read,
+)
 
 
 def test_unknown_fields_are_ignored_and_missing_ones_have_their_default() -> None:
@@ -14,18 +21,31 @@ def test_unknown_fields_are_ignored_and_missing_ones_have_their_default() -> Non
 
 def test_null_means_the_default_where_a_field_has_no_null() -> None:
     value = {"prompt_id": "p", "description": None, "require_document": None}
-    assert read(Prompt, value) == Prompt(prompt_id="p", description="", require_document=False)
+    assert read(Prompt, value) == Prompt(
+        prompt_id="p", description="", require_document=False
+    )
 
 
 def test_null_stays_null_where_it_has_a_meaning_of_its_own() -> None:
     bare: dict[str, Any] = {"sessiontemplate_id": "t"}
     assert read(SessionTemplate, bare).text_normalization_locale == ""
-    assert read(SessionTemplate, bare | {"text_normalization_locale": None}).text_normalization_locale is None
+    assert (
+        read(
+            SessionTemplate, bare | {"text_normalization_locale": None}
+        ).text_normalization_locale
+        is None
+    )
 
 
 def test_objects_within_objects_are_read_too() -> None:
     info = read(
-        SessionInfo, {"session_id": "s", "status": "CREATED", "capability": [{"name": "LLM"}], "prompt": None}
+        SessionInfo,
+        {
+            "session_id": "s",
+            "status": "CREATED",
+            "capability": [{"name": "LLM"}],
+            "prompt": None,
+        },
     )
     assert (info.capability[0].name, info.prompt) == ("LLM", None)
 
@@ -61,16 +81,23 @@ def test_one_wrong_item_makes_a_list_unreadable() -> None:
 
 
 def test_a_paginated_list_is_a_list() -> None:
-    assert read(tuple[TTSType, ...], {"count": 1, "results": [{"name": "a"}]}) == (TTSType(name="a"),)
+    assert read(tuple[TTSType, ...], {"count": 1, "results": [{"name": "a"}]}) == (
+        TTSType(name="a"),
+    )
 
 
 def test_text_can_always_be_stored() -> None:
-    assert read(Prompt, {"prompt_id": "p", "name": "half \ud83d of a pair"}).name == "half ? of a pair"
+    assert (
+        read(Prompt, {"prompt_id": "p", "name": "half \ud83d of a pair"}).name
+        == "half ? of a pair"
+    )
 
 
 def test_secrets_and_prompts_are_in_no_repr() -> None:
     info = SessionInfo(
-        session_id="ses-secret", status="CREATED", prompt=Prompt(prompt_id="p", system_prompt="hidden")
+        session_id="ses-secret",
+        status="CREATED",
+        prompt=Prompt(prompt_id="p", system_prompt="hidden"),
     )
     assert "ses-secret" not in repr(info)
     assert "hidden" not in repr(info)

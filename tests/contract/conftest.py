@@ -47,8 +47,12 @@ def where(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     if request.param == "over http":
         yield {"api_server": request.getfixturevalue("sandbox_url")}
         return
-    request.getfixturevalue("db")  # Django's application looks after connections, which only then is allowed
-    with override_settings(ROOT_URLCONF="django_perso.sandbox.urls", MIDDLEWARE=[], ALLOWED_HOSTS=["*"]):
+    request.getfixturevalue(
+        "db"
+    )  # Django's application looks after connections, which only then is allowed
+    with override_settings(
+        ROOT_URLCONF="django_perso.sandbox.urls", MIDDLEWARE=[], ALLOWED_HOSTS=["*"]
+    ):
         yield {"app": get_asgi_application()}
 
 
@@ -94,7 +98,9 @@ def created(where: dict[str, Any]) -> Callable[[], int]:
         if "app" in where:
             return int(sessions.ledger()["created"])
         ledger = (
-            httpx.get(f"{where['api_server']}/control/ledger/", trust_env=False).raise_for_status().json()
+            httpx.get(f"{where['api_server']}/control/ledger/", trust_env=False)
+            .raise_for_status()
+            .json()
         )
         return int(ledger["created"])
 

@@ -50,13 +50,17 @@ def session_id(perso: PersoClient) -> str:
 
 def test_every_list_has_entries_that_we_can_read(perso: PersoClient) -> None:
     catalogue = perso.get_all_settings()
-    assert [name for name, entries in vars(catalogue).items() if not entries] == ["failures"]
+    assert [name for name, entries in vars(catalogue).items() if not entries] == [
+        "failures"
+    ]
     assert {style.platform_type for style in catalogue.model_styles} == {"webrtc"}
     assert catalogue.llms == perso.get_llms()
     assert catalogue.text_normalizations == perso.get_text_normalizations()
 
 
-def test_the_async_client_reads_the_same(perso: PersoClient, run: Callable[..., Any]) -> None:
+def test_the_async_client_reads_the_same(
+    perso: PersoClient, run: Callable[..., Any]
+) -> None:
     assert run(AsyncPersoClient.get_all_settings) == perso.get_all_settings()
 
 
@@ -70,19 +74,35 @@ def test_entries_can_be_asked_one_by_one(perso: PersoClient) -> None:
     assert (download.config_name, download.file_url[:8]) == (config.name, "https://")
 
 
-def test_a_session_is_what_it_was_asked_to_be(perso: PersoClient, session_id: str) -> None:
+def test_a_session_is_what_it_was_asked_to_be(
+    perso: PersoClient, session_id: str
+) -> None:
     info, wanted = perso.get_session_info(session_id), params(perso.get_all_settings())
-    assert (info.session_id, info.status, info.termination_reason) == (session_id, "CREATED", None)
-    assert [capability.name for capability in info.capability] == ["STF_WEBRTC", "LLM", "TTS", "STT"]
+    assert (info.session_id, info.status, info.termination_reason) == (
+        session_id,
+        "CREATED",
+        None,
+    )
+    assert [capability.name for capability in info.capability] == [
+        "STF_WEBRTC",
+        "LLM",
+        "TTS",
+        "STT",
+    ]
     assert info.prompt
     assert info.model_style
-    assert (info.prompt.prompt_id, info.model_style.name) == (wanted["prompt"], wanted["model_style"])
+    assert (info.prompt.prompt_id, info.model_style.name) == (
+        wanted["prompt"],
+        wanted["model_style"],
+    )
     assert (info.padding_left, info.padding_top, info.padding_height) == (-0.25, 0, 1)
 
 
 def test_a_template_becomes_a_session(perso: PersoClient) -> None:
     template = perso.get_session_templates()[0]
-    info = perso.get_session_info(perso.create_session_id(session_template=template.sessiontemplate_id))
+    info = perso.get_session_info(
+        perso.create_session_id(session_template=template.sessiontemplate_id)
+    )
     assert template.prompt
     assert info.prompt
     assert info.prompt.prompt_id == template.prompt.prompt_id
@@ -91,24 +111,33 @@ def test_a_template_becomes_a_session(perso: PersoClient) -> None:
     }
 
 
-def test_a_session_can_be_told_of_events_until_it_ends(perso: PersoClient, session_id: str) -> None:
+def test_a_session_can_be_told_of_events_until_it_ends(
+    perso: PersoClient, session_id: str
+) -> None:
     perso.send_session_event(session_id, "SESSION_LOG", "all is well")
     perso.send_session_event(session_id, "SESSION_END")
     info = perso.get_session_info(session_id)
-    assert (info.status, info.termination_reason) == ("TERMINATED", "GRACEFUL_TERMINATION")
+    assert (info.status, info.termination_reason) == (
+        "TERMINATED",
+        "GRACEFUL_TERMINATION",
+    )
     with pytest.raises(ApiError) as caught:
         perso.send_session_event(session_id, "SESSION_LOG")
     assert caught.value.status == 400
 
 
 def test_a_session_speaks_and_hears(perso: PersoClient, session_id: str) -> None:
-    speech = perso.make_tts(session_id, "Hello, 세계.", locale="en", output_format="wav")
+    speech = perso.make_tts(
+        session_id, "Hello, 세계.", locale="en", output_format="wav"
+    )
     assert speech[:4] == b"RIFF"
     heard = perso.make_stt(session_id, speech, "en")
     assert (bool(heard.text), heard.locale) == (True, "en")
 
 
-def test_a_session_answers_in_events_that_end(perso: PersoClient, session_id: str) -> None:
+def test_a_session_answers_in_events_that_end(
+    perso: PersoClient, session_id: str
+) -> None:
     events = perso.make_llm(session_id, [QUESTION])
     assert "message" in {event["type"] for event in events}
     assert events[-1]["type"] != "message"
@@ -149,12 +178,17 @@ def test_what_the_organization_may_not_use_is_told_apart(perso: PersoClient) -> 
 
 
 def test_only_known_keys_are_served(where: dict[str, Any]) -> None:
-    with PersoClient(api_key="pak-unknown", **where) as perso, pytest.raises(ApiError) as caught:
+    with (
+        PersoClient(api_key="pak-unknown", **where) as perso,
+        pytest.raises(ApiError) as caught,
+    ):
         perso.get_llms()
     assert (caught.value.status, caught.value.code) == (401, "authentication_failed")
 
 
-def test_the_session_is_its_own_credential(where: dict[str, Any], session_id: str) -> None:
+def test_the_session_is_its_own_credential(
+    where: dict[str, Any], session_id: str
+) -> None:
     with PersoClient(**where) as stranger:
         assert stranger.get_session_info(session_id).session_id == session_id
         with pytest.raises(ApiError) as caught:
@@ -176,7 +210,10 @@ def test_what_is_not_there_is_not_found(perso: PersoClient) -> None:
 
 @pytest.mark.parametrize(
     ("body", "code"),
-    [("errors", "error"), *((body, "UNKNOWN_ERROR") for body in ("json", "html", "empty", "garbage"))],
+    [
+        ("errors", "error"),
+        *((body, "UNKNOWN_ERROR") for body in ("json", "html", "empty", "garbage")),
+    ],
 )
 def test_a_broken_perso_is_an_api_error_whatever_its_body(
     perso: PersoClient, set_faults: Callable[..., None], body: str, code: str
@@ -196,7 +233,9 @@ def test_success_without_sense_is_unreadable(
         perso.create_session_id(prompt="plp-guide")
 
 
-def test_a_passing_failure_is_not_noticed(perso: PersoClient, set_faults: Callable[..., None]) -> None:
+def test_a_passing_failure_is_not_noticed(
+    perso: PersoClient, set_faults: Callable[..., None]
+) -> None:
     set_faults({"settings": {"status": 503, "body": "html", "times": 2}})
     assert perso.get_llms()
 
@@ -204,7 +243,9 @@ def test_a_passing_failure_is_not_noticed(perso: PersoClient, set_faults: Callab
 def test_a_session_whose_answer_never_comes_is_made_once_and_may_have_arrived(
     where: dict[str, Any], set_faults: Callable[..., None], created: Callable[[], int]
 ) -> None:
-    with PersoClient(api_key="sandbox", limits=Limits(total_seconds=1), **where) as perso:
+    with PersoClient(
+        api_key="sandbox", limits=Limits(total_seconds=1), **where
+    ) as perso:
         wanted, before = params(perso.get_all_settings()), created()
         set_faults({"session": {"hang": True}})
         with pytest.raises(PersoUnreachable) as caught:

@@ -22,7 +22,10 @@ def write() -> None:
     cookies = {}
     for role, rights in RIGHTS.items():
         user = User.objects.create(
-            username=role, is_staff=role != "visitor", is_superuser=role == "superuser", password="!"
+            username=role,
+            is_staff=role != "visitor",
+            is_superuser=role == "superuser",
+            password="!",
         )
         user.user_permissions.set(Permission.objects.filter(codename__in=rights))
         session = SessionStore()

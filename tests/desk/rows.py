@@ -8,12 +8,18 @@ KEY = "pak-desk-0123456789abcdef"
 
 def write(api_server: str) -> None:
     """Needs a Perso at `api_server` that takes KEY."""
-    key = ApiKey.objects.create(name="Desk", api_server=api_server, secret=KEY, is_default=True)
+    key = ApiKey.objects.create(
+        name="Desk", api_server=api_server, secret=KEY, is_default=True
+    )
     outcome = keys.check(key, keep_lists=True)
     assert outcome.status == ApiKey.Status.OK, outcome.detail
     preset = SessionPreset.objects.first()
-    session = AvatarSession.objects.create(visitor="somebody", preset=preset, api_key=key, status="ended")
-    for seq, (role, text) in enumerate((("visitor", "Hello!"), ("avatar", "Good day. " * 30)), 1):
+    session = AvatarSession.objects.create(
+        visitor="somebody", preset=preset, api_key=key, status="ended"
+    )
+    for seq, (role, text) in enumerate(
+        (("visitor", "Hello!"), ("avatar", "Good day. " * 30)), 1
+    ):
         TranscriptEntry.objects.create(
             avatar_session=session,
             source="browser",

@@ -15,12 +15,16 @@ ENTRIES = """SELECT source, kind, data FROM django_perso_transcriptentry ORDER B
 
 def logged(site: Any) -> list[tuple[str, str, dict[str, Any]]]:
     """(source, kind, data) of all entries."""
-    return [(source, kind, json.loads(data)) for source, kind, data in site.rows(ENTRIES)]
+    return [
+        (source, kind, json.loads(data)) for source, kind, data in site.rows(ENTRIES)
+    ]
 
 
 def said(site: Any) -> list[tuple[str, str]]:
     """(role, text) of all that was said, as the database has it."""
-    return [(data["role"], data["text"]) for _, kind, data in logged(site) if kind == "chat"]
+    return [
+        (data["role"], data["text"]) for _, kind, data in logged(site) if kind == "chat"
+    ]
 
 
 def shown(avatar: Avatar) -> list[tuple[str, str]]:
@@ -29,10 +33,16 @@ def shown(avatar: Avatar) -> list[tuple[str, str]]:
 
 
 def tool_phases(site: Any) -> list[tuple[str, str]]:
-    return [(data["name"], data["phase"]) for _, kind, data in logged(site) if kind == "tool"]
+    return [
+        (data["name"], data["phase"])
+        for _, kind, data in logged(site)
+        if kind == "tool"
+    ]
 
 
-def test_what_the_page_showed_is_in_the_database_in_order_and_once(example_server: Any, page: Any) -> None:
+def test_what_the_page_showed_is_in_the_database_in_order_and_once(
+    example_server: Any, page: Any
+) -> None:
     site = example_server()
     page.goto(site.url)
     avatar = Avatar(page)
@@ -42,13 +52,24 @@ def test_what_the_page_showed_is_in_the_database_in_order_and_once(example_serve
     avatar.end()
     assert ("visitor", "What is 12 squared?") in shown(avatar)
     assert said(site) == shown(avatar)
-    assert tool_phases(site) == [("get_square_number", "called"), ("get_square_number", "answered")]
-    (answered,) = [data for _, kind, data in logged(site) if kind == "tool" and data["phase"] == "answered"]
+    assert tool_phases(site) == [
+        ("get_square_number", "called"),
+        ("get_square_number", "answered"),
+    ]
+    (answered,) = [
+        data
+        for _, kind, data in logged(site)
+        if kind == "tool" and data["phase"] == "answered"
+    ]
     assert answered["result"] == {"result": 144}
     assert logged(site)[0] == ("server", "state", {"name": "started"})
-    numbers = site.rows("SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id")
+    numbers = site.rows(
+        "SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id"
+    )
     assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
-    assert site.rows("SELECT status, is_complete FROM django_perso_avatarsession") == [("ended", 1)]
+    assert site.rows("SELECT status, is_complete FROM django_perso_avatarsession") == [
+        ("ended", 1)
+    ]
 
 
 def test_the_operator_reads_the_conversation_in_the_admin(
@@ -65,7 +86,8 @@ def test_the_operator_reads_the_conversation_in_the_admin(
     transcript = desk.locator(".perso-transcript").inner_text()
     assert transcript.count("What is 12 squared?") == 1
     order = [
-        transcript.index(text) for text in ("started", "12 squared?", "get_square_number", "144", "ended")
+        transcript.index(text)
+        for text in ("started", "12 squared?", "get_square_number", "144", "ended")
     ]
     assert order == sorted(order)
 
@@ -79,21 +101,34 @@ def test_killing_the_server_three_times_loses_and_doubles_nothing(
     avatar = Avatar(page)
     avatar.start()
     for number in (31, 32, 33):  # no square of these is part of another
-        avatar.ask(f"What is {number} squared?", str(number * number))  # the page shows it as saved
+        avatar.ask(
+            f"What is {number} squared?", str(number * number)
+        )  # the page shows it as saved
         site.kill()
-        avatar.type(f"And what is {number + 10} squared?")  # said while the site is down
-        avatar.part("message-avatar").filter(has_text=str((number + 10) ** 2)).last.wait_for()
+        avatar.type(
+            f"And what is {number + 10} squared?"
+        )  # said while the site is down
+        avatar.part("message-avatar").filter(
+            has_text=str((number + 10) ** 2)
+        ).last.wait_for()
         site.start()
     avatar.wait_for(state="live", log="saved")
     avatar.end()
     assert said(site) == shown(avatar)
-    assert tool_phases(site) == [("get_square_number", "called"), ("get_square_number", "answered")] * 6
-    numbers = site.rows("SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id")
+    assert (
+        tool_phases(site)
+        == [("get_square_number", "called"), ("get_square_number", "answered")] * 6
+    )
+    numbers = site.rows(
+        "SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id"
+    )
     assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
     console_errors.clear()  # the browser reports each try to reach a server that is down
 
 
-def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(example_server: Any, page: Any) -> None:
+def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
+    example_server: Any, page: Any
+) -> None:
     site = example_server()
     page.goto(site.url)
     avatar = Avatar(page)
@@ -104,10 +139,17 @@ def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(example_server: Any,
     avatar.ask("What is 3 squared?", "9")
     avatar.end()
     assert tool_phases(site)[:2] == [("show_map", "called"), ("show_map", "failed")]
-    assert "no map" in next(d for _, k, d in logged(site) if k == "tool" and d["phase"] == "failed")["error"]
+    assert (
+        "no map"
+        in next(
+            d for _, k, d in logged(site) if k == "tool" and d["phase"] == "failed"
+        )["error"]
+    )
 
 
-def test_two_visitors_at_once_each_have_their_own_transcript(example_server: Any, new_context: Any) -> None:
+def test_two_visitors_at_once_each_have_their_own_transcript(
+    example_server: Any, new_context: Any
+) -> None:
     site = example_server()
     avatars = []
     for name in ("Ada", "Bob"):
@@ -120,7 +162,12 @@ def test_two_visitors_at_once_each_have_their_own_transcript(example_server: Any
         avatar.ask(f"Hello, my name is {name}.")
     for _, avatar in avatars:
         avatar.end()
-    rows = site.rows("SELECT avatar_session_id, data FROM django_perso_transcriptentry WHERE kind = 'chat'")
-    names = {name: {stream for stream, data in rows if f"my name is {name}" in data} for name, _ in avatars}
+    rows = site.rows(
+        "SELECT avatar_session_id, data FROM django_perso_transcriptentry WHERE kind = 'chat'"
+    )
+    names = {
+        name: {stream for stream, data in rows if f"my name is {name}" in data}
+        for name, _ in avatars
+    }
     assert all(len(streams) == 1 for streams in names.values())
     assert names["Ada"] != names["Bob"]

@@ -14,13 +14,19 @@ from tests.support.desk import LISTEN, LOOKS, be, furnish, look
 pytestmark = pytest.mark.browser
 
 HOME = "/admin/django_perso/"
-KEY, PRESET, CONVERSATION = f"{HOME}apikey/", f"{HOME}sessionpreset/", f"{HOME}avatarsession/"
+KEY, PRESET, CONVERSATION = (
+    f"{HOME}apikey/",
+    f"{HOME}sessionpreset/",
+    f"{HOME}avatarsession/",
+)
 # A page, and the roles besides the superuser that may see it.
 PAGES = {
     r"/admin/": {"staff", "keys", "presets", "transcripts"},
     HOME: {"keys", "presets", "transcripts"},
     KEY + r"(add/|[\w-]{36}/(change|history|delete|rotate)/)?": {"keys"},
-    PRESET + r"(add/|templates/|playground/|\d+/(change|history|delete)/)?": {"presets"},
+    PRESET + r"(add/|templates/|playground/|\d+/(change|history|delete)/)?": {
+        "presets"
+    },
     CONVERSATION + r"([\w-]{36}/(change|history)/)?": {"transcripts"},
     CONVERSATION + r"[\w-]{36}/delete/": set(),
 }
@@ -55,15 +61,26 @@ def discover(context: Any, site: Any) -> list[str]:
         answer = context.request.get(site.url + path)
         assert answer.status == 200, path
         targets = re.findall(r'<a\b[^>]*?\shref="([^"]*)"', answer.text())
-        found = {urlsplit(urljoin(site.url + path, unescape(target))).path for target in targets}
-        waiting += {path for path in found if path.startswith(HOME)} - seen - set(waiting)
+        found = {
+            urlsplit(urljoin(site.url + path, unescape(target))).path
+            for target in targets
+        }
+        waiting += (
+            {path for path in found if path.startswith(HOME)} - seen - set(waiting)
+        )
     return sorted(seen)
 
 
 def look_at(page: Any, path: str) -> list[str]:
     """What is wrong with the page that is open, in any light and at any width."""
-    sideways = {f"{width} px, {scheme}": look(page, width, scheme) for width, scheme in LOOKS}
-    return [f"{path} at {where}: {pixels} px too wide" for where, pixels in sideways.items() if pixels]
+    sideways = {
+        f"{width} px, {scheme}": look(page, width, scheme) for width, scheme in LOOKS
+    }
+    return [
+        f"{path} at {where}: {pixels} px too wide"
+        for where, pixels in sideways.items()
+        if pixels
+    ]
 
 
 def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
@@ -72,7 +89,9 @@ def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
     context = new_context()
     be(context, desk, "superuser")
     paths = discover(context, desk)
-    kinds = {pattern for path in paths for pattern in PAGES if re.fullmatch(pattern, path)}
+    kinds = {
+        pattern for path in paths for pattern in PAGES if re.fullmatch(pattern, path)
+    }
     assert kinds == set(PAGES)
     wrong, seen = [], 0
     context.add_init_script(LISTEN)
@@ -91,7 +110,9 @@ def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
                 page.goto(desk.url + path)
                 wrong += look_at(page, f"{role} {path}")
                 wrong += [f"{role} {path}: {it}" for it in reports_of(page) - native]
-    console_errors[:] = [line for line in console_errors if "Content Security Policy" not in line]
+    console_errors[:] = [
+        line for line in console_errors if "Content Security Policy" not in line
+    ]
     assert wrong == []
     assert seen > 40
 
@@ -102,7 +123,9 @@ def reports_of(page: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("desk", ["plain"], indirect=True)
-def test_while_perso_is_down_every_page_answers_at_once_and_says_so(desk: Any, new_context: Any) -> None:
+def test_while_perso_is_down_every_page_answers_at_once_and_says_so(
+    desk: Any, new_context: Any
+) -> None:
     context = new_context()
     be(context, desk, "superuser")
     paths = discover(context, desk)

@@ -13,30 +13,46 @@ pytestmark = pytest.mark.browser
 def test_a_question_before_the_start_says_on_a_phone_too_what_to_do(
     example_server: Any, new_context: Any
 ) -> None:
-    page = new_context(viewport={"width": 390, "height": 664}, has_touch=True, is_mobile=True).new_page()
+    page = new_context(
+        viewport={"width": 390, "height": 664}, has_touch=True, is_mobile=True
+    ).new_page()
     page.goto(example_server().url)
     page.add_style_tag(content=".tries { margin-bottom: 800px }")
     page.get_by_role("button", name="What is 12 squared?").tap()
-    hint = page.get_by_role("status").filter(has_text="Start the conversation first").bounding_box()
+    hint = (
+        page.get_by_role("status")
+        .filter(has_text="Start the conversation first")
+        .bounding_box()
+    )
     assert 0 <= hint["y"] <= 664 - hint["height"]
 
 
-def test_on_the_sandbox_a_tester_may_start_as_often_as_one_likes(example_server: Any) -> None:
-    starts = example_server().rows("SELECT slug, starts_per_hour FROM django_perso_sessionpreset")
+def test_on_the_sandbox_a_tester_may_start_as_often_as_one_likes(
+    example_server: Any,
+) -> None:
+    starts = example_server().rows(
+        "SELECT slug, starts_per_hour FROM django_perso_sessionpreset"
+    )
     assert sorted(starts) == [("default", 200), ("second", 200)]
 
 
-def test_the_demo_page_asks_for_nothing_that_is_not_there(example_server: Any, page: Any) -> None:
+def test_the_demo_page_asks_for_nothing_that_is_not_there(
+    example_server: Any, page: Any
+) -> None:
     site = example_server()
     missing: list[str] = []
-    page.on("response", lambda answer: missing.extend([] if answer.ok else [answer.url]))
+    page.on(
+        "response", lambda answer: missing.extend([] if answer.ok else [answer.url])
+    )
     page.goto(f"{site.url}/perso/demo/")
     page.set_viewport_size({"width": 320, "height": 640})
     page.wait_for_load_state("networkidle")
     assert missing == []
     icon = page.locator("link[rel=icon]").evaluate("link => link.href")
     assert page.request.get(icon).ok
-    assert page.locator("code").first.evaluate("code => code.getClientRects().length") == 1
+    assert (
+        page.locator("code").first.evaluate("code => code.getClientRects().length") == 1
+    )
 
 
 def test_a_conversation_can_be_followed_where_there_is_no_redis(
@@ -50,5 +66,7 @@ def test_a_conversation_can_be_followed_where_there_is_no_redis(
     open_first(desk, site)
     desk.locator(".perso-following[data-state=live]").wait_for()
     avatar.ask("What is 12 squared?", "144")
-    desk.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(timeout=5000)
+    desk.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
+        timeout=5000
+    )
     avatar.end()

@@ -11,7 +11,11 @@ from tests.support.servers import unused_port
 pytestmark = pytest.mark.browser
 
 KEYS = "/admin/django_perso/apikey/"
-GOOD, BAD, NEW = "pak-good-0123456789a1b2", "pak-wrong-0123456789c3d4", "pak-new-0123456789e5f6"
+GOOD, BAD, NEW = (
+    "pak-good-0123456789a1b2",
+    "pak-wrong-0123456789c3d4",
+    "pak-new-0123456789e5f6",
+)
 
 
 @pytest.fixture
@@ -29,7 +33,9 @@ def desk(example_server: Any, perso: Any, new_context: Any) -> Any:
     return page
 
 
-def add(page: Any, name: str, server: str, secret: str, *, default: bool = False) -> str:
+def add(
+    page: Any, name: str, server: str, secret: str, *, default: bool = False
+) -> str:
     """Add a key; gives what the operator is told."""
     page.goto(f"{page.site.url}{KEYS}add/")
     page.fill("[name=name]", name)
@@ -69,7 +75,9 @@ def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
     assert "voice 4" in told
     away = f"http://127.0.0.1:{unused_port()}"
     assert f"{away}: Perso cannot be reached" in add(desk, "Staging", away, GOOD)
-    assert 'Perso refused key "Museum" (ends c3d4): 401' in add(desk, "Museum", perso.url, BAD)
+    assert 'Perso refused key "Museum" (ends c3d4): 401' in add(
+        desk, "Museum", perso.url, BAD
+    )
     assert GOOD not in desk.content()
     for name, shown in (
         ("Shop", "••••a1b2"),
@@ -81,7 +89,9 @@ def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
     keep_pictures(desk, pictures, "keys", full_page=False)
 
 
-def test_a_sync_says_what_went_and_whom_that_affects(desk: Any, perso: Any, pictures: Path) -> None:
+def test_a_sync_says_what_went_and_whom_that_affects(
+    desk: Any, perso: Any, pictures: Path
+) -> None:
     assert press(desk, "Sync").startswith("Perso answered in")  # the key in settings
     assert "Synced just now." in desk.inner_text(".perso-settings-key")
     add(desk, "Shop", perso.url, GOOD, default=True)

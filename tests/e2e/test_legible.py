@@ -70,7 +70,9 @@ def page(desk: Any, new_context: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["avatarsession", "apikey", "sessionpreset"])
-def test_a_list_shows_all_its_columns_on_a_laptop(desk: Any, page: Any, pictures: Path, name: str) -> None:
+def test_a_list_shows_all_its_columns_on_a_laptop(
+    desk: Any, page: Any, pictures: Path, name: str
+) -> None:
     page.goto(f"{desk.url}{HOME}{name}/")
     assert page.locator("#changelist .results").evaluate(CUT) == 0
     keep_pictures(page, pictures, f"list-{name}")
@@ -78,7 +80,9 @@ def test_a_list_shows_all_its_columns_on_a_laptop(desk: Any, page: Any, pictures
 
 def test_the_usual_server_is_one_word_in_the_list_of_keys(desk: Any, page: Any) -> None:
     page.goto(f"{desk.url}{HOME}apikey/")
-    line = page.locator("#result_list .perso-more", has_text="https://platform.perso.ai")
+    line = page.locator(
+        "#result_list .perso-more", has_text="https://platform.perso.ai"
+    )
     lines = "el => { const r = new Range(); r.selectNodeContents(el); return r.getClientRects().length; }"
     for width in (390, 1280):
         look(page, width, "light")
@@ -89,12 +93,20 @@ def test_the_usual_server_is_one_word_in_the_list_of_keys(desk: Any, page: Any) 
     ("address", "small_print"),
     [
         (PRESETS, ".perso-slug"),
-        (f"{PRESETS}2/change/", ".perso-tile small, .perso-tile span, .perso-about blockquote, .perso-quiet"),
-        (PLAYGROUND + "?preset=second&take=a", ".perso-tile small, .perso-about blockquote, .perso-facts dt"),
+        (
+            f"{PRESETS}2/change/",
+            ".perso-tile small, .perso-tile span, .perso-about blockquote, .perso-quiet",
+        ),
+        (
+            PLAYGROUND + "?preset=second&take=a",
+            ".perso-tile small, .perso-about blockquote, .perso-facts dt",
+        ),
         (PRESETS + "templates/", ".perso-quiet"),
     ],
 )
-def test_small_print_can_be_read_in_any_light(desk: Any, page: Any, address: str, small_print: str) -> None:
+def test_small_print_can_be_read_in_any_light(
+    desk: Any, page: Any, address: str, small_print: str
+) -> None:
     page.goto(desk.url + address)
     for width, scheme in LOOKS:
         look(page, width, scheme)
@@ -104,10 +116,21 @@ def test_small_print_can_be_read_in_any_light(desk: Any, page: Any, address: str
         assert min(contrasts) >= 4.5, scheme
 
 
-def test_a_background_fills_its_tile_wherever_it_is_chosen(desk: Any, page: Any, pictures: Path) -> None:
-    for name, address in (("form", f"{PRESETS}2/change/"), ("play", f"{PLAYGROUND}?preset=second&take=a")):
+def test_a_background_fills_its_tile_wherever_it_is_chosen(
+    desk: Any, page: Any, pictures: Path
+) -> None:
+    for name, address in (
+        ("form", f"{PRESETS}2/change/"),
+        ("play", f"{PLAYGROUND}?preset=second&take=a"),
+    ):
         page.goto(desk.url + address)
         fits = "image => getComputedStyle(image).objectFit"
-        assert page.locator("label:has([name$=background_image]) img").first.evaluate(fits) == "cover"
-        assert page.locator("label:has([name$=model_style]) img").first.evaluate(fits) == "contain"
+        assert (
+            page.locator("label:has([name$=background_image]) img").first.evaluate(fits)
+            == "cover"
+        )
+        assert (
+            page.locator("label:has([name$=model_style]) img").first.evaluate(fits)
+            == "contain"
+        )
         keep_pictures(page, pictures, f"tiles-{name}")

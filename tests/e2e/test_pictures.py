@@ -15,7 +15,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("name", "width", "height"), [("avatar", 1280, 1000), ("phone", 390, 844)])
+@pytest.mark.parametrize(
+    ("name", "width", "height"), [("avatar", 1280, 1000), ("phone", 390, 844)]
+)
 def test_the_example_site_fits_its_window(
     example_server: Any,
     new_context: Any,
@@ -25,7 +27,9 @@ def test_the_example_site_fits_its_window(
     width: int,
     height: int,
 ) -> None:
-    page = new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+    page = new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme
+    ).new_page()
     page.goto(example_server().url)
     avatar = Avatar(page)
     assert page.evaluate(SIDEWAYS) == 0

@@ -19,7 +19,9 @@ CHAT = "SELECT avatar_session_id, data FROM django_perso_transcriptentry WHERE k
 @pytest.fixture
 def site(example_server: Any, sdk: Any) -> Any:
     """The example site under a strict security policy, which the SDK's published address would break."""
-    return example_server(**({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.desk.settings"}))
+    return example_server(
+        **({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.desk.settings"})
+    )
 
 
 def enter(site: Any, context: Any) -> Any:
@@ -42,7 +44,9 @@ class Column:
         return self.section.locator(f"perso-avatar [part~={name}]")
 
     def wait_for(self, **attributes: str) -> None:
-        chosen = "".join(f'[data-{name}="{value}"]' for name, value in attributes.items())
+        chosen = "".join(
+            f'[data-{name}="{value}"]' for name, value in attributes.items()
+        )
         self.section.locator(f"perso-avatar{chosen}").wait_for()
 
     def wait_live(self) -> None:
@@ -65,7 +69,9 @@ def change_settings(column: Column) -> None:
     own = column.page.locator(f"#perso-{column.prefix}-own")
     own.wait_for()
     column.wait_for(state="idle")
-    assert -1 < own.bounding_box()["y"] < 400  # what was asked for, not the top of the page
+    assert (
+        -1 < own.bounding_box()["y"] < 400
+    )  # what was asked for, not the top of the page
     column.section.get_by_role("button", name="Fetch").click()
     column.page.get_by_text("Perso answered in").wait_for()
     column.section.get_by_role("button", name="Fetch them again").wait_for()
@@ -73,7 +79,9 @@ def change_settings(column: Column) -> None:
     assert column.page.evaluate("scrollY") == 0  # where the answer stands
 
 
-def test_one_avatar_is_tried_with_settings_of_its_own(site: Any, new_context: Any) -> None:
+def test_one_avatar_is_tried_with_settings_of_its_own(
+    site: Any, new_context: Any
+) -> None:
     page = enter(site, new_context())
     page.goto(site.url)
     page.get_by_role("link", name="Playground").click()
@@ -111,7 +119,11 @@ def test_one_avatar_is_tried_with_settings_of_its_own(site: Any, new_context: An
     ((_, preset, is_test, status, params),) = site.rows(SESSIONS)
     sent = json.loads(params)
     assert (preset, is_test, status) == (None, 1, "ended")
-    assert (sent["model_style"], sent["tts_type"], sent["padding_left"]) == (style, voice, -0.3)
+    assert (sent["model_style"], sent["tts_type"], sent["padding_left"]) == (
+        style,
+        voice,
+        -0.3,
+    )
     assert page.evaluate("window.reports ?? []") == []
 
 

@@ -40,7 +40,9 @@ def tile(page: Any, name: str) -> Any:
 
 def figure(page: Any) -> tuple[float, float, float]:
     """Where the avatar is drawn, in parts of the frame: its left, its top, its width."""
-    stage, drawn = (page.locator(name).bounding_box() for name in (".perso-stage", ".perso-figure"))
+    stage, drawn = (
+        page.locator(name).bounding_box() for name in (".perso-stage", ".perso-figure")
+    )
     left, top = drawn["x"] - stage["x"], drawn["y"] - stage["y"]
     return left / stage["width"], top / stage["height"], drawn["width"] / stage["width"]
 
@@ -61,9 +63,20 @@ def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) 
     page.press("[name=name]", "Enter")  # saves, whatever other buttons the form has
     page.wait_for_url(desk.url + PRESETS)
     saved = "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers, client_tools, access"
-    (row,) = desk.rows(f"{saved} FROM django_perso_sessionpreset WHERE name = 'Night desk'")
-    assert row[:5] == ("night-desk", "amara-front-suit-nodded_loop", "pbi-night", "plp-teacher", "yuri")
-    assert [json.loads(text) for text in row[5:7]] == [["pmc-clock"], ["show_map", "get_square"]]
+    (row,) = desk.rows(
+        f"{saved} FROM django_perso_sessionpreset WHERE name = 'Night desk'"
+    )
+    assert row[:5] == (
+        "night-desk",
+        "amara-front-suit-nodded_loop",
+        "pbi-night",
+        "plp-teacher",
+        "yuri",
+    )
+    assert [json.loads(text) for text in row[5:7]] == [
+        ["pmc-clock"],
+        ["show_map", "get_square"],
+    ]
     assert row[7] == "staff"
 
 
@@ -76,7 +89,9 @@ def test_an_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
     assert page.evaluate(ring) != "none"
 
 
-def test_what_perso_offers_no_more_is_seen_and_stays(desk: Any, page: Any, pictures: Path) -> None:
+def test_what_perso_offers_no_more_is_seen_and_stays(
+    desk: Any, page: Any, pictures: Path
+) -> None:
     desk.sandbox.withdraw(tts_type=["openai-nova"])
     page.goto(desk.url + PRESETS + "1/change/")
     page.fill("[name=name]", "Renamed")
@@ -92,9 +107,9 @@ def test_what_perso_offers_no_more_is_seen_and_stays(desk: Any, page: Any, pictu
     page.wait_for_url(desk.url + PRESETS)
     assert "no longer offered by Perso" in page.inner_text("#result_list")
     keep_pictures(page, pictures, "presets")
-    assert desk.rows("SELECT name, tts_type FROM django_perso_sessionpreset WHERE id = 1") == [
-        ("Renamed", "openai-nova")
-    ]
+    assert desk.rows(
+        "SELECT name, tts_type FROM django_perso_sessionpreset WHERE id = 1"
+    ) == [("Renamed", "openai-nova")]
 
 
 def test_the_drawing_follows_the_numbers(desk: Any, page: Any) -> None:
@@ -115,8 +130,14 @@ def test_the_drawing_follows_the_numbers(desk: Any, page: Any) -> None:
     assert picture[-200:] in page.evaluate(drawn)
 
 
-def test_another_keys_lists_are_shown_without_losing_what_was_entered(desk: Any, page: Any) -> None:
-    desk.manage("shell", "-c", "from django_perso.models import ApiKey; ApiKey.objects.create(name='Spare')")
+def test_another_keys_lists_are_shown_without_losing_what_was_entered(
+    desk: Any, page: Any
+) -> None:
+    desk.manage(
+        "shell",
+        "-c",
+        "from django_perso.models import ApiKey; ApiKey.objects.create(name='Spare')",
+    )
     page.goto(desk.url + PRESETS + "1/change/")
     page.fill("[name=name]", "Renamed")
     tile(page, "leo").click()
@@ -127,7 +148,9 @@ def test_another_keys_lists_are_shown_without_losing_what_was_entered(desk: Any,
     page.wait_for_selector("[name=model_style]:checked")
     assert page.input_value("[name=model_style]:checked").startswith("leo")
     assert page.input_value("[name=name]") == "Renamed"
-    assert desk.rows("SELECT name FROM django_perso_sessionpreset WHERE id = 1") != [("Renamed",)]
+    assert desk.rows("SELECT name FROM django_perso_sessionpreset WHERE id = 1") != [
+        ("Renamed",)
+    ]
 
 
 def test_the_tag_is_copied(desk: Any, page: Any) -> None:
@@ -135,15 +158,22 @@ def test_the_tag_is_copied(desk: Any, page: Any) -> None:
     page.goto(desk.url + PRESETS + "1/change/")
     page.click("[data-perso-copy]")
     page.wait_for_selector("button:text-is('Copied')")
-    assert page.evaluate("navigator.clipboard.readText()") == '{% perso_avatar "default" %}'
+    assert (
+        page.evaluate("navigator.clipboard.readText()")
+        == '{% perso_avatar "default" %}'
+    )
     assert page.evaluate("getSelection().toString()") == '{% perso_avatar "default" %}'
 
 
-def test_a_template_kept_at_perso_is_imported(desk: Any, page: Any, pictures: Path) -> None:
+def test_a_template_kept_at_perso_is_imported(
+    desk: Any, page: Any, pictures: Path
+) -> None:
     page.goto(desk.url + PRESETS)
     page.click("a:text-is('Import')")
     keep_pictures(page, pictures, "templates")
-    page.locator("li", has_text="Library").locator("a:text-is('Make a preset of it')").click()
+    page.locator("li", has_text="Library").locator(
+        "a:text-is('Make a preset of it')"
+    ).click()
     assert page.input_value("[name=name]") == "Library"
     page.click("input[name=_save]")
     page.wait_for_url(desk.url + PRESETS)

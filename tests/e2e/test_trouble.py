@@ -8,9 +8,7 @@ from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
 
-PINNED = (
-    "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
-)
+PINNED = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
 INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 
 
@@ -19,14 +17,21 @@ def test_an_sdk_with_changed_bytes_is_refused_and_the_widget_says_so(
 ) -> None:
     site = example_server(PERSO_SDK_URL=PINNED, PERSO_SDK_INTEGRITY=INTEGRITY)
     headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
-    page.route(PINNED, lambda route: route.fulfill(body="globalThis.PersoInteractive = {}", headers=headers))
+    page.route(
+        PINNED,
+        lambda route: route.fulfill(
+            body="globalThis.PersoInteractive = {}", headers=headers
+        ),
+    )
     page.goto(site.url)
     avatar = Avatar(page)
     avatar.part("start").click()
     avatar.wait_for(state="error")
     assert avatar.element.get_by_role("alert").inner_text().strip()
     assert page.evaluate("typeof PersoInteractive") == "undefined"
-    assert site.rows("SELECT count(*) FROM django_perso_avatarsession") == [(0,)], "nothing was paid for"
+    assert site.rows("SELECT count(*) FROM django_perso_avatarsession") == [(0,)], (
+        "nothing was paid for"
+    )
     assert any("integrity" in line for line in console_errors)
     console_errors.clear()
 
@@ -65,7 +70,9 @@ def test_when_perso_fails_the_visitor_can_try_again(
         {"body": "empty"},
         {"status": 401},
     ):
-        site.execute("UPDATE django_perso_avatarsession SET status = 'ended'")  # so that no limit is reached
+        site.execute(
+            "UPDATE django_perso_avatarsession SET status = 'ended'"
+        )  # so that no limit is reached
         sandbox.set_faults(session={**fault, "times": 1})
         avatar.part("start").click()
         avatar.element.get_by_role("alert").filter(has_text="perso_").wait_for()
@@ -94,11 +101,13 @@ def test_when_an_answer_fails_the_conversation_goes_on(
         avatar.type("Tell me something about yourself")
         avatar.element.get_by_role("alert").filter(has_text="llm_failed").wait_for()
         avatar.ask(f"What is {number} squared?", str(number**2))
-    sandbox.set_faults(llm={"cut": 1, "times": 1})  # spoken, but the SDK never hands over the text
+    sandbox.set_faults(
+        llm={"cut": 1, "times": 1}
+    )  # spoken, but the SDK never hands over the text
     avatar.type("Tell me something about yourself")
     avatar.ask("What is 12 squared?", "144")
     avatar.end()
-    assert site.rows("SELECT count(*) FROM django_perso_transcriptentry WHERE kind = 'error'") == [
-        (len(faults),)
-    ]
+    assert site.rows(
+        "SELECT count(*) FROM django_perso_transcriptentry WHERE kind = 'error'"
+    ) == [(len(faults),)]
     console_errors.clear()

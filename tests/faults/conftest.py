@@ -26,7 +26,9 @@ def oracle(tmp_path: Path) -> Iterator[Oracle]:
 def seeded(postgres_cluster: Postgres) -> str:
     """The name of a database with everything a fresh site has, to be copied."""
     copy_database(postgres_cluster, "template1", "faults_seeded")
-    servers.seed(servers.environment(DATABASE_URL=f"{postgres_cluster.url}/faults_seeded"))
+    servers.seed(
+        servers.environment(DATABASE_URL=f"{postgres_cluster.url}/faults_seeded")
+    )
     with psycopg.connect(f"{postgres_cluster.url}/faults_seeded") as database:
         database.execute(
             "UPDATE django_perso_sessionpreset "

@@ -52,13 +52,17 @@ class Hasty(Blind):
 
     async def take(self, items: list[dict[str, Any]]) -> None:
         await self.send_json({"t": "ack", "s": items[-1]["s"]})
-        await asyncio.sleep(random.uniform(0.2, 1))  # so that some are between the two whenever it is killed
+        await asyncio.sleep(
+            random.uniform(0.2, 1)
+        )  # so that some are between the two whenever it is killed
         await self.store(items)
 
 
 def _site(consumer: Any) -> Any:
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        await (consumer if scope["type"] == "websocket" else django)(scope, receive, send)
+        await (consumer if scope["type"] == "websocket" else django)(
+            scope, receive, send
+        )
 
     return application
 

@@ -42,7 +42,14 @@ class Verdict:
     @property
     def is_clean(self) -> bool:
         """Whether every line is there once, in order and as it was made."""
-        wrong = self.lost + self.missing + self.double + self.gappy + self.disordered + self.altered
+        wrong = (
+            self.lost
+            + self.missing
+            + self.double
+            + self.gappy
+            + self.disordered
+            + self.altered
+        )
         return not wrong and self.stored == self.made
 
     def __str__(self) -> str:
@@ -65,7 +72,13 @@ class Oracle:
 
     def made(self, stream: str, entry: Entry) -> None:
         """A line has got its number. Replaced by a gap, it is made a second time."""
-        print("made", stream, entry["s"], fingerprint(entry["k"], entry["t"], entry["d"]), file=self._file)
+        print(
+            "made",
+            stream,
+            entry["s"],
+            fingerprint(entry["k"], entry["t"], entry["d"]),
+            file=self._file,
+        )
 
     def told(self, stream: str, first: int, last: int) -> None:
         """The server says that these are stored."""
@@ -76,7 +89,9 @@ class Oracle:
         """Against the rows of `STORED`; streams that nobody here wrote are left out."""
         made: dict[tuple[str, int], set[str]] = defaultdict(set)
         told: set[tuple[str, int]] = set()
-        for what, stream, seq, *digest in map(str.split, self.path.read_text().splitlines()):
+        for what, stream, seq, *digest in map(
+            str.split, self.path.read_text().splitlines()
+        ):
             if what == "made":
                 made[stream, int(seq)].update(digest)
             else:
@@ -94,7 +109,12 @@ class Oracle:
             lost=len(told - found.keys()),
             missing=len(made.keys() - found.keys()),
             double=sum(count - 1 for count in found.values()),
-            gappy=sum(set(seqs) != set(range(1, max(seqs) + 1)) for seqs in order.values()),
+            gappy=sum(
+                set(seqs) != set(range(1, max(seqs) + 1)) for seqs in order.values()
+            ),
             disordered=sum(b < a for seqs in order.values() for a, b in pairwise(seqs)),
-            altered=sum(fingerprint(*content) not in made[stream, seq] for stream, seq, *content in rows),
+            altered=sum(
+                fingerprint(*content) not in made[stream, seq]
+                for stream, seq, *content in rows
+            ),
         )

@@ -58,14 +58,18 @@ class Address:
         """The other road."""
         headers = {"Origin": self.url, "Cookie": self.cookie}
         return await http.post(
-            f"{self.url}/perso/log/entries/", json={**self.opening, **body}, headers=headers
+            f"{self.url}/perso/log/entries/",
+            json={**self.opening, **body},
+            headers=headers,
         )
 
 
 class Outbox:
     """Numbers lines and keeps each until it is acknowledged. Feed it with add(), then finish()."""
 
-    def __init__(self, address: Address, oracle: Oracle, *, fits: bool = True, ping: float = 15) -> None:
+    def __init__(
+        self, address: Address, oracle: Oracle, *, fits: bool = True, ping: float = 15
+    ) -> None:
         self.address, self.oracle, self.fits, self.ping = address, oracle, fits, ping
         self.kept: list[Entry] = []
         self.flying: list[int] = []
@@ -74,10 +78,14 @@ class Outbox:
         self.resume_at = 0.0
         self.news = asyncio.Event()
         self.closed_with: int | None = None  # with a code after which nobody comes back
-        self.sockets = self.resent = self.frames = self.frames_again = self.bytes_sent = self.bytes_useful = 0
+        self.sockets = self.resent = self.frames = self.frames_again = (
+            self.bytes_sent
+        ) = self.bytes_useful = 0
         self.ends: list[int] = []  # the codes sockets closed with, before all was told
         self.lost_at = 0.0
-        self.connects: list[float] = []  # seconds from the start, then from each such end, to a welcome
+        self.connects: list[
+            float
+        ] = []  # seconds from the start, then from each such end, to a welcome
         self.waits: list[float] = []
         self.sent_at: dict[int, float] = {}
 
@@ -87,9 +95,17 @@ class Outbox:
         """A line of the visitor; cut where it is too long, unless this client does not know better."""
         cut = {}
         if self.fits and len(text.encode()) > MAX_ENTRY - 200:
-            text, cut = text.encode()[: MAX_ENTRY - 300].decode(errors="ignore"), {"truncated": True}
+            text, cut = (
+                text.encode()[: MAX_ENTRY - 300].decode(errors="ignore"),
+                {"truncated": True},
+            )
         number = self.acked + len(self.kept) + 1
-        entry = {"s": number, "k": kind, "t": number, "d": {"role": "visitor", "text": text, **cut}}
+        entry = {
+            "s": number,
+            "k": kind,
+            "t": number,
+            "d": {"role": "visitor", "text": text, **cut},
+        }
         self.kept.append(entry)
         self.oracle.made(self.address.stream, entry)
         self.bytes_useful += size(entry)
@@ -198,7 +214,10 @@ class Outbox:
                     self._sending(items)
                 answer = await self.address.post(http, items=items)
                 if answer.status_code != 200:
-                    may_pass = answer.status_code >= 500 or answer.status_code in (408, 429)
+                    may_pass = answer.status_code >= 500 or answer.status_code in (
+                        408,
+                        429,
+                    )
                     return 1006 if may_pass else 4400
                 self._read(answer.json())
                 await self._patience()
@@ -240,7 +259,9 @@ class Outbox:
             self.window = frame.get("window", 4)
         if frame["t"] in ("welcome", "ack"):
             self._saved(frame["ack" if frame["t"] == "welcome" else "s"])
-            self.tries, self.is_probing = (0, False) if frame["t"] == "ack" else (self.tries, True)
+            self.tries, self.is_probing = (
+                (0, False) if frame["t"] == "ack" else (self.tries, True)
+            )
         elif frame["t"] == "reject":
             self._replace(frame["s"][0], frame["code"])
             self._back()
@@ -267,7 +288,11 @@ class Outbox:
 
     def _is_poisoned(self, code: int) -> bool:
         """Whether the socket died of something in its head frame: that is sent singly, then becomes a gap."""
-        if code not in POISON or not self.flying or max(map(size, self.kept[:MAX_ITEMS])) <= MAX_ENTRY:
+        if (
+            code not in POISON
+            or not self.flying
+            or max(map(size, self.kept[:MAX_ITEMS])) <= MAX_ENTRY
+        ):
             return False
         if self.singly_until >= self.acked + 1:
             if size(self.kept[0]) > MAX_ENTRY:

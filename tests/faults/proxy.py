@@ -12,10 +12,14 @@ class FaultProxy:
     def __init__(self, target: int, seed: int = 1) -> None:
         self.target, self.chance = target, random.Random(seed)
         self.port = 0
-        self.refuses: Callable[[bytes], bool] = lambda first: False  # by the first bytes that come
+        self.refuses: Callable[[bytes], bool] = lambda first: (
+            False
+        )  # by the first bytes that come
         self.delay_seconds = 0.0
         self.is_silent = False  # takes everything and passes on nothing
-        self.bytes_before_cut: tuple[int, int] | None = None  # of a connection, both ways together
+        self.bytes_before_cut: tuple[int, int] | None = (
+            None  # of a connection, both ways together
+        )
         self.seconds_before_cut: tuple[float, float] | None = None
         self.connections = self.cuts = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -25,27 +29,41 @@ class FaultProxy:
         for writer in list(self._open):
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.connections += 1
         first = await reader.read(65_536)
         if self.refuses(first):
             writer.transport.abort()
             return
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            far_reader, far_writer = await asyncio.open_connection(
+                "127.0.0.1", self.target
+            )
         except OSError:
             writer.transport.abort()
             return
         mine = {writer, far_writer}
         self._open |= mine
-        left = [self.chance.randint(*self.bytes_before_cut)] if self.bytes_before_cut else []
+        left = (
+            [self.chance.randint(*self.bytes_before_cut)]
+            if self.bytes_before_cut
+            else []
+        )
         pumps = [
             asyncio.create_task(self._pump(first, reader, far_writer, left)),
             asyncio.create_task(self._pump(b"", far_reader, writer, left)),
         ]
-        timeout = self.chance.uniform(*self.seconds_before_cut) if self.seconds_before_cut else None
+        timeout = (
+            self.chance.uniform(*self.seconds_before_cut)
+            if self.seconds_before_cut
+            else None
+        )
         with suppress(OSError):
-            _, pending = await asyncio.wait(pumps, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            _, pending = await asyncio.wait(
+                pumps, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
             self.cuts += len(pending) == 2
         for task in pumps:
             task.cancel()
@@ -55,7 +73,11 @@ class FaultProxy:
         self._open -= mine
 
     async def _pump(
-        self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: list[int]
+        self,
+        data: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        left: list[int],
     ) -> None:
         while data := data or await reader.read(65_536):
             await asyncio.sleep(self.delay_seconds)

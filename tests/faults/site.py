@@ -41,9 +41,13 @@ class Site(servers.ExampleServer):
         """`db_port`: where the site finds its database, if not at once there."""
         directory.mkdir(exist_ok=True)
         self.database_url = database_url
-        url = re.sub(r":\d+/", f":{db_port}/", database_url) if db_port else database_url
+        url = (
+            re.sub(r":\d+/", f":{db_port}/", database_url) if db_port else database_url
+        )
         given = {"DATABASE_URL": url, "DEBUG": "off", **values}
-        env = servers.environment(DJANGO_SETTINGS_MODULE="tests.faults.settings", **given)
+        env = servers.environment(
+            DJANGO_SETTINGS_MODULE="tests.faults.settings", **given
+        )
         command = uvicorn_command if is_uvicorn else daphne_command
         super().__init__(servers.unused_port(), env, directory / "server.log", command)
         if application:
@@ -82,10 +86,14 @@ class Site(servers.ExampleServer):
 
     def _address(self, stream: str, visitor: str) -> Address:
         answer = HttpResponse()
-        with override_settings(SECRET_KEY=SECRET):  # as the site does it, in whichever way its Django signs
+        with override_settings(
+            SECRET_KEY=SECRET
+        ):  # as the site does it, in whichever way its Django signs
             ticket = signing.dumps([stream, visitor], salt=TICKET_SALT, compress=False)
             answer.set_signed_cookie(COOKIE, visitor, salt=COOKIE_SALT)
-        return Address(self.url, stream, ticket, f"{COOKIE}={answer.cookies[COOKIE].value}")
+        return Address(
+            self.url, stream, ticket, f"{COOKIE}={answer.cookies[COOKIE].value}"
+        )
 
     def _database(self) -> Any:
         return psycopg.connect(self.database_url)

@@ -84,7 +84,9 @@ def wait_until_sent(page: "Page") -> None:
 
 
 def test_what_is_said_when_a_tab_closes_is_not_lost(
-    new_site: Callable[..., Site], new_context: "Callable[..., BrowserContext]", row: Row
+    new_site: Callable[..., Site],
+    new_context: "Callable[..., BrowserContext]",
+    row: Row,
 ) -> None:
     site, chance, visitor = new_site(DEBUG="on"), random.Random(1), "closer"
     addresses, context = conversations(site, CLOSES, visitor), new_context()
@@ -101,7 +103,8 @@ def test_what_is_said_when_a_tab_closes_is_not_lost(
     return_and_wait(context.new_page(), site)
     returned = site.rows(STORED.format(visitor))
     after_close, after_return = (
-        100 * sum(count for count, *_ in rows) / (CLOSES * LINES) for rows in (closed, returned)
+        100 * sum(count for count, *_ in rows) / (CLOSES * LINES)
+        for rows in (closed, returned)
     )
     wrong = sum(wrong for _, wrong, _ in returned)
     too_early = sum(done and count < LINES for count, _, done in [*closed, *returned])
@@ -115,7 +118,9 @@ def test_what_is_said_when_a_tab_closes_is_not_lost(
 
 
 def test_a_burst_that_nobody_paces_is_stored_but_for_one_gap_that_says_how_much(
-    new_site: Callable[..., Site], new_context: "Callable[..., BrowserContext]", row: Row
+    new_site: Callable[..., Site],
+    new_context: "Callable[..., BrowserContext]",
+    row: Row,
 ) -> None:
     site = new_site(DEBUG="on")
     (address,), context = conversations(site, 1, "burster"), new_context()
@@ -148,13 +153,17 @@ def chromium_pid(profile: Path) -> int:
             told = process.read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if f"--user-data-dir={profile}" in told and not any(it.startswith("--type=") for it in told):
+        if f"--user-data-dir={profile}" in told and not any(
+            it.startswith("--type=") for it in told
+        ):
             return int(process.parent.name)
     raise AssertionError("no such Chromium")
 
 
 @pytest.fixture
-def profile(tmp_path: Path, browser: "Browser", chromium: dict[str, Any]) -> Iterator[Any]:
+def profile(
+    tmp_path: Path, browser: "Browser", chromium: dict[str, Any]
+) -> Iterator[Any]:
     """`profile()`: the context of a Chromium started anew on one and the same profile, and its pid."""
     place = tmp_path / "profile"
     opened: list[BrowserContext] = []
@@ -191,7 +200,13 @@ def test_what_a_killed_browser_had_kept_is_sent_by_the_next(
         return_and_wait(context.new_page(), site)
         context.close()
     stored = site.rows(STORED.format(visitor))
-    there, wrong = sum(count for count, *_ in stored), sum(wrong for _, wrong, _ in stored)
-    row("F24", f"Chromium killed {rounds} times: {kept} lines were kept, {there} are stored, wrong {wrong}")
+    there, wrong = (
+        sum(count for count, *_ in stored),
+        sum(wrong for _, wrong, _ in stored),
+    )
+    row(
+        "F24",
+        f"Chromium killed {rounds} times: {kept} lines were kept, {there} are stored, wrong {wrong}",
+    )
     assert there >= kept == rounds * LINES
     assert wrong == 0

@@ -30,7 +30,12 @@ ENTRIES, SESSIONS = "django_perso_transcriptentry", "django_perso_avatarsession"
 
 
 async def talk(
-    outboxes: list[Outbox], lines: int, seconds: float, *others: Any, text: str = "line", patience: float = 60
+    outboxes: list[Outbox],
+    lines: int,
+    seconds: float,
+    *others: Any,
+    text: str = "line",
+    patience: float = 60,
 ) -> None:
     """All clients talk for so long, while `others` happen; return when everything is acknowledged."""
     async with asyncio.timeout(seconds + patience):
@@ -45,12 +50,20 @@ def waits(outboxes: list[Outbox]) -> list[float]:
 
 @pytest.mark.slow
 async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_nothing(
-    postgres_cluster: Postgres, new_site: Callable[..., Site], sandbox_server: Any, oracle: Oracle, row: Row
+    postgres_cluster: Postgres,
+    new_site: Callable[..., Site],
+    sandbox_server: Any,
+    oracle: Oracle,
+    row: Row,
 ) -> None:
     sandbox = sandbox_server()
     site = new_site(PERSO_INTERACTIVE_API_SERVER=sandbox.url, DEBUG="on")
     outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
-    created, starts, back_at = sandbox.ledger()["created"], list[tuple[int, float]](), 0.0
+    created, starts, back_at = (
+        sandbox.ledger()["created"],
+        list[tuple[int, float]](),
+        0.0,
+    )
     needless: list[int] = []
 
     async def outage() -> None:
@@ -92,8 +105,12 @@ async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_n
     assert all(outbox.sockets == 1 for outbox in outboxes)
 
 
-async def test_a_locked_conversation_holds_up_nobody_else(site: Site, oracle: Oracle, row: Row) -> None:
-    locked, *others = [Outbox(it, oracle, ping=1) for it in await site.conversations(21)]
+async def test_a_locked_conversation_holds_up_nobody_else(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
+    locked, *others = [
+        Outbox(it, oracle, ping=1) for it in await site.conversations(21)
+    ]
 
     database = await psycopg.AsyncConnection.connect(site.database_url)
 
@@ -101,7 +118,9 @@ async def test_a_locked_conversation_holds_up_nobody_else(site: Site, oracle: Or
         await asyncio.sleep(0.5)
         async with database, database.transaction():
             key = locked.address.stream
-            await database.execute(f"SELECT 1 FROM {SESSIONS} WHERE id = '{key}' FOR UPDATE".encode())
+            await database.execute(
+                f"SELECT 1 FROM {SESSIONS} WHERE id = '{key}' FOR UPDATE".encode()
+            )
             await asyncio.sleep(3)
 
     before = [Outbox(it, oracle) for it in await site.conversations(20)]
@@ -116,7 +135,9 @@ async def test_a_locked_conversation_holds_up_nobody_else(site: Site, oracle: Or
     )
     assert verdict.is_clean
     assert slow > 2000
-    assert fast < max(500, 3 * usual)  # milliseconds, of 3,000; an idle machine keeps the first
+    assert fast < max(
+        500, 3 * usual
+    )  # milliseconds, of 3,000; an idle machine keeps the first
     assert locked.sockets == 1  # its pings while it waits are no offence
 
 
@@ -145,7 +166,10 @@ async def test_200_clients_get_by_on_a_server_with_10_connections(
     counts: list[int] = []
     with few_connections(postgres_cluster, 10):
         url = f"{postgres_cluster.url}/postgres"
-        holders = [await psycopg.AsyncConnection.connect(url, autocommit=True) for _ in range(8)]
+        holders = [
+            await psycopg.AsyncConnection.connect(url, autocommit=True)
+            for _ in range(8)
+        ]
 
         async def hold() -> None:
             for second in range(60):
@@ -178,7 +202,9 @@ async def test_a_site_whose_redis_is_down_logs_and_starts_as_ever(
     redis.start()
     site = new_site(REDIS_URL=redis.url)
     outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
-    site.execute("UPDATE django_perso_sessionpreset SET max_live = 12")  # nine there are
+    site.execute(
+        "UPDATE django_perso_sessionpreset SET max_live = 12"
+    )  # nine there are
     statuses: list[int] = []
 
     async def without_redis() -> None:
@@ -210,7 +236,10 @@ async def test_a_site_whose_redis_is_down_logs_and_starts_as_ever(
 def small_disk(directory: Path, mib: int) -> Iterator[Path]:
     """A disk that is soon full."""
     directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(directory)], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(directory)],
+        check=True,
+    )
     try:
         yield directory
     finally:
@@ -219,12 +248,17 @@ def small_disk(directory: Path, mib: int) -> Iterator[Path]:
 
 
 @pytest.fixture
-def small_database(postgres_cluster: Postgres, seeded: str) -> Iterator[tuple[str, Path]]:
+def small_database(
+    postgres_cluster: Postgres, seeded: str
+) -> Iterator[tuple[str, Path]]:
     """A site's database on a disk of 32 MiB, and where the disk is mounted."""
     place = Path(tempfile.mkdtemp(prefix="small-disk-"))
     place.chmod(0o711)
     url = f"{postgres_cluster.url}/postgres"
-    with small_disk(place / "disk", 32) as disk, psycopg.connect(url, autocommit=True) as database:
+    with (
+        small_disk(place / "disk", 32) as disk,
+        psycopg.connect(url, autocommit=True) as database,
+    ):
         (data,) = database.execute("SHOW data_directory").fetchone() or ("",)
         rows = disk / "rows"
         rows.mkdir()
@@ -240,7 +274,10 @@ def small_database(postgres_cluster: Postgres, seeded: str) -> Iterator[tuple[st
 
 @pytest.mark.slow
 async def test_a_full_disk_loses_nothing_and_needs_no_restart(
-    small_database: tuple[str, Path], new_site: Callable[..., Site], oracle: Oracle, row: Row
+    small_database: tuple[str, Path],
+    new_site: Callable[..., Site],
+    oracle: Oracle,
+    row: Row,
 ) -> None:
     url, disk = small_database
     site = new_site(database_url=url)
@@ -293,6 +330,9 @@ async def test_a_database_that_falls_silent_is_waited_for(
         await talk(early, 300, 8, silence(), *(outbox.feed(10) for outbox in late))
         await asyncio.to_thread(site.kill)
     verdict, sockets = site.judge(oracle), sum(box.sockets for box in outboxes)
-    row("F26", f"database silent 6 s, then cut off: {verdict}; {sockets} sockets of {len(outboxes)} clients")
+    row(
+        "F26",
+        f"database silent 6 s, then cut off: {verdict}; {sockets} sockets of {len(outboxes)} clients",
+    )
     assert verdict.is_clean
     assert sockets == len(outboxes)

@@ -42,12 +42,16 @@ def test_the_comparison_finds_every_kind_of_wrong(oracle: Oracle) -> None:
         assert wrong.items() <= vars(verdict).items()
 
 
-async def under_load(site: Site, oracle: Oracle, kills: int, lines: int) -> tuple[list[Outbox], float]:
+async def under_load(
+    site: Site, oracle: Oracle, kills: int, lines: int
+) -> tuple[list[Outbox], float]:
     """8 clients, so many lines each, while the site is killed and started so many times; in the end how many
     seconds it took from the last start until everything was acknowledged."""
     outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
     talks = [asyncio.create_task(outbox.run()) for outbox in outboxes]
-    feeds = [asyncio.create_task(outbox.feed(lines, 4.0 * kills)) for outbox in outboxes]
+    feeds = [
+        asyncio.create_task(outbox.feed(lines, 4.0 * kills)) for outbox in outboxes
+    ]
     for _ in range(kills):
         await asyncio.sleep(1.5)
         await asyncio.to_thread(site.kill)
@@ -59,12 +63,17 @@ async def under_load(site: Site, oracle: Oracle, kills: int, lines: int) -> tupl
 
 
 def figures(outboxes: list[Outbox]) -> str:
-    resent, sockets = sum(box.resent for box in outboxes), sum(box.sockets for box in outboxes)
+    resent, sockets = (
+        sum(box.resent for box in outboxes),
+        sum(box.sockets for box in outboxes),
+    )
     return f"{resent} resent, {sockets} sockets"
 
 
 @pytest.mark.slow
-async def test_a_site_killed_three_times_loses_nothing(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_a_site_killed_three_times_loses_nothing(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     began = time.monotonic()
     outboxes, drain = await under_load(site, oracle, 3, 800)
     took, verdict = time.monotonic() - began, site.judge(oracle)
@@ -85,7 +94,9 @@ async def test_workers_that_are_restarted_one_after_the_other_lose_nothing(
     uvicorn = new_site(database_url=daphne.database_url, is_uvicorn=True)
     port = unused_port()
     serving = asyncio.create_task(Balancer([daphne.port, uvicorn.port]).serve(port))
-    outboxes = [Outbox(it.through(port), oracle) for it in await daphne.conversations(16)]
+    outboxes = [
+        Outbox(it.through(port), oracle) for it in await daphne.conversations(16)
+    ]
     all_new = asyncio.Event()
 
     async def deploy() -> None:
@@ -121,7 +132,10 @@ async def test_the_rig_finds_out_who_acknowledges_before_storing(
     outboxes, _ = await under_load(site, oracle, 1, 400)
     await asyncio.sleep(2)
     verdict = site.judge(oracle)
-    row("F0", f"the rig against a log that acks before COMMIT: {verdict}; {figures(outboxes)}")
+    row(
+        "F0",
+        f"the rig against a log that acks before COMMIT: {verdict}; {figures(outboxes)}",
+    )
     assert verdict.lost > 0
 
 
@@ -133,7 +147,9 @@ async def test_the_rig_finds_out_who_appends_blindly(
     site.execute(ONCE)
     async with fault_proxy(site.port) as proxy:
         proxy.seconds_before_cut = (0.2, 0.6)
-        outboxes = [Outbox(it.through(proxy.port), oracle) for it in await site.conversations(8)]
+        outboxes = [
+            Outbox(it.through(proxy.port), oracle) for it in await site.conversations(8)
+        ]
         feeds = [outbox.feed(400, 3) for outbox in outboxes]
 
         async def calm() -> None:
@@ -143,5 +159,8 @@ async def test_the_rig_finds_out_who_appends_blindly(
         async with asyncio.timeout(60):
             await asyncio.gather(calm(), *feeds, *(outbox.run() for outbox in outboxes))
     verdict = site.judge(oracle)
-    row("F0", f"the rig against a log that appends blindly: {verdict}; {figures(outboxes)}")
+    row(
+        "F0",
+        f"the rig against a log that appends blindly: {verdict}; {figures(outboxes)}",
+    )
     assert verdict.double > 0

@@ -44,13 +44,17 @@ async def talked(outbox: Outbox, *texts: str) -> Outbox:
     return outbox
 
 
-async def test_no_message_is_so_long_that_it_is_sent_for_ever(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_no_message_is_so_long_that_it_is_sent_for_ever(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     addresses = await site.conversations(2 * len(SIZES))
     honest = [Outbox(address, oracle) for address in addresses[: len(SIZES)]]
     naive = [Outbox(address, oracle, fits=False) for address in addresses[len(SIZES) :]]
     for outboxes in zip(honest, naive, SIZES, strict=True):
         *boxes, size = outboxes
-        await asyncio.gather(*(talked(box, "before", "x" * size, "after") for box in boxes))
+        await asyncio.gather(
+            *(talked(box, "before", "x" * size, "after") for box in boxes)
+        )
     verdict = site.judge(oracle)
     gaps = site.rows(
         "SELECT count(*) FROM django_perso_transcriptentry WHERE kind = 'gap' AND source = 'browser' "
@@ -68,7 +72,9 @@ async def test_no_message_is_so_long_that_it_is_sent_for_ever(site: Site, oracle
     assert gaps == sum(size > 16_300 for size in SIZES)
 
 
-async def test_a_burst_of_10_000_lines_is_held_back_and_stored(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_a_burst_of_10_000_lines_is_held_back_and_stored(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     (address, first) = await site.conversations(2)
     await talked(Outbox(first, oracle), "warm")
     before, began = site.memory_mib(), time.perf_counter()
@@ -77,12 +83,17 @@ async def test_a_burst_of_10_000_lines_is_held_back_and_stored(site: Site, oracl
         await asyncio.gather(outbox.feed(10_000), outbox.run())
     took, more = time.perf_counter() - began, site.memory_mib() - before
     verdict = site.judge(oracle)
-    row("F17", f"a burst of 10,000 lines: {verdict}; {10_000 / took:,.0f} lines/s, RSS +{more:.0f} MiB")
+    row(
+        "F17",
+        f"a burst of 10,000 lines: {verdict}; {10_000 / took:,.0f} lines/s, RSS +{more:.0f} MiB",
+    )
     assert verdict.is_clean
     assert more < 30
 
 
-async def test_who_ignores_the_window_is_closed_at_once(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_who_ignores_the_window_is_closed_at_once(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     *addresses, other, first = await site.conversations(7)
     await talked(Outbox(first, oracle), "warm")
     others, before = [Outbox(other, oracle)], site.memory_mib()
@@ -93,14 +104,25 @@ async def test_who_ignores_the_window_is_closed_at_once(site: Site, oracle: Orac
         try:
             for frame in range(10_000):
                 await socket.send(
-                    json.dumps({"t": "ev", "items": lines(frame * 4 + 1, frame * 4 + 4, "x" * 3000)})
+                    json.dumps(
+                        {
+                            "t": "ev",
+                            "items": lines(frame * 4 + 1, frame * 4 + 4, "x" * 3000),
+                        }
+                    )
                 )
                 await asyncio.sleep(0)  # or this client would not hear of it
             raise AssertionError("120 MB were taken")
         except ConnectionClosed as closed:
-            return (closed.rcvd.code if closed.rcvd else 1006), time.perf_counter() - began
+            return (
+                closed.rcvd.code if closed.rcvd else 1006
+            ), time.perf_counter() - began
 
-    talks = [asyncio.create_task(talk) for box in others for talk in (box.feed(50, 1), box.run())]
+    talks = [
+        asyncio.create_task(talk)
+        for box in others
+        for talk in (box.feed(50, 1), box.run())
+    ]
     ends = await asyncio.gather(*map(rude, range(5)))
     await asyncio.gather(*talks)
     slowest, more = max(seconds for _, seconds in ends), site.memory_mib() - before
@@ -118,14 +140,18 @@ async def test_who_ignores_the_window_is_closed_at_once(site: Site, oracle: Orac
 
 
 @pytest.mark.slow
-async def test_a_thousand_connections_are_all_served(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_a_thousand_connections_are_all_served(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     outboxes = [Outbox(address, oracle) for address in await site.conversations(1000)]
     began = time.perf_counter()
     connections: list[int] = []
 
     async def watch() -> None:
         while not all(box.is_over for box in outboxes):
-            count = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'faults_shared'"
+            count = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = 'faults_shared'"
+            )
             connections.append((await asyncio.to_thread(site.rows, count))[0][0])
             await asyncio.sleep(0.5)
 
@@ -133,7 +159,10 @@ async def test_a_thousand_connections_are_all_served(site: Site, oracle: Oracle,
         feeds = (box.feed(10, 2) for box in outboxes)
         await asyncio.gather(*feeds, *(box.run() for box in outboxes), watch())
     took, verdict = time.perf_counter() - began, site.judge(oracle)
-    tries, connects = sum(box.sockets for box in outboxes), [box.connects[0] for box in outboxes]
+    tries, connects = (
+        sum(box.sockets for box in outboxes),
+        [box.connects[0] for box in outboxes],
+    )
     row(
         "F19",
         f"1,000 connections at once: {verdict}; {took:.1f} s, connect p95 {p(95, connects) / 1000:.1f} s, "
@@ -152,7 +181,9 @@ async def test_how_many_lines_go_through_and_how_long_each_takes(
     outboxes = [Outbox(address, oracle) for address in await site.conversations(50)]
     began = time.perf_counter()
     async with asyncio.timeout(120):
-        await asyncio.gather(*(it for box in outboxes for it in (box.feed(400, 5), box.run())))
+        await asyncio.gather(
+            *(it for box in outboxes for it in (box.feed(400, 5), box.run()))
+        )
     took, verdict = time.perf_counter() - began, site.judge(oracle)
     waits = [wait for box in outboxes for wait in box.waits]
     row(

@@ -30,14 +30,17 @@ OLD = f"""UPDATE {SESSIONS}
 LINES = f"""INSERT INTO {ENTRIES} (avatar_session_id, source, seq, kind, at_ms, data, created_at)
     SELECT session.id, 'browser', seq, 'chat', seq, '{{"role": "visitor", "text": "old"}}', session.created_at
     FROM {SESSIONS} AS session, generate_series(1, %s) AS seq WHERE session.visitor = 'history'"""
-EXPIRED = f"SELECT count(*) FROM {SESSIONS} WHERE last_seen_at < now() - interval '30 days'"
+EXPIRED = (
+    f"SELECT count(*) FROM {SESSIONS} WHERE last_seen_at < now() - interval '30 days'"
+)
 
 
 def write_history(site: Site, conversations: int, lines: int) -> None:
     """Conversations of the past, every other one expired."""
     with psycopg.connect(site.database_url) as database:
         made = database.execute(
-            "SELECT array_agg(gen_random_uuid()) FROM generate_series(1, %s)", [conversations]
+            "SELECT array_agg(gen_random_uuid()) FROM generate_series(1, %s)",
+            [conversations],
         )
         (ids,) = made.fetchone() or ([],)
         database.execute(CLONE.encode(), ["history", ids, site.first])
@@ -46,7 +49,9 @@ def write_history(site: Site, conversations: int, lines: int) -> None:
 
 
 @pytest.mark.slow
-async def test_a_purge_holds_up_nobody_who_talks(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_a_purge_holds_up_nobody_who_talks(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     addresses = await site.conversations(16)
     before, during = (
         [Outbox(it, oracle) for it in addresses[:8]],
@@ -62,12 +67,18 @@ async def test_a_purge_holds_up_nobody_who_talks(site: Site, oracle: Oracle, row
         all_gone.set()
 
     async with asyncio.timeout(120):
-        await asyncio.gather(*(it for box in before for it in (box.feed(66, 2), box.run())))
-        await asyncio.gather(purge(), *(it for box in during for it in (box.feed_until(all_gone), box.run())))
+        await asyncio.gather(
+            *(it for box in before for it in (box.feed(66, 2), box.run()))
+        )
+        await asyncio.gather(
+            purge(),
+            *(it for box in during for it in (box.feed_until(all_gone), box.run())),
+        )
     took, verdict = time.monotonic() - began, site.judge(oracle)
     deleted.append(json.loads(site.manage("perso_purge", "--json")))
     usual, while_purging = (
-        p(99, [wait for box in boxes for wait in box.waits]) for boxes in (before, during)
+        p(99, [wait for box in boxes for wait in box.waits])
+        for boxes in (before, during)
     )
     left = site.rows(
         f"SELECT count(*) FROM {ENTRIES} AS e JOIN {SESSIONS} AS s ON s.id = avatar_session_id "
@@ -86,18 +97,28 @@ async def test_a_purge_holds_up_nobody_who_talks(site: Site, oracle: Oracle, row
 
 
 @pytest.mark.slow
-async def test_a_migration_does_not_stop_those_who_write(new_site: Callable[..., Site], row: Row) -> None:
+async def test_a_migration_does_not_stop_those_who_write(
+    new_site: Callable[..., Site], row: Row
+) -> None:
     site = new_site()
     (address,) = await site.conversations(1)
     await asyncio.to_thread(site.stop)
-    await asyncio.to_thread(site.manage, "migrate", "django_perso", "0002", "--verbosity", "0")
+    await asyncio.to_thread(
+        site.manage, "migrate", "django_perso", "0002", "--verbosity", "0"
+    )
     await asyncio.to_thread(write_history, site, 20_000, 50)
     waits, stored = list[float](), 0
-    migration = asyncio.create_task(asyncio.to_thread(site.manage, "migrate", "--verbosity", "0"))
-    async with await psycopg.AsyncConnection.connect(site.database_url, autocommit=True) as database:
+    migration = asyncio.create_task(
+        asyncio.to_thread(site.manage, "migrate", "--verbosity", "0")
+    )
+    async with await psycopg.AsyncConnection.connect(
+        site.database_url, autocommit=True
+    ) as database:
         while not migration.done():  # as the version before it writes
             began, stored = time.perf_counter(), stored + 1
-            now = (await (await database.execute("SELECT now()")).fetchone() or (None,))[0]
+            now = (
+                await (await database.execute("SELECT now()")).fetchone() or (None,)
+            )[0]
             line = {
                 "stream": address.stream,
                 "seq": stored,
@@ -129,9 +150,15 @@ async def test_clocks_two_hours_apart_do_not_change_the_order(
     new_site: Callable[..., Site], oracle: Oracle, row: Row
 ) -> None:
     fast = new_site("tests.faults.skewed:application", FAULTS_CLOCK_SECONDS="3600")
-    slow = new_site("tests.faults.skewed:application", fast.database_url, FAULTS_CLOCK_SECONDS="-3600")
+    slow = new_site(
+        "tests.faults.skewed:application",
+        fast.database_url,
+        FAULTS_CLOCK_SECONDS="-3600",
+    )
     async with fault_proxy(fast.port) as proxy:
-        outboxes = [Outbox(it.through(proxy.port), oracle) for it in await fast.conversations(8)]
+        outboxes = [
+            Outbox(it.through(proxy.port), oracle) for it in await fast.conversations(8)
+        ]
 
         async def wander() -> None:
             for target in (slow, fast, slow):
@@ -141,7 +168,9 @@ async def test_clocks_two_hours_apart_do_not_change_the_order(
 
         async with asyncio.timeout(60):
             feeds = (outbox.feed(200, 5) for outbox in outboxes)
-            await asyncio.gather(wander(), *feeds, *(outbox.run() for outbox in outboxes))
+            await asyncio.gather(
+                wander(), *feeds, *(outbox.run() for outbox in outboxes)
+            )
     async with HttpVisitor(fast.url) as visitor:
         await visitor.open_page()
         assert (await visitor.start()).status_code == 201
@@ -165,12 +194,18 @@ async def test_nothing_grows_however_many_come_and_go(
     new_site: Callable[..., Site], oracle: Oracle, row: Row
 ) -> None:
     site, began = new_site(), time.monotonic()
-    samples: list[tuple[float, ...]] = []  # hours, MiB, open files, threads, connections
-    query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
+    samples: list[
+        tuple[float, ...]
+    ] = []  # hours, MiB, open files, threads, connections
+    query = (
+        "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
+    )
     while (passed := time.monotonic() - began) < SOAK_SECONDS:
         outboxes = [Outbox(address, oracle) for address in await site.conversations(50)]
         async with asyncio.timeout(60):
-            await asyncio.gather(*(it for box in outboxes for it in (box.feed(20, 1), box.run())))
+            await asyncio.gather(
+                *(it for box in outboxes for it in (box.feed(20, 1), box.run()))
+            )
         await asyncio.sleep(0.5)
         held = (site.memory_mib(), *site.holds(), *site.rows(query)[0])
         samples.append((passed / 3600, *held))

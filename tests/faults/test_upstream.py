@@ -31,7 +31,9 @@ class Rude:
         self.busy: set[asyncio.Task[Any]] = set()
         self.how: Callable[[Rude, asyncio.StreamWriter], Any] | bytes = b""
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.busy.add(task)
@@ -67,7 +69,9 @@ async def reset(rude: Rude, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def answer(status: int, body: bytes, kind: str = "application/json", more: str = "") -> bytes:
+def answer(
+    status: int, body: bytes, kind: str = "application/json", more: str = ""
+) -> bytes:
     """An answer's bytes."""
     lines = [
         f"HTTP/1.1 {status} X",
@@ -92,7 +96,9 @@ async def rude_perso() -> AsyncIterator[tuple[Rude, str]]:
 
 
 @asynccontextmanager
-async def visitor_of(new_site: Callable[..., Site], url: str) -> AsyncIterator[tuple[Site, HttpVisitor]]:
+async def visitor_of(
+    new_site: Callable[..., Site], url: str
+) -> AsyncIterator[tuple[Site, HttpVisitor]]:
     """A site of that Perso, and a visitor on its page."""
     site = await asyncio.to_thread(new_site, PERSO_INTERACTIVE_API_SERVER=url)
     async with HttpVisitor(site.url) as visitor:
@@ -104,7 +110,11 @@ async def timed(visitor: HttpVisitor) -> tuple[int, str, float]:
     """Press Start: status, code, seconds."""
     began = time.monotonic()
     response = await visitor.start()
-    return response.status_code, response.json().get("code", ""), time.monotonic() - began
+    return (
+        response.status_code,
+        response.json().get("code", ""),
+        time.monotonic() - began,
+    )
 
 
 @pytest.mark.slow
@@ -113,7 +123,10 @@ async def test_broken_answers_are_stable_codes_and_one_creation_a_click(
 ) -> None:
     told: dict[int, str] = {}
     slowest, clicks = 0.0, 0
-    async with rude_perso() as (rude, url), visitor_of(new_site, url) as (site, visitor):
+    async with (
+        rude_perso() as (rude, url),
+        visitor_of(new_site, url) as (site, visitor),
+    ):
         for status in (400, 401, 403, 404, 429, 500, 502, 503, 504):
             for body in (b'{"errors": [{"code": "no"}]}', b"<html>", b""):
                 rude.how = answer(status, body, more="Retry-After: 1\r\n")
@@ -121,7 +134,10 @@ async def test_broken_answers_are_stable_codes_and_one_creation_a_click(
                 slowest, clicks = max(slowest, seconds), clicks + 1
                 assert rude.creations <= clicks
         left = site.tracebacks()
-    codes = {code: sorted(s for s, c in told.items() if c == code) for code in sorted(set(told.values()))}
+    codes = {
+        code: sorted(s for s, c in told.items() if c == code)
+        for code in sorted(set(told.values()))
+    }
     row(
         "F7",
         f"{clicks} refusals: {codes}, {rude.creations} creations, "
@@ -138,7 +154,10 @@ async def test_a_perso_that_hangs_drips_or_resets_holds_nobody_longer_than_the_d
 ) -> None:
     figures: list[str] = []
     pages: list[float] = []
-    async with rude_perso() as (rude, url), visitor_of(new_site, url) as (site, visitor):
+    async with (
+        rude_perso() as (rude, url),
+        visitor_of(new_site, url) as (site, visitor),
+    ):
 
         async def look() -> None:
             async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
@@ -150,13 +169,23 @@ async def test_a_perso_that_hangs_drips_or_resets_holds_nobody_longer_than_the_d
 
         for how in (hang, drip, reset):
             rude.creations, rude.how = 0, how
-            starts, _ = await asyncio.gather(asyncio.gather(*(timed(visitor) for _ in range(8))), look())
-            slowest, codes = max(seconds for *_, seconds in starts), sorted({code for _, code, _ in starts})
-            figures.append(f"{how.__name__} {codes} in {slowest:.1f} s, {rude.creations} creations")
+            starts, _ = await asyncio.gather(
+                asyncio.gather(*(timed(visitor) for _ in range(8))), look()
+            )
+            slowest, codes = (
+                max(seconds for *_, seconds in starts),
+                sorted({code for _, code, _ in starts}),
+            )
+            figures.append(
+                f"{how.__name__} {codes} in {slowest:.1f} s, {rude.creations} creations"
+            )
             assert slowest < DEADLINE_SECONDS, how
             assert rude.creations <= 8, how
         left = site.tracebacks()
-    async with visitor_of(new_site, f"http://127.0.0.1:{unused_port()}") as (site, visitor):
+    async with visitor_of(new_site, f"http://127.0.0.1:{unused_port()}") as (
+        site,
+        visitor,
+    ):
         _, code, seconds = await timed(visitor)
         figures.append(f"nobody there ['{code}'] in {seconds:.1f} s")
         assert code == "perso_unreachable"
@@ -177,10 +206,13 @@ def garbage(chance: random.Random) -> bytes:
         kinds: list[Callable[[], Any]] = [
             lambda: None,
             lambda: chance.choice([True, -1, 1e308, 2**70]),
-            lambda: "".join(chance.choices('ab"\\\r\n\0<é\ud800', k=chance.randint(0, 30))),
+            lambda: "".join(
+                chance.choices('ab"\\\r\n\0<é\ud800', k=chance.randint(0, 30))
+            ),
             lambda: [value(depth + 1) for _ in range(chance.randint(0, 3))],
             lambda: {
-                key: value(depth + 1) for key in chance.sample(["session_id", "errors", "code", "x"], 2)
+                key: value(depth + 1)
+                for key in chance.sample(["session_id", "errors", "code", "x"], 2)
             },
         ]
         return chance.choice(kinds[: 5 if depth < 4 else 3])()
@@ -197,22 +229,40 @@ def garbage(chance: random.Random) -> bytes:
 
 
 @pytest.mark.slow
-async def test_garbage_never_crashes_the_site(new_site: Callable[..., Site], row: Row) -> None:
+async def test_garbage_never_crashes_the_site(
+    new_site: Callable[..., Site], row: Row
+) -> None:
     chance, codes = random.Random(1), Counter[str]()
-    async with rude_perso() as (rude, url), visitor_of(new_site, url) as (site, visitor):
+    async with (
+        rude_perso() as (rude, url),
+        visitor_of(new_site, url) as (site, visitor),
+    ):
         for _ in range(1000):
             kind = chance.choice(["application/json", "text/html", ""])
-            rude.how = answer(chance.choice([200, 201, 200, 500]), garbage(chance), kind)
+            rude.how = answer(
+                chance.choice([200, 201, 200, 500]), garbage(chance), kind
+            )
             status, code, _ = await timed(visitor)
             codes[code or str(status)] += 1
-        left, secret = site.tracebacks(), site.env["PERSO_INTERACTIVE_API_KEY"] in site.printed()
-        unknown = site.rows("SELECT status, count(*) FROM django_perso_avatarsession GROUP BY 1 ORDER BY 1")
+        left, secret = (
+            site.tracebacks(),
+            site.env["PERSO_INTERACTIVE_API_KEY"] in site.printed(),
+        )
+        unknown = site.rows(
+            "SELECT status, count(*) FROM django_perso_avatarsession GROUP BY 1 ORDER BY 1"
+        )
     row(
         "F9",
         f"1,000 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, "
         f"key in log {secret}",
     )
-    assert not set(codes) - {"201", "perso_refused", "perso_unreadable", "start_unknown", "perso_unreachable"}
+    assert not set(codes) - {
+        "201",
+        "perso_refused",
+        "perso_unreadable",
+        "start_unknown",
+        "perso_unreachable",
+    }
     assert left == 0
     assert not secret
 
@@ -228,7 +278,9 @@ async def test_what_perso_made_without_telling_us_is_counted(
         first = await asyncio.gather(*(timed(visitor) for _ in range(6)))
         sandbox.set_faults()
         status, code, _ = await timed(visitor)
-        counted = site.rows("SELECT count(*) FROM django_perso_avatarsession WHERE status = 'unknown'")[0][0]
+        counted = site.rows(
+            "SELECT count(*) FROM django_perso_avatarsession WHERE status = 'unknown'"
+        )[0][0]
     made = sandbox.ledger()["created"]
     sandbox.kill()  # it still hangs
     codes = Counter(code for _, code, _ in first)

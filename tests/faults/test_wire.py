@@ -40,7 +40,9 @@ def lines(first: int, last: int, text: str = "line") -> list[dict[str, object]]:
     ]
 
 
-async def fly(site: Site, oracle: Oracle, clients: int, count: int, seconds: float) -> list[Outbox]:
+async def fly(
+    site: Site, oracle: Oracle, clients: int, count: int, seconds: float
+) -> list[Outbox]:
     """Clients talk through a proxy that cuts each line after a while, at a random byte."""
     async with fault_proxy(site.port) as proxy:
         proxy.seconds_before_cut, proxy.bytes_before_cut = (0.5, 3.0), (500, 60_000)
@@ -58,11 +60,18 @@ async def fly(site: Site, oracle: Oracle, clients: int, count: int, seconds: flo
 
 
 @pytest.mark.slow
-async def test_lines_cut_at_random_bytes_lose_nothing(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_lines_cut_at_random_bytes_lose_nothing(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     outboxes = await fly(site, oracle, clients=20, count=1200, seconds=60)
     verdict = site.judge(oracle)
-    sockets, resent = sum(box.sockets for box in outboxes), sum(box.resent for box in outboxes)
-    ratio = sum(box.bytes_sent for box in outboxes) / sum(box.bytes_useful for box in outboxes)
+    sockets, resent = (
+        sum(box.sockets for box in outboxes),
+        sum(box.resent for box in outboxes),
+    )
+    ratio = sum(box.bytes_sent for box in outboxes) / sum(
+        box.bytes_useful for box in outboxes
+    )
     row(
         "F11",
         f"lines cut at random bytes, 20 clients, 60 s: {verdict}; {sockets} sockets, {resent} lines resent, "
@@ -73,7 +82,9 @@ async def test_lines_cut_at_random_bytes_lose_nothing(site: Site, oracle: Oracle
     assert ratio < 1.3
 
 
-@pytest.mark.parametrize("frames", [10, pytest.param(100, marks=pytest.mark.slow)])  # of each of 10 clients
+@pytest.mark.parametrize(
+    "frames", [10, pytest.param(100, marks=pytest.mark.slow)]
+)  # of each of 10 clients
 async def test_a_frame_that_comes_by_socket_and_post_at_once_is_stored_once(
     site: Site, oracle: Oracle, row: Row, frames: int
 ) -> None:
@@ -86,7 +97,8 @@ async def test_a_frame_that_comes_by_socket_and_post_at_once_is_stored_once(
             for entry in items:
                 oracle.made(address.stream, entry)
             posted, _ = await asyncio.gather(
-                address.post(http, items=items), socket.send(json.dumps({"t": "ev", "items": items}))
+                address.post(http, items=items),
+                socket.send(json.dumps({"t": "ev", "items": items})),
             )
             for answer in (posted.json(), json.loads(await socket.recv())):
                 answers[answer["t"]] += 1
@@ -96,16 +108,21 @@ async def test_a_frame_that_comes_by_socket_and_post_at_once_is_stored_once(
         await socket.close()
 
     async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
-        await asyncio.gather(*(one(address, http) for address in await site.conversations(10)))
+        await asyncio.gather(
+            *(one(address, http) for address in await site.conversations(10))
+        )
     verdict = site.judge(oracle)
     row(
-        "F12", f"{10 * frames:,} frames by socket and POST at once, 500 lines again in other words: {verdict}"
+        "F12",
+        f"{10 * frames:,} frames by socket and POST at once, 500 lines again in other words: {verdict}",
     )
     assert verdict.is_clean
     assert answers == {"ack": 20 * frames}
 
 
-async def test_frames_in_any_order_are_stored_in_theirs(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_frames_in_any_order_are_stored_in_theirs(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     chance, answers = random.Random(1), Counter[str]()
 
     async def one(address: Address, http: httpx.AsyncClient) -> None:
@@ -113,7 +130,9 @@ async def test_frames_in_any_order_are_stored_in_theirs(site: Site, oracle: Orac
         for entry in lines(1, 100):
             oracle.made(address.stream, entry)
         while acked < 100:
-            frames = [lines(first, min(first + 4, 100)) for first in range(acked + 1, 101, 5)][:4]
+            frames = [
+                lines(first, min(first + 4, 100)) for first in range(acked + 1, 101, 5)
+            ][:4]
             chance.shuffle(frames)
             by_post = [address.post(http, items=frame) for frame in frames[::2]]
             for frame in frames[1::2]:
@@ -131,9 +150,14 @@ async def test_frames_in_any_order_are_stored_in_theirs(site: Site, oracle: Orac
         await socket.close()
 
     async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
-        await asyncio.gather(*(one(address, http) for address in await site.conversations(8)))
+        await asyncio.gather(
+            *(one(address, http) for address in await site.conversations(8))
+        )
     verdict = site.judge(oracle)
-    row("F13", f"frames shuffled over socket and POST, {answers['gap']} gaps answered: {verdict}")
+    row(
+        "F13",
+        f"frames shuffled over socket and POST, {answers['gap']} gaps answered: {verdict}",
+    )
     assert verdict.is_clean
     assert answers["gap"] > 0
 
@@ -147,7 +171,9 @@ async def test_of_two_tabs_the_newer_one_writes_and_the_older_is_told(
         feeding = asyncio.create_task(older.feed(10_000, 10, "older tab"))
         await asyncio.sleep(0.5)
         socket, last = await welcomed_at(address)
-        await socket.send(json.dumps({"t": "ev", "items": lines(last + 1, last + 20, "newer tab")}))
+        await socket.send(
+            json.dumps({"t": "ev", "items": lines(last + 1, last + 20, "newer tab")})
+        )
         assert json.loads(await socket.recv()) == {"t": "ack", "s": last + 20}
         await asyncio.wait_for(talking, 5)
         feeding.cancel()
@@ -169,7 +195,9 @@ async def test_of_two_tabs_the_newer_one_writes_and_the_older_is_told(
     assert mixed == 0
 
 
-async def test_where_no_socket_comes_through_all_goes_by_post(site: Site, oracle: Oracle, row: Row) -> None:
+async def test_where_no_socket_comes_through_all_goes_by_post(
+    site: Site, oracle: Oracle, row: Row
+) -> None:
     async with fault_proxy(site.port) as proxy:
         proxy.refuses = lambda first: b"upgrade: websocket" in first.lower()
         addresses = [it.through(proxy.port) for it in await site.conversations(5)]
@@ -178,6 +206,9 @@ async def test_where_no_socket_comes_through_all_goes_by_post(site: Site, oracle
         async with asyncio.timeout(30):
             await asyncio.gather(*feeds, *(outbox.run() for outbox in outboxes))
     verdict = site.judge(oracle)
-    row("F25", f"no sockets, 5 clients: {verdict}; {sum(box.frames for box in outboxes)} requests")
+    row(
+        "F25",
+        f"no sockets, 5 clients: {verdict}; {sum(box.frames for box in outboxes)} requests",
+    )
     assert verdict.is_clean
     assert all(outbox.sockets == 2 for outbox in outboxes)

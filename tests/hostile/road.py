@@ -33,31 +33,51 @@ def _static_files() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
-@pytest.mark.parametrize(("application", "has_socket"), [(get_asgi_application, True), (plain_django, False)])
+@pytest.mark.parametrize(
+    ("application", "has_socket"), [(get_asgi_application, True), (plain_django, False)]
+)
 async def test_the_main_road(application: Any, has_socket: bool, language: str) -> None:
     await sync_to_async(make_preset)()
     app = application()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SITE) as http:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url=SITE
+    ) as http:
         page = (await http.get(f"/app/{language}/")).text
-        avatar = {name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', page)}
+        avatar = {
+            name: unescape(value)
+            for name, value in re.findall(r'([\w-]+)="([^"]*)"', page)
+        }
         assert avatar["endpoint"] == f"/app/{language}/perso/sessions/"
-        assert re.fullmatch(r"/app/static/django_perso/perso-avatar\.\w{12}\.js", avatar["src"])
-        assert re.search(r"/app/static/django_perso/log\.\w{12}\.js", avatar["data-modules"])
+        assert re.fullmatch(
+            r"/app/static/django_perso/perso-avatar\.\w{12}\.js", avatar["src"]
+        )
+        assert re.search(
+            r"/app/static/django_perso/log\.\w{12}\.js", avatar["data-modules"]
+        )
 
         headers = {"X-CSRFToken": avatar["csrf-token"], "Origin": SITE}
-        answer = await http.post(avatar["endpoint"], json={"preset": "guide"}, headers=headers)
+        answer = await http.post(
+            avatar["endpoint"], json={"preset": "guide"}, headers=headers
+        )
         assert answer.status_code == 201, answer.text
         started = answer.json()
         assert started["api_server"] == f"{SITE}/app/{language}/perso/sandbox"
         assert started["intro_message"]
         prefix = f"/app/{language}/perso/log/"
-        assert started["log"] == {"ws": prefix if has_socket else None, "post": f"{prefix}entries/"}
+        assert started["log"] == {
+            "ws": prefix if has_socket else None,
+            "post": f"{prefix}entries/",
+        }
 
         opening = {"stream": started["stream"], "ticket": started["ticket"]}
         body = {**opening, "items": [chat(1, "told by POST")]}
-        answer = await http.post(started["log"]["post"], json=body, headers={"Origin": SITE})
+        answer = await http.post(
+            started["log"]["post"], json=body, headers={"Origin": SITE}
+        )
         assert answer.json() == {"t": "ack", "s": 1}
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in http.cookies.jar)
+        cookies = "; ".join(
+            f"{cookie.name}={cookie.value}" for cookie in http.cookies.jar
+        )
         if has_socket:
             await tell_by_socket(app, prefix, cookies, opening)
         sdk = await http.get(f"/app/{language}/perso/sandbox/perso-interactive-sdk.js")
@@ -68,9 +88,15 @@ async def test_the_main_road(application: Any, has_socket: bool, language: str) 
     await sync_to_async(connections.close_all)()
 
 
-async def tell_by_socket(app: Any, path: str, cookies: str, opening: dict[str, Any]) -> None:
+async def tell_by_socket(
+    app: Any, path: str, cookies: str, opening: dict[str, Any]
+) -> None:
     """One more entry and the end, by the socket of the same visitor."""
-    headers = [(b"host", b"shop.example"), (b"origin", SITE.encode()), (b"cookie", cookies.encode())]
+    headers = [
+        (b"host", b"shop.example"),
+        (b"origin", SITE.encode()),
+        (b"cookie", cookies.encode()),
+    ]
     socket = WebsocketCommunicator(app, path, headers=headers)
     socket.scope["scheme"] = "wss"
     assert await socket.connect() == (True, None)
@@ -101,12 +127,19 @@ def test_under_wsgi_a_start_works_too() -> None:
     make_preset()
     client = Client(headers={"host": "shop.example", "origin": SITE})
     answer = client.post(
-        "/en/perso/sessions/", '{"preset": "guide"}', content_type="application/json", secure=True
+        "/en/perso/sessions/",
+        '{"preset": "guide"}',
+        content_type="application/json",
+        secure=True,
     )
     assert answer.status_code == 201, answer.content
     started = answer.json()
-    body = json.dumps({"stream": started["stream"], "ticket": started["ticket"], "items": [chat(1)]})
-    answer = client.post("/en/perso/log/entries/", body, content_type="application/json", secure=True)
+    body = json.dumps(
+        {"stream": started["stream"], "ticket": started["ticket"], "items": [chat(1)]}
+    )
+    answer = client.post(
+        "/en/perso/log/entries/", body, content_type="application/json", secure=True
+    )
     assert answer.json() == {"t": "ack", "s": 1}
 
 
@@ -114,5 +147,8 @@ def test_the_walls_of_the_host_are_up() -> None:
     client = Client(headers={"host": "shop.example"})
     assert client.get("/en/").status_code == 301  # to https
     assert client.get("/en/admin/", secure=True).status_code == 302  # to the login
-    assert Client(headers={"host": "evil.test"}).get("/en/", secure=True).status_code == 400
+    assert (
+        Client(headers={"host": "evil.test"}).get("/en/", secure=True).status_code
+        == 400
+    )
     assert client.get("/en/perso/demo/", secure=True).status_code == 404

@@ -13,7 +13,9 @@ STATIC_URL = "/app/static/"
 STATIC_ROOT = WORK / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    },
 }
 USE_I18N = True
 LANGUAGE_CODE = "en"

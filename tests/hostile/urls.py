@@ -11,7 +11,9 @@ from django.urls import include, path
 @login_not_required
 def home(request: HttpRequest) -> HttpResponse:
     """A page anybody may see."""
-    template = engines["django"].from_string('{% load perso %}{% perso_avatar "guide" %}')
+    template = engines["django"].from_string(
+        '{% load perso %}{% perso_avatar "guide" %}'
+    )
     return HttpResponse(template.render({}, request))
 
 

@@ -5,12 +5,19 @@ import { test } from "node:test";
 import { LIMITS, openOutbox } from "../../django_perso/static/django_perso/log.js";
 import { Clock, Server, settle, world } from "./world.mjs";
 
-const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post: "/perso/log/entries/" };
+const ADDRESS = {
+  stream: "6f1c",
+  ticket: "t0",
+  ws: "ws://host/perso/log/",
+  post: "/perso/log/entries/",
+};
 
 function open({ address = ADDRESS, server = new Server(), random } = {}) {
   const clock = new Clock();
   const statuses = [];
-  const outbox = openOutbox(address, world(server, clock, { random }), (status) => statuses.push(status));
+  const outbox = openOutbox(address, world(server, clock, { random }), (status) =>
+    statuses.push(status),
+  );
   const say = (text) => outbox.add("chat", { role: "visitor", text });
   return { server, clock, statuses, outbox, say };
 }
@@ -26,7 +33,12 @@ test("an entry is saved once the server has acknowledged it, not before", async 
   await clock.wind(0);
   assert.deepEqual(statuses, ["saving", "saved"]);
   assert.deepEqual(texts(server), ["hello"]);
-  assert.deepEqual(server.sockets[0].sent[0], { t: "hello", stream: "6f1c", ticket: "t0", bytes: 43 });
+  assert.deepEqual(server.sockets[0].sent[0], {
+    t: "hello",
+    stream: "6f1c",
+    ticket: "t0",
+    bytes: 43,
+  });
 });
 
 test("the ticket is never part of an address", async () => {
@@ -73,7 +85,10 @@ test("a doubled answer changes nothing", async () => {
 test("a late acknowledgement of fewer entries takes nothing back", async () => {
   const { server, clock, statuses, say } = open();
   const late = [];
-  server.answers = (frame) => (frame.t === "ack" ? (late.push(frame), late.length < 3 ? [] : late.splice(0).reverse()) : [frame]);
+  server.answers = (frame) =>
+    frame.t === "ack"
+      ? (late.push(frame), late.length < 3 ? [] : late.splice(0).reverse())
+      : [frame];
   for (const n of upTo(3)) {
     say(`line ${n}`);
     await clock.wind(0);
@@ -90,7 +105,8 @@ test("a frame lost on the way is answered with gap, and all is sent again in ord
   const { server, clock, say, statuses } = open();
   await clock.wind(0);
   let lost = 0;
-  server.hears = (frame) => !(frame.t === "ev" && frame.items[0].s === 1 && lost++ === 0);
+  server.hears = (frame) =>
+    !(frame.t === "ev" && frame.items[0].s === 1 && lost++ === 0);
   for (const n of upTo(6)) say(`line ${n}`);
   await clock.wind(0);
   assert.deepEqual(numbers(server), []);
@@ -120,7 +136,10 @@ test("a server that answers gap for ever is asked more and more slowly", async (
   say("one");
   await clock.wind(10 * 60_000);
   const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
-  assert.ok(frames.length > 5 && frames.length < 60, `${frames.length} frames in ten minutes`);
+  assert.ok(
+    frames.length > 5 && frames.length < 60,
+    `${frames.length} frames in ten minutes`,
+  );
 });
 
 /** A replica takes over that knows only the first entries. */
@@ -129,22 +148,38 @@ const failOver = (server, last) => void server.rows.splice(last);
 for (const [how, notice] of [
   ["a gap tells it", () => {}],
   ["the next welcome tells it", ({ server }) => server.sockets[0].cut(1012)],
-]) test(`entries a failover has lost become gap entries, and all that follows is stored: ${how}`, async () => {
-  const page = open(), { server, clock, say, outbox, statuses } = page;
-  for (const n of upTo(6)) say(`line ${n}`);
-  await clock.wind(0);
-  failOver(server, 4);
-  notice(page);
-  for (const n of [7, 8]) say(`line ${n}`);
-  await clock.wind(5000);
-  assert.deepEqual(numbers(server), upTo(8));
-  assert.deepEqual(texts(server), ["line 1", "line 2", "line 3", "line 4", "lost", "lost", "line 7", "line 8"]);
-  assert.deepEqual(server.rows[4], { s: 5, k: "gap", t: 0, d: { count: 1, reason: "lost" } });
-  assert.equal(statuses.at(-1), "saved");
-  const ended = outbox.end("visitor");
-  await clock.wind(0);
-  assert.equal(await ended, "GRACEFUL_TERMINATION");
-});
+])
+  test(`entries a failover has lost become gap entries, and all that follows is stored: ${how}`, async () => {
+    const page = open(),
+      { server, clock, say, outbox, statuses } = page;
+    for (const n of upTo(6)) say(`line ${n}`);
+    await clock.wind(0);
+    failOver(server, 4);
+    notice(page);
+    for (const n of [7, 8]) say(`line ${n}`);
+    await clock.wind(5000);
+    assert.deepEqual(numbers(server), upTo(8));
+    assert.deepEqual(texts(server), [
+      "line 1",
+      "line 2",
+      "line 3",
+      "line 4",
+      "lost",
+      "lost",
+      "line 7",
+      "line 8",
+    ]);
+    assert.deepEqual(server.rows[4], {
+      s: 5,
+      k: "gap",
+      t: 0,
+      d: { count: 1, reason: "lost" },
+    });
+    assert.equal(statuses.at(-1), "saved");
+    const ended = outbox.end("visitor");
+    await clock.wind(0);
+    assert.equal(await ended, "GRACEFUL_TERMINATION");
+  });
 
 test("what a failover has lost before the goodbye is a gap, and the goodbye is heard", async () => {
   const { server, clock, say, outbox } = open();
@@ -154,7 +189,14 @@ test("what a failover has lost before the goodbye is a gap, and the goodbye is h
   const ended = outbox.end("visitor");
   await clock.wind(5000);
   assert.equal(await ended, "GRACEFUL_TERMINATION");
-  assert.deepEqual(texts(server), ["line 1", "line 2", "line 3", "lost", "lost", "lost"]);
+  assert.deepEqual(texts(server), [
+    "line 1",
+    "line 2",
+    "line 3",
+    "lost",
+    "lost",
+    "lost",
+  ]);
 });
 
 test("however much a failover has lost, it goes out in frames the server takes", async () => {
@@ -168,7 +210,11 @@ test("however much a failover has lost, it goes out in frames the server takes",
   await clock.wind(60_000);
   assert.deepEqual(numbers(server), upTo(7001));
   const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
-  assert.ok(frames.every(({ items, bytes }) => items.length <= LIMITS.items && bytes <= LIMITS.frame));
+  assert.ok(
+    frames.every(
+      ({ items, bytes }) => items.length <= LIMITS.items && bytes <= LIMITS.frame,
+    ),
+  );
   assert.equal(server.rows.at(-1).d.text, "after");
 });
 
@@ -205,7 +251,11 @@ test("a frame holds at most fifty entries and stays under 64 KiB", async () => {
   await clock.wind(0);
   const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
   assert.deepEqual(numbers(server), upTo(120));
-  assert.ok(frames.every((frame) => frame.items.length <= LIMITS.items && frame.bytes <= LIMITS.frame));
+  assert.ok(
+    frames.every(
+      (frame) => frame.items.length <= LIMITS.items && frame.bytes <= LIMITS.frame,
+    ),
+  );
   assert.ok(frames.length < 20, `${frames.length} frames`);
 });
 
@@ -214,19 +264,34 @@ test("what waits for the socket goes out in full frames", async () => {
   for (const n of upTo(120)) say(`line ${n}`);
   await clock.wind(0);
   const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
-  assert.deepEqual(frames.map((frame) => frame.items.length), [50, 50, 20]);
+  assert.deepEqual(
+    frames.map((frame) => frame.items.length),
+    [50, 50, 20],
+  );
 });
 
 test("an entry over 16 KiB is cut where it is longest and says so", async () => {
   const { server, clock, outbox } = open();
-  outbox.add("tool", { id: "c1", name: "look", phase: "answered", result: { rows: ["😀".repeat(20_000)] }, ms: 3 });
+  outbox.add("tool", {
+    id: "c1",
+    name: "look",
+    phase: "answered",
+    result: { rows: ["😀".repeat(20_000)] },
+    ms: 3,
+  });
   outbox.add("chat", { role: "visitor", text: "short" });
   await clock.wind(0);
   const [cut, short] = server.rows;
   assert.equal(cut.d.truncated, true);
   assert.deepEqual([cut.d.id, cut.d.name, cut.d.ms], ["c1", "look", 3]);
-  assert.ok(JSON.stringify(cut).length > 4000 && new TextEncoder().encode(JSON.stringify(cut)).length <= LIMITS.entry);
-  assert.ok(!/[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(cut.d.result), "no half of a character is left over");
+  assert.ok(
+    JSON.stringify(cut).length > 4000 &&
+      new TextEncoder().encode(JSON.stringify(cut)).length <= LIMITS.entry,
+  );
+  assert.ok(
+    !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(cut.d.result),
+    "no half of a character is left over",
+  );
   assert.equal(short.d.truncated, undefined);
 });
 
@@ -277,7 +342,10 @@ test("while the server asks for patience one frame at a time is tried, and few i
   const frames = () => server.sockets[0].sent.filter((frame) => frame.t === "ev");
   const first = frames().length;
   await clock.wind(30_000);
-  assert.ok(frames().length - first <= 8, `${frames().length - first} frames were sent again`);
+  assert.ok(
+    frames().length - first <= 8,
+    `${frames().length - first} frames were sent again`,
+  );
   delete server.answer;
   await clock.wind(31_000);
   assert.deepEqual(numbers(server), upTo(400));
@@ -287,11 +355,15 @@ test("an entry that kills every socket it is sent on becomes a gap, and no other
   const server = new Server();
   const { clock, say, statuses } = open({ server });
   await clock.wind(0);
-  server.hears = (frame, socket) => !(frame.items?.some(({ d }) => d.text === "line 7") && (socket.die(1006), true));
+  server.hears = (frame, socket) =>
+    !(frame.items?.some(({ d }) => d.text === "line 7") && (socket.die(1006), true));
   for (const n of upTo(20)) say(`line ${n}`);
   await clock.wind(60_000);
   assert.deepEqual(numbers(server), upTo(20));
-  assert.deepEqual(server.rows.filter(({ k }) => k === "gap").map(({ s, d }) => [s, d]), [[7, { count: 1, reason: "undeliverable" }]]);
+  assert.deepEqual(
+    server.rows.filter(({ k }) => k === "gap").map(({ s, d }) => [s, d]),
+    [[7, { count: 1, reason: "undeliverable" }]],
+  );
   assert.ok(server.sockets.length <= 4, `${server.sockets.length} sockets`);
   assert.equal(statuses.at(-1), "saved");
 });
@@ -342,7 +414,10 @@ test("a lost socket is opened again with growing, scattered patience", async () 
 });
 
 test("browsers that lost their sockets at the same time do not come back at the same time", async () => {
-  for (const [chance, after] of [[0.1, 50], [0.9, 450]]) {
+  for (const [chance, after] of [
+    [0.1, 50],
+    [0.9, 450],
+  ]) {
     const { server, clock } = open({ random: () => chance });
     await clock.wind(0);
     server.sockets[0].cut(1012);
@@ -427,7 +502,13 @@ test("where sockets never open the same entries travel by POST", async () => {
   assert.equal(server.sockets.length, 2);
   assert.deepEqual(numbers(server), upTo(60));
   assert.equal(statuses.at(-1), "saved");
-  assert.deepEqual(Object.keys(server.posts[0]).sort(), ["items", "keepalive", "stream", "ticket", "url"]);
+  assert.deepEqual(Object.keys(server.posts[0]).sort(), [
+    "items",
+    "keepalive",
+    "stream",
+    "ticket",
+    "url",
+  ]);
 });
 
 test("where the browser forbids sockets, and throws it, the entries travel by POST", async () => {
@@ -453,9 +534,15 @@ test("a site without sockets starts with POST and says every 15 s that the page 
   const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
   say("one");
   await clock.wind(100);
-  assert.deepEqual(server.posts.map((post) => post.items.length), [0, 1]);
+  assert.deepEqual(
+    server.posts.map((post) => post.items.length),
+    [0, 1],
+  );
   await clock.wind(45_500);
-  assert.deepEqual(server.posts.map((post) => post.items.length), [0, 1, 0, 0, 0]);
+  assert.deepEqual(
+    server.posts.map((post) => post.items.length),
+    [0, 1, 0, 0, 0],
+  );
   assert.equal(server.sockets.length, 0);
 });
 
@@ -476,18 +563,20 @@ test("a POST whose answer was lost is repeated and written once", async () => {
   assert.equal(statuses.at(-1), "saved");
 });
 
-for (const status of [408, 429, 503]) test(`a POST answered ${status} waits as long as Retry-After says`, async () => {
-  const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
-  await clock.wind(0);
-  server.failsPost = () => new Response("", { status, headers: { "Retry-After": "20" } });
-  say("one");
-  await clock.wind(0);
-  server.failsPost = null;
-  await clock.wind(19_000);
-  assert.deepEqual(numbers(server), []);
-  await clock.wind(2000);
-  assert.deepEqual(numbers(server), [1]);
-});
+for (const status of [408, 429, 503])
+  test(`a POST answered ${status} waits as long as Retry-After says`, async () => {
+    const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
+    await clock.wind(0);
+    server.failsPost = () =>
+      new Response("", { status, headers: { "Retry-After": "20" } });
+    say("one");
+    await clock.wind(0);
+    server.failsPost = null;
+    await clock.wind(19_000);
+    assert.deepEqual(numbers(server), []);
+    await clock.wind(2000);
+    assert.deepEqual(numbers(server), [1]);
+  });
 
 test("a POST refused with 403 is not repeated", async () => {
   const { server, clock, say, statuses } = open({ address: { ...ADDRESS, ws: null } });
@@ -512,7 +601,10 @@ test("a page of HTML in place of an answer is taken for a lost line", async () =
 test("over its bound the outbox keeps what came first and one gap entry with the count of the rest", async () => {
   const server = new Server();
   server.refusesSockets = 1012;
-  const { clock, say, outbox } = open({ server, address: { ...ADDRESS, post: "/down/" } });
+  const { clock, say, outbox } = open({
+    server,
+    address: { ...ADDRESS, post: "/down/" },
+  });
   server.failsPost = () => new Response("", { status: 503 });
   for (const n of upTo(5200)) say(`line ${n}`);
   await clock.wind(5000);
@@ -533,18 +625,25 @@ test("a gap entry that is on its way counts no further", async () => {
   await clock.wind(0);
   server.hears = () => false;
   for (const n of upTo(5003)) say(`line ${n}`);
-  assert.deepEqual(server.sockets[0].sent.slice(-4).map(({ items }) => items[0].d.count), [1, 1, 1, 1]);
+  assert.deepEqual(
+    server.sockets[0].sent.slice(-4).map(({ items }) => items[0].d.count),
+    [1, 1, 1, 1],
+  );
   server.hears = () => true;
   server.sockets[0].cut(1012);
   await clock.wind(60_000);
-  assert.equal(server.rows.reduce((sum, { k, d }) => sum + (k === "gap" ? d.count : 1), 0), 5003);
+  assert.equal(
+    server.rows.reduce((sum, { k, d }) => sum + (k === "gap" ? d.count : 1), 0),
+    5003,
+  );
 });
 
 test("the outbox is bounded in bytes as well", async () => {
   const server = new Server();
   server.failsPost = () => new Response("", { status: 503 });
   const { clock, outbox } = open({ server, address: { ...ADDRESS, ws: null } });
-  for (const n of upTo(200)) outbox.add("chat", { role: "avatar", text: `${n}${"x".repeat(15_000)}` });
+  for (const n of upTo(200))
+    outbox.add("chat", { role: "avatar", text: `${n}${"x".repeat(15_000)}` });
   await clock.wind(1000);
   server.failsPost = null;
   await clock.wind(60_000);
@@ -558,7 +657,10 @@ test("what is saved makes room again", async () => {
   const server = new Server();
   server.window = 1;
   const { clock, outbox } = open({ server });
-  const talk = (count) => upTo(count).forEach(() => outbox.add("chat", { role: "avatar", text: "x".repeat(15_000) }));
+  const talk = (count) =>
+    upTo(count).forEach(() =>
+      outbox.add("chat", { role: "avatar", text: "x".repeat(15_000) }),
+    );
   talk(130);
   let heard = 0;
   server.hears = (frame) => frame.t !== "ev" || heard++ < 20;
@@ -630,13 +732,14 @@ test("a page that goes away says what is left and bye in one request nobody wait
 for (const [what, answer] of [
   ["is refused", () => new Response("", { status: 503 })],
   ["is put off", () => Response.json({ t: "retry", after: 1000 })],
-]) test(`a page that goes away tries nothing more when its last request ${what}`, async () => {
-  const { server, clock, outbox, say } = open();
-  await clock.wind(0);
-  server.failsPost = answer;
-  say("last words");
-  outbox.leave("visitor");
-  await clock.wind(60_000);
-  assert.equal(clock.timers.size, 0);
-  assert.deepEqual([server.sockets.length, server.posts.length], [1, 1]);
-});
+])
+  test(`a page that goes away tries nothing more when its last request ${what}`, async () => {
+    const { server, clock, outbox, say } = open();
+    await clock.wind(0);
+    server.failsPost = answer;
+    say("last words");
+    outbox.leave("visitor");
+    await clock.wind(60_000);
+    assert.equal(clock.timers.size, 0);
+    assert.deepEqual([server.sockets.length, server.posts.length], [1, 1]);
+  });

@@ -3,9 +3,19 @@ import type { PersoToolDetail } from "../../django_perso/static/django_perso/per
 
 const avatar = document.querySelector("perso-avatar")!;
 const takeBack: () => void = avatar.registerTool("now", () => ({ time: Date.now() }));
-avatar.registerTool("square", { parameters: { type: "object" }, handler: ({ number }) => number ** 2, executeOnly: true });
-avatar.addEventListener("perso-start", (event) => event.detail.preset === "" && event.preventDefault());
-avatar.addEventListener("perso-message", ({ detail }) => detail.role === "avatar" && avatar.say(detail.text));
+avatar.registerTool("square", {
+  parameters: { type: "object" },
+  handler: ({ number }) => number ** 2,
+  executeOnly: true,
+});
+avatar.addEventListener(
+  "perso-start",
+  (event) => event.detail.preset === "" && event.preventDefault(),
+);
+avatar.addEventListener(
+  "perso-message",
+  ({ detail }) => detail.role === "avatar" && avatar.say(detail.text),
+);
 document.addEventListener("perso-tool", ({ detail }) => told(detail));
 avatar.addEventListener("perso-end", ({ detail }) => detail.ms > 1000 && takeBack());
 
@@ -13,7 +23,10 @@ avatar.params = { model_style: "leo", width: 640 };
 avatar.params = null;
 
 async function told(tool: PersoToolDetail): Promise<boolean> {
-  return avatar.state === "live" && (await avatar.send(`${tool.name}: ${tool.error?.message}`));
+  return (
+    avatar.state === "live" &&
+    (await avatar.send(`${tool.name}: ${tool.error?.message}`))
+  );
 }
 
 // @ts-expect-error there is no such state

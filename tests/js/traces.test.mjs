@@ -7,13 +7,23 @@ import { openOutbox, resend } from "../../django_perso/static/django_perso/log.j
 import { makeRoad } from "../../django_perso/static/django_perso/road.js";
 import { Clock, Server, settle, Shelf } from "./world.mjs";
 
-const { traces } = JSON.parse(readFileSync(new URL("../traces/log.json", import.meta.url), "utf8"));
-const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post: "/perso/log/entries/" };
+const { traces } = JSON.parse(
+  readFileSync(new URL("../traces/log.json", import.meta.url), "utf8"),
+);
+const ADDRESS = {
+  stream: "6f1c",
+  ticket: "t0",
+  ws: "ws://host/perso/log/",
+  post: "/perso/log/entries/",
+};
 
-const lines = ([first, last]) => Array.from({ length: last - first + 1 }, (_, i) => `line ${first + i}`);
+const lines = ([first, last]) =>
+  Array.from({ length: last - first + 1 }, (_, i) => `line ${first + i}`);
 const said = (text) => ({ k: "chat", d: { role: "visitor", text } });
-const meant = (list) => list.flatMap((told) => told.lines ? lines(told.lines) : [told])
-  .map((told) => (typeof told === "string" ? said(told) : told));
+const meant = (list) =>
+  list
+    .flatMap((told) => (told.lines ? lines(told.lines) : [told]))
+    .map((told) => (typeof told === "string" ? said(told) : told));
 const content = (entries) => entries.map(({ k, d }) => ({ k, d }));
 
 /** A line on which nothing moves unless the trace says so. */
@@ -22,7 +32,9 @@ class Line {
   sent = []; // what the outbox has sent and no step has told of yet
   named = new Map();
   clock = new Clock();
-  server = Object.assign(new Server(), { refuses: ({ k, d }) => (k === "chat" && d.role === "nobody" ? "bad_schema" : null) });
+  server = Object.assign(new Server(), {
+    refuses: ({ k, d }) => (k === "chat" && d.role === "nobody" ? "bad_schema" : null),
+  });
   store = new Shelf();
 
   constructor() {
@@ -37,12 +49,22 @@ class Line {
       }
       close() {}
     }
-    const fetch = (_, { body }) => new Promise((resolve, reject) => {
-      const { items, bye = null } = JSON.parse(body);
-      this.sent.push({ t: "post", items, bye, resolve, reject });
-    });
+    const fetch = (_, { body }) =>
+      new Promise((resolve, reject) => {
+        const { items, bye = null } = JSON.parse(body);
+        this.sent.push({ t: "post", items, bye, resolve, reject });
+      });
     const { now, setTimeout, clearTimeout } = this.clock;
-    this.world = { makeRoad, WebSocket: Socket, fetch, random: () => 0.5, store: this.store, now, setTimeout, clearTimeout };
+    this.world = {
+      makeRoad,
+      WebSocket: Socket,
+      fetch,
+      random: () => 0.5,
+      store: this.store,
+      now,
+      setTimeout,
+      clearTimeout,
+    };
     this.outbox = openOutbox(ADDRESS, this.world, (status) => (this.status = status));
   }
 
@@ -91,7 +113,10 @@ class Line {
     const frame = this.sent.shift();
     assert.ok(frame, "the outbox has sent a frame");
     assert.equal(frame.socket ? "socket" : "post", by);
-    assert.deepEqual({ items: content(frame.items), bye: frame.bye }, { items: meant(items), bye });
+    assert.deepEqual(
+      { items: content(frame.items), bye: frame.bye },
+      { items: meant(items), bye },
+    );
     if (items.length) assert.equal(frame.items[0].s, from);
     this.named.set(name, frame);
     if (name) return;
@@ -125,7 +150,11 @@ for (const { name, steps, stored, ended = false } of traces) {
   test(name, async () => {
     const line = new Line();
     for (const [index, step] of steps.entries()) {
-      await line.play(step).catch((error) => assert.fail(`step ${index + 1} ${JSON.stringify(step)}: ${error.message}`));
+      await line
+        .play(step)
+        .catch((error) =>
+          assert.fail(`step ${index + 1} ${JSON.stringify(step)}: ${error.message}`),
+        );
     }
     assert.deepEqual(line.sent, [], "nothing else was sent");
     assert.deepEqual(content(line.server.rows), meant(stored));

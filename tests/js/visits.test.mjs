@@ -6,14 +6,21 @@ import { openOutbox, resend } from "../../django_perso/static/django_perso/log.j
 import { openStore } from "../../django_perso/static/django_perso/road.js";
 import { Clock, Server, settle, Shelf, world } from "./world.mjs";
 
-const ADDRESS = { stream: "6f1c", ticket: "t0", ws: "ws://host/perso/log/", post: "/perso/log/entries/", session_id: "secret" };
+const ADDRESS = {
+  stream: "6f1c",
+  ticket: "t0",
+  ws: "ws://host/perso/log/",
+  post: "/perso/log/entries/",
+  session_id: "secret",
+};
 const DAY = 24 * 60 * 60 * 1000;
 const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
 const texts = (server) => server.rows.map((row) => row.d.text ?? row.d.reason);
 
 /** A page with an outbox; its server hears it until told otherwise. */
 async function open({ store = new Shelf(), server = new Server() } = {}) {
-  const clock = new Clock(), statuses = [];
+  const clock = new Clock(),
+    statuses = [];
   const page = world(server, clock, { store });
   const outbox = openOutbox(ADDRESS, page, (status) => statuses.push(status));
   await clock.wind(0);
@@ -29,7 +36,11 @@ async function crashed(lines = ["one", "two"]) {
   await settle();
   const store = new Shelf();
   store.left = page.store.left;
-  return { ...page, store, server: Object.assign(page.server, { hears: () => true, posts: [] }) };
+  return {
+    ...page,
+    store,
+    server: Object.assign(page.server, { hears: () => true, posts: [] }),
+  };
 }
 
 /** The next page of this browser. */
@@ -45,7 +56,10 @@ test("an entry is in the store from the moment it is said until it is saved", as
   server.hears = () => false;
   say("one");
   await settle();
-  assert.deepEqual(store.left.get("6f1c").entries.map(({ s, d }) => [s, d.text]), [[1, "one"]]);
+  assert.deepEqual(
+    store.left.get("6f1c").entries.map(({ s, d }) => [s, d.text]),
+    [[1, "one"]],
+  );
   assert.equal(statuses.at(-1), "saving");
   server.hears = () => true;
   server.sockets[0].cut(1012);
@@ -57,7 +71,13 @@ test("an entry is in the store from the moment it is said until it is saved", as
 test("what is left says how to reach the log, and nothing of the conversation with the avatar", async () => {
   const { store } = await crashed();
   const { at, entries, ...left } = store.left.get("6f1c");
-  assert.deepEqual(left, { stream: "6f1c", ticket: "t0", post: ADDRESS.post, last: 2, how: undefined });
+  assert.deepEqual(left, {
+    stream: "6f1c",
+    ticket: "t0",
+    post: ADDRESS.post,
+    last: 2,
+    how: undefined,
+  });
   assert.ok(Math.abs(Date.now() - at) < 5000 && entries.length === 2);
 });
 
@@ -141,7 +161,8 @@ test("what the server rejects of a hidden page's request becomes a gap", async (
 test("two last requests fit in the 64 KiB that outlive a page, and the rest is for the next visit", async () => {
   const { server, store, outbox } = await open();
   server.hears = () => false;
-  for (const n of upTo(10)) outbox.add("chat", { role: "avatar", text: `${n}${"é".repeat(4000)}` });
+  for (const n of upTo(10))
+    outbox.add("chat", { role: "avatar", text: `${n}${"é".repeat(4000)}` });
   outbox.leave("visitor");
   await settle();
   const size = new TextEncoder().encode(JSON.stringify(server.posts[0])).length;
@@ -149,7 +170,10 @@ test("two last requests fit in the 64 KiB that outlive a page, and the rest is f
   assert.ok(server.last > 0 && server.last < 10);
   assert.equal(server.bye.last, 10);
   await visit({ server, store });
-  assert.deepEqual(server.rows.map(({ s }) => s), upTo(10));
+  assert.deepEqual(
+    server.rows.map(({ s }) => s),
+    upTo(10),
+  );
   assert.equal(store.left.size, 0);
 });
 
@@ -181,16 +205,20 @@ test("what waits when the login runs out, or is said later, is kept for the visi
   assert.equal(store.left.size, 0);
 });
 
-for (const status of [500, 503]) test(`what meets a ${status} is kept for another visit, and tried patiently`, async () => {
-  const left = await crashed();
-  left.server.failsPost = () => new Response("", { status });
-  await visit(left, 600);
-  assert.ok(left.server.posts.length > 10 && left.server.posts.length < 60, `${left.server.posts.length} requests in ten minutes`);
-  assert.equal(left.store.left.size, 1);
-  left.server.failsPost = null;
-  await visit(left);
-  assert.deepEqual(texts(left.server), ["one", "two"]);
-});
+for (const status of [500, 503])
+  test(`what meets a ${status} is kept for another visit, and tried patiently`, async () => {
+    const left = await crashed();
+    left.server.failsPost = () => new Response("", { status });
+    await visit(left, 600);
+    assert.ok(
+      left.server.posts.length > 10 && left.server.posts.length < 60,
+      `${left.server.posts.length} requests in ten minutes`,
+    );
+    assert.equal(left.store.left.size, 1);
+    left.server.failsPost = null;
+    await visit(left);
+    assert.deepEqual(texts(left.server), ["one", "two"]);
+  });
 
 test("after a day what was left is dropped unsent", async () => {
   const left = await crashed();
@@ -203,7 +231,10 @@ test("after a day what was left is dropped unsent", async () => {
 test("two pages that send the same rest at once store it once", async () => {
   const left = await crashed(upTo(60).map((n) => `line ${n}`));
   await Promise.all([visit(left), visit(left)]);
-  assert.deepEqual(texts(left.server), upTo(60).map((n) => `line ${n}`));
+  assert.deepEqual(
+    texts(left.server),
+    upTo(60).map((n) => `line ${n}`),
+  );
 });
 
 test("a second tab sends for a first one that is still talking, and takes nothing from it", async () => {
@@ -217,7 +248,10 @@ test("a second tab sends for a first one that is still talking, and takes nothin
   assert.equal(first.store.puts, puts, "only who talks writes");
   first.say("last");
   await settle();
-  assert.deepEqual(first.store.left.get("6f1c").entries.map(({ d }) => d.text), [...said, "last"]);
+  assert.deepEqual(
+    first.store.left.get("6f1c").entries.map(({ d }) => d.text),
+    [...said, "last"],
+  );
   first.server.hears = () => true;
   await first.clock.wind(120_000);
   assert.deepEqual(texts(first.server), [...said, "last"]);
@@ -236,11 +270,17 @@ test("a second tab that is done forgets nothing the first one has said since", a
   await settle();
   await second.wind(60_000);
   assert.deepEqual(texts(first.server), ["one"]);
-  assert.deepEqual(first.store.left.get("6f1c").entries.map(({ d }) => d.text), ["one", "two"]);
+  assert.deepEqual(
+    first.store.left.get("6f1c").entries.map(({ d }) => d.text),
+    ["one", "two"],
+  );
 });
 
 test("without a store all goes on in memory, and entries that wait are not called kept", async () => {
-  const { server, statuses, outbox, say, clock, page } = await open({ store: undefined, server: new Server() });
+  const { server, statuses, outbox, say, clock, page } = await open({
+    store: undefined,
+    server: new Server(),
+  });
   page.store = undefined;
   server.hears = () => false;
   say("one");

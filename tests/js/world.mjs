@@ -17,7 +17,9 @@ export class Clock {
     const end = this.time + ms;
     for (;;) {
       await settle();
-      const due = [...this.timers].filter(([, timer]) => timer.at <= end).sort((a, b) => a[1].at - b[1].at)[0];
+      const due = [...this.timers]
+        .filter(([, timer]) => timer.at <= end)
+        .sort((a, b) => a[1].at - b[1].at)[0];
       if (!due) break;
       this.timers.delete(due[0]);
       this.time = Math.max(this.time, due[1].at);
@@ -34,7 +36,8 @@ export class Shelf {
   left = new Map();
   puts = 0;
   put = (left) => void (this.puts++, this.left.set(left.stream, structuredClone(left)));
-  drop = (stream, at = Infinity) => void (this.left.get(stream)?.at <= at && this.left.delete(stream));
+  drop = (stream, at = Infinity) =>
+    void (this.left.get(stream)?.at <= at && this.left.delete(stream));
   all = async () => [...this.left.values()].map((left) => structuredClone(left));
 }
 
@@ -61,7 +64,8 @@ export class Server {
     const good = bad < 0 ? items : items.slice(0, bad);
     for (const entry of good) if (entry.s === this.last + 1) this.rows.push(entry);
     const at = bad < 0 ? 0 : items[bad].s;
-    if (Math.max(0, ...good.map((entry) => entry.s), at - 1) > this.last) return { t: "gap", s: this.last };
+    if (Math.max(0, ...good.map((entry) => entry.s), at - 1) > this.last)
+      return { t: "gap", s: this.last };
     if (at > this.last) return { t: "reject", s: [at], code: this.refuses(items[bad]) };
     return { t: "ack", s: this.last };
   }
@@ -70,7 +74,9 @@ export class Server {
   answer(message) {
     if (message.bye) {
       this.bye = message.bye;
-      return message.bye.last === this.last ? { t: "done", reason: "GRACEFUL_TERMINATION" } : { t: "gap", s: this.last };
+      return message.bye.last === this.last
+        ? { t: "done", reason: "GRACEFUL_TERMINATION" }
+        : { t: "gap", s: this.last };
     }
     return this.record(message.items);
   }
@@ -84,13 +90,16 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
       if (server.forbidsSockets) throw new Error("by the site's policy");
       Object.assign(this, { url, isOpen: false });
       server.sockets.push(this);
-      queueMicrotask(() => (server.refusesSockets ? this.cut(server.refusesSockets) : this.onopen?.()));
+      queueMicrotask(() =>
+        server.refusesSockets ? this.cut(server.refusesSockets) : this.onopen?.(),
+      );
     }
     send(text) {
       const frame = JSON.parse(text);
       this.sent.push({ ...frame, bytes: new TextEncoder().encode(text).length });
       if (this.isCut || !server.hears(frame, this)) return;
-      for (const answer of this.replies(frame)) queueMicrotask(() => this.onmessage?.({ data: JSON.stringify(answer) }));
+      for (const answer of this.replies(frame))
+        queueMicrotask(() => this.onmessage?.({ data: JSON.stringify(answer) }));
     }
     replies(frame) {
       if (frame.t === "hello") {
@@ -99,7 +108,12 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
         return server.answers({ t: "welcome", ack, age, window, ping });
       }
       if (frame.t === "ping") return server.answers({ t: "pong" });
-      return server.answers(server.answer(frame.t === "bye" ? { bye: { last: frame.last, how: frame.how } } : frame), frame);
+      return server.answers(
+        server.answer(
+          frame.t === "bye" ? { bye: { last: frame.last, how: frame.how } } : frame,
+        ),
+        frame,
+      );
     }
     cut(code) {
       this.isCut = true;
@@ -121,9 +135,20 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
     if (server.loses()) throw new TypeError("network");
     const { stream: _stream, ticket: _ticket, ...told } = message;
     const taken = told.items.length ? server.record(told.items) : null;
-    return Response.json(taken && !(told.bye && taken.t === "ack") ? taken : server.answer(told));
+    return Response.json(
+      taken && !(told.bye && taken.t === "ack") ? taken : server.answer(told),
+    );
   };
-  return { makeRoad, WebSocket: FakeSocket, fetch, random, store, now: clock.now, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout };
+  return {
+    makeRoad,
+    WebSocket: FakeSocket,
+    fetch,
+    random,
+    store,
+    now: clock.now,
+    setTimeout: clock.setTimeout,
+    clearTimeout: clock.clearTimeout,
+  };
 }
 
 /** A small chance generator (xorshift), so that a failing case can be replayed by its seed. */

@@ -49,14 +49,18 @@ def sandbox_url() -> Iterator[str]:
 @pytest.fixture
 def perso(sandbox_url: str) -> Iterator[httpx.Client]:
     """A client of the sandbox's API that sends the key."""
-    with httpx.Client(base_url=f"{sandbox_url}/api/v1/", headers=KEY, timeout=10, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"{sandbox_url}/api/v1/", headers=KEY, timeout=10, trust_env=False
+    ) as client:
         yield client
 
 
 @pytest.fixture
 def control(sandbox_url: str) -> Iterator[httpx.Client]:
     """A client of the sandbox's own controls; the faults it set are gone afterwards."""
-    with httpx.Client(base_url=f"{sandbox_url}/control/", timeout=10, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"{sandbox_url}/control/", timeout=10, trust_env=False
+    ) as client:
         yield client
     faults.replace({})
 
@@ -64,7 +68,9 @@ def control(sandbox_url: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def session_id(perso: httpx.Client) -> str:
     """A session that was just created."""
-    return str(perso.post("session/", json=PARAMS).raise_for_status().json()["session_id"])
+    return str(
+        perso.post("session/", json=PARAMS).raise_for_status().json()["session_id"]
+    )
 
 
 @contextmanager
@@ -73,7 +79,11 @@ def running_sandbox(*options: str) -> Iterator[tuple[str, "subprocess.Popen[str]
     command = [sys.executable, "-m", "django", "perso_sandbox", "--port", "0", *options]
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout
         try:

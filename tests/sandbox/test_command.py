@@ -51,7 +51,9 @@ def test_importing_its_urls_is_cheap_and_loads_no_webrtc() -> None:
         "import django_perso.sandbox.urls;"
         "print(sorted({'aiortc', 'av', 'httpx', 'django_perso.client'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -75,7 +77,9 @@ with override_settings(ROOT_URLCONF="django_perso.sandbox.urls", MIDDLEWARE=[]):
     answer = client.post(path + "exchange/", offer, "application/json")
     print(answer.status_code, answer.json()["errors"][0]["detail"], client.get(path).json()["status"])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip().startswith("501")
     assert 'pip install "django-perso[sandbox]"' in done.stdout
     assert done.stdout.strip().endswith("CREATED")

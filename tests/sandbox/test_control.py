@@ -28,14 +28,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
 @pytest.fixture
 def alone(server: SandboxServer) -> Iterator[httpx.Client]:
     """A client of that sandbox; everything is on offer and accepted again afterwards."""
-    with httpx.Client(base_url=server.url, headers=KEY, timeout=10, trust_env=False) as client:
+    with httpx.Client(
+        base_url=server.url, headers=KEY, timeout=10, trust_env=False
+    ) as client:
         yield client
         for name in ("catalogue", "keys"):
             client.delete(f"/control/{name}/").raise_for_status()
 
 
 def names(client: httpx.Client, route: str, key: str = "name") -> set[str]:
-    return {item[key] for item in client.get(f"/api/v1/{route}/").raise_for_status().json()}
+    return {
+        item[key] for item in client.get(f"/api/v1/{route}/").raise_for_status().json()
+    }
 
 
 def refused(client: httpx.Client, **params: Any) -> tuple[str, str] | None:
@@ -48,7 +52,10 @@ def refused(client: httpx.Client, **params: Any) -> tuple[str, str] | None:
 
 
 def statuses(client: httpx.Client, *keys: str) -> list[int]:
-    return [client.get("/api/v1/prompt/", headers={"PersoLive-APIKey": key}).status_code for key in keys]
+    return [
+        client.get("/api/v1/prompt/", headers={"PersoLive-APIKey": key}).status_code
+        for key in keys
+    ]
 
 
 def test_what_is_withdrawn_is_neither_listed_nor_accepted_until_it_is_back(
@@ -56,12 +63,18 @@ def test_what_is_withdrawn_is_neither_listed_nor_accepted_until_it_is_back(
 ) -> None:
     before = names(alone, "settings/tts_type")
     server.withdraw(tts_type=["openai-nova"], prompt=["plp-quiet"])
-    assert alone.get("/control/catalogue/").json() == {"tts_type": ["openai-nova"], "prompt": ["plp-quiet"]}
+    assert alone.get("/control/catalogue/").json() == {
+        "tts_type": ["openai-nova"],
+        "prompt": ["plp-quiet"],
+    }
     assert before - names(alone, "settings/tts_type") == {"openai-nova"}
     assert "plp-quiet" not in names(alone, "prompt", "prompt_id")
     assert alone.get("/api/v1/prompt/plp-quiet/").status_code == 404
     assert refused(alone) == ("does_not_exist", "tts_type")
-    assert refused(alone, tts_type="yuri", prompt="plp-quiet") == ("does_not_exist", "prompt")
+    assert refused(alone, tts_type="yuri", prompt="plp-quiet") == (
+        "does_not_exist",
+        "prompt",
+    )
     assert refused(alone, tts_type="yuri") is None
     assert alone.delete("/control/catalogue/").json() == {}
     assert names(alone, "settings/tts_type") == before
@@ -73,7 +86,12 @@ def test_what_is_withdrawn_is_neither_listed_nor_accepted_until_it_is_back(
     [
         ("llm_type", "settings/llm_type", "name", "azure-gpt-4o"),
         ("stt_type", "settings/stt_type", "name", "default"),
-        ("model_style", "settings/modelstyle", "name", "nathalie-front-full_dress-nodded_loop"),
+        (
+            "model_style",
+            "settings/modelstyle",
+            "name",
+            "nathalie-front-full_dress-nodded_loop",
+        ),
         ("document", "document", "document_id", "pld-menu"),
         ("background_image", "background_image", "backgroundimage_id", "pbi-night"),
         ("mcp_servers", "settings/mcp_type", "mcpserver_id", "pmc-clock"),
@@ -86,7 +104,12 @@ def test_what_is_withdrawn_is_neither_listed_nor_accepted_until_it_is_back(
     ],
 )
 def test_every_list_can_lose_an_entry(
-    server: SandboxServer, alone: httpx.Client, field: str, route: str, key: str, value: str
+    server: SandboxServer,
+    alone: httpx.Client,
+    field: str,
+    route: str,
+    key: str,
+    value: str,
 ) -> None:
     chosen = {field: [value] if field == "mcp_servers" else value}
     assert value in names(alone, route, key)
@@ -96,15 +119,21 @@ def test_every_list_can_lose_an_entry(
     assert refused(alone, **chosen) == ("does_not_exist", field)
 
 
-def test_withdrawing_anew_replaces_what_was_withdrawn(server: SandboxServer, alone: httpx.Client) -> None:
+def test_withdrawing_anew_replaces_what_was_withdrawn(
+    server: SandboxServer, alone: httpx.Client
+) -> None:
     server.withdraw(tts_type=["openai-nova"])
     server.withdraw(tts_type=["yuri"])
-    assert {"openai-nova", "yuri"} & names(alone, "settings/tts_type") == {"openai-nova"}
+    assert {"openai-nova", "yuri"} & names(alone, "settings/tts_type") == {
+        "openai-nova"
+    }
     server.withdraw()
     assert "yuri" in names(alone, "settings/tts_type")
 
 
-def test_a_session_goes_on_with_what_was_withdrawn_later(server: SandboxServer, alone: httpx.Client) -> None:
+def test_a_session_goes_on_with_what_was_withdrawn_later(
+    server: SandboxServer, alone: httpx.Client
+) -> None:
     session_id = alone.post("/api/v1/session/", json=PARAMS).json()["session_id"]
     server.withdraw(prompt=[PARAMS["prompt"]])
     info = alone.get(f"/api/v1/session/{session_id}/").json()
@@ -113,7 +142,13 @@ def test_a_session_goes_on_with_what_was_withdrawn_later(server: SandboxServer, 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"colour": ["red"]}, {"prompt": ["plp-nobody"]}, {"prompt": "plp-quiet"}, {"prompt": [5]}, []],
+    [
+        {"colour": ["red"]},
+        {"prompt": ["plp-nobody"]},
+        {"prompt": "plp-quiet"},
+        {"prompt": [5]},
+        [],
+    ],
 )
 def test_withdrawing_what_there_is_not_is_refused_and_changes_nothing(
     server: SandboxServer, alone: httpx.Client, wrong: Any
@@ -125,7 +160,9 @@ def test_withdrawing_what_there_is_not_is_refused_and_changes_nothing(
     assert alone.get("/control/catalogue/").json() == {"prompt": ["plp-quiet"]}
 
 
-def test_keys_are_replaced_and_put_back(server: SandboxServer, alone: httpx.Client) -> None:
+def test_keys_are_replaced_and_put_back(
+    server: SandboxServer, alone: httpx.Client
+) -> None:
     assert statuses(alone, "sandbox", "pak-started", "pak-new") == [200, 200, 401]
     server.accept_keys("pak-new", "pak-started")
     assert statuses(alone, "sandbox", "pak-started", "pak-new") == [401, 200, 200]
@@ -136,9 +173,12 @@ def test_keys_are_replaced_and_put_back(server: SandboxServer, alone: httpx.Clie
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"accepted": "pak-x"}, {"accepted": [5, "pak-x"]}, {"keys": ["pak-x"]}]
+    "wrong",
+    [{}, {"accepted": "pak-x"}, {"accepted": [5, "pak-x"]}, {"keys": ["pak-x"]}],
 )
-def test_keys_are_counted_and_never_shown(server: SandboxServer, alone: httpx.Client, wrong: Any) -> None:
+def test_keys_are_counted_and_never_shown(
+    server: SandboxServer, alone: httpx.Client, wrong: Any
+) -> None:
     server.accept_keys("pak-secret", "sandbox", "pak-third")
     refusal = alone.put("/control/keys/", json=wrong)
     assert refusal.status_code == 400
@@ -153,8 +193,12 @@ def test_a_mounted_sandbox_has_the_same_controls() -> None:
             client.put(f"{root}/control/catalogue/", {"document": ["pld-menu"]}, json)
             listed = client.get(f"{root}/api/v1/document/", headers=KEY).json()
             assert [item["document_id"] for item in listed] == ["pld-handbook"]
-            assert client.put(f"{root}/control/keys/", {"accepted": ["x"]}, json).json() == {"accepted": 1}
-            assert client.get(f"{root}/api/v1/document/", headers=KEY).status_code == 401
+            assert client.put(
+                f"{root}/control/keys/", {"accepted": ["x"]}, json
+            ).json() == {"accepted": 1}
+            assert (
+                client.get(f"{root}/api/v1/document/", headers=KEY).status_code == 401
+            )
         finally:
             assert client.delete(f"{root}/control/catalogue/").json() == {}
             client.delete(f"{root}/control/keys/")

@@ -57,7 +57,9 @@ def test_closed_eyes_change_the_middle_of_the_face_only() -> None:
 
 
 def test_all_poses_of_all_people_are_different_pictures() -> None:
-    poses = [Pose(mouth, eyes, nod) for mouth in MOUTHS for eyes in EYES for nod in (0, 1)]
+    poses = [
+        Pose(mouth, eyes, nod) for mouth in MOUTHS for eyes in EYES for nod in (0, 1)
+    ]
     assert len({picture(Scene(96, 72), pose) for pose in poses}) == len(poses)
     assert len({picture(Scene(96, 72, model), Pose()) for model in LOOKS}) == len(LOOKS)
 
@@ -72,7 +74,9 @@ def test_the_parameters_of_a_session_choose_person_backdrop_and_place() -> None:
     }
     scene = scene_of(params, 320, 240)
     assert scene == Scene(320, 240, "leo", "pbi-night", 0.2, 0.1, 1.5)
-    assert picture(scene, Pose()) != picture(Scene(320, 240, "leo", "pbi-night"), Pose())
+    assert picture(scene, Pose()) != picture(
+        Scene(320, 240, "leo", "pbi-night"), Pose()
+    )
 
 
 def test_paint_covers_blends_and_stays_inside_the_canvas() -> None:
@@ -94,12 +98,20 @@ def test_a_longer_text_takes_longer_and_every_text_takes_some_time() -> None:
     assert 1000 < voice.speak("Hello, how are you?").duration < 3000
 
 
-def test_the_mouth_is_open_where_the_sound_is_loud_and_closed_where_it_is_silent() -> None:
+def test_the_mouth_is_open_where_the_sound_is_loud_and_closed_where_it_is_silent() -> (
+    None
+):
     utterance = voice.speak("ma, ma.")
-    loudness = {sound: max(memoryview(sound).cast("h")) for sound, _ in utterance.frames}
+    loudness = {
+        sound: max(memoryview(sound).cast("h")) for sound, _ in utterance.frames
+    }
     assert all(len(sound) == 2 * voice.FRAME for sound, _ in utterance.frames)
-    assert any(shape == "open" and loudness[sound] > 5000 for sound, shape in utterance.frames)
-    assert all(shape == "closed" for sound, shape in utterance.frames if loudness[sound] == 0)
+    assert any(
+        shape == "open" and loudness[sound] > 5000 for sound, shape in utterance.frames
+    )
+    assert all(
+        shape == "closed" for sound, shape in utterance.frames if loudness[sound] == 0
+    )
 
 
 @pytest.mark.parametrize("text", ["Grüße", "안녕하세요", "你好", "12"])

@@ -11,7 +11,9 @@ from .conftest import PARAMS
 QUESTION = {"messages": [{"role": "user", "content": "who are you?"}], "tools": []}
 
 
-def test_without_faults_nothing_is_wrong(perso: httpx.Client, control: httpx.Client) -> None:
+def test_without_faults_nothing_is_wrong(
+    perso: httpx.Client, control: httpx.Client
+) -> None:
     assert control.get("faults/").json() == {}
     assert perso.get("prompt/").status_code == 200
 
@@ -37,7 +39,10 @@ def test_a_broken_answer_is_what_was_asked_for_and_readable_by_pages(
 ) -> None:
     assert control.put("faults/", json={"prompt": fault}).json() == {"prompt": fault}
     response = perso.get("prompt/")
-    assert (response.status_code, response.headers["Content-Type"]) == (status, content_type)
+    assert (response.status_code, response.headers["Content-Type"]) == (
+        status,
+        content_type,
+    )
     assert response.content.startswith(content) or content in response.content
     assert bool(response.content) == bool(content)
     assert response.headers["Access-Control-Allow-Origin"] == "*"
@@ -48,12 +53,20 @@ def test_a_fault_for_all_routes_yields_to_one_of_their_own(
     perso: httpx.Client, control: httpx.Client
 ) -> None:
     control.put("faults/", json={"*": {"status": 500}, "document": {"status": 404}})
-    assert [perso.get(path).status_code for path in ("prompt/", "document/")] == [500, 404]
+    assert [perso.get(path).status_code for path in ("prompt/", "document/")] == [
+        500,
+        404,
+    ]
     control.delete("faults/")
-    assert [perso.get(path).status_code for path in ("prompt/", "document/")] == [200, 200]
+    assert [perso.get(path).status_code for path in ("prompt/", "document/")] == [
+        200,
+        200,
+    ]
 
 
-def test_a_fault_happens_as_often_as_wished(perso: httpx.Client, control: httpx.Client) -> None:
+def test_a_fault_happens_as_often_as_wished(
+    perso: httpx.Client, control: httpx.Client
+) -> None:
     control.put("faults/", json={"prompt": {"status": 500, "times": 2}})
     assert [perso.get("prompt/").status_code for _ in range(3)] == [500, 500, 200]
     assert control.get("faults/").json() == {}
@@ -86,9 +99,13 @@ def test_a_stream_can_be_cut_and_can_lack_its_finish(
     url = f"session/{session_id}/llm/v2/"
     whole = perso.post(url, json=QUESTION).content
     control.put("faults/", json={"llm": {"cut": 2}})
-    assert perso.post(url, json=QUESTION).content == b"".join(whole.splitlines(keepends=True)[:2])
+    assert perso.post(url, json=QUESTION).content == b"".join(
+        whole.splitlines(keepends=True)[:2]
+    )
     control.put("faults/", json={"llm": {"no_finish": True}})
-    assert perso.post(url, json=QUESTION).content == b"".join(whole.splitlines(keepends=True)[:-1])
+    assert perso.post(url, json=QUESTION).content == b"".join(
+        whole.splitlines(keepends=True)[:-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +120,9 @@ def test_a_stream_can_be_cut_and_can_lack_its_finish(
         {"llm": {"status": 9}},
     ],
 )
-def test_a_fault_we_do_not_know_is_refused_and_changes_nothing(control: httpx.Client, wrong: Any) -> None:
+def test_a_fault_we_do_not_know_is_refused_and_changes_nothing(
+    control: httpx.Client, wrong: Any
+) -> None:
     control.put("faults/", json={"prompt": {"status": 500}})
     response = control.put("faults/", json=wrong)
     assert response.status_code == 400
@@ -111,7 +130,9 @@ def test_a_fault_we_do_not_know_is_refused_and_changes_nothing(control: httpx.Cl
     assert control.get("faults/").json() == {"prompt": {"status": 500}}
 
 
-def test_requests_are_counted_and_preflights_are_not(perso: httpx.Client, control: httpx.Client) -> None:
+def test_requests_are_counted_and_preflights_are_not(
+    perso: httpx.Client, control: httpx.Client
+) -> None:
     before = control.get("ledger/").json()["requests"]
     perso.get("prompt/")
     perso.options("prompt/")

@@ -21,10 +21,14 @@ def drawing(url: str) -> ElementTree.Element:
 
 
 @pytest.mark.parametrize("model", LOOKS)
-def test_a_portrait_is_small_square_and_in_the_colours_of_the_person(model: str) -> None:
+def test_a_portrait_is_small_square_and_in_the_colours_of_the_person(
+    model: str,
+) -> None:
     url, look = portrait(model), LOOKS[model]
     assert len(url) <= 2500
-    assert not set(url) & set(" \"'()<>#\n"), "it can stand in any attribute or style sheet as it is"
+    assert not set(url) & set(" \"'()<>#\n"), (
+        "it can stand in any attribute or style sheet as it is"
+    )
     svg = drawing(url)
     left, top, width, height = map(float, svg.attrib["viewBox"].split(","))
     assert (-left / width, -top / height, width) == (0.5, 0.45, height)
@@ -32,16 +36,23 @@ def test_a_portrait_is_small_square_and_in_the_colours_of_the_person(model: str)
     assert {look.skin, look.hair, look.top, look.collar, look.lips} <= colours
 
 
-def test_every_avatar_of_the_catalogue_has_the_picture_of_its_person(perso: httpx.Client) -> None:
+def test_every_avatar_of_the_catalogue_has_the_picture_of_its_person(
+    perso: httpx.Client,
+) -> None:
     styles = perso.get("settings/modelstyle/").json()
     assert all(style["file"] == portrait(style["model"]) for style in styles)
     assert len({style["file"] for style in styles}) == len(LOOKS)
 
 
-def test_sessions_and_templates_carry_the_picture_too(perso: httpx.Client, session_id: str) -> None:
+def test_sessions_and_templates_carry_the_picture_too(
+    perso: httpx.Client, session_id: str
+) -> None:
     described: list[dict[str, Any]] = [
         perso.get(f"session/{session_id}/").json(),
         perso.get("session_template/pst-library/").json(),
     ]
-    assert [item["model_style"]["file"] for item in described] == [portrait("nathalie"), portrait("amara")]
+    assert [item["model_style"]["file"] for item in described] == [
+        portrait("nathalie"),
+        portrait("amara"),
+    ]
     assert PARAMS["model_style"].startswith("nathalie")

@@ -21,7 +21,9 @@ class Clock:
         return self.now
 
 
-def test_a_session_goes_from_created_to_terminated_and_is_billed_for_the_time_connected() -> None:
+def test_a_session_goes_from_created_to_terminated_and_is_billed_for_the_time_connected() -> (
+    None
+):
     clock = Clock()
     registry = Sessions(clock)
     session = registry.create({"prompt": "p"}, ["LLM"])
@@ -78,7 +80,9 @@ def test_a_session_has_one_connection_unless_the_exchange_fails() -> None:
     assert registry.reserve(session)
 
 
-def test_the_first_reason_to_end_stays_and_an_ended_session_does_not_come_back() -> None:
+def test_the_first_reason_to_end_stays_and_an_ended_session_does_not_come_back() -> (
+    None
+):
     registry = Sessions()
     session = registry.create({}, [])
     registry.terminate(session, LOST)

@@ -43,7 +43,9 @@ class BlankPage(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
-        self.wfile.write(b'<!doctype html><link rel="icon" href="data:,"><title>A page</title>')
+        self.wfile.write(
+            b'<!doctype html><link rel="icon" href="data:,"><title>A page</title>'
+        )
 
     def log_message(self, *_: object) -> None:
         pass
@@ -70,7 +72,9 @@ def sandbox() -> Iterator[tuple[str, "Popen[str]"]]:
 def talking(page: "Page", page_url: str, sandbox: tuple[str, "Popen[str]"]) -> "Page":
     """A page of one origin with a live session on another."""
     url, _ = sandbox
-    created = httpx.post(f"{url}/api/v1/session/", json=PARAMS, headers=KEY, trust_env=False).json()
+    created = httpx.post(
+        f"{url}/api/v1/session/", json=PARAMS, headers=KEY, trust_env=False
+    ).json()
     page.goto(page_url)
     page.add_script_tag(url=f"{url}/perso-interactive-sdk.js")
     page.evaluate(START, [url, created["session_id"]])
@@ -86,7 +90,9 @@ def seen(page: "Page", what: str) -> Any:
 
 
 @pytest.mark.browser
-def test_the_avatar_is_seen_moving_and_a_question_is_answered_with_a_tool(talking: "Page") -> None:
+def test_the_avatar_is_seen_moving_and_a_question_is_answered_with_a_tool(
+    talking: "Page",
+) -> None:
     until(talking, "document.querySelector('video').videoWidth === 320")
     until(talking, "document.querySelector('video').currentTime > 1")
     talking.evaluate("session.processChat('What is the square of 12?')")
@@ -109,7 +115,11 @@ def test_what_the_page_says_itself_belongs_to_the_conversation(talking: "Page") 
     talking.evaluate("session.processTTSTF('Welcome!')")
     talking.evaluate("session.processChat('open the settings')")
     until(talking, "seen.log.length === 3 && !seen.states.at(-1).includes('LLM')")
-    assert seen(talking, "log") == ["One moment, please.", "> open the settings", "Welcome!"]
+    assert seen(talking, "log") == [
+        "One moment, please.",
+        "> open the settings",
+        "Welcome!",
+    ]
     assert seen(talking, "errors") == []
 
 
@@ -131,7 +141,9 @@ def test_recognised_speech_is_handed_over_or_chatted_with(talking: "Page") -> No
     talking.evaluate("session.startVoiceChat(); session.stopVoiceChat()")
     until(talking, "seen.heard && seen.states.at(-1) === ''")
     assert seen(talking, "log") == []
-    talking.evaluate("seen.unsubscribe(); session.startVoiceChat(); session.stopVoiceChat()")
+    talking.evaluate(
+        "seen.unsubscribe(); session.startVoiceChat(); session.stopVoiceChat()"
+    )
     until(talking, "seen.log.length === 2")
     assert seen(talking, "log")[-1] == f"> {seen(talking, 'heard')}"
 
@@ -144,7 +156,9 @@ def test_failures_of_the_model_reach_the_error_handler(
     until(talking, "seen.errors.length === 1")
     description = talking.evaluate("seen.errors[0].underlyingError.description")
     assert description == "The language model is not available."
-    httpx.put(f"{sandbox[0]}/control/faults/", json={"llm": {"status": 429}}, trust_env=False)
+    httpx.put(
+        f"{sandbox[0]}/control/faults/", json={"llm": {"status": 429}}, trust_env=False
+    )
     talking.evaluate("session.processChat('hello')")
     until(talking, "seen.errors.length === 2 && seen.states.at(-1) === ''")
     is_api_error = "seen.errors[1].underlyingError instanceof PersoInteractive.ApiError"
@@ -163,7 +177,10 @@ def test_a_failure_without_a_code_is_told_to_nobody_and_leaves_the_sdk_in_its_st
     with talking.expect_event("pageerror"):
         talking.evaluate("session.processChat('hello')")
     assert (seen(talking, "states")[-1], seen(talking, "errors")) == ("LLM", [])
-    assert talking.evaluate("session.clearBuffer().catch(({ name }) => name)") == "SyntaxError"
+    assert (
+        talking.evaluate("session.clearBuffer().catch(({ name }) => name)")
+        == "SyntaxError"
+    )
     console_errors.clear()
 
 

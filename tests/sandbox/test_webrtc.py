@@ -22,7 +22,9 @@ class Visitor:
     """A browser made of aiortc."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.AsyncClient(base_url=f"{url}/api/v1/", timeout=15, trust_env=False)
+        self.http = httpx.AsyncClient(
+            base_url=f"{url}/api/v1/", timeout=15, trust_env=False
+        )
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.channel = self.pc.createDataChannel("message", protocol="message")
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -31,7 +33,9 @@ class Visitor:
         self.opened, self.closed = asyncio.Event(), asyncio.Event()
         self.channel.on("open", self.opened.set)
         self.channel.on("close", self.closed.set)
-        self.channel.on("message", lambda text: self.frames.put_nowait(json.loads(text)))
+        self.channel.on(
+            "message", lambda text: self.frames.put_nowait(json.loads(text))
+        )
         self.pc.on("track", lambda track: self.tracks.update({track.kind: track}))
 
     async def connect(self) -> None:
@@ -51,7 +55,8 @@ class Visitor:
 
     async def exchange(self) -> httpx.Response:
         return await self.http.post(
-            self.path + "exchange/", json={"client_sdp": {"type": "offer", "sdp": self.offer}}
+            self.path + "exchange/",
+            json={"client_sdp": {"type": "offer", "sdp": self.offer}},
         )
 
     async def info(self) -> dict[str, Any]:
@@ -102,13 +107,18 @@ def visit(sandbox_url: str) -> Callable[[Scenario], Awaitable[None]]:
     return run
 
 
-async def test_a_session_becomes_exchanged_then_in_progress_then_ends_gracefully(visit: Any) -> None:
+async def test_a_session_becomes_exchanged_then_in_progress_then_ends_gracefully(
+    visit: Any,
+) -> None:
     async def scenario(visitor: Visitor) -> None:
         info = await visitor.info()
         assert info["status"] == "IN_PROGRESS"
         assert info["client_sdp"] == visitor.offer
         again = await visitor.exchange()
-        assert (again.status_code, again.json()["errors"][0]["attr"]) == (400, "client_sdp")
+        assert (again.status_code, again.json()["errors"][0]["attr"]) == (
+            400,
+            "client_sdp",
+        )
         await visitor.pc.close()
         assert await visitor.ended() == "GRACEFUL_TERMINATION"
         assert 0 < (await visitor.info())["duration_sec"] < 30
@@ -117,29 +127,43 @@ async def test_a_session_becomes_exchanged_then_in_progress_then_ends_gracefully
     await visit(scenario)
 
 
-async def test_the_answer_offers_loopback_only_and_puts_both_tracks_into_one_stream(visit: Any) -> None:
+async def test_the_answer_offers_loopback_only_and_puts_both_tracks_into_one_stream(
+    visit: Any,
+) -> None:
     async def scenario(visitor: Visitor) -> None:
         answer = (await visitor.info())["server_sdp"].splitlines()
-        addresses = {line.split()[4] for line in answer if line.startswith("a=candidate")}
+        addresses = {
+            line.split()[4] for line in answer if line.startswith("a=candidate")
+        }
         assert addresses == {"127.0.0.1"}
-        assert next(line for line in answer if line.endswith("/90000")).endswith(" VP8/90000")
-        assert len({line.split()[0] for line in answer if line.startswith("a=msid:")}) == 1
+        assert next(line for line in answer if line.endswith("/90000")).endswith(
+            " VP8/90000"
+        )
+        assert (
+            len({line.split()[0] for line in answer if line.startswith("a=msid:")}) == 1
+        )
         assert answer.count("a=sendonly") == 2
 
     await visit(scenario)
 
 
-async def test_further_addresses_are_offered_when_the_settings_name_them(visit: Any, settings: Any) -> None:
+async def test_further_addresses_are_offered_when_the_settings_name_them(
+    visit: Any, settings: Any
+) -> None:
     async def scenario(visitor: Visitor) -> None:
         answer = (await visitor.info())["server_sdp"].splitlines()
-        addresses = {line.split()[4] for line in answer if line.startswith("a=candidate")}
+        addresses = {
+            line.split()[4] for line in answer if line.startswith("a=candidate")
+        }
         assert addresses == {"127.0.0.1", "127.0.0.2"}
 
     settings.PERSO = {**settings.PERSO, "SANDBOX_HOSTS": ["127.0.0.2"]}
     await visit(scenario)
 
 
-async def test_picture_and_sound_arrive_and_the_picture_takes_the_shape_wished_for(visit: Any) -> None:
+async def test_picture_and_sound_arrive_and_the_picture_takes_the_shape_wished_for(
+    visit: Any,
+) -> None:
     async def scenario(visitor: Visitor) -> None:
         async with asyncio.timeout(10):
             picture = await visitor.tracks["video"].recv()
@@ -174,15 +198,26 @@ async def test_the_voice_is_heard_while_the_avatar_speaks(visit: Any) -> None:
         visitor.send("ttstf", message="Ah, ah, ah, ah, ah.")
         await visitor.receive("stf")
         async with asyncio.timeout(8):
-            while max(memoryview(bytes((await visitor.tracks["audio"].recv()).planes[0])).cast("h")) < 3000:
+            while (
+                max(
+                    memoryview(
+                        bytes((await visitor.tracks["audio"].recv()).planes[0])
+                    ).cast("h")
+                )
+                < 3000
+            ):
                 pass
 
     await visit(scenario)
 
 
-async def test_clearing_drops_what_waits_and_the_avatar_speaks_on_afterwards(visit: Any) -> None:
+async def test_clearing_drops_what_waits_and_the_avatar_speaks_on_afterwards(
+    visit: Any,
+) -> None:
     async def scenario(visitor: Visitor) -> None:
-        visitor.send("ttstf", message="A long sentence that will not be heard to its end.")
+        visitor.send(
+            "ttstf", message="A long sentence that will not be heard to its end."
+        )
         visitor.send("ttstf", message="Never heard.")
         await visitor.receive("stf")
         visitor.send("clear-buffer")
@@ -192,7 +227,9 @@ async def test_clearing_drops_what_waits_and_the_avatar_speaks_on_afterwards(vis
     await visit(scenario)
 
 
-async def test_recorded_speech_is_answered_once_with_text_or_an_error(visit: Any) -> None:
+async def test_recorded_speech_is_answered_once_with_text_or_an_error(
+    visit: Any,
+) -> None:
     async def scenario(visitor: Visitor) -> None:
         visitor.send("record-start")
         visitor.send("record-end-stt")
@@ -238,14 +275,19 @@ async def test_a_sound_file_is_uploaded_in_pieces_and_played(visit: Any) -> None
         visitor.send("stf", message="file", file_ref=reference, format="wav")
         played = await visitor.receive("stf")
         assert played["message"] == "file"
-        assert abs(played["duration"] - voice.speak("This comes from a file.").duration) <= 40
+        assert (
+            abs(played["duration"] - voice.speak("This comes from a file.").duration)
+            <= 40
+        )
         visitor.send("stf", message="lost", file_ref="file-lost", format="wav")
         assert (await visitor.receive("stf"))["duration"] > 0
 
     await visit(scenario)
 
 
-async def test_a_page_that_stops_pinging_is_lost(visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_that_stops_pinging_is_lost(
+    visit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(visitor: Visitor) -> None:
         for _ in range(4):
             visitor.send("ping")
@@ -260,7 +302,9 @@ async def test_a_page_that_stops_pinging_is_lost(visit: Any, monkeypatch: pytest
 
 async def test_an_ended_session_closes_its_connection(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
-        await visitor.http.post(visitor.path + "event/create/", json={"event": "SESSION_END"})
+        await visitor.http.post(
+            visitor.path + "event/create/", json={"event": "SESSION_END"}
+        )
         async with asyncio.timeout(10):
             await visitor.closed.wait()
 
@@ -268,11 +312,15 @@ async def test_an_ended_session_closes_its_connection(visit: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "offer", [{}, {"type": "answer", "sdp": "v=0"}, {"type": "offer", "sdp": "nonsense"}]
+    "offer",
+    [{}, {"type": "answer", "sdp": "v=0"}, {"type": "offer", "sdp": "nonsense"}],
 )
 def test_an_offer_that_is_none_is_refused_and_costs_nothing(
     perso: httpx.Client, session_id: str, offer: dict[str, str]
 ) -> None:
     response = perso.post(f"session/{session_id}/exchange/", json={"client_sdp": offer})
-    assert (response.status_code, response.json()["errors"][0]["attr"]) == (400, "client_sdp")
+    assert (response.status_code, response.json()["errors"][0]["attr"]) == (
+        400,
+        "client_sdp",
+    )
     assert perso.get(f"session/{session_id}/").json()["status"] == "CREATED"

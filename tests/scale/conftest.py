@@ -29,11 +29,16 @@ class Fleet:
             PERSO_INTERACTIVE_API_SERVER=self.sandbox.url,
             **servers.stand_in(self.sandbox.url),
         )
-        self.a, self.b = self._worker("a", daphne_command), self._worker("b", daphne_command)
+        self.a, self.b = (
+            self._worker("a", daphne_command),
+            self._worker("b", daphne_command),
+        )
         self.c = self._worker("c", uvicorn_command)
 
     def _worker(self, name: str, command: Any) -> servers.ExampleServer:
-        return servers.ExampleServer(servers.unused_port(), self.env, self.directory / f"{name}.log", command)
+        return servers.ExampleServer(
+            servers.unused_port(), self.env, self.directory / f"{name}.log", command
+        )
 
     @property
     def parts(self) -> list[servers.Server]:
@@ -42,11 +47,15 @@ class Fleet:
 
     def tracebacks(self) -> int:
         """How many the logs of the workers have."""
-        return sum(worker.printed().count("Traceback") for worker in (self.a, self.b, self.c))
+        return sum(
+            worker.printed().count("Traceback") for worker in (self.a, self.b, self.c)
+        )
 
 
 @pytest.fixture(scope="package")
-def fleet(postgres_cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(
+    postgres_cluster: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
     """One for all tests of this package; who stops a part starts it again."""
     with fresh_database(postgres_cluster, "scale") as url, ExitStack() as stack:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), url)
@@ -55,7 +64,9 @@ def fleet(postgres_cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) 
                 servers.seed(fleet.env)
             part.start()
             stack.callback(part.kill)
-        fleet.a.execute("UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000")
+        fleet.a.execute(
+            "UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000"
+        )
         yield fleet
 
 
@@ -73,7 +84,10 @@ class Speaker:
         """Return as soon as it is stored."""
         self.said.append(text)
         n = len(self.said)
-        assert self._run(say(self._socket, t="ev", items=[chat(n, text)])) == {"t": "ack", "s": n}
+        assert self._run(say(self._socket, t="ev", items=[chat(n, text)])) == {
+            "t": "ack",
+            "s": n,
+        }
 
     def end(self) -> None:
         """Press End."""
@@ -94,7 +108,9 @@ class Speaker:
         started = (await self._visitor.start()).json()
         self.stream: str = started["stream"]
         self._socket = await self._visitor.socket(started["log"]["ws"])
-        hello = await say(self._socket, t="hello", stream=started["stream"], ticket=started["ticket"])
+        hello = await say(
+            self._socket, t="hello", stream=started["stream"], ticket=started["ticket"]
+        )
         assert hello["t"] == "welcome"
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:

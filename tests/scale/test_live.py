@@ -43,7 +43,9 @@ def wait_for(page: Any, state: str) -> str:
 
 def shown(page: Any) -> list[str]:
     """What was said, as the page shows it."""
-    found: list[str] = page.locator(".perso-transcript .perso-chat p").evaluate_all(LINES)
+    found: list[str] = page.locator(".perso-transcript .perso-chat p").evaluate_all(
+        LINES
+    )
     return found
 
 
@@ -126,13 +128,18 @@ def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
 
 
 def test_who_loses_the_right_to_read_is_shown_no_more(
-    fleet: Fleet, new_context: Callable[..., Any], speaker: Speaker, console_errors: list[str]
+    fleet: Fleet,
+    new_context: Callable[..., Any],
+    speaker: Speaker,
+    console_errors: list[str],
 ) -> None:
     write = "from tests.desk import roles; roles.write()"
     printed = fleet.a.manage("shell", "-c", write).splitlines()
     cookies = json.loads(next(line for line in printed if line.startswith("{")))
     context = new_context()
-    context.add_cookies([{"name": "sessionid", "value": cookies["transcripts"], "url": fleet.a.url}])
+    context.add_cookies(
+        [{"name": "sessionid", "value": cookies["transcripts"], "url": fleet.a.url}]
+    )
     page = context.new_page()
     open_conversation(page, fleet.a, speaker)
     fleet.a.execute(
@@ -141,7 +148,9 @@ def test_who_loses_the_right_to_read_is_shown_no_more(
         "AND permission_id = auth_permission.id AND codename = 'view_transcriptentry'"
     )
     speaker.say("not for them")
-    page.get_by_text("You may see that this conversation took place, not what was said.").wait_for()
+    page.get_by_text(
+        "You may see that this conversation took place, not what was said."
+    ).wait_for()
     assert "not for them" not in page.content()
     console_errors[:] = [line for line in console_errors if "403" not in line]
 
@@ -150,7 +159,9 @@ def test_who_loses_the_right_to_read_is_shown_no_more(
 def alone(fleet: Fleet) -> Iterator[servers.ExampleServer]:
     """A worker on the same database, without a channel layer."""
     env = {**fleet.env, "DJANGO_SETTINGS_MODULE": "tests.scale.settings"}
-    site = servers.ExampleServer(servers.unused_port(), env, fleet.directory / "alone.log")
+    site = servers.ExampleServer(
+        servers.unused_port(), env, fleet.directory / "alone.log"
+    )
     site.start()
     yield site
     site.stop()
@@ -165,6 +176,9 @@ def test_without_a_channel_layer_the_page_has_no_live_part(
     log_in(page, alone)
     page.goto(alone.url + CONVERSATION.format(speaker.stream))
     assert shown(page) == ["read me"]
-    assert page.locator(".perso-following, [data-follow], script[src*=follow]").count() == 0
+    assert (
+        page.locator(".perso-following, [data-follow], script[src*=follow]").count()
+        == 0
+    )
     page.wait_for_timeout(1000)
     assert sockets == []

@@ -18,9 +18,7 @@ from tests.support import servers
 from tests.support.visitor import HttpVisitor, chat, say
 
 VISITORS, LINES = 6, 40
-STORED = (
-    "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND avatar_session_id = "
-)
+STORED = "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND avatar_session_id = "
 
 
 async def hold(fleet: Fleet, name: str) -> str:
@@ -30,17 +28,30 @@ async def hold(fleet: Fleet, name: str) -> str:
         started = (await visitor.start()).json()
         visitor.url = fleet.b.url
         async with visitor.socket(started["log"]["ws"]) as socket:
-            hello = await say(socket, t="hello", stream=started["stream"], ticket=started["ticket"])
+            hello = await say(
+                socket, t="hello", stream=started["stream"], ticket=started["ticket"]
+            )
             assert hello["t"] == "welcome"
             for n in range(1, LINES + 1, 4):
                 items = [chat(m, f"{name} {m}") for m in range(n, n + 4)]
-                assert await say(socket, t="ev", items=items) == {"t": "ack", "s": n + 3}
+                assert await say(socket, t="ev", items=items) == {
+                    "t": "ack",
+                    "s": n + 3,
+                }
         # The last lines of the socket come again, as after a lost answer.
         for n in range(LINES - 7, 2 * LINES, 8):
-            items = [chat(m, f"{name} {m}") for m in range(n, min(n + 8, 2 * LINES + 1))]
-            body = {"stream": started["stream"], "ticket": started["ticket"], "items": items}
+            items = [
+                chat(m, f"{name} {m}") for m in range(n, min(n + 8, 2 * LINES + 1))
+            ]
+            body = {
+                "stream": started["stream"],
+                "ticket": started["ticket"],
+                "items": items,
+            }
             url = fleet.c.url + started["log"]["post"]
-            answer = await visitor.http.post(url, json=body, headers={"Origin": fleet.c.url})
+            answer = await visitor.http.post(
+                url, json=body, headers={"Origin": fleet.c.url}
+            )
             assert answer.json() == {"t": "ack", "s": items[-1]["s"]}
     return str(started["stream"])
 
@@ -49,7 +60,11 @@ async def read(fleet: Fleet, stream: str) -> list[str]:
     """What the admin on A shows of it."""
     async with HttpVisitor(fleet.a.url) as operator:
         await operator.log_in("admin", fleet.a.admin_password)
-        page = (await operator.http.get(f"/admin/django_perso/avatarsession/{stream}/change/")).text
+        page = (
+            await operator.http.get(
+                f"/admin/django_perso/avatarsession/{stream}/change/"
+            )
+        ).text
     return re.findall(r"<p>(\w+ \d+)</p>", page)
 
 
@@ -65,7 +80,8 @@ async def test_started_on_one_told_to_the_others_and_read_on_the_first(
         assert [data["text"] for _, data in rows] == expected
         assert await read(fleet, stream) == expected
     row(
-        "F29", f"{VISITORS} x started on A, socket on B, POST on C, read on A: {2 * LINES} lines each, lost 0"
+        "F29",
+        f"{VISITORS} x started on A, socket on B, POST on C, read on A: {2 * LINES} lines each, lost 0",
     )
     assert fleet.tracebacks() == 0
 
@@ -74,7 +90,9 @@ async def test_without_redis_everything_but_following_goes_on(fleet: Fleet) -> N
     fleet.redis.kill()
     try:
         stream = await hold(fleet, "alone")
-        assert await read(fleet, stream) == [f"alone {n}" for n in range(1, 2 * LINES + 1)]
+        assert await read(fleet, stream) == [
+            f"alone {n}" for n in range(1, 2 * LINES + 1)
+        ]
     finally:
         fleet.redis.start()
     assert fleet.tracebacks() == 0
@@ -88,9 +106,17 @@ class Demo:
 
     def __init__(self, log: Path) -> None:
         self.log, self.port = log, servers.unused_port()
-        command = [sys.executable, "-m", "example_project.demo", f"--port={self.port}", "--scale=3"]
+        command = [
+            sys.executable,
+            "-m",
+            "example_project.demo",
+            f"--port={self.port}",
+            "--scale=3",
+        ]
         with log.open("wb") as file:
-            self.process = subprocess.Popen(command, cwd=dev.ROOT, env=os.environ, stdout=file, stderr=file)
+            self.process = subprocess.Popen(
+                command, cwd=dev.ROOT, env=os.environ, stdout=file, stderr=file
+            )
 
     async def told(self, text: str) -> str:
         """What it has printed, once this is in it."""
@@ -104,7 +130,9 @@ class Demo:
     def parts(self) -> dict[str, int]:
         """Names and process ids, as it tells them."""
         found = re.findall(
-            r"^  (\w[\w ()]+?) +127\.0\.0\.1:\d+ +pid (\d+)$", self.log.read_text(), re.MULTILINE
+            r"^  (\w[\w ()]+?) +127\.0\.0\.1:\d+ +pid (\d+)$",
+            self.log.read_text(),
+            re.MULTILINE,
         )
         return {name: int(pid) for name, pid in found}
 
@@ -124,7 +152,13 @@ async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_
     await demo.told("Ctrl-C ends it.")
     parts = demo.parts()
     workers = ["Worker 1 (daphne)", "Worker 2 (daphne)", "Worker 3 (uvicorn)"]
-    assert list(parts) == ["Redis", "Perso (sandbox)", *workers, "PostgreSQL", "Balancer"]
+    assert list(parts) == [
+        "Redis",
+        "Perso (sandbox)",
+        *workers,
+        "PostgreSQL",
+        "Balancer",
+    ]
     async with HttpVisitor(f"http://127.0.0.1:{demo.port}") as visitor:
         await visitor.open_page()
         started = (await visitor.start()).json()
@@ -132,7 +166,12 @@ async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_
         await demo.told("Worker 1 (daphne) had ended and is started again")
         for n in range(1, 7):  # every connection is another worker's
             async with visitor.socket(started["log"]["ws"]) as socket:
-                hello = await say(socket, t="hello", stream=started["stream"], ticket=started["ticket"])
+                hello = await say(
+                    socket,
+                    t="hello",
+                    stream=started["stream"],
+                    ticket=started["ticket"],
+                )
                 assert (hello["t"], hello["ack"]) == ("welcome", n - 1)
                 answer = await say(socket, t="ev", items=[chat(n, f"line {n}")])
                 assert answer == {"t": "ack", "s": n}, json.dumps(answer)

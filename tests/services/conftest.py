@@ -11,16 +11,23 @@ from tests.support.postgres import Postgres, fresh_database
 
 
 @pytest.fixture(scope="module")
-def migrated(postgres_cluster: Postgres, numbers: Iterator[int], django_db_blocker: Any) -> Iterator[str]:
+def migrated(
+    postgres_cluster: Postgres, numbers: Iterator[int], django_db_blocker: Any
+) -> Iterator[str]:
     """The DATABASE_URL of a PostgreSQL database with tables."""
-    with fresh_database(postgres_cluster, f"test{next(numbers)}") as url, django_db_blocker.unblock():
+    with (
+        fresh_database(postgres_cluster, f"test{next(numbers)}") as url,
+        django_db_blocker.unblock(),
+    ):
         with default_database(url):
             pass
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def either_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[str]:
+def either_database(
+    request: pytest.FixtureRequest, transactional_db: None
+) -> Iterator[str]:
     """Runs the test twice, without a transaction around it."""
     if request.param == "sqlite":
         yield request.param

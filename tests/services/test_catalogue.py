@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from django_perso.client import Catalogue, PersoUnreachable
-from django_perso.client.types import BackgroundImage, Document, MCPServer, ModelStyle, Prompt, TTSType
+from django_perso.client.types import (
+    BackgroundImage,
+    Document,
+    MCPServer,
+    ModelStyle,
+    Prompt,
+    TTSType,
+)
 from django_perso.models import ApiKey, CatalogueItem
 from django_perso.services import catalogue, upstream
 from tests.stage import KEY, SANDBOX, faults, make_preset, withdrawn
@@ -36,10 +43,17 @@ def test_a_sync_keeps_every_list_in_its_order() -> None:
     assert {change.kind for change in changes} == set(CatalogueItem.Kind)
     assert [change.error for change in changes if change.error] == []
     lists = catalogue.offer(None)
-    assert list(lists["tts_type"]) == ["openai-nova", "yuri", "azure-ryan", "elevenlabs-aria"]
+    assert list(lists["tts_type"]) == [
+        "openai-nova",
+        "yuri",
+        "azure-ryan",
+        "elevenlabs-aria",
+    ]
     assert lists["prompt"]["plp-guide"].details["intro_message"].startswith("Hello!")
     assert lists["background_image"]["pbi-studio"].title == "Studio"
-    assert lists["model_style"]["nathalie-front-full_dress-nodded_loop"].picture.startswith("data:image/")
+    assert lists["model_style"][
+        "nathalie-front-full_dress-nodded_loop"
+    ].picture.startswith("data:image/")
     assert catalogue.synced_at(None) is not None
     assert catalogue.synced_at(ApiKey.objects.create(name="Other")) is None
 
@@ -48,14 +62,18 @@ def test_a_second_sync_changes_nothing() -> None:
     sync(upstream.account_for(None))
     rows = CatalogueItem.objects.count()
     changes = sync(upstream.account_for(None))
-    assert [(change.came, change.went) for change in changes] == [([], [])] * len(changes)
+    assert [(change.came, change.went) for change in changes] == [([], [])] * len(
+        changes
+    )
     assert CatalogueItem.objects.count() == rows
 
 
 def test_a_list_that_fails_keeps_its_former_rows_and_the_others_are_kept() -> None:
     sync(upstream.account_for(None))
     with faults(prompt={"status": 500}), withdrawn(llm_type=["azure-gpt-4o"]):
-        changes = {change.kind.value: change for change in sync(upstream.account_for(None))}
+        changes = {
+            change.kind.value: change for change in sync(upstream.account_for(None))
+        }
     assert changes["prompt"].error
     assert changes["llm_type"].went == ["azure-gpt-4o"]
     assert [item.gone_at for item in kept("prompt").values()] == [None] * 4
@@ -64,7 +82,11 @@ def test_a_list_that_fails_keeps_its_former_rows_and_the_others_are_kept() -> No
 
 def test_what_vanishes_is_known_by_name_and_welcome_when_it_comes_back() -> None:
     catalogue.keep(None, VOICES)
-    (change,) = [it for it in catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:])) if it.went]
+    (change,) = [
+        it
+        for it in catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+        if it.went
+    ]
     assert (change.went, change.offered) == (["anna"], 1)
     gone = kept("tts_type")["anna"]
     assert gone.gone_at is not None
@@ -88,9 +110,15 @@ def test_each_key_has_lists_of_its_own_also_read_together() -> None:
 
 
 def test_long_texts_are_cut_and_names_that_fit_no_column_are_left_out() -> None:
-    prompts = (Prompt(prompt_id="p", name="n" * 500), Prompt(prompt_id="x" * 201), Prompt(prompt_id=""))
+    prompts = (
+        Prompt(prompt_id="p", name="n" * 500),
+        Prompt(prompt_id="x" * 201),
+        Prompt(prompt_id=""),
+    )
     catalogue.keep(None, Catalogue(prompts=prompts))
-    assert {value: len(item.title) for value, item in kept("prompt").items()} == {"p": 200}
+    assert {value: len(item.title) for value, item in kept("prompt").items()} == {
+        "p": 200
+    }
 
 
 def test_an_entry_listed_twice_is_kept_once() -> None:
@@ -112,7 +140,9 @@ def test_an_entry_listed_twice_is_kept_once() -> None:
         ("https://cdn.example/x?a.png", False),
     ],
 )
-def test_only_a_harmless_address_of_a_picture_is_kept(address: str, is_shown: bool) -> None:
+def test_only_a_harmless_address_of_a_picture_is_kept(
+    address: str, is_shown: bool
+) -> None:
     lists = Catalogue(
         model_styles=(ModelStyle(name="m", file=address),),
         background_images=(BackgroundImage(backgroundimage_id="b", image=address),),
@@ -123,8 +153,14 @@ def test_only_a_harmless_address_of_a_picture_is_kept(address: str, is_shown: bo
 
 
 def test_what_opens_a_document_or_a_tool_server_is_not_kept() -> None:
-    document = Document(document_id="d", file="https://files.example/secret.png", description="Menu")
-    server = MCPServer(mcpserver_id="m", url="https://mcp.example/secret", extra_data={"token": "secret"})
+    document = Document(
+        document_id="d", file="https://files.example/secret.png", description="Menu"
+    )
+    server = MCPServer(
+        mcpserver_id="m",
+        url="https://mcp.example/secret",
+        extra_data={"token": "secret"},
+    )
     catalogue.keep(None, Catalogue(documents=(document,), mcp_servers=(server,)))
     for item in CatalogueItem.objects.all():
         assert "secret" not in f"{item.picture} {item.details} {item.title}"
@@ -142,27 +178,59 @@ def test_a_sync_of_a_deleted_key_keeps_nothing_of_the_settings() -> None:
 
 
 def told(**values: Any) -> list[tuple[str, str]]:
-    return [(problem.field, problem.text) for problem in catalogue.problems(make_preset(**values))]
+    return [
+        (problem.field, problem.text)
+        for problem in catalogue.problems(make_preset(**values))
+    ]
 
 
 def test_a_preset_of_what_is_offered_has_no_problem() -> None:
     sync(upstream.account_for(None))
-    everything = {"document": "pld-menu", "background_image": "pbi-night", "mcp_servers": ["pmc-clock"]}
-    normalization = {"text_normalization_config": "ptn-units", "text_normalization_locale": "en"}
+    everything = {
+        "document": "pld-menu",
+        "background_image": "pbi-night",
+        "mcp_servers": ["pmc-clock"],
+    }
+    normalization = {
+        "text_normalization_config": "ptn-units",
+        "text_normalization_locale": "en",
+    }
     assert told(**everything, **normalization, stt_type="default") == []
 
 
 @pytest.mark.parametrize(
     ("values", "field", "said"),
     [
-        ({"tts_type": "nobody"}, "tts_type", 'The voice "nobody" is not offered by Perso.'),
-        ({"mcp_servers": ["pmc-clock", "x"]}, "mcp_servers", 'The MCP server "x" is not offered by Perso.'),
-        ({"prompt": "plp-librarian"}, "document", 'The prompt "Librarian" needs a document.'),
-        ({"text_normalization_locale": "en"}, "text_normalization_locale", "A locale needs"),
-        ({"stt_text_normalization_config": "x"}, "stt_text_normalization_config", "not offered"),
+        (
+            {"tts_type": "nobody"},
+            "tts_type",
+            'The voice "nobody" is not offered by Perso.',
+        ),
+        (
+            {"mcp_servers": ["pmc-clock", "x"]},
+            "mcp_servers",
+            'The MCP server "x" is not offered by Perso.',
+        ),
+        (
+            {"prompt": "plp-librarian"},
+            "document",
+            'The prompt "Librarian" needs a document.',
+        ),
+        (
+            {"text_normalization_locale": "en"},
+            "text_normalization_locale",
+            "A locale needs",
+        ),
+        (
+            {"stt_text_normalization_config": "x"},
+            "stt_text_normalization_config",
+            "not offered",
+        ),
     ],
 )
-def test_what_is_wrong_is_said_with_its_field(values: dict[str, Any], field: str, said: str) -> None:
+def test_what_is_wrong_is_said_with_its_field(
+    values: dict[str, Any], field: str, said: str
+) -> None:
     sync(upstream.account_for(None))
     ((name, text),) = told(**values)
     assert name == field
@@ -190,7 +258,9 @@ def test_where_no_lists_are_kept_nothing_is_said() -> None:
 
 def test_a_sync_while_perso_is_down_changes_nothing() -> None:
     catalogue.keep(None, VOICES)
-    key = ApiKey.objects.create(name="Down", secret=KEY, api_server="http://127.0.0.1:9")
+    key = ApiKey.objects.create(
+        name="Down", secret=KEY, api_server="http://127.0.0.1:9"
+    )
     with pytest.raises(PersoUnreachable):
         sync(replace(upstream.account_of_key(key), row=None))
     assert list(kept("tts_type")) == ["anna", "ben"]

@@ -25,7 +25,9 @@ def is_connected() -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_one_piece_of_work_after_another_needs_one_thread_and_one_connection() -> None:
+async def test_one_piece_of_work_after_another_needs_one_thread_and_one_connection() -> (
+    None
+):
     assert loop_lasts()
     assert len({await in_database(who)() for _ in range(20)}) == 1
 
@@ -73,7 +75,9 @@ async def test_what_is_raised_reaches_who_waits_and_the_thread_works_on() -> Non
 
 
 @pytest.mark.django_db
-def test_under_a_thread_that_waits_the_work_is_done_in_it_and_in_its_transaction() -> None:
+def test_under_a_thread_that_waits_the_work_is_done_in_it_and_in_its_transaction() -> (
+    None
+):
     async def find() -> Any:
         return (
             loop_lasts(),

@@ -22,10 +22,14 @@ STARTED = datetime(2026, 11, 1, 9, 30, tzinfo=UTC)
 TIMING = re.compile(r"((?:\d\d+:)?\d\d:\d\d\.\d{3}) --> ((?:\d\d+:)?\d\d:\d\d\.\d{3})")
 
 
-def conversation(*entries: tuple[int, str, Any], minutes: int = 0, **values: Any) -> AvatarSession:
+def conversation(
+    *entries: tuple[int, str, Any], minutes: int = 0, **values: Any
+) -> AvatarSession:
     """With entries of (at_ms, kind, data); of a chat the data is (role, text)."""
     at = STARTED + timedelta(minutes=minutes)
-    session = AvatarSession.objects.create(**{"visitor": "v", "created_at": at, "status": "ended", **values})
+    session = AvatarSession.objects.create(
+        **{"visitor": "v", "created_at": at, "status": "ended", **values}
+    )
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
             avatar_session=session,
@@ -48,20 +52,44 @@ TALK = (
     (0, "state", {"name": "started"}),
     (1200, "chat", ("avatar", "안녕하세요 <b>&</b>")),
     (12_000, "chat", ("visitor", "two\nlines\r\n\r\nand a third")),
-    (12_500, "tool", {"id": "1", "name": "f", "phase": "answered", "arguments": {"n": 3}, "result": [9]}),
+    (
+        12_500,
+        "tool",
+        {
+            "id": "1",
+            "name": "f",
+            "phase": "answered",
+            "arguments": {"n": 3},
+            "result": [9],
+        },
+    ),
     (3_725_004, "chat", ("avatar", "bye")),
     (3_725_005, "gap", {"count": 4, "reason": "overflow"}),
 )
 
 
-def test_every_conversation_is_a_line_of_json_whole_and_in_order(either_database: str) -> None:
+def test_every_conversation_is_a_line_of_json_whole_and_in_order(
+    either_database: str,
+) -> None:
     user, preset = User.objects.create(username="jo"), make_preset()
-    facts = {"termination_reason": "GRACEFUL_TERMINATION", "duration_seconds": 1.5, "is_complete": True}
+    facts = {
+        "termination_reason": "GRACEFUL_TERMINATION",
+        "duration_seconds": 1.5,
+        "is_complete": True,
+    }
     ended = {"ended_at": STARTED + timedelta(minutes=1, seconds=5.9)}
     talk = conversation(
-        *TALK, minutes=-1, preset=preset, user=user, session_id="psn-secret", **ended, **facts
+        *TALK,
+        minutes=-1,
+        preset=preset,
+        user=user,
+        session_id="psn-secret",
+        **ended,
+        **facts,
     )
-    rest = [conversation(*TALK[: n % 3], minutes=n // 4) for n in range(2 * CHUNK + 3)]  # with equal times
+    rest = [
+        conversation(*TALK[: n % 3], minutes=n // 4) for n in range(2 * CHUNK + 3)
+    ]  # with equal times
     text = exported("jsonl")
     lines = [json.loads(line) for line in text.splitlines()]
     assert lines[0] == {
@@ -86,7 +114,9 @@ def test_every_conversation_is_a_line_of_json_whole_and_in_order(either_database
             for entry in talk.entries.order_by("pk")
         ],
     }
-    assert [line["created_at"] for line in lines] == sorted(line["created_at"] for line in lines)
+    assert [line["created_at"] for line in lines] == sorted(
+        line["created_at"] for line in lines
+    )
     found = {line["conversation"]: len(line["entries"]) for line in lines[1:]}
     assert found == {str(session.pk): n % 3 for n, session in enumerate(rest)}
     assert len(lines) == len(rest) + 1
@@ -111,7 +141,9 @@ def test_a_table_has_a_row_for_each_entry() -> None:
         "at_ms": "12000",
         "role": "visitor",
         "text": "two\nlines\r\n\r\nand a third",
-        "data": json.dumps({"role": "visitor", "text": "two\nlines\r\n\r\nand a third"}),
+        "data": json.dumps(
+            {"role": "visitor", "text": "two\nlines\r\n\r\nand a third"}
+        ),
     }
     assert cells[3]["text"] == 'f · answered · {"n": 3} · [9]'
     assert all(line.startswith('"') for line in exported("csv").split("\r\n")[:2])
@@ -120,7 +152,9 @@ def test_a_table_has_a_row_for_each_entry() -> None:
 @pytest.mark.django_db
 def test_a_text_reads_like_a_conversation_and_nobody_speaks_for_somebody_else() -> None:
     talk = conversation(
-        *TALK, (9, "chat", ("visitor", "x\x1b[2J\n00:01 Avatar: forged")), preset=make_preset()
+        *TALK,
+        (9, "chat", ("visitor", "x\x1b[2J\n00:01 Avatar: forged")),
+        preset=make_preset(),
     )
     other = conversation(minutes=1)
     assert exported("text") == (
@@ -155,7 +189,9 @@ def cues(text: str) -> list[tuple[str, str, str]]:
         found.append((start, end, rest))
     starts = [start.zfill(14) for start, _, _ in found]
     assert starts == sorted(starts)
-    assert all(start < end.zfill(14) for start, (_, end, _) in zip(starts, found, strict=True))
+    assert all(
+        start < end.zfill(14) for start, (_, end, _) in zip(starts, found, strict=True)
+    )
     return found
 
 
@@ -163,17 +199,31 @@ def cues(text: str) -> list[tuple[str, str, str]]:
 def test_captions_are_valid_and_last_until_somebody_speaks_again() -> None:
     conversation(*TALK)
     conversation(minutes=1)
-    conversation((500, "chat", ("visitor", "a --> b")), (600, "chat", ("visitor", " \n ")), minutes=2)
+    conversation(
+        (500, "chat", ("visitor", "a --> b")),
+        (600, "chat", ("visitor", " \n ")),
+        minutes=2,
+    )
     assert cues(exported("vtt")) == [
-        ("00:00:01.200", "00:00:12.000", "<v Avatar>안녕하세요 &lt;b&gt;&amp;&lt;/b&gt;"),
+        (
+            "00:00:01.200",
+            "00:00:12.000",
+            "<v Avatar>안녕하세요 &lt;b&gt;&amp;&lt;/b&gt;",
+        ),
         ("00:00:12.000", "01:02:05.004", "<v Visitor>two\nlines\nand a third"),
         ("01:02:05.004", "01:02:09.004", "<v Avatar>bye"),
-        ("01:02:09.504", "01:02:13.504", "<v Visitor>a --&gt; b"),  # the next follows on the same time line
+        (
+            "01:02:09.504",
+            "01:02:13.504",
+            "<v Visitor>a --&gt; b",
+        ),  # the next follows on the same time line
     ]
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("times", [[5, 5, 5], [9000, 1, 0], [0, 0], [2**31 - 1, 0, 7], [4000, 3999, 4001]])
+@pytest.mark.parametrize(
+    "times", [[5, 5, 5], [9000, 1, 0], [0, 0], [2**31 - 1, 0, 7], [4000, 3999, 4001]]
+)
 def test_captions_stay_valid_whatever_clock_a_browser_has(times: list[int]) -> None:
     conversation(*((at, "chat", ("visitor", "hi")) for at in times))
     conversation(*((at, "chat", ("avatar", "ho")) for at in times), minutes=1)
@@ -183,9 +233,18 @@ def test_captions_stay_valid_whatever_clock_a_browser_has(times: list[int]) -> N
 @pytest.mark.django_db
 @pytest.mark.parametrize("format", list(FORMATS))
 def test_whatever_an_entry_holds_it_is_written(format: str) -> None:
-    odd: list[Any] = [{}, {"name": None, "how": 3}, {"name": ["x"]}, {"arguments": {"a": None}, "error": 0}]
+    odd: list[Any] = [
+        {},
+        {"name": None, "how": 3},
+        {"name": ["x"]},
+        {"arguments": {"a": None}, "error": 0},
+    ]
     conversation(
-        *((n, kind, data) for n, data in enumerate(odd) for kind in ("tool", "state", "error", "gap"))
+        *(
+            (n, kind, data)
+            for n, data in enumerate(odd)
+            for kind in ("tool", "state", "error", "gap")
+        )
     )
     assert exported(format)
     assert AvatarSession.objects.count() == 1
@@ -207,7 +266,10 @@ SELECT {id}, 'browser', s, 'chat', s, {data}, '2026-11-01 09:30:00' FROM numbers
 ANALYZE;
 """
 DIALECTS = {
-    "sqlite": {"id": "printf('%032x', n)", "data": '\'{"role": "visitor", "text": "word word"}\''},
+    "sqlite": {
+        "id": "printf('%032x', n)",
+        "data": '\'{"role": "visitor", "text": "word word"}\'',
+    },
     "postgresql": {
         "id": "lpad(to_hex(n), 32, '0')::uuid",
         "data": """'{"role": "visitor", "text": "word word"}'::jsonb""",
@@ -245,7 +307,14 @@ def test_50000_entries_of_one_or_many_conversations_need_no_more_memory_than_a_f
         servers.manage("migrate", env=servers.environment(DATABASE_URL=url))
         with psycopg.connect(url) as site:
             site.execute(fill.encode())
-    printed = servers.manage("shell", "-c", MEASURE, env=servers.environment(DATABASE_URL=url))
+    printed = servers.manage(
+        "shell", "-c", MEASURE, env=servers.environment(DATABASE_URL=url)
+    )
     *said, more_kib = map(int, printed.split()[-5:])
-    assert said == [ENTRIES, ENTRIES * 2, ENTRIES, ENTRIES]  # csv: as text and in the data
+    assert said == [
+        ENTRIES,
+        ENTRIES * 2,
+        ENTRIES,
+        ENTRIES,
+    ]  # csv: as text and in the data
     assert more_kib < 16 * 1024

@@ -27,7 +27,9 @@ Status = ApiKey.Status
 @pytest.fixture(scope="module")
 def perso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
     """A Perso that takes KEY and OTHER."""
-    server = sandbox_server(tmp_path_factory.mktemp("perso") / "1", ("--key", KEY, "--key", OTHER))
+    server = sandbox_server(
+        tmp_path_factory.mktemp("perso") / "1", ("--key", KEY, "--key", OTHER)
+    )
     server.start()
     yield server
     server.stop()
@@ -50,7 +52,8 @@ def test_how_perso_answers_is_written_down(key: ApiKey) -> None:
     outcome = keys.check(key)
     assert (outcome.status, outcome.is_sound) == (Status.OK, True)
     assert re.fullmatch(
-        r"Perso answered in \d+ ms: avatar 4, background 4, .*LLM 4, voice 4.*\.", outcome.detail
+        r"Perso answered in \d+ ms: avatar 4, background 4, .*LLM 4, voice 4.*\.",
+        outcome.detail,
     )
     assert (again(key).status, again(key).status_detail) == ("ok", outcome.detail)
     assert again(key).tested_at
@@ -60,7 +63,9 @@ def test_how_perso_answers_is_written_down(key: ApiKey) -> None:
 
 
 def test_a_key_that_perso_refuses_is_named_by_its_tail(perso: SandboxServer) -> None:
-    key = ApiKey.objects.create(name="Main", secret="pak-wrong-0123456789", api_server=perso.url)
+    key = ApiKey.objects.create(
+        name="Main", secret="pak-wrong-0123456789", api_server=perso.url
+    )
     outcome = keys.check(key, keep_lists=True)
     assert outcome.status == again(key).status == "refused"
     assert '"Main" (ends 6789): 401 authentication_failed' in outcome.detail
@@ -76,17 +81,25 @@ def test_a_key_that_perso_refuses_is_named_by_its_tail(perso: SandboxServer) -> 
         (403, b"{}", "Perso refused key"),
     ],
 )
-def test_a_server_that_is_not_perso_is_told_apart(status: int, body: bytes, told: str) -> None:
+def test_a_server_that_is_not_perso_is_told_apart(
+    status: int, body: bytes, told: str
+) -> None:
     with raw_server(http_answer(status, body)) as (url, _asked):
-        outcome = keys.check(ApiKey.objects.create(name="Main", secret=KEY, api_server=url))
+        outcome = keys.check(
+            ApiKey.objects.create(name="Main", secret=KEY, api_server=url)
+        )
     assert told in outcome.detail
     assert len(outcome.detail) < 500
 
 
 def test_a_server_that_is_away_is_unreachable() -> None:
-    key = ApiKey.objects.create(name="Main", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}")
+    key = ApiKey.objects.create(
+        name="Main", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}"
+    )
     assert keys.check(key).status == again(key).status == Status.UNREACHABLE
-    assert re.fullmatch(r"http://\S+: Perso cannot be reached: [^<>]+", again(key).status_detail)
+    assert re.fullmatch(
+        r"http://\S+: Perso cannot be reached: [^<>]+", again(key).status_detail
+    )
 
 
 def test_one_list_that_fails_leaves_the_others_and_is_told() -> None:
@@ -108,7 +121,9 @@ def test_an_environment_variable_is_read_when_it_is_needed(
     perso: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "PERSO_INTERACTIVE_API_KEY_SHOP"
-    key = ApiKey.objects.create(name="Main", environment_variable=name, api_server=perso.url)
+    key = ApiKey.objects.create(
+        name="Main", environment_variable=name, api_server=perso.url
+    )
     monkeypatch.delenv(name, raising=False)
     assert f"{name} holds nothing" in keys.check(key).detail
     assert again(key).status == Status.EMPTY
@@ -116,10 +131,16 @@ def test_an_environment_variable_is_read_when_it_is_needed(
     assert keys.check(key).status == Status.OK
 
 
-@pytest.mark.parametrize("server", ["https://evil.test", "http://127.0.0.1:1", "http://platform.perso.ai"])
-def test_a_live_site_sends_no_stored_key_to_a_server_nobody_allowed(settings: Any, server: str) -> None:
+@pytest.mark.parametrize(
+    "server", ["https://evil.test", "http://127.0.0.1:1", "http://platform.perso.ai"]
+)
+def test_a_live_site_sends_no_stored_key_to_a_server_nobody_allowed(
+    settings: Any, server: str
+) -> None:
     settings.PERSO = {"API_KEY": "sandbox"}
-    outcome = keys.check(ApiKey.objects.create(name="Main", secret=KEY, api_server=server))
+    outcome = keys.check(
+        ApiKey.objects.create(name="Main", secret=KEY, api_server=server)
+    )
     assert outcome.status == Status.REFUSED
     assert ("may not be sent" in outcome.detail) or ("must be https" in outcome.detail)
 
@@ -138,19 +159,28 @@ def test_the_line_to_paste_allows_the_server_and_forgets_no_other(
 # --- changing ---------------------------------------------------------------------------------------------
 
 
-def test_a_new_secret_counts_once_perso_takes_it(key: ApiKey, perso: SandboxServer) -> None:
+def test_a_new_secret_counts_once_perso_takes_it(
+    key: ApiKey, perso: SandboxServer
+) -> None:
     assert keys.rotate(key, Secret("pak-wrong-0123456789")).status == Status.REFUSED
     assert (again(key).secret, again(key).status) == (Secret(KEY), "untested")
     assert keys.rotate(again(key), Secret(OTHER)).status == Status.OK
     assert (again(key).secret, again(key).status) == (Secret(OTHER), "ok")
 
 
-def test_a_new_secret_takes_the_place_of_an_environment_variable(perso: SandboxServer) -> None:
+def test_a_new_secret_takes_the_place_of_an_environment_variable(
+    perso: SandboxServer,
+) -> None:
     key = ApiKey.objects.create(
-        name="Main", environment_variable="PERSO_INTERACTIVE_API_KEY_SHOP", api_server=perso.url
+        name="Main",
+        environment_variable="PERSO_INTERACTIVE_API_KEY_SHOP",
+        api_server=perso.url,
     )
     keys.rotate(key, Secret(OTHER))
-    assert (again(key).environment_variable, again(key).current_secret) == ("", Secret(OTHER))
+    assert (again(key).environment_variable, again(key).current_secret) == (
+        "",
+        Secret(OTHER),
+    )
 
 
 def test_there_is_one_default() -> None:
@@ -164,15 +194,27 @@ def test_there_is_one_default() -> None:
     assert list(ApiKey.objects.filter(is_default=True, is_active=True)) == [first]
 
 
-def test_a_key_is_used_by_the_presets_that_name_it_and_the_default_by_those_that_name_none() -> None:
+def test_a_key_is_used_by_the_presets_that_name_it_and_the_default_by_those_that_name_none() -> (
+    None
+):
     named, default = (ApiKey.objects.create(name=name) for name in ("named", "default"))
     own, free = make_preset(slug="own", api_key=named), make_preset(slug="free")
-    assert [list(keys.presets_of(key)) for key in (named, default, None)] == [[own], [], [free]]
+    assert [list(keys.presets_of(key)) for key in (named, default, None)] == [
+        [own],
+        [],
+        [free],
+    ]
     keys.make_default(default)
-    assert [list(keys.presets_of(key)) for key in (named, default, None)] == [[own], [free], []]
+    assert [list(keys.presets_of(key)) for key in (named, default, None)] == [
+        [own],
+        [free],
+        [],
+    ]
 
 
-def test_keys_in_use_are_the_active_ones_and_the_settings_where_there_is_no_default(settings: Any) -> None:
+def test_keys_in_use_are_the_active_ones_and_the_settings_where_there_is_no_default(
+    settings: Any,
+) -> None:
     assert keys.in_use() == [None]
     active = ApiKey.objects.create(name="b")
     ApiKey.objects.create(name="a", is_active=False)
@@ -184,7 +226,9 @@ def test_keys_in_use_are_the_active_ones_and_the_settings_where_there_is_no_defa
     assert keys.in_use() == [active]
 
 
-def test_presets_that_chose_what_is_gone_are_affected(key: ApiKey, perso: SandboxServer) -> None:
+def test_presets_that_chose_what_is_gone_are_affected(
+    key: ApiKey, perso: SandboxServer
+) -> None:
     make_preset(api_key=key)
     make_preset(slug="other", name="Other", api_key=key, tts_type="openai-alloy")
     keys.check(key, keep_lists=True)
@@ -210,7 +254,9 @@ def secrets(settings: Any) -> Callable[[], list[str]]:
     """Two of them, encrypted with FIRST; gives what is stored."""
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
     ApiKey.objects.create(name="Main", secret=KEY)
-    ApiKey.objects.create(name="From outside", environment_variable="PERSO_INTERACTIVE_API_KEY")
+    ApiKey.objects.create(
+        name="From outside", environment_variable="PERSO_INTERACTIVE_API_KEY"
+    )
     AvatarSession.objects.create(visitor="me", session_id="psn-1")
     AvatarSession.objects.create(visitor="me")
     return lambda: [
@@ -228,10 +274,15 @@ def test_every_secret_is_encrypted_with_the_newest_key(
     assert not set(before) & set(secrets()) - {""}
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [SECOND]}
     assert ApiKey.objects.get(name="Main").secret == Secret(KEY)
-    assert {session.session_id for session in AvatarSession.objects.all()} == {Secret("psn-1"), Secret("")}
+    assert {session.session_id for session in AvatarSession.objects.all()} == {
+        Secret("psn-1"),
+        Secret(""),
+    }
 
 
-def test_what_does_not_open_is_named_and_left_alone(settings: Any, secrets: Callable[[], list[str]]) -> None:
+def test_what_does_not_open_is_named_and_left_alone(
+    settings: Any, secrets: Callable[[], list[str]]
+) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [SECOND]}
     before = secrets()
     done, unreadable = keys.reseal()
@@ -271,7 +322,9 @@ def test_a_sync_prints_what_came_and_went(key: ApiKey, perso: SandboxServer) -> 
 
 
 def test_a_sync_asks_each_key_that_is_in_use(key: ApiKey) -> None:
-    ApiKey.objects.create(name="Bad\x1b[31m", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}")
+    ApiKey.objects.create(
+        name="Bad\x1b[31m", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}"
+    )
     printed, code = run("perso_sync")
     assert re.findall(r"^\S.*", printed, re.M) == [
         "Bad [31m: unreachable", "Main: OK", 'PERSO["API_KEY"]: OK',
@@ -284,7 +337,9 @@ def test_a_sync_as_json_is_one_document(key: ApiKey) -> None:
     printed, code = run("perso_sync", "--json", "--key", "Main")
     told = json.loads(printed)["keys"]
     assert code == 0
-    assert [sorted(one) for one in told] == [["detail", "lists", "name", "presets_affected", "status"]]
+    assert [sorted(one) for one in told] == [
+        ["detail", "lists", "name", "presets_affected", "status"]
+    ]
     assert told[0]["lists"]["llm_type"]["offered"] == 4
 
 
@@ -303,7 +358,11 @@ def test_the_command_that_encrypts_anew_counts_and_names(
     )  # fmt: skip
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
     printed, code = run("perso_rotate_secrets", "--json")
-    assert (json.loads(printed)["encrypted"], len(json.loads(printed)["unreadable"]), code) == (0, 2, 1)
+    assert (
+        json.loads(printed)["encrypted"],
+        len(json.loads(printed)["unreadable"]),
+        code,
+    ) == (0, 2, 1)
     printed, code = run("perso_rotate_secrets")
     assert ("Put the old key back" in printed, code) == (True, 1)
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": ["nonsense"]}

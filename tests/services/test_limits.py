@@ -21,9 +21,16 @@ ME = Visitor("me", None, ADDRESS)
 Status = AvatarSession.Status
 
 
-def conversation(preset: SessionPreset, minutes: float = 0, **values: Any) -> AvatarSession:
+def conversation(
+    preset: SessionPreset, minutes: float = 0, **values: Any
+) -> AvatarSession:
     at = NOW - timedelta(minutes=minutes)
-    usual = {"visitor": "somebody", "status": Status.LIVE, "created_at": at, "last_seen_at": at}
+    usual = {
+        "visitor": "somebody",
+        "status": Status.LIVE,
+        "created_at": at,
+        "last_seen_at": at,
+    }
     return AvatarSession.objects.create(preset=preset, **{**usual, **values})
 
 
@@ -106,7 +113,11 @@ def test_what_runs_or_may_run_counts_as_live_until_it_shows_no_life(
     refused = refusal(preset)
     assert (refused is not None) is counts
     if refused:
-        assert (refused.code, refused.status, refused.retry_after) == ("too_many_live", 429, 30)
+        assert (refused.code, refused.status, refused.retry_after) == (
+            "too_many_live",
+            429,
+            30,
+        )
 
 
 def test_the_lock_comes_before_the_counting() -> None:
@@ -131,7 +142,9 @@ def test_a_limit_changed_since_the_preset_was_read_holds() -> None:
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"access": "staff"}, None])
-def test_a_start_that_waited_for_the_lock_sees_what_has_changed(change: dict[str, Any] | None) -> None:
+def test_a_start_that_waited_for_the_lock_sees_what_has_changed(
+    change: dict[str, Any] | None,
+) -> None:
     preset = make_preset(access="public")
     if change is None:
         SessionPreset.objects.all().delete()
@@ -140,7 +153,9 @@ def test_a_start_that_waited_for_the_lock_sees_what_has_changed(change: dict[str
     limits.check_limits(preset, ME, NOW)
     with pytest.raises(Refused) as caught:
         limits.check_access(preset, ME, is_sandbox=True)
-    assert caught.value.code == ("login_required" if change and "access" in change else "preset_not_found")
+    assert caught.value.code == (
+        "login_required" if change and "access" in change else "preset_not_found"
+    )
 
 
 def test_starts_that_perso_refuses_are_bounded_more_widely() -> None:
@@ -168,14 +183,18 @@ def test_no_limit_is_no_limit() -> None:
         ({"visitor": "me"}, Visitor("me", None, None)),
     ],
 )
-def test_a_visitor_and_an_address_may_start_so_often_an_hour(same: dict[str, Any], visitor: Visitor) -> None:
+def test_a_visitor_and_an_address_may_start_so_often_an_hour(
+    same: dict[str, Any], visitor: Visitor
+) -> None:
     preset = make_preset(max_live=50, starts_per_hour=3)
     for minutes in (10, 30, 50):
         conversation(preset, minutes, status=Status.ENDED, **same)
     refused = refusal(preset, visitor)
     assert refused is not None
     assert (refused.code, refused.status) == ("too_many_starts", 429)
-    assert refused.retry_after == 10 * 60 + 1  # when the oldest of the three is an hour old
+    assert (
+        refused.retry_after == 10 * 60 + 1
+    )  # when the oldest of the three is an hour old
     assert "11 minutes" in refused.detail
     assert refusal(preset, Visitor("you", None, "203.0.113.10")) is None
 
@@ -188,7 +207,9 @@ def test_a_user_is_the_same_person_on_every_device() -> None:
     assert refusal(preset, Visitor("laptop", None, "203.0.113.2")) is None
 
 
-def test_a_start_that_failed_for_nothing_is_not_held_against_the_visitor_but_an_unknown_one_is() -> None:
+def test_a_start_that_failed_for_nothing_is_not_held_against_the_visitor_but_an_unknown_one_is() -> (
+    None
+):
     preset = make_preset(max_live=50, starts_per_hour=1)
     failed = conversation(preset, 1, visitor="me", status=Status.FAILED)
     assert refusal(preset) is None

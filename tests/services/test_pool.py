@@ -68,11 +68,15 @@ host.join()
 """
 
 
-def test_a_pool_of_two_is_enough_for_the_site_and_us(postgres: str, tmp_path: Path) -> None:
+def test_a_pool_of_two_is_enough_for_the_site_and_us(
+    postgres: str, tmp_path: Path
+) -> None:
     program = tmp_path / "site.py"
     program.write_text(PROGRAM)
     env = {**os.environ, "POOLED": postgres, "PYTHONPATH": str(dev.ROOT)}
-    run = subprocess.run([sys.executable, program], env=env, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, program], env=env, capture_output=True, text=True, timeout=60
+    )
     assert run.returncode == 0, run.stderr
     count, longest = run.stdout.split()
     assert int(count) >= 10

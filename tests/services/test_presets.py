@@ -30,9 +30,12 @@ def test_a_site_without_presets_has_its_default_still_to_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slug", "said"), [("nope", "No active preset 'nope'"), ("", "marked as the default")]
+    ("slug", "said"),
+    [("nope", "No active preset 'nope'"), ("", "marked as the default")],
 )
-def test_a_preset_that_is_missing_is_told_with_those_that_are_there(slug: str, said: str) -> None:
+def test_a_preset_that_is_missing_is_told_with_those_that_are_there(
+    slug: str, said: str
+) -> None:
     make_preset(slug="b")
     make_preset(slug="a")
     make_preset(slug="gone", is_active=False)
@@ -51,7 +54,9 @@ def test_an_inactive_preset_is_not_found_even_when_it_is_the_only_one() -> None:
 
 
 def test_what_is_blank_is_left_to_perso_and_zero_is_not_blank() -> None:
-    assert presets.params(make_preset(padding_left=0, mcp_servers=["mcp-1"], document="")) == {
+    assert presets.params(
+        make_preset(padding_left=0, mcp_servers=["mcp-1"], document="")
+    ) == {
         "using_stf_webrtc": True,
         "model_style": "nathalie-front-full_dress-nodded_loop",
         "prompt": "plp-guide",
@@ -66,7 +71,10 @@ def test_what_is_blank_is_left_to_perso_and_zero_is_not_blank() -> None:
 
 def test_every_parameter_has_its_field() -> None:
     without = set(SessionParams.__annotations__) - set(presets.PARAMS)
-    assert without == {"using_stf_webrtc", "capability"}  # always true; implied by the others
+    assert without == {
+        "using_stf_webrtc",
+        "capability",
+    }  # always true; implied by the others
 
 
 def test_a_catalogue_without_avatars_makes_no_preset() -> None:
@@ -76,7 +84,9 @@ def test_a_catalogue_without_avatars_makes_no_preset() -> None:
     assert "model_style, prompt, llm_type, tts_type" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["model_styles", "prompts", "llms", "tts_types", "stt_types"])
+@pytest.mark.parametrize(
+    "name", ["model_styles", "prompts", "llms", "tts_types", "stt_types"]
+)
 def test_a_list_that_did_not_come_is_not_said_to_be_empty(name: str) -> None:
     error = ApiError(500, "error", "Broken")
     with pytest.raises(ApiError) as caught:
@@ -95,7 +105,9 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
         make_preset(slug=slug)
     with pytest.raises(Refused) as caught:
         presets.find("suport")
-    hint = "No active preset 'suport'. Did you mean 'support'? Existing: default, support."
+    hint = (
+        "No active preset 'suport'. Did you mean 'support'? Existing: default, support."
+    )
     assert caught.value.hint == hint
     with pytest.raises(Refused) as caught:
         presets.find("quite-another")

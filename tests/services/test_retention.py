@@ -19,13 +19,26 @@ from tests.stage import SANDBOX, events, make_preset
 NOTHING = {"conversations": 0, "entries": 0}
 
 
-def conversation(days: float, *, entries: int = 2, preset: SessionPreset | None = None, **values: Any) -> Any:
+def conversation(
+    days: float, *, entries: int = 2, preset: SessionPreset | None = None, **values: Any
+) -> Any:
     at = timezone.now() - timedelta(days=days)
-    usual = {"visitor": "me", "status": "ended", "created_at": at, "last_seen_at": at, "preset": preset}
+    usual = {
+        "visitor": "me",
+        "status": "ended",
+        "created_at": at,
+        "last_seen_at": at,
+        "preset": preset,
+    }
     session = AvatarSession.objects.create(**{**usual, **values})
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
-            avatar_session=session, source="browser", seq=n + 1, kind="chat", at_ms=n, data={"text": "hi"}
+            avatar_session=session,
+            source="browser",
+            seq=n + 1,
+            kind="chat",
+            at_ms=n,
+            data={"text": "hi"},
         )
         for n in range(entries)
     )
@@ -53,7 +66,9 @@ def test_each_preset_keeps_its_own_days_and_the_others_those_of_the_settings(
         conversation(364, preset=own),
         conversation(89, preset=usual),
         conversation(89),
-        conversation(200, preset=usual, last_seen_at=timezone.now()),  # a long one, or a late delivery
+        conversation(
+            200, preset=usual, last_seen_at=timezone.now()
+        ),  # a long one, or a late delivery
         conversation(2, preset=short, status="live", last_seen_at=timezone.now()),
     }
     go = [
@@ -86,7 +101,9 @@ def test_without_any_number_of_days_everything_stays(settings: Any) -> None:
     assert AvatarSession.objects.get().preset is None
 
 
-def test_more_than_a_batch_goes_batch_by_batch(either_database: str, settings: Any) -> None:
+def test_more_than_a_batch_goes_batch_by_batch(
+    either_database: str, settings: Any
+) -> None:
     keep_days(settings, 1)
     for n in range(2 * retention.BATCH + 1):
         conversation(2 + n % 7, entries=1)
@@ -104,7 +121,9 @@ def test_a_conversation_that_shows_a_sign_of_life_while_it_is_to_go_stays(
 
     def come_back() -> None:
         with transaction.atomic():
-            AvatarSession.objects.filter(pk=second.pk).update(last_seen_at=timezone.now())
+            AvatarSession.objects.filter(pk=second.pk).update(
+                last_seen_at=timezone.now()
+            )
             was_written.set()
             time.sleep(0.5)  # the purge has read by now, and waits for the row
         connection.close()
@@ -119,7 +138,9 @@ def test_a_conversation_that_shows_a_sign_of_life_while_it_is_to_go_stays(
     assert not TranscriptEntry.objects.filter(avatar_session=first).exists()
 
 
-def test_two_purges_at_once_delete_everything_once(either_database: str, settings: Any) -> None:
+def test_two_purges_at_once_delete_everything_once(
+    either_database: str, settings: Any
+) -> None:
     keep_days(settings, 1)
     for _ in range(120):
         conversation(2, entries=1)
@@ -134,7 +155,9 @@ def test_two_purges_at_once_delete_everything_once(either_database: str, setting
         thread.start()
     for thread in threads:
         thread.join()
-    assert [sum(deleted[name] for deleted in done) for name in ("conversations", "entries")] == [120, 120]
+    assert [
+        sum(deleted[name] for deleted in done) for name in ("conversations", "entries")
+    ] == [120, 120]
     assert left() == set()
 
 
@@ -146,7 +169,10 @@ def test_a_visitor_is_forgotten_and_nobody_else(either_database: str) -> None:
     theirs.append(conversation(0, visitor="me", status="live"))
     stays = {conversation(1, visitor=other) for other in ("me2", "m", "")}
     stays.add(conversation(1, visitor="me", user=User.objects.create(username="u")))
-    assert retention.erase(visitor="me", dry_run=True) == {"conversations": 4, "entries": 8}
+    assert retention.erase(visitor="me", dry_run=True) == {
+        "conversations": 4,
+        "entries": 8,
+    }
     assert left() == {*theirs, *stays}
     assert retention.erase(visitor="me") == {"conversations": 4, "entries": 8}
     assert left() == stays
@@ -167,7 +193,9 @@ def test_a_user_is_forgotten_and_nobody_else(either_database: str) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("whose", [{}, {"visitor": ""}, {"user": None}, {"visitor": "me", "user": object()}])
+@pytest.mark.parametrize(
+    "whose", [{}, {"visitor": ""}, {"user": None}, {"visitor": "me", "user": object()}]
+)
 def test_nobody_in_particular_is_nobody_to_forget(whose: dict[str, Any]) -> None:
     conversation(1, visitor="")
     with pytest.raises(ValueError, match="a visitor or a user"):
@@ -191,7 +219,9 @@ def test_of_the_admins_history_only_who_and_when_stays() -> None:
             change_message="Read the transcript.",
         )
     retention.erase(visitor="me")
-    told = LogEntry.objects.order_by("pk").values_list("user", "object_id", "object_repr", "change_message")
+    told = LogEntry.objects.order_by("pk").values_list(
+        "user", "object_id", "object_repr", "change_message"
+    )
     as_before = (staff.pk, str(stays.pk), str(stays.pk), "Read the transcript.")
     of_another_model = (staff.pk, str(gone.pk), str(gone.pk), "Read the transcript.")
     assert list(told) == [(staff.pk, None, "", ""), as_before, of_another_model]

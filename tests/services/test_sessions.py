@@ -39,8 +39,12 @@ def start(slug: str = "guide", visitor: Visitor = ME) -> Started:
     return async_to_sync(sessions.start)(lambda: (slug, visitor))
 
 
-def end(session: AvatarSession, last: int = 0, how: str = "visitor", **more: Any) -> dict[str, Any]:
-    return async_to_sync(sessions.end)(session, Bye(last, how), **{"delays": [0], **more})
+def end(
+    session: AvatarSession, last: int = 0, how: str = "visitor", **more: Any
+) -> dict[str, Any]:
+    return async_to_sync(sessions.end)(
+        session, Bye(last, how), **{"delays": [0], **more}
+    )
 
 
 def finish_at_perso(started: Started) -> None:
@@ -50,18 +54,35 @@ def finish_at_perso(started: Started) -> None:
 
 
 def notes(session: AvatarSession) -> list[tuple[str, dict[str, Any]]]:
-    return list(session.entries.filter(source="server").order_by("pk").values_list("kind", "data"))
+    return list(
+        session.entries.filter(source="server")
+        .order_by("pk")
+        .values_list("kind", "data")
+    )
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))])
-def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(run: Any) -> None:
+@pytest.mark.parametrize(
+    "run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))]
+)
+def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(
+    run: Any,
+) -> None:
     preset, before = make_preset(), created()
     started = run(sessions.start)(lambda: ("guide", ME))
     row = AvatarSession.objects.get()
     assert created() == before + 1
-    assert (started.session, started.preset, started.intro_message) == (row, preset, INTRO)
-    assert (row.status, row.visitor, row.address, row.api_server) == (Status.LIVE, "me", "203.0.113.9", "")
+    assert (started.session, started.preset, started.intro_message) == (
+        row,
+        preset,
+        INTRO,
+    )
+    assert (row.status, row.visitor, row.address, row.api_server) == (
+        Status.LIVE,
+        "me",
+        "203.0.113.9",
+        "",
+    )
     assert row.session_id == Secret(started.session.session_id.reveal())
     assert row.params["prompt"] == "plp-guide"
     assert notes(row) == [("state", {"name": "started"})]
@@ -69,7 +90,10 @@ def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(run: Any
 
 def test_a_site_that_could_not_keep_a_session_id_pays_for_none(settings: Any) -> None:
     make_preset()
-    settings.PERSO, before = {**settings.PERSO, "ENCRYPTION_KEYS": ["nonsense"]}, created()
+    settings.PERSO, before = (
+        {**settings.PERSO, "ENCRYPTION_KEYS": ["nonsense"]},
+        created(),
+    )
     with pytest.raises(ImproperlyConfigured, match="no Fernet key"):
         start()
     assert (created(), AvatarSession.objects.count()) == (before, 0)
@@ -88,7 +112,9 @@ def test_no_error_page_shows_the_session_id(settings: Any) -> None:
     try:
         start()
     except RuntimeError as error:
-        report = ExceptionReporter(None, type(error), error, error.__traceback__).get_traceback_html()
+        report = ExceptionReporter(
+            None, type(error), error, error.__traceback__
+        ).get_traceback_html()
     post_save.disconnect(fail, AvatarSession)
     assert "_went_live" in report
     assert heard[0].reveal() not in report
@@ -101,7 +127,9 @@ def test_what_a_start_gives_shows_no_secret() -> None:
     assert started.session.session_id.reveal() not in repr(started)
 
 
-def test_the_default_preset_of_a_fresh_site_is_made_by_its_first_start(settings: Any) -> None:
+def test_the_default_preset_of_a_fresh_site_is_made_by_its_first_start(
+    settings: Any,
+) -> None:
     settings.DEBUG = True
     start("")
     preset = SessionPreset.objects.get()
@@ -140,7 +168,8 @@ def test_the_intro_is_kept_so_that_the_next_start_does_not_ask_for_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [{"status": 500}, {"status": 200, "body": "html"}, {"status": 200, "body": "json"}]
+    "fault",
+    [{"status": 500}, {"status": 200, "body": "html"}, {"status": 200, "body": "json"}],
 )
 def test_a_start_without_its_intro_is_a_start(fault: dict[str, Any]) -> None:
     make_preset()
@@ -156,13 +185,17 @@ def test_a_preset_may_have_no_intro() -> None:
 # --- tickets --------------------------------------------------------------------------------------
 
 
-def refused_opening(stream: uuid.UUID, ticket: str, visitor: str = "me") -> tuple[str, int]:
+def refused_opening(
+    stream: uuid.UUID, ticket: str, visitor: str = "me"
+) -> tuple[str, int]:
     with pytest.raises(Refused) as caught:
         sessions.open_stream(Hello(stream, ticket), visitor)
     return caught.value.code, caught.value.status
 
 
-def test_a_ticket_opens_the_conversation_it_was_given_for_and_for_that_visitor_only() -> None:
+def test_a_ticket_opens_the_conversation_it_was_given_for_and_for_that_visitor_only() -> (
+    None
+):
     make_preset()
     started, other = start(), start(visitor=Visitor("you"))
     stream, ticket = started.session.pk, sessions.ticket(started.session)
@@ -188,9 +221,14 @@ def test_a_ticket_lasts_a_day_after_the_conversation(ended: bool) -> None:
     at = timezone.now() - timedelta(hours=23, minutes=59)
     times = {"ended_at": at} if ended else {"last_seen_at": at}
     AvatarSession.objects.update(**times)
-    sessions.open_stream(Hello(started.session.pk, sessions.ticket(started.session)), "me")
+    sessions.open_stream(
+        Hello(started.session.pk, sessions.ticket(started.session)), "me"
+    )
     AvatarSession.objects.update(**{name: at - timedelta(minutes=2) for name in times})
-    assert refused_opening(started.session.pk, sessions.ticket(started.session)) == ("no_stream", 404)
+    assert refused_opening(started.session.pk, sessions.ticket(started.session)) == (
+        "no_stream",
+        404,
+    )
 
 
 def test_a_ticket_of_a_deleted_conversation_opens_nothing() -> None:
@@ -198,12 +236,17 @@ def test_a_ticket_of_a_deleted_conversation_opens_nothing() -> None:
     started = start()
     stream = started.session.pk
     AvatarSession.objects.all().delete()
-    assert refused_opening(stream, sessions.ticket(started.session)) == ("no_stream", 404)
+    assert refused_opening(stream, sessions.ticket(started.session)) == (
+        "no_stream",
+        404,
+    )
 
 
 def test_each_socket_takes_the_lease_from_the_one_before() -> None:
     session = AvatarSession.objects.create(visitor="me", last_seq=7)
-    assert [sessions.raise_lease(AvatarSession.objects.get()).lease for _ in range(3)] == [1, 2, 3]
+    assert [
+        sessions.raise_lease(AvatarSession.objects.get()).lease for _ in range(3)
+    ] == [1, 2, 3]
     assert sessions.raise_lease(session).last_seq == 7
 
 
@@ -225,7 +268,10 @@ def test_the_end_waits_for_every_entry_and_then_tells_why_perso_ended() -> None:
         True,
         "GRACEFUL_TERMINATION",
     )
-    ended = ("state", {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"})
+    ended = (
+        "state",
+        {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"},
+    )
     assert notes(row) == [("state", {"name": "started"}), ended]
 
 
@@ -239,7 +285,9 @@ def test_ending_twice_ends_once() -> None:
     assert len(notes(started.session)) == 2
 
 
-def test_a_conversation_that_had_fallen_silent_is_complete_once_all_of_it_has_come() -> None:
+def test_a_conversation_that_had_fallen_silent_is_complete_once_all_of_it_has_come() -> (
+    None
+):
     make_preset()
     session = start().session
     AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
@@ -250,12 +298,18 @@ def test_a_conversation_that_had_fallen_silent_is_complete_once_all_of_it_has_co
     assert end(session, last=1) == {"t": "done", "reason": ""}
     late = AvatarSession.objects.get(pk=session.pk)
     assert (late.is_complete, late.ended_at) == (True, swept.ended_at)
-    assert [data["how"] for _, data in notes(session) if data["name"] == "ended"] == ["silence"]
+    assert [data["how"] for _, data in notes(session) if data["name"] == "ended"] == [
+        "silence"
+    ]
 
 
-def test_a_ticket_of_a_user_opens_while_that_user_is_logged_in(django_user_model: Any) -> None:
+def test_a_ticket_of_a_user_opens_while_that_user_is_logged_in(
+    django_user_model: Any,
+) -> None:
     make_preset()
-    user, other = (django_user_model.objects.create(username=name) for name in ("rosa", "otto"))
+    user, other = (
+        django_user_model.objects.create(username=name) for name in ("rosa", "otto")
+    )
     started = start(visitor=Visitor("me", user))
     hello = Hello(started.session.pk, sessions.ticket(started.session))
     assert sessions.open_stream(hello, "me", user) == started.session
@@ -267,7 +321,10 @@ def test_a_ticket_of_a_user_opens_while_that_user_is_logged_in(django_user_model
 
 def test_a_reason_that_lags_behind_the_end_is_asked_for_again() -> None:
     session = AvatarSession.objects.create(visitor="me", session_id="psn-1")
-    late = http_answer(200, b'{"session_id": "psn-1", "status": "IN_PROGRESS", "termination_reason": null}')
+    late = http_answer(
+        200,
+        b'{"session_id": "psn-1", "status": "IN_PROGRESS", "termination_reason": null}',
+    )
     with raw_server(late) as (server, asked):
         AvatarSession.objects.update(api_server=server)
         session.refresh_from_db()
@@ -277,9 +334,16 @@ def test_a_reason_that_lags_behind_the_end_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [{"status": 404}, {"status": 200, "body": "html"}, {"status": 200, "body": "empty"}]
+    "fault",
+    [
+        {"status": 404},
+        {"status": 200, "body": "html"},
+        {"status": 200, "body": "empty"},
+    ],
 )
-def test_the_conversation_ends_even_when_perso_does_not_say_why(fault: dict[str, Any]) -> None:
+def test_the_conversation_ends_even_when_perso_does_not_say_why(
+    fault: dict[str, Any],
+) -> None:
     make_preset()
     started = start()
     with faults(info=fault):
@@ -287,7 +351,9 @@ def test_the_conversation_ends_even_when_perso_does_not_say_why(fault: dict[str,
     assert AvatarSession.objects.get().status == Status.ENDED
 
 
-def test_the_conversation_ends_even_when_its_session_id_does_not_open_any_more(settings: Any) -> None:
+def test_the_conversation_ends_even_when_its_session_id_does_not_open_any_more(
+    settings: Any,
+) -> None:
     make_preset()
     start()
     settings.SECRET_KEY = "another"

@@ -16,7 +16,9 @@ from django_perso.models import AvatarSession, TranscriptEntry
 from django_perso.services import sessions, transcripts
 from django_perso.services.transcripts import Report, Superseded
 
-TRACES = json.loads((Path(__file__).parents[1] / "traces/log.json").read_text())["traces"]
+TRACES = json.loads((Path(__file__).parents[1] / "traces/log.json").read_text())[
+    "traces"
+]
 
 
 def entries(told: list[Any]) -> list[dict[str, Any]]:
@@ -28,7 +30,9 @@ def entries(told: list[Any]) -> list[dict[str, Any]]:
             found += entries([f"line {n}" for n in range(first, last + 1)])
         else:
             is_text = isinstance(it, str)
-            found.append({"k": "chat", "d": {"role": "visitor", "text": it}} if is_text else it)
+            found.append(
+                {"k": "chat", "d": {"role": "visitor", "text": it}} if is_text else it
+            )
     return found
 
 
@@ -52,13 +56,20 @@ class Server:
         elif "reach" in step:
             self.answers(*self.on_their_way[step["reach"]], step["answer"])
 
-    def answers(self, sent: dict[str, Any], lease: int | None, expected: dict[str, Any]) -> None:
+    def answers(
+        self, sent: dict[str, Any], lease: int | None, expected: dict[str, Any]
+    ) -> None:
         if expected.get("t") == "retry":
             return  # the database is out of reach
         told = entries(sent.get("send", sent.get("items", [])))
-        items = [{"s": sent.get("from", 0) + n, "t": n, **entry} for n, entry in enumerate(told)]
+        items = [
+            {"s": sent.get("from", 0) + n, "t": n, **entry}
+            for n, entry in enumerate(told)
+        ]
         try:
-            answer = transcripts.record(self.session.pk, protocol.parse_items(items), lease=lease)
+            answer = transcripts.record(
+                self.session.pk, protocol.parse_items(items), lease=lease
+            )
         except Superseded:
             answer = {"close": protocol.SUPERSEDED}
         if "bye" in sent and answer.get("t") == "ack":
@@ -85,8 +96,12 @@ class Log(RuleBasedStateMachine):
     def begin(self) -> None:
         self.outer = transaction.atomic()
         self.outer.__enter__()
-        self.streams = [AvatarSession.objects.create(visitor="me", status="live") for _ in range(3)]
-        self.told = dict.fromkeys(range(3), 0)  # how much each browser was told is stored
+        self.streams = [
+            AvatarSession.objects.create(visitor="me", status="live") for _ in range(3)
+        ]
+        self.told = dict.fromkeys(
+            range(3), 0
+        )  # how much each browser was told is stored
 
     def teardown(self) -> None:
         if hasattr(self, "outer"):
@@ -108,7 +123,10 @@ class Log(RuleBasedStateMachine):
     @rule(
         frames=st.lists(
             st.tuples(
-                st.integers(0, 2), st.integers(1, 12), st.integers(0, 6), st.sampled_from([None, 0, 1])
+                st.integers(0, 2),
+                st.integers(1, 12),
+                st.integers(0, 6),
+                st.sampled_from([None, 0, 1]),
             ),
             min_size=1,
             max_size=6,
@@ -116,12 +134,17 @@ class Log(RuleBasedStateMachine):
     )
     def commit(self, frames: list[tuple[int, int, int, int | None]]) -> None:
         """Frames from anywhere in the numbers, by POST (None), the socket (0) or an older one (1)."""
-        leases = [age if age is None else self.streams[stream].lease - age for stream, _, _, age in frames]
+        leases = [
+            age if age is None else self.streams[stream].lease - age
+            for stream, _, _, age in frames
+        ]
         reports = [
             self.report(stream, first, count, lease)
             for (stream, first, count, _), lease in zip(frames, leases, strict=True)
         ]
-        for (stream, first, count, age), answer in zip(frames, transcripts.commit(reports), strict=True):
+        for (stream, first, count, age), answer in zip(
+            frames, transcripts.commit(reports), strict=True
+        ):
             if age == 1:
                 assert isinstance(answer, Superseded)
                 continue
@@ -140,11 +163,16 @@ class Log(RuleBasedStateMachine):
                 .values_list("seq", "data")
             )
             assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
-            assert [data["text"] for _, data in rows] == [f"{number} {n}" for n in range(1, len(rows) + 1)]
+            assert [data["text"] for _, data in rows] == [
+                f"{number} {n}" for n in range(1, len(rows) + 1)
+            ]
             assert len(rows) == self.told[number]
 
 
 TestLog = pytest.mark.django_db(Log.TestCase)
 TestLog.settings = settings(
-    max_examples=40, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40,
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

@@ -32,7 +32,12 @@ def stored(session: AvatarSession) -> list[int]:
 def test_entries_are_stored_whole_and_acknowledged(session: AvatarSession) -> None:
     assert transcripts.record(session.pk, events(1, 2)) == {"t": "ack", "s": 2}
     first = session.entries.get(seq=1)
-    assert (first.source, first.kind, first.at_ms, first.offset) == ("browser", "chat", 10, "00:00")
+    assert (first.source, first.kind, first.at_ms, first.offset) == (
+        "browser",
+        "chat",
+        10,
+        "00:00",
+    )
     assert first.data == {"role": "visitor", "text": "line 1"}
 
 
@@ -46,15 +51,29 @@ def test_entries_are_stored_whole_and_acknowledged(session: AvatarSession) -> No
         ((1,), events(2, 4), {"t": "gap", "s": 2}, [1, 2]),
         ((), events(2, 1), {"t": "gap", "s": 0}, []),
         ((), events(1, 1, 2), {"t": "ack", "s": 2}, [1, 2]),
-        ((), events(1, rejected=(2, "too_big")), {"t": "reject", "s": [2], "code": "too_big"}, [1]),
-        ((), events(rejected=(1, "bad_schema")), {"t": "reject", "s": [1], "code": "bad_schema"}, []),
+        (
+            (),
+            events(1, rejected=(2, "too_big")),
+            {"t": "reject", "s": [2], "code": "too_big"},
+            [1],
+        ),
+        (
+            (),
+            events(rejected=(1, "bad_schema")),
+            {"t": "reject", "s": [1], "code": "bad_schema"},
+            [],
+        ),
         ((1, 2), events(rejected=(2, "too_big")), {"t": "ack", "s": 2}, [1, 2]),
         ((1,), events(rejected=(5, "too_big")), {"t": "gap", "s": 1}, [1]),
         ((1,), events(3, rejected=(4, "too_big")), {"t": "gap", "s": 1}, [1]),
     ],
 )
 def test_whatever_comes_again_or_out_of_order_the_log_has_no_hole_and_no_double(
-    session: AvatarSession, before: tuple[int, ...], frame: Any, answer: dict[str, Any], after: list[int]
+    session: AvatarSession,
+    before: tuple[int, ...],
+    frame: Any,
+    answer: dict[str, Any],
+    after: list[int],
 ) -> None:
     transcripts.record(session.pk, events(*before))
     assert transcripts.record(session.pk, frame) == answer
@@ -65,7 +84,9 @@ def test_whatever_comes_again_or_out_of_order_the_log_has_no_hole_and_no_double(
 
 @given(st.lists(st.lists(st.integers(1, 8), max_size=6), max_size=8))
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that(
     frames: list[list[int]],
@@ -74,7 +95,9 @@ def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that
     for numbers in frames:
         answer = transcripts.record(session.pk, events(*numbers))
         assert stored(session) == list(range(1, answer["s"] + 1))
-        assert answer["t"] == ("ack" if max(numbers, default=0) <= answer["s"] else "gap")
+        assert answer["t"] == (
+            "ack" if max(numbers, default=0) <= answer["s"] else "gap"
+        )
 
 
 def test_the_first_write_wins(session: AvatarSession) -> None:
@@ -85,7 +108,9 @@ def test_the_first_write_wins(session: AvatarSession) -> None:
     assert session.entries.get().data["text"] == "line 1"
 
 
-def test_every_frame_even_an_empty_one_is_a_sign_of_life(session: AvatarSession) -> None:
+def test_every_frame_even_an_empty_one_is_a_sign_of_life(
+    session: AvatarSession,
+) -> None:
     AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
     transcripts.record(session.pk, events())
     session.refresh_from_db()
@@ -98,10 +123,15 @@ def test_a_socket_with_an_older_lease_writes_nothing(session: AvatarSession) -> 
         transcripts.record(session.pk, events(1), lease=1)
     assert stored(session) == []
     assert transcripts.record(session.pk, events(1), lease=2) == {"t": "ack", "s": 1}
-    assert transcripts.record(session.pk, events(2)) == {"t": "ack", "s": 2}  # POST has no lease
+    assert transcripts.record(session.pk, events(2)) == {
+        "t": "ack",
+        "s": 2,
+    }  # POST has no lease
 
 
-def test_a_conversation_that_was_deleted_takes_nothing_more(session: AvatarSession) -> None:
+def test_a_conversation_that_was_deleted_takes_nothing_more(
+    session: AvatarSession,
+) -> None:
     stream = session.pk
     session.delete()
     with pytest.raises(Refused) as caught:
@@ -124,7 +154,9 @@ def put_in_a_nul(kind: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_redactor_leaves_is_made_fit_for_the_database(settings: Any, either_database: str) -> None:
+def test_what_a_redactor_leaves_is_made_fit_for_the_database(
+    settings: Any, either_database: str
+) -> None:
     settings.PERSO = {**settings.PERSO, "REDACTOR": f"{__name__}.put_in_a_nul"}
     session = AvatarSession.objects.create(visitor="me", status="live")
     assert transcripts.record(session.pk, events(1)) == {"t": "ack", "s": 1}
@@ -137,11 +169,18 @@ def test_what_the_site_notes_has_a_numbering_of_its_own(session: AvatarSession) 
         transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": name})
     transcripts.record(session.pk, events(2))
     entries = session.entries.order_by("pk").values_list("source", "seq")
-    assert list(entries) == [("browser", 1), ("server", 1), ("server", 2), ("browser", 2)]
+    assert list(entries) == [
+        ("browser", 1),
+        ("server", 1),
+        ("server", 2),
+        ("browser", 2),
+    ]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_socket_and_post_racing_with_the_same_entries_store_them_once_in_order() -> None:
+def test_socket_and_post_racing_with_the_same_entries_store_them_once_in_order() -> (
+    None
+):
     session = AvatarSession.objects.create(visitor="me", lease=1)
     answers: list[dict[str, Any]] = []
     together = threading.Barrier(4)
@@ -149,10 +188,16 @@ def test_socket_and_post_racing_with_the_same_entries_store_them_once_in_order()
     def write(lease: int | None) -> None:
         together.wait()
         for first in range(1, 41, 4):
-            answers.append(transcripts.record(session.pk, events(*range(first, first + 4)), lease=lease))
+            answers.append(
+                transcripts.record(
+                    session.pk, events(*range(first, first + 4)), lease=lease
+                )
+            )
         connection.close()
 
-    threads = [threading.Thread(target=write, args=(lease,)) for lease in (1, None, 1, None)]
+    threads = [
+        threading.Thread(target=write, args=(lease,)) for lease in (1, None, 1, None)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

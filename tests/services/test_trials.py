@@ -38,7 +38,9 @@ GOOD: dict[str, Any] = {
 
 def editor(name: str = "editor", **values: Any) -> User:
     user = User.objects.create(username=name, **{"is_staff": True, **values})
-    user.user_permissions.set(Permission.objects.filter(codename="change_sessionpreset"))
+    user.user_permissions.set(
+        Permission.objects.filter(codename="change_sessionpreset")
+    )
     return user
 
 
@@ -50,8 +52,12 @@ def client_of(user: User) -> Client:
 
 def attempt(client: Client, **values: Any) -> Any:
     """POST start_session with params; values that are … are left out."""
-    params = {name: value for name, value in {**GOOD, **values}.items() if value is not ...}
-    return client.post("/perso/sessions/", {"params": params}, content_type="application/json")
+    params = {
+        name: value for name, value in {**GOOD, **values}.items() if value is not ...
+    }
+    return client.post(
+        "/perso/sessions/", {"params": params}, content_type="application/json"
+    )
 
 
 def test_settings_are_tried_without_a_preset_and_a_snapshot_is_kept() -> None:
@@ -62,7 +68,12 @@ def test_settings_are_tried_without_a_preset_and_a_snapshot_is_kept() -> None:
     assert created() == before + 1
     assert (told["width"], told["height"], told["tools"]) == (640, 480, ["show_map"])
     assert told["intro_message"] == ""
-    assert (row.status, row.is_test, row.preset, row.user) == (Status.LIVE, True, None, user)
+    assert (row.status, row.is_test, row.preset, row.user) == (
+        Status.LIVE,
+        True,
+        None,
+        user,
+    )
     assert row.params == {
         "using_stf_webrtc": True,
         "model_style": GOOD["model_style"],
@@ -77,7 +88,9 @@ def test_settings_are_tried_without_a_preset_and_a_snapshot_is_kept() -> None:
 
 
 def test_the_key_that_was_chosen_is_the_one_that_pays() -> None:
-    key = ApiKey.objects.create(name="Shop", secret=KEY, api_server="http://127.0.0.1:9")
+    key = ApiKey.objects.create(
+        name="Shop", secret=KEY, api_server="http://127.0.0.1:9"
+    )
     answer = attempt(client_of(editor()), api_key=str(key.pk))
     assert answer.json()["code"] == "perso_unreachable"
     assert AvatarSession.objects.get().api_key == key
@@ -85,7 +98,8 @@ def test_the_key_that_was_chosen_is_the_one_that_pays() -> None:
 
 def test_a_saved_preset_is_no_test() -> None:
     SessionPreset.objects.create(
-        slug="guide", **{k: v for k, v in GOOD.items() if k not in ("api_key", "mcp_servers")}
+        slug="guide",
+        **{k: v for k, v in GOOD.items() if k not in ("api_key", "mcp_servers")},
     )
     client = client_of(editor())
     assert post_start(client).status_code == 201
@@ -102,7 +116,9 @@ def test_a_saved_preset_is_no_test() -> None:
         {"is_staff": False, "is_superuser": True},
     ],
 )
-def test_who_may_not_change_presets_may_not_try_settings(who: dict[str, Any] | None) -> None:
+def test_who_may_not_change_presets_may_not_try_settings(
+    who: dict[str, Any] | None,
+) -> None:
     client, before = Client(), created()
     if who is not None:
         rights = who.pop("rights", ["change_sessionpreset"])
@@ -166,9 +182,13 @@ def test_a_value_that_perso_offers_no_longer_is_refused_before_perso_is_asked() 
     assert "no longer offered" in told["errors"]["tts_type"][0]
 
 
-@pytest.mark.parametrize("body", [{"params": []}, {"params": "guide"}, {"params": None}, {"preset": {}}])
+@pytest.mark.parametrize(
+    "body", [{"params": []}, {"params": "guide"}, {"params": None}, {"preset": {}}]
+)
 def test_params_that_are_no_object_are_no_request(body: dict[str, Any]) -> None:
-    answer = client_of(editor()).post("/perso/sessions/", body, content_type="application/json")
+    answer = client_of(editor()).post(
+        "/perso/sessions/", body, content_type="application/json"
+    )
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
@@ -181,9 +201,15 @@ def test_four_tests_of_a_user_run_at_once_and_presets_do_not_count() -> None:
     client = client_of(user)
     assert attempt(client).status_code == 201
     answer = attempt(client)
-    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (429, "too_many_live", "30")
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (
+        429,
+        "too_many_live",
+        "30",
+    )
     assert attempt(client_of(editor("another"))).status_code == 201
-    AvatarSession.objects.update(last_seen_at=now - limits.LIVE_FOR - timedelta(seconds=1))
+    AvatarSession.objects.update(
+        last_seen_at=now - limits.LIVE_FOR - timedelta(seconds=1)
+    )
     assert attempt(client).status_code == 201
 
 
@@ -192,7 +218,11 @@ def test_sixty_tests_of_a_user_start_in_an_hour() -> None:
     for minute in range(TESTS_PER_HOUR):
         at = now - timedelta(minutes=minute)
         AvatarSession.objects.create(
-            user=user, is_test=True, status=Status.ENDED, termination_reason="X", created_at=at
+            user=user,
+            is_test=True,
+            status=Status.ENDED,
+            termination_reason="X",
+            created_at=at,
         )
     visitor = Visitor("me", user, "203.0.113.9")
     with pytest.raises(Refused) as caught:
@@ -206,7 +236,9 @@ def test_the_users_lock_comes_before_the_counting() -> None:
     with CaptureQueriesContext(connection) as queries:
         limits.check_limits(SessionPreset(), Visitor("me", editor()), timezone.now())
     first, *_ = (
-        query["sql"] for query in queries if "auth_user" in query["sql"] and "UPDATE" in query["sql"]
+        query["sql"]
+        for query in queries
+        if "auth_user" in query["sql"] and "UPDATE" in query["sql"]
     )
     assert queries[-1]["sql"].startswith("SELECT")
     assert [query["sql"] for query in queries].index(first) < len(queries) - 1

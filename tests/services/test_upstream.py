@@ -33,7 +33,9 @@ def refusal(preset: Any = None) -> Refused:
     return caught.value
 
 
-def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settings(settings: Any) -> None:
+def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settings(
+    settings: Any,
+) -> None:
     settings.PERSO = {"API_KEY": "pak-of-the-settings"}
     own, default = (
         make_key("own"),
@@ -42,12 +44,16 @@ def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settin
     preset = make_preset(api_key=own)
     assert account_for(preset) == Account(Secret(KEY), PLATFORM, own)
     preset.api_key = None
-    assert account_for(preset) == Account(Secret(KEY), "https://live-api.perso.ai", default)
+    assert account_for(preset) == Account(
+        Secret(KEY), "https://live-api.perso.ai", default
+    )
     default.delete()
     assert account_for(None) == Account(Secret("pak-of-the-settings"), PLATFORM)
 
 
-def test_the_key_of_the_settings_goes_to_the_server_of_the_settings(settings: Any) -> None:
+def test_the_key_of_the_settings_goes_to_the_server_of_the_settings(
+    settings: Any,
+) -> None:
     settings.PERSO = {"API_KEY": "sandbox", "API_SERVER": "http://127.0.0.1:8801"}
     assert account_for(None) == Account(Secret("sandbox"), "http://127.0.0.1:8801")
 
@@ -66,12 +72,16 @@ def test_the_key_sandbox_is_the_emulator_in_this_process() -> None:
         ({"API_KEY": KEY, "API_SERVER": "perso.example"}, "must look like"),
     ],
 )
-def test_settings_without_a_usable_key_are_told_with_the_fix(settings: Any, perso: Any, hint: str) -> None:
+def test_settings_without_a_usable_key_are_told_with_the_fix(
+    settings: Any, perso: Any, hint: str
+) -> None:
     settings.PERSO = perso
     assert hint in refusal().hint
 
 
-def test_an_inactive_key_is_not_replaced_by_another_one_that_somebody_else_pays_for(settings: Any) -> None:
+def test_an_inactive_key_is_not_replaced_by_another_one_that_somebody_else_pays_for(
+    settings: Any,
+) -> None:
     settings.PERSO = {"API_KEY": "pak-of-the-settings"}
     preset = make_preset(api_key=make_key("Old", is_active=False))
     assert '"Old" is inactive' in refusal(preset).hint
@@ -88,8 +98,12 @@ def test_a_key_is_never_sent_over_plain_http() -> None:
     assert "must be https" in refusal().hint
 
 
-@pytest.mark.parametrize("run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))])
-def test_the_emulator_answers_past_everything_the_host_has(settings: Any, run: Any) -> None:
+@pytest.mark.parametrize(
+    "run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))]
+)
+def test_the_emulator_answers_past_everything_the_host_has(
+    settings: Any, run: Any
+) -> None:
     settings.MIDDLEWARE = ["tests.no.such.middleware"]
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.SECURE_SSL_REDIRECT = True
@@ -101,7 +115,9 @@ def test_the_emulator_answers_past_everything_the_host_has(settings: Any, run: A
 async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
     signals: list[Any] = []
     for signal in (request_started, request_finished):
-        signal.connect(lambda signal, **_: signals.append(signal), weak=False, dispatch_uid="heard")
+        signal.connect(
+            lambda signal, **_: signals.append(signal), weak=False, dispatch_uid="heard"
+        )
     set_script_prefix("/app/")
     try:
         await upstream.send(calls.get_llms(), EMULATOR)

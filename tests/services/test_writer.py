@@ -18,7 +18,9 @@ from django_perso.services.writer import RETRY, Writer
         [ValueError("nonsense in settings")],
     ],
 )
-async def test_after_whatever_error_the_next_report_is_stored(errors: list[Exception]) -> None:
+async def test_after_whatever_error_the_next_report_is_stored(
+    errors: list[Exception],
+) -> None:
     def store(reports: list[Any], *, wait: bool) -> list[Any]:
         if errors:
             raise errors.pop(0)

@@ -23,7 +23,9 @@ def furnish(site: Any, sandbox: Any) -> None:
 
 def be(context: Any, site: Any, role: str) -> None:
     """Log a browser in as one of the users of `furnish`."""
-    context.add_cookies([{"name": "sessionid", "value": site.cookies[role], "url": site.url}])
+    context.add_cookies(
+        [{"name": "sessionid", "value": site.cookies[role], "url": site.url}]
+    )
 
 
 def log_in(page: Any, site: Any, path: str = "/admin/") -> None:
@@ -50,10 +52,16 @@ def look(page: Any, width: int, scheme: str) -> int:
     return sideways
 
 
-def keep_pictures(page: Any, directory: Path, name: str, *, full_page: bool = True) -> None:
+def keep_pictures(
+    page: Any, directory: Path, name: str, *, full_page: bool = True
+) -> None:
     """The page at both widths and in both lights, never wider than its window; it stays wide and light."""
     for width, scheme in LOOKS:
         assert look(page, width, scheme) == 0, (name, width)
-        suffix = ("-phone" if width == 390 else "") + ("-dark" if scheme == "dark" else "")
+        suffix = ("-phone" if width == 390 else "") + (
+            "-dark" if scheme == "dark" else ""
+        )
         page.wait_for_timeout(300)  # until the admin has faded to its other colours
-        page.screenshot(path=directory / f"{name}{suffix}.png", full_page=full_page or width == 390)
+        page.screenshot(
+            path=directory / f"{name}{suffix}.png", full_page=full_page or width == 390
+        )

@@ -13,7 +13,13 @@ from typing import Any
 
 import dev
 
-WARM = ("channels.generic.websocket", "cryptography.fernet", "django.core.management", "django.test", "httpx")
+WARM = (
+    "channels.generic.websocket",
+    "cryptography.fernet",
+    "django.core.management",
+    "django.test",
+    "httpx",
+)
 
 
 class WarmPython:
@@ -22,7 +28,9 @@ class WarmPython:
     def __enter__(self) -> "WarmPython":
         command = [sys.executable, "-m", "tests.support.forks"]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, cwd=dev.ROOT, stdin=pipe, stdout=pipe, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=dev.ROOT, stdin=pipe, stdout=pipe, text=True
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,7 +47,9 @@ class WarmPython:
         self.process.stdin.write(f"{json.dumps(job)}\n")
         self.process.stdin.flush()
         code = int(self.process.stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, *[Path(name).read_text() for name in outputs])
+        return subprocess.CompletedProcess(
+            arguments, code, *[Path(name).read_text() for name in outputs]
+        )
 
 
 def run_here(job: dict[str, Any]) -> int:
@@ -54,7 +64,11 @@ def run_here(job: dict[str, Any]) -> int:
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        return (
+            leaving.code
+            if isinstance(leaving.code, int)
+            else int(leaving.code is not None)
+        )
     except BaseException:
         traceback.print_exc()
         return 1

@@ -52,7 +52,11 @@ class Postgres:
     def _control(self, *arguments: str) -> None:
         command = ("-D", str(self._server.pgdata), *arguments)
         self._exec(
-            "pg_ctl", command, user=self._server.system_user, bin_path=self._server.bin_path, timeout=60
+            "pg_ctl",
+            command,
+            user=self._server.system_user,
+            bin_path=self._server.bin_path,
+            timeout=60,
         )
 
 

@@ -23,13 +23,17 @@ class Redis(servers.Server):
 
     def __init__(self, directory: Path) -> None:
         port = servers.unused_port()
-        super().__init__(redis_command(port, directory), port, {}, directory / "redis.log", "")
+        super().__init__(
+            redis_command(port, directory), port, {}, directory / "redis.log", ""
+        )
         self.url = f"redis://127.0.0.1:{port}"
 
     def start(self) -> None:
         """Start and return as soon as it takes connections."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         for _ in range(200):
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

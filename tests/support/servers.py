@@ -52,7 +52,9 @@ def environment(**values: str) -> dict[str, str]:
 def manage(*arguments: str, env: Mapping[str, str]) -> str:
     """What `manage.py …` prints; fails with its errors."""
     command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(command, cwd=dev.ROOT, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=dev.ROOT, env=env, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -60,7 +62,14 @@ def manage(*arguments: str, env: Mapping[str, str]) -> str:
 class Server:
     """A process that answers on `url`. What it prints is in the file `log`."""
 
-    def __init__(self, command: list[str], port: int, env: Mapping[str, str], log: Path, probe: str) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        port: int,
+        env: Mapping[str, str],
+        log: Path,
+        probe: str,
+    ) -> None:
         self.port, self.env, self.log = port, env, log
         self.url = f"http://127.0.0.1:{port}"
         self._command, self._probe = command, probe
@@ -70,10 +79,17 @@ class Server:
         """Start and return as soon as it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=dev.ROOT, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command,
+                cwd=dev.ROOT,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         for _ in range(600):
-            assert self._process.poll() is None, f"the server ended by itself:\n{self.printed()}"
+            assert self._process.poll() is None, (
+                f"the server ended by itself:\n{self.printed()}"
+            )
             try:
                 urllib.request.urlopen(self.url + self._probe, timeout=30).close()
                 return
@@ -117,7 +133,9 @@ class Server:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise AssertionError(f"the server did not end within 15 s:\n{self.printed()}") from None
+            raise AssertionError(
+                f"the server did not end within 15 s:\n{self.printed()}"
+            ) from None
 
 
 class ExampleServer(Server):
@@ -125,7 +143,13 @@ class ExampleServer(Server):
 
     admin_password = ADMIN_PASSWORD
 
-    def __init__(self, port: int, env: Mapping[str, str], log: Path, command: Any = daphne_command) -> None:
+    def __init__(
+        self,
+        port: int,
+        env: Mapping[str, str],
+        log: Path,
+        command: Any = daphne_command,
+    ) -> None:
         super().__init__(command(sys.executable, port), port, env, log, "/")
 
     def manage(self, *arguments: str) -> str:
@@ -153,8 +177,17 @@ class ExampleServer(Server):
 class SandboxServer(Server):
     """`manage.py perso_sandbox`: a Perso in a process of its own."""
 
-    def __init__(self, port: int, arguments: tuple[str, ...], env: Mapping[str, str], log: Path) -> None:
-        command = [sys.executable, "manage.py", "perso_sandbox", "--port", str(port), *arguments]
+    def __init__(
+        self, port: int, arguments: tuple[str, ...], env: Mapping[str, str], log: Path
+    ) -> None:
+        command = [
+            sys.executable,
+            "manage.py",
+            "perso_sandbox",
+            "--port",
+            str(port),
+            *arguments,
+        ]
         super().__init__(command, port, env, log, "/control/ledger/")
 
     def ledger(self) -> dict[str, Any]:
@@ -176,7 +209,9 @@ class SandboxServer(Server):
         self._control("keys", "PUT" if keys else "DELETE", body if keys else None)
 
     def _control(self, what: str, method: str, body: bytes | None = None) -> Any:
-        request = urllib.request.Request(f"{self.url}/control/{what}/", body, method=method)
+        request = urllib.request.Request(
+            f"{self.url}/control/{what}/", body, method=method
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
@@ -192,7 +227,9 @@ def example_server(
 ) -> ExampleServer:
     """A site in `directory`, not started: seeded, on a copy of `template` or on the DATABASE_URL given."""
     directory.mkdir()
-    env = environment(**{"DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}", **values})
+    env = environment(
+        **{"DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}", **values}
+    )
     path = sqlite_path(env["DATABASE_URL"])
     if path is None:
         seed(env)
@@ -209,7 +246,11 @@ def seed(env: Mapping[str, str]) -> None:
 
 def stand_in(api_server: str | None) -> dict[str, str]:
     """The environment of a site whose pages load the SDK of a sandbox in another process."""
-    return {"PERSO_SDK_URL": f"{api_server}/perso-interactive-sdk.js"} if api_server else {}
+    return (
+        {"PERSO_SDK_URL": f"{api_server}/perso-interactive-sdk.js"}
+        if api_server
+        else {}
+    )
 
 
 def sandbox_server(directory: Path, arguments: tuple[str, ...]) -> SandboxServer:

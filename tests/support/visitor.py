@@ -13,7 +13,9 @@ class HttpVisitor:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx.AsyncClient(base_url=url, timeout=60, follow_redirects=True, trust_env=False)
+        self.http = httpx.AsyncClient(
+            base_url=url, timeout=60, follow_redirects=True, trust_env=False
+        )
 
     async def __aenter__(self) -> "HttpVisitor":
         return self
@@ -30,13 +32,17 @@ class HttpVisitor:
     async def start(self, preset: str = "", **headers: str) -> httpx.Response:
         """Press Start."""
         headers = {"X-CSRFToken": self.csrf_token, "Origin": self.url, **headers}
-        return await self.http.post("/perso/sessions/", json={"preset": preset}, headers=headers)
+        return await self.http.post(
+            "/perso/sessions/", json={"preset": preset}, headers=headers
+        )
 
     async def post_log(self, started: dict[str, Any], **body: Any) -> httpx.Response:
         """Send entries or a goodbye by POST."""
         opening = {"stream": started["stream"], "ticket": started["ticket"]}
         return await self.http.post(
-            started["log"]["post"], json={**opening, **body}, headers={"Origin": self.url}
+            started["log"]["post"],
+            json={**opening, **body},
+            headers={"Origin": self.url},
         )
 
     def log_in(self, username: str, password: str) -> Any:
@@ -48,11 +54,15 @@ class HttpVisitor:
         page = await self.http.get(path)
         token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
         data = {"csrfmiddlewaretoken": token, **fields}
-        return await self.http.post(path, data=data, headers={"Origin": self.url, "Referer": self.url + path})
+        return await self.http.post(
+            path, data=data, headers={"Origin": self.url, "Referer": self.url + path}
+        )
 
     def socket(self, path: str, origin: str | None = "") -> connect:
         """The log's socket, from a page of this site unless another origin is given."""
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)
+        cookies = "; ".join(
+            f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar
+        )
         return connect(
             self.url.replace("http", "ws", 1) + path,
             origin=(self.url if origin == "" else origin),  # type: ignore[arg-type]

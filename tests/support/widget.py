@@ -34,7 +34,9 @@ class Avatar:
 
     def wait_for(self, **attributes: str) -> None:
         """Wait until `data-state`, `data-log` … have these values."""
-        chosen = "".join(f'[data-{name}="{value}"]' for name, value in attributes.items())
+        chosen = "".join(
+            f'[data-{name}="{value}"]' for name, value in attributes.items()
+        )
         self.page.locator(f"perso-avatar{chosen}").first.wait_for()
 
     def start(self) -> None:
@@ -64,7 +66,9 @@ class Avatar:
         """Press End; return when the site has closed the conversation, with everything saved."""
         self.element.evaluate(NOTE_END)
         self.part("end").click()
-        self.page.wait_for_function("element => element.isOver", arg=self.element.element_handle())
+        self.page.wait_for_function(
+            "element => element.isOver", arg=self.element.element_handle()
+        )
         self.wait_for(state="ended", log="saved")
 
     def messages(self) -> list[tuple[str, str]]:

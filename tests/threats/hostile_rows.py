@@ -7,7 +7,13 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from django_perso.models import ApiKey, AvatarSession, CatalogueItem, SessionPreset, TranscriptEntry
+from django_perso.models import (
+    ApiKey,
+    AvatarSession,
+    CatalogueItem,
+    SessionPreset,
+    TranscriptEntry,
+)
 
 CHOICES = (
     "model_style",
@@ -23,7 +29,9 @@ CHOICES = (
 def write(corpus_file: str) -> None:
     """Prints the ids of a key, a conversation and a preset."""
     corpus: list[str] = json.loads(Path(corpus_file).read_text())
-    key = ApiKey.objects.create(name=corpus[0][:100], secret="pak-" + "0" * 32, status_detail=corpus[1])
+    key = ApiKey.objects.create(
+        name=corpus[0][:100], secret="pak-" + "0" * 32, status_detail=corpus[1]
+    )
     write_catalogue(key, corpus)
     for number, text in enumerate(corpus[:20]):
         fields: dict[str, Any] = dict.fromkeys((*CHOICES, "prompt"), text[:200])
@@ -75,13 +83,27 @@ def write_catalogue(key: ApiKey, corpus: list[str]) -> None:
 def write_transcript(session: AvatarSession, corpus: list[str]) -> None:
     told = [(kind, data) for text in corpus for kind, data in entries(text)]
     TranscriptEntry.objects.bulk_create(
-        TranscriptEntry(avatar_session=session, source="browser", seq=seq, kind=kind, at_ms=seq, data=data)
+        TranscriptEntry(
+            avatar_session=session,
+            source="browser",
+            seq=seq,
+            kind=kind,
+            at_ms=seq,
+            data=data,
+        )
         for seq, (kind, data) in enumerate(told, 1)
     )
 
 
 def entries(text: str) -> list[tuple[str, dict[str, Any]]]:
-    tool = {"name": text, "phase": text, "arguments": {text: text}, "result": text, "error": text, "ms": text}
+    tool = {
+        "name": text,
+        "phase": text,
+        "arguments": {text: text},
+        "result": text,
+        "error": text,
+        "ms": text,
+    }
     return [
         ("chat", {"role": "visitor", "text": text}),
         ("chat", {"role": text, "text": text}),

@@ -52,7 +52,9 @@ def read(sign: str) -> None:
 def all_rows() -> list[tuple[Any, Any]]:
     """Models and primary keys."""
     return [
-        (model, pk) for model in (ApiKey, AvatarSession) for pk in model.objects.values_list("pk", flat=True)
+        (model, pk)
+        for model in (ApiKey, AvatarSession)
+        for pk in model.objects.values_list("pk", flat=True)
     ]
 
 

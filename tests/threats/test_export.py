@@ -30,14 +30,28 @@ BEFORE = [
     " \t\u2060 ",
     "\x1f",
 ]
-WIDE = ["\uff1d", "\uff0b", "\uff0d", "\uff20", "\ufe66", "\ufe62", "\ufe63", "\ufe6b"]  # = + - @ too, twice
+WIDE = [
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+    "\ufe66",
+    "\ufe62",
+    "\ufe63",
+    "\ufe6b",
+]  # = + - @ too, twice
 SIGNS = [*"=+-@", *WIDE, "\u207a", "\u208c"]
 AFTER = ["1+1", "cmd|'/c calc'!A1", 'HYPERLINK("http://x.example","y")', "SUM(1,2)", ""]
-CORPUS = [before + sign + after for before in BEFORE for sign in SIGNS for after in AFTER]
+CORPUS = [
+    before + sign + after for before in BEFORE for sign in SIGNS for after in AFTER
+]
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.builds(
-        lambda *parts: "".join(parts), st.sampled_from(BEFORE), st.sampled_from(SIGNS), st.text(max_size=9)
+        lambda *parts: "".join(parts),
+        st.sampled_from(BEFORE),
+        st.sampled_from(SIGNS),
+        st.text(max_size=9),
     ),
 )
 
@@ -46,7 +60,9 @@ def is_formula(cell: str) -> bool:
     """Whether a spreadsheet might take it for one: by its first character, or the first that is seen."""
     for character in cell:
         if unicodedata.category(character)[0] not in "CZ":
-            return unicodedata.normalize("NFKC", character).startswith(("=", "+", "-", "@"))
+            return unicodedata.normalize("NFKC", character).startswith(
+                ("=", "+", "-", "@")
+            )
         if character == cell[0] and character in "\t\r\n":
             return True
     return False
@@ -92,12 +108,17 @@ def test_no_cell_of_the_corpus_is_a_formula(figure: Callable[[str, str], None]) 
     dangerous = [cell for row in rows for cell in row.values() if is_formula(cell)]
     assert dangerous == []
     assert [row["text"].removeprefix("'") for row in rows] == CORPUS
-    figure("T13", f"{len(CORPUS)} formulas typed, {len(rows) * len(rows[0])} cells parsed: 0 formulas")
+    figure(
+        "T13",
+        f"{len(CORPUS)} formulas typed, {len(rows) * len(rows[0])} cells parsed: 0 formulas",
+    )
 
 
 @given(TEXTS)
 @hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_text_comes_back_as_it_was_and_as_text(text: str) -> None:
     (row,) = cells(conversation(text))
@@ -112,6 +133,8 @@ def test_only_what_could_be_a_formula_is_marked(text: str) -> None:
     assert safe_cell(text) == (f"'{text}" if is_formula(text) else text)
 
 
-@pytest.mark.parametrize("value", [None, 0, 12, "", "plain", "a=b", "1-2", "'=1", '"=1"', "e-mail", "日本"])
+@pytest.mark.parametrize(
+    "value", [None, 0, 12, "", "plain", "a=b", "1-2", "'=1", '"=1"', "e-mail", "日本"]
+)
 def test_what_is_harmless_stays_as_it_is(value: Any) -> None:
     assert safe_cell(value) == ("" if value is None else str(value))

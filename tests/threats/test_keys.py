@@ -33,7 +33,12 @@ Figure = Callable[[str, str], None]
 
 def submit(client: Client, key: ApiKey, **values: str) -> str:
     """Save the form of a key; gives the page that answers."""
-    fields = {"name": key.name, "api_server": key.api_server, "is_active": "on", **values}
+    fields = {
+        "name": key.name,
+        "api_server": key.api_server,
+        "is_active": "on",
+        **values,
+    }
     answer = client.post(f"{KEYS}{key.pk}/change/", fields, follow=True)
     assert answer.status_code == 200
     return html.unescape(answer.content.decode())
@@ -57,19 +62,35 @@ def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
     admin_client: Client, settings: Any, figure: Figure
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
-    rows = [ApiKey.objects.create(name=name, secret=secret) for name, secret in (("a", KEY), ("b", OTHER))]
+    rows = [
+        ApiKey.objects.create(name=name, secret=secret)
+        for name, secret in (("a", KEY), ("b", OTHER))
+    ]
     swap(*rows)
     for row in ApiKey.objects.all():
         with pytest.raises(SecretUnreadable, match="another row"):
             _ = row.secret
         with pytest.raises(SecretUnreadable), transaction.atomic():
             row.save()
-        assert "holds the secret of another row; enter the secret again" in submit(admin_client, row)
-        assert "another row" in admin_client.post(f"{KEYS}{row.pk}/press/test/", follow=True).content.decode()
+        assert "holds the secret of another row; enter the secret again" in submit(
+            admin_client, row
+        )
+        assert (
+            "another row"
+            in admin_client.post(
+                f"{KEYS}{row.pk}/press/test/", follow=True
+            ).content.decode()
+        )
     assert admin_client.get(KEYS).content.decode().count("unreadable") >= 2
     swap(*rows)
-    assert [row.secret.reveal() for row in ApiKey.objects.order_by("name")] == [KEY, OTHER]
-    figure("T2", "2 ciphertexts swapped: 0 of 2 open, 0 of 2 saved over, the list and the form say so")
+    assert [row.secret.reveal() for row in ApiKey.objects.order_by("name")] == [
+        KEY,
+        OTHER,
+    ]
+    figure(
+        "T2",
+        "2 ciphertexts swapped: 0 of 2 open, 0 of 2 saved over, the list and the form say so",
+    )
 
 
 @pytest.mark.django_db
@@ -94,7 +115,9 @@ async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
 
     async def shell(code: str, *keys: str) -> str:
         code = f"from tests.threats import reading; reading.{code}"
-        return (await asyncio.to_thread(manage, "shell", "-c", code, env=site(*keys))).splitlines()[-1]
+        return (
+            await asyncio.to_thread(manage, "shell", "-c", code, env=site(*keys))
+        ).splitlines()[-1]
 
     await asyncio.to_thread(manage, "migrate", "-v", "0", env=site(FIRST))
     await shell("write(1000)", FIRST)
@@ -102,7 +125,9 @@ async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
     readers = asyncio.create_task(shell(f"read({str(sign)!r})", SECOND, FIRST))
     await asyncio.to_thread(wait_for, tmp_path / "go on.reading")
     began = time.monotonic()
-    printed = await asyncio.to_thread(manage, "perso_rotate_secrets", env=site(SECOND, FIRST))
+    printed = await asyncio.to_thread(
+        manage, "perso_rotate_secrets", env=site(SECOND, FIRST)
+    )
     seconds = time.monotonic() - began
     sign.unlink()
     opened, failed = map(int, (await readers).split())
@@ -112,7 +137,8 @@ async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
     assert await shell("read_all()", SECOND) == "0"
     assert await shell("read_all()", FIRST) == "1000"
     figure(
-        "T2", f"1,000 secrets encrypted anew in {seconds:.1f} s: {opened} reads meanwhile, {failed} failed"
+        "T2",
+        f"1,000 secrets encrypted anew in {seconds:.1f} s: {opened} reads meanwhile, {failed} failed",
     )
 
 
@@ -132,24 +158,38 @@ async def test_a_key_is_rotated_while_fifty_conversations_start(
     site = example_server(DATABASE_URL=postgres, PERSO_ENCRYPTION_KEYS=FIRST)
     async with HttpVisitor(site.url) as operator, HttpVisitor(site.url) as visitor:
         await operator.log_in("admin", site.admin_password)
-        fields = {"name": "Main", "api_server": perso.url, "is_default": "on", "is_active": "on"}
+        fields = {
+            "name": "Main",
+            "api_server": perso.url,
+            "is_default": "on",
+            "is_active": "on",
+        }
         await operator.submit(KEYS + "add/", new_secret=KEY, **fields)
-        site.execute("UPDATE django_perso_sessionpreset SET max_live = 500, starts_per_hour = 500")
+        site.execute(
+            "UPDATE django_perso_sessionpreset SET max_live = 500, starts_per_hour = 500"
+        )
         pk = site.rows("SELECT id FROM django_perso_apikey")[0][0]
         await visitor.open_page()
-        await asyncio.to_thread(perso.set_faults, session={"latency_ms": 3000, "times": 40})
+        await asyncio.to_thread(
+            perso.set_faults, session={"latency_ms": 3000, "times": 40}
+        )
         starts = [asyncio.create_task(visitor.start("default")) for _ in range(50)]
         await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
         rotated = await operator.submit(f"{KEYS}{pk}/rotate/", new_secret=OTHER)
         assert "Perso answered in" in rotated.text
         under_way = sum(not task.done() for task in starts)
-        answers = Counter([answer.status_code for answer in await asyncio.gather(*starts)])
+        answers = Counter(
+            [answer.status_code for answer in await asyncio.gather(*starts)]
+        )
         await asyncio.to_thread(perso.accept_keys, OTHER)
         answers[(await visitor.start("default")).status_code] += 1
     assert under_way > 0
     assert answers == {201: 51}
     assert perso.ledger()["created"] == 51
-    figure("T2", f"a key rotated under 50 parallel starts ({under_way} still under way then): 0 failed")
+    figure(
+        "T2",
+        f"a key rotated under 50 parallel starts ({under_way} still under way then): 0 failed",
+    )
 
 
 # --- T3: on its way ---------------------------------------------------------------------------------------
@@ -187,7 +227,9 @@ def test_a_key_goes_to_no_server_that_only_the_operator_chose(
     settings.PERSO = LIVE
     monkeypatch.setenv("PERSO_INTERACTIVE_API_KEY_SHOP", OTHER)
     stored = ApiKey.objects.create(name="stored", secret=KEY, is_default=True)
-    outside = ApiKey.objects.create(name="outside", environment_variable="PERSO_INTERACTIVE_API_KEY_SHOP")
+    outside = ApiKey.objects.create(
+        name="outside", environment_variable="PERSO_INTERACTIVE_API_KEY_SHOP"
+    )
     with raw_server(None) as (listener, asked):
         addresses = [listener, listener.replace("127.0.0.1", "localhost"), *NOT_PERSO]
         for server in addresses:
@@ -197,27 +239,39 @@ def test_a_key_goes_to_no_server_that_only_the_operator_chose(
                 (outside, {"environment_variable": outside.environment_variable}),
             ):
                 page = submit(admin_client, key, api_server=server, **values)
-                assert re.search("may not be sent|must be https|must look like|Enter a valid URL", page), (
-                    server
-                )
-        assert set(ApiKey.objects.values_list("api_server", flat=True)) == {stored.api_server}
+                assert re.search(
+                    "may not be sent|must be https|must look like|Enter a valid URL",
+                    page,
+                ), server
+        assert set(ApiKey.objects.values_list("api_server", flat=True)) == {
+            stored.api_server
+        }
         # And where the row was changed behind the admin's back, nothing is sent either.
         make_preset()
         ApiKey.objects.update(api_server=listener)
         for key in (stored, outside):
             for name in ("test", "sync"):
-                page = admin_client.post(f"{KEYS}{key.pk}/press/{name}/", follow=True).content.decode()
+                page = admin_client.post(
+                    f"{KEYS}{key.pk}/press/{name}/", follow=True
+                ).content.decode()
                 assert "may not be sent" in page
-            page = admin_client.post(f"{KEYS}{key.pk}/rotate/", {"new_secret": KEY}).content.decode()
+            page = admin_client.post(
+                f"{KEYS}{key.pk}/rotate/", {"new_secret": KEY}
+            ).content.decode()
             assert "may not be sent" in page
         assert start(Client()).status_code == 503
         assert asked == []
-    figure("T3", f"{len(addresses)} addresses x 3 ways to edit them in: only form errors, 0 requests arrive")
+    figure(
+        "T3",
+        f"{len(addresses)} addresses x 3 ways to edit them in: only form errors, 0 requests arrive",
+    )
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("perso", [SANDBOX, LIVE])
-def test_what_is_taken_for_this_machine_is_this_machine(settings: Any, perso: Any) -> None:
+def test_what_is_taken_for_this_machine_is_this_machine(
+    settings: Any, perso: Any
+) -> None:
     settings.PERSO = perso
     for server in NOT_PERSO:
         with pytest.raises(ValueError, match=r"may not be sent|must"):
@@ -240,7 +294,10 @@ def test_a_redirect_is_told_and_not_followed(
         assert len(asked) >= 9
         assert asked_elsewhere == []
     if status == 302:
-        figure("T3", f"{len(asked)} answers of 302 to another host: 0 requests, and so no key, arrive there")
+        figure(
+            "T3",
+            f"{len(asked)} answers of 302 to another host: 0 requests, and so no key, arrive there",
+        )
 
 
 # --- T4: in the admin -------------------------------------------------------------------------------------
@@ -265,14 +322,23 @@ PAGES = [
 ]
 PRESSED = [
     *((f"{{pk}}/press/{name}/", "use", 302) for name in ("test", "sync")),
-    *((f"{{pk}}/press/{name}/", "change", 302) for name in ("make_default", "deactivate", "activate")),
+    *(
+        (f"{{pk}}/press/{name}/", "change", 302)
+        for name in ("make_default", "deactivate", "activate")
+    ),
     *((f"settings/press/{name}/", "use", 302) for name in ("test", "sync")),
     ("{pk}/rotate/", "change", 302),
     ("{pk}/change/", "change", 302),
     ("{pk}/delete/", "delete", 302),
     ("add/", "add", 302),
 ]
-FIELDS = {"name": "New", "api_server": "", "new_secret": OTHER, "is_active": "on", "post": "yes"}
+FIELDS = {
+    "name": "New",
+    "api_server": "",
+    "new_secret": OTHER,
+    "is_active": "on",
+    "post": "yes",
+}
 
 
 def member(role: str, *, csrf: bool = False) -> Client:
@@ -291,7 +357,9 @@ def perso(sandbox_server: Any, settings: Any) -> str:
 
 
 @pytest.mark.django_db
-def test_each_role_does_what_it_may_and_none_sees_a_key(perso: str, figure: Figure) -> None:
+def test_each_role_does_what_it_may_and_none_sees_a_key(
+    perso: str, figure: Figure
+) -> None:
     seen: list[str] = []
     done = 0
     for role, rights in ROLES.items():
@@ -300,15 +368,24 @@ def test_each_role_does_what_it_may_and_none_sees_a_key(perso: str, figure: Figu
             key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso)
             is_post = (path, right, success) in PRESSED
             client, url = member(role), KEYS + path.format(pk=key.pk)
-            answer = client.post(url, {**FIELDS, "api_server": perso}) if is_post else client.get(url)
+            answer = (
+                client.post(url, {**FIELDS, "api_server": perso})
+                if is_post
+                else client.get(url)
+            )
             expected = success if right in rights else 403
             assert answer.status_code == expected, (role, path, answer.status_code)
             if is_post and expected == 403:
                 assert ApiKey.objects.get().secret.reveal() == KEY
-                assert (ApiKey.objects.get().status, ApiKey.objects.get().name) == ("untested", "Main")
+                assert (ApiKey.objects.get().status, ApiKey.objects.get().name) == (
+                    "untested",
+                    "Main",
+                )
             seen.append(answer.content.decode())
             done += 1
-    assert not [page for page in seen if KEY in page or KEY[-8:] in page or OTHER in page]
+    assert not [
+        page for page in seen if KEY in page or KEY[-8:] in page or OTHER in page
+    ]
     figure(
         "T4",
         f"6 roles x {len(PAGES) + len(PRESSED)} pages and buttons: each does what it may; no key in {done}",
@@ -320,7 +397,9 @@ def test_each_role_does_what_it_may_and_none_sees_a_key(perso: str, figure: Figu
     ("action", "right"),
     [("test_selected", "use"), ("sync_selected", "use"), ("delete_selected", "delete")],
 )
-def test_actions_of_the_list_are_for_those_who_may(perso: str, action: str, right: str) -> None:
+def test_actions_of_the_list_are_for_those_who_may(
+    perso: str, action: str, right: str
+) -> None:
     for role, rights in ROLES.items():
         ApiKey.objects.all().delete()
         key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso)
@@ -329,7 +408,10 @@ def test_actions_of_the_list_are_for_those_who_may(perso: str, action: str, righ
         chosen = {"action": action, "_selected_action": str(key.pk), "post": "yes"}
         answer = client.post(KEYS, chosen, follow=True)
         assert answer.status_code == (200 if "view" in rights else 403)
-        assert (not ApiKey.objects.filter(status="untested").exists()) is may, (role, action)
+        assert (not ApiKey.objects.filter(status="untested").exists()) is may, (
+            role,
+            action,
+        )
 
 
 @pytest.mark.django_db
@@ -340,7 +422,9 @@ def test_nothing_is_pressed_without_a_token_or_by_a_link(perso: str) -> None:
     client.force_login(User.objects.get())
     for path, _, _ in PRESSED:
         url = KEYS + path.format(pk=key.pk)
-        assert client.post(url, {**FIELDS, "api_server": perso}).status_code == 403, path
+        assert client.post(url, {**FIELDS, "api_server": perso}).status_code == 403, (
+            path
+        )
         if "/press/" in path:
             assert client.get(url).status_code == 405
     assert ApiKey.objects.get().status == "untested"

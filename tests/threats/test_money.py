@@ -16,12 +16,17 @@ STARTS, LIVE = 200, 5
 
 
 async def test_200_starts_over_two_processes_make_exactly_as_many_sessions_as_may_live(
-    example_server: Any, sandbox_server: Any, postgres: str, figure: Callable[[str, str], None]
+    example_server: Any,
+    sandbox_server: Any,
+    postgres: str,
+    figure: Callable[[str, str], None],
 ) -> None:
     sandbox = sandbox_server("--latency", "300")
     env = {"DATABASE_URL": postgres, "PERSO_INTERACTIVE_API_SERVER": sandbox.url}
     sites = [example_server(**env), example_server(**env)]
-    sites[0].execute(f"UPDATE django_perso_sessionpreset SET max_live = {LIVE}, starts_per_hour = 1000")
+    sites[0].execute(
+        f"UPDATE django_perso_sessionpreset SET max_live = {LIVE}, starts_per_hour = 1000"
+    )
 
     async def one_visitor(number: int) -> httpx.Response:
         async with HttpVisitor(sites[number % 2].url) as visitor:
@@ -30,8 +35,17 @@ async def test_200_starts_over_two_processes_make_exactly_as_many_sessions_as_ma
             return await visitor.start("default")
 
     answers = await asyncio.gather(*map(one_visitor, range(STARTS)))
-    counts = Counter((answer.status_code, answer.json().get("code")) for answer in answers)
+    counts = Counter(
+        (answer.status_code, answer.json().get("code")) for answer in answers
+    )
     assert counts == {(201, None): LIVE, (429, "too_many_live"): STARTS - LIVE}
-    assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers if answer.status_code == 429)
+    assert all(
+        int(answer.headers["Retry-After"]) > 0
+        for answer in answers
+        if answer.status_code == 429
+    )
     assert sandbox.ledger()["created"] == LIVE
-    figure("T5", f"{STARTS} parallel starts, 2 processes: {LIVE} created, {STARTS - LIVE} x 429")
+    figure(
+        "T5",
+        f"{STARTS} parallel starts, 2 processes: {LIVE} created, {STARTS - LIVE} x 429",
+    )

@@ -41,10 +41,19 @@ async def test_only_the_sites_own_origin_opens_the_log_socket(
                     pass
             assert refused.value.response.status_code in (400, 403), origin
             headers = {"Origin": origin} if origin else {}
-            body = {"stream": started["stream"], "ticket": started["ticket"], "items": []}
+            body = {
+                "stream": started["stream"],
+                "ticket": started["ticket"],
+                "items": [],
+            }
             assert (
-                await visitor.http.post("/perso/log/entries/", json=body, headers=headers)
+                await visitor.http.post(
+                    "/perso/log/entries/", json=body, headers=headers
+                )
             ).status_code == 403
         async with visitor.socket(started["log"]["ws"]) as socket:
             assert (await say(socket, **hello))["t"] == "welcome"
-    figure("T8", f"{len(foreign)} foreign origins refused by socket and POST, the site's own let in")
+    figure(
+        "T8",
+        f"{len(foreign)} foreign origins refused by socket and POST, the site's own let in",
+    )

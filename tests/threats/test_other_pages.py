@@ -21,7 +21,12 @@ def test_a_page_of_another_site_cannot_start_a_session(
     foreign = site.url.replace("127.0.0.1", "localhost")
     target = f"{site.url}/perso/sessions/"
     statuses: list[int] = []
-    page.on("response", lambda response: statuses.append(response.status) if response.url == target else None)
+    page.on(
+        "response",
+        lambda response: (
+            statuses.append(response.status) if response.url == target else None
+        ),
+    )
     attacks = {
         "fetch": "u => fetch(u, {method: 'POST', body: '{}', credentials: 'include', mode: 'no-cors'})",
         "image": "u => new Promise(done => Object.assign(new Image(), {onerror: done, src: u}))",

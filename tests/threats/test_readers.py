@@ -48,7 +48,9 @@ def staff(name: str) -> Client:
 
 
 def readings() -> int:
-    return LogEntry.objects.filter(change_message__contains="Read the transcript").count()
+    return LogEntry.objects.filter(
+        change_message__contains="Read the transcript"
+    ).count()
 
 
 def test_each_reading_is_written_down_and_only_readers_read(
@@ -73,8 +75,14 @@ def test_each_reading_is_written_down_and_only_readers_read(
     assert readings() == 5
     entry = LogEntry.objects.first()
     assert entry is not None
-    assert (entry.user.get_username(), entry.object_id) == ("reader", str(conversation.pk))
-    figure("T18", "5 roles x 4 pages: 1 role reads; 5 readings, 5 audit rows; no audit row, no page")
+    assert (entry.user.get_username(), entry.object_id) == (
+        "reader",
+        str(conversation.pk),
+    )
+    figure(
+        "T18",
+        "5 roles x 4 pages: 1 role reads; 5 readings, 5 audit rows; no audit row, no page",
+    )
 
 
 @pytest.mark.django_db(transaction=True)

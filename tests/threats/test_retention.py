@@ -47,14 +47,21 @@ def write_until(stop: threading.Event, stream: Any, waits: list[float]) -> None:
 
 
 def test_half_of_100000_rows_go_while_others_are_written(
-    postgres: str, transactional_db: None, settings: Any, figure: Callable[[str, str], None]
+    postgres: str,
+    transactional_db: None,
+    settings: Any,
+    figure: Callable[[str, str], None],
 ) -> None:
     settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 30}
     with default_database(postgres):
         with connection.cursor() as cursor:
             cursor.execute(FILL)
         then = timezone.now() - timedelta(days=30)
-        stay = set(AvatarSession.objects.filter(created_at__gte=then).values_list("pk", flat=True))
+        stay = set(
+            AvatarSession.objects.filter(created_at__gte=then).values_list(
+                "pk", flat=True
+            )
+        )
         live = AvatarSession.objects.create(visitor="live", status="live")
         waits: list[float] = []
         stop = threading.Event()
@@ -66,7 +73,10 @@ def test_half_of_100000_rows_go_while_others_are_written(
         stop.set()
         writer.join()
         assert deleted == {"conversations": CONVERSATIONS // 2, "entries": ROWS // 2}
-        assert set(AvatarSession.objects.values_list("pk", flat=True)) == {*stay, live.pk}
+        assert set(AvatarSession.objects.values_list("pk", flat=True)) == {
+            *stay,
+            live.pk,
+        }
         assert TranscriptEntry.objects.exclude(avatar_session=live).count() == ROWS // 2
         assert live.entries.count() == len(waits) > 100
         p99 = sorted(waits)[int(len(waits) * 0.99)] * 1000
@@ -120,7 +130,9 @@ def found(content: bytes) -> dict[str, int]:
 
 def files_of(path: Path) -> bytes:
     """All bytes SQLite keeps: the database, and its journals while there are any."""
-    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
+    return b"".join(
+        file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*"))
+    )
 
 
 def test_who_is_forgotten_is_in_no_dump_and_no_file_of_sqlite(
@@ -130,9 +142,14 @@ def test_who_is_forgotten_is_in_no_dump_and_no_file_of_sqlite(
     path.write_bytes(template_database.read_bytes())
     with closing(sqlite3.connect(path)) as site:  # a running one: its journal stays
         site.execute("SELECT * FROM auth_user").fetchall()
-        deleted = forget(f"sqlite:///{path}", ["--visitor", VISITOR], lambda: files_of(path))
+        deleted = forget(
+            f"sqlite:///{path}", ["--visitor", VISITOR], lambda: files_of(path)
+        )
         assert site.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
-    figure("T19", f"{deleted} of one visitor forgotten: 0 bytes of them in dumpdata and SQLite's files")
+    figure(
+        "T19",
+        f"{deleted} of one visitor forgotten: 0 bytes of them in dumpdata and SQLite's files",
+    )
 
 
 def test_who_is_forgotten_is_in_no_dump_of_postgresql(
@@ -140,14 +157,19 @@ def test_who_is_forgotten_is_in_no_dump_of_postgresql(
 ) -> None:
     servers.seed(servers.environment(DATABASE_URL=postgres))
     deleted = forget(postgres, ["--user", "admin"], lambda: dump(postgres))
-    figure("T19", f"{deleted} of one user forgotten: 0 bytes of them in dumpdata and pg_dump")
+    figure(
+        "T19",
+        f"{deleted} of one user forgotten: 0 bytes of them in dumpdata and pg_dump",
+    )
 
 
 def forget(url: str, whose: list[str], lies: Callable[[], bytes]) -> str:
     """Fill a site with conversations, have those of one person deleted, and look for them everywhere."""
     env = servers.environment(DATABASE_URL=url)
     servers.manage("shell", "-c", REMEMBER, env=env)
-    assert all(found(servers.manage("dumpdata", env=env).encode()).values())  # the positive control
+    assert all(
+        found(servers.manage("dumpdata", env=env).encode()).values()
+    )  # the positive control
     assert all(found(lies()).values())
     deleted = json.loads(servers.manage("perso_purge", "--json", *whose, env=env))
     assert deleted == {"conversations": 43, "entries": 215, "dry_run": False}

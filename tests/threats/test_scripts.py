@@ -42,7 +42,9 @@ OTHERS = (
 CORPUS = [exit + tag for exit, tag in itertools.product(EXITS, TAGS)] + list(OTHERS)
 
 
-def test_the_corpus_runs_where_nobody_escapes(page: Any, console_errors: list[str]) -> None:
+def test_the_corpus_runs_where_nobody_escapes(
+    page: Any, console_errors: list[str]
+) -> None:
     """The positive control: the same texts as raw HTML."""
     ran = 0
     for text in CORPUS:
@@ -63,7 +65,9 @@ def test_nothing_that_was_stored_runs_in_the_admin(
     site = example_server()
     (tmp_path / "corpus.json").write_text(json.dumps(CORPUS))
     write = f"from tests.threats.hostile_rows import write; write({str(tmp_path / 'corpus.json')!r})"
-    key, session, preset = json.loads(site.manage("shell", "-c", write).splitlines()[-1])
+    key, session, preset = json.loads(
+        site.manage("shell", "-c", write).splitlines()[-1]
+    )
     dialogs: list[str] = []
 
     def note(dialog: Any) -> None:
@@ -74,10 +78,26 @@ def test_nothing_that_was_stored_runs_in_the_admin(
     log_in(page, site)
     model = f"{site.url}/admin/django_perso/"
     paths = [f"avatarsession/{session}/change/?page={n}" for n in (1, 2)]
-    paths += ["avatarsession/", f"avatarsession/{session}/history/", f"avatarsession/{session}/delete/"]
-    paths += ["apikey/", f"apikey/{key}/change/", f"apikey/{key}/history/", f"apikey/{key}/delete/"]
-    paths += ["sessionpreset/", f"sessionpreset/{preset}/change/", f"sessionpreset/{preset}/delete/"]
-    paths += [f"sessionpreset/add/?copy={preset}", f"sessionpreset/playground/?key={key}&preset=hostile-0"]
+    paths += [
+        "avatarsession/",
+        f"avatarsession/{session}/history/",
+        f"avatarsession/{session}/delete/",
+    ]
+    paths += [
+        "apikey/",
+        f"apikey/{key}/change/",
+        f"apikey/{key}/history/",
+        f"apikey/{key}/delete/",
+    ]
+    paths += [
+        "sessionpreset/",
+        f"sessionpreset/{preset}/change/",
+        f"sessionpreset/{preset}/delete/",
+    ]
+    paths += [
+        f"sessionpreset/add/?copy={preset}",
+        f"sessionpreset/playground/?key={key}&preset=hostile-0",
+    ]
     shown = 0
     for path in paths:
         answer = page.goto(model + path)
@@ -87,14 +107,23 @@ def test_nothing_that_was_stored_runs_in_the_admin(
         shown += RUN in page.content()
     page.goto(f"{site.url}/admin/")  # recent actions
     assert (page.evaluate("window.ran"), dialogs) == (None, [])
-    assert shown >= len(paths) - 4  # histories and questions before deleting show little
+    assert (
+        shown >= len(paths) - 4
+    )  # histories and questions before deleting show little
     console_errors.clear()  # pictures that are none
-    figure("T12", f"{len(CORPUS)} texts in every field, {len(paths) + 1} pages in Chromium: 0 ran")
+    figure(
+        "T12",
+        f"{len(CORPUS)} texts in every field, {len(paths) + 1} pages in Chromium: 0 ran",
+    )
 
 
 def test_nobody_calls_a_text_safe_by_hand() -> None:
     package = Path(django_perso.__file__).parent
     told = [path for path in package.rglob("*.py") if "mark_safe" in path.read_text()]
-    told += [p for p in package.rglob("*.html") if "|safe" in p.read_text() or "autoescape" in p.read_text()]
+    told += [
+        p
+        for p in package.rglob("*.html")
+        if "|safe" in p.read_text() or "autoescape" in p.read_text()
+    ]
     told += [p for p in package.rglob("static/**/*.js") if "innerHTML" in p.read_text()]
     assert told == []

@@ -51,8 +51,13 @@ class Scanner:
         self.found += [what for needle in self.needles if needle in raw]
 
     def show_answer(self, answer: httpx.Response) -> None:
-        headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
-        self.show(f"{answer.request.method} {answer.request.url.path}", headers.encode() + answer.content)
+        headers = "\n".join(
+            f"{name}: {value}" for name, value in answer.headers.items()
+        )
+        self.show(
+            f"{answer.request.method} {answer.request.url.path}",
+            headers.encode() + answer.content,
+        )
 
     def show_files(self, directory: Path) -> None:
         for path in directory.rglob("*"):
@@ -76,7 +81,9 @@ def new_canary() -> str:
     ],
     ids=["plain", "URL-quoted", "base64", "base64 for URLs", "last eight"],
 )
-def test_the_scanner_finds_a_key_planted_on_purpose(tmp_path: Path, form: Callable[[str], str]) -> None:
+def test_the_scanner_finds_a_key_planted_on_purpose(
+    tmp_path: Path, form: Callable[[str], str]
+) -> None:
     canary = new_canary()
     scanner = Scanner(canary)
     database = sqlite3.connect(tmp_path / "db.sqlite3")
@@ -91,7 +98,9 @@ def test_the_scanner_finds_a_key_planted_on_purpose(tmp_path: Path, form: Callab
     assert not innocent.found
 
 
-async def converse(visitor: HttpVisitor, scanner: Scanner, preset: str) -> dict[str, Any]:
+async def converse(
+    visitor: HttpVisitor, scanner: Scanner, preset: str
+) -> dict[str, Any]:
     """Start, talk by socket and by POST, end; every byte that comes back is scanned."""
     answer = await visitor.start(preset)
     scanner.show_answer(answer)
@@ -105,7 +114,9 @@ async def converse(visitor: HttpVisitor, scanner: Scanner, preset: str) -> dict[
         ):
             scanner.show("frame", json.dumps(await say(socket, **frame)))
     scanner.show_answer(
-        await visitor.post_log(started, items=[chat(3, "bye")], bye={"last": 3, "how": "visitor"})
+        await visitor.post_log(
+            started, items=[chat(3, "bye")], bye={"last": 3, "how": "visitor"}
+        )
     )
     return started
 
@@ -114,15 +125,28 @@ async def crawl_admin(visitor: HttpVisitor, scanner: Scanner, site: Any) -> None
     """Every page of the admin that has to do with us."""
     rows = {"sessionpreset": ["1"]}
     for model in ("apikey", "avatarsession"):
-        rows[model] = [str(pk) for (pk,) in site.rows(f"SELECT id FROM django_perso_{model}")]
+        rows[model] = [
+            str(pk) for (pk,) in site.rows(f"SELECT id FROM django_perso_{model}")
+        ]
     paths = ["", "django_perso/"]
     for model, ids in rows.items():
         paths += [f"django_perso/{model}/{page}" for page in ("", "add/")]
-        paths += [f"django_perso/{model}/{pk}/{p}/" for pk in ids for p in ("change", "history", "delete")]
+        paths += [
+            f"django_perso/{model}/{pk}/{p}/"
+            for pk in ids
+            for p in ("change", "history", "delete")
+        ]
     paths += [f"django_perso/apikey/{pk}/rotate/" for pk in rows["apikey"]]
-    paths += [f"django_perso/sessionpreset/{page}/" for page in ("templates", "playground")]
-    paths += [f"django_perso/sessionpreset/playground/?key={pk}&compare=1" for pk in rows["apikey"]]
-    paths += [f"django_perso/sessionpreset/templates/?api_key={pk}" for pk in rows["apikey"]]
+    paths += [
+        f"django_perso/sessionpreset/{page}/" for page in ("templates", "playground")
+    ]
+    paths += [
+        f"django_perso/sessionpreset/playground/?key={pk}&compare=1"
+        for pk in rows["apikey"]
+    ]
+    paths += [
+        f"django_perso/sessionpreset/templates/?api_key={pk}" for pk in rows["apikey"]
+    ]
     for path in paths:
         answer = await visitor.http.get(f"/admin/{path}")
         assert answer.status_code in (200, 403), path
@@ -147,7 +171,9 @@ class Operator:
         """Add a key; gives its id."""
         answer = await self.submit("add/", name=name, is_active="on", **fields)
         assert answer.url.path == KEYS, answer.text
-        found = self.site.rows(f"SELECT id FROM django_perso_apikey WHERE name = '{name}'")
+        found = self.site.rows(
+            f"SELECT id FROM django_perso_apikey WHERE name = '{name}'"
+        )
         return str(found[0][0])
 
     async def press(self, path: str, **fields: str) -> str:
@@ -155,7 +181,9 @@ class Operator:
         page = await self.visitor.http.get(KEYS)
         token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
         answer = await self.visitor.http.post(
-            KEYS + path, data={"csrfmiddlewaretoken": token, **fields}, headers={"Referer": self.visitor.url}
+            KEYS + path,
+            data={"csrfmiddlewaretoken": token, **fields},
+            headers={"Referer": self.visitor.url},
         )
         self.scanner.show_answer(answer)
         assert answer.status_code == 200
@@ -173,9 +201,21 @@ def database(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 async def test_the_api_key_is_in_nothing_that_leaves_the_server(
-    example_server: Any, sandbox_server: Any, database: dict[str, str], figure: Callable[[str, str], None]
+    example_server: Any,
+    sandbox_server: Any,
+    database: dict[str, str],
+    figure: Callable[[str, str], None],
 ) -> None:
-    names = ("setting", "stored", "rotated", "outside", "refused", "unreachable", "not taken", "lost")
+    names = (
+        "setting",
+        "stored",
+        "rotated",
+        "outside",
+        "refused",
+        "unreachable",
+        "not taken",
+        "lost",
+    )
     canaries = {name: new_canary() for name in names}
     scanner = Scanner(*canaries.values())
     accepted = [it for name in names[:4] for it in ("--key", canaries[name])]
@@ -196,7 +236,12 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
         await visitor.open_page()
         await converse(visitor, scanner, "second")
         await crawl_admin(visitor, scanner, site)
-        for fault in ({"status": 500}, {"status": 401}, {"body": "html", "status": 502}, {"body": "garbage"}):
+        for fault in (
+            {"status": 500},
+            {"status": 401},
+            {"body": "html", "status": 502},
+            {"body": "garbage"},
+        ):
             await asyncio.to_thread(sandbox.set_faults, session=fault)
             answer = await visitor.start("default")
             assert answer.status_code in (502, 503, 504)
@@ -207,7 +252,9 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
             for command in ("perso_sync", "perso_doctor", "perso_rotate_secrets")
             for form in ([], ["--json"])
         ]
-        printed = await asyncio.gather(*(asyncio.to_thread(run, site, *command) for command in commands))
+        printed = await asyncio.gather(
+            *(asyncio.to_thread(run, site, *command) for command in commands)
+        )
         for command, text in zip(commands, printed, strict=True):
             scanner.show(command[0], text)
         scan_database(scanner, site)
@@ -217,20 +264,27 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
     assert scanner.surfaces > 60
     plant(scanner, site, canaries["stored"])
     where = "PostgreSQL" if database else "SQLite"
-    figure("T1", f"{where}: {scanner.surfaces} surfaces, {scanner.bytes} bytes scanned: the keys are in none")
+    figure(
+        "T1",
+        f"{where}: {scanner.surfaces} surfaces, {scanner.bytes} bytes scanned: the keys are in none",
+    )
 
 
 async def operate(operator: Operator, canaries: dict[str, str], server: str) -> None:
     """What an operator does with keys, right and wrong."""
     here = {"api_server": server}
-    stored = await operator.add("stored", new_secret=canaries["stored"], is_default="on", **here)
+    stored = await operator.add(
+        "stored", new_secret=canaries["stored"], is_default="on", **here
+    )
     await operator.add("refused", new_secret=canaries["refused"], **here)
     away = {"api_server": f"http://127.0.0.1:{unused_port()}"}
     await operator.add("unreachable", new_secret=canaries["unreachable"], **away)
     await operator.add("outside", environment_variable=VARIABLE, **here)
     broken = {"name": "", "api_server": "nowhere", "new_secret": canaries["stored"]}
     assert "must look like" in (await operator.submit("add/", **broken)).text
-    answer = await operator.submit(f"{stored}/rotate/", new_secret=canaries["not taken"])
+    answer = await operator.submit(
+        f"{stored}/rotate/", new_secret=canaries["not taken"]
+    )
     assert "Nothing was changed" in answer.text
     answer = await operator.submit(f"{stored}/rotate/", new_secret=canaries["rotated"])
     assert "Perso answered in" in answer.text
@@ -238,16 +292,33 @@ async def operate(operator: Operator, canaries: dict[str, str], server: str) -> 
     for (pk,) in operator.site.rows("SELECT id FROM django_perso_apikey"):
         for name in ("test", "sync"):
             told += await operator.press(f"{pk}/press/{name}/")
-            told += await operator.press("", action=f"{name}_selected", _selected_action=str(pk))
-    assert min(map(told.count, ("Perso answered in", "cannot be reached", "Perso refused key"))) >= 4
-    for path, fields in (("1/change/", {"_sync": "1"}), ("playground/", {"key": stored})):
-        answer = await operator.visitor.submit(f"/admin/django_perso/sessionpreset/{path}", **fields)
+            told += await operator.press(
+                "", action=f"{name}_selected", _selected_action=str(pk)
+            )
+    assert (
+        min(
+            map(
+                told.count,
+                ("Perso answered in", "cannot be reached", "Perso refused key"),
+            )
+        )
+        >= 4
+    )
+    for path, fields in (
+        ("1/change/", {"_sync": "1"}),
+        ("playground/", {"key": stored}),
+    ):
+        answer = await operator.visitor.submit(
+            f"/admin/django_perso/sessionpreset/{path}", **fields
+        )
         assert "Perso answered in" in answer.text
         operator.scanner.show_answer(answer)
     operator.site.execute("UPDATE django_perso_apikey SET is_default = false")
     for name in ("test", "sync"):
         assert "Perso answered in" in await operator.press(f"settings/press/{name}/")
-    operator.site.execute("UPDATE django_perso_apikey SET is_default = true WHERE name = 'stored'")
+    operator.site.execute(
+        "UPDATE django_perso_apikey SET is_default = true WHERE name = 'stored'"
+    )
 
 
 async def break_things(operator: Operator, secret: str) -> None:
@@ -270,7 +341,9 @@ async def break_things(operator: Operator, secret: str) -> None:
 def run(site: Any, *arguments: str) -> str:
     """All that a command prints, however it ends."""
     command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(command, cwd=dev.ROOT, env=site.env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=dev.ROOT, env=site.env, capture_output=True, text=True, timeout=60
+    )
     assert "Traceback" not in done.stderr
     assert done.stdout
     return done.stdout + done.stderr
@@ -308,21 +381,40 @@ async def test_a_session_id_is_in_no_url_or_log_and_opens_no_log(
         for ticket in (started["session_id"], started["ticket"], ""):
             async with thief.socket(started["log"]["ws"]) as socket:
                 with pytest.raises(ConnectionClosed) as closed:
-                    await say(socket, t="hello", stream=started["stream"], ticket=ticket)
+                    await say(
+                        socket, t="hello", stream=started["stream"], ticket=ticket
+                    )
                 codes.append(closed.value.rcvd and closed.value.rcvd.code)
         assert codes == [4401, 4401, 4401]
-        assert (await thief.post_log(started, items=[chat(1, "forged")])).status_code == 401
+        assert (
+            await thief.post_log(started, items=[chat(1, "forged")])
+        ).status_code == 401
         await visitor.log_in("admin", site.admin_password)
         await crawl_ids(visitor, scanner, started["stream"])
-    scanner.show("dumpdata", await asyncio.to_thread(site.manage, "dumpdata", "django_perso"))
+    scanner.show(
+        "dumpdata", await asyncio.to_thread(site.manage, "dumpdata", "django_perso")
+    )
     scanner.show("server log", site.printed())
     scanner.show_files((sqlite_path(site.env["DATABASE_URL"]) or Path()).parent)
     assert not scanner.found
-    assert site.rows("SELECT count(*) FROM django_perso_transcriptentry WHERE source = 'browser'") == [(0,)]
-    figure("T7", f"a stolen id or ticket opens 0 of 4 logs; the id is in 0 of {scanner.surfaces} surfaces")
+    assert site.rows(
+        "SELECT count(*) FROM django_perso_transcriptentry WHERE source = 'browser'"
+    ) == [(0,)]
+    figure(
+        "T7",
+        f"a stolen id or ticket opens 0 of 4 logs; the id is in 0 of {scanner.surfaces} surfaces",
+    )
 
 
 async def crawl_ids(visitor: HttpVisitor, scanner: Scanner, stream: str) -> None:
     """The admin pages of a conversation."""
-    for path in ("", f"?q={stream}", f"{stream}/change/", f"{stream}/history/", f"{stream}/delete/"):
-        scanner.show_answer(await visitor.http.get(f"/admin/django_perso/avatarsession/{path}"))
+    for path in (
+        "",
+        f"?q={stream}",
+        f"{stream}/change/",
+        f"{stream}/history/",
+        f"{stream}/delete/",
+    ):
+        scanner.show_answer(
+            await visitor.http.get(f"/admin/django_perso/avatarsession/{path}")
+        )

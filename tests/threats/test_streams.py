@@ -14,7 +14,9 @@ from tests.support.visitor import HttpVisitor, chat, say
 
 pytestmark = pytest.mark.threat
 
-BROWSER_ROWS = "SELECT count(*) FROM django_perso_transcriptentry WHERE source = 'browser'"
+BROWSER_ROWS = (
+    "SELECT count(*) FROM django_perso_transcriptentry WHERE source = 'browser'"
+)
 
 
 async def started(visitor: HttpVisitor) -> dict[str, Any]:
@@ -44,7 +46,9 @@ async def test_nobody_writes_into_another_conversation(
             {**theirs, "stream": mine["stream"]},
             theirs,  # a whole ticket, in another browser
             *({**mine, "stream": str(uuid.uuid4())} for _ in range(50)),
-            *({**mine, "ticket": mine["ticket"][:-n] + "-" * n} for n in range(1, 20)),  # none ends so
+            *(
+                {**mine, "ticket": mine["ticket"][:-n] + "-" * n} for n in range(1, 20)
+            ),  # none ends so
         ]
         for attempt in mixed:
             answer = await one.post_log(attempt, items=[chat(1, "forged")])
@@ -53,8 +57,14 @@ async def test_nobody_writes_into_another_conversation(
             keys = {"stream": attempt["stream"], "ticket": attempt["ticket"]}
             assert await close_code(one, mine["log"]["ws"], t="hello", **keys) == 4401
         assert site.rows(BROWSER_ROWS) == [(0,)]
-        assert (await one.post_log(mine, items=[chat(1, "mine")])).json() == {"t": "ack", "s": 1}
-    figure("T9", f"{len(mixed)} foreign or invented streams by POST, 5 by socket: 0 rows written")
+        assert (await one.post_log(mine, items=[chat(1, "mine")])).json() == {
+            "t": "ack",
+            "s": 1,
+        }
+    figure(
+        "T9",
+        f"{len(mixed)} foreign or invented streams by POST, 5 by socket: 0 rows written",
+    )
 
 
 async def test_a_browser_cannot_speak_as_the_site(
@@ -63,44 +73,77 @@ async def test_a_browser_cannot_speak_as_the_site(
     site = example_server()
     async with HttpVisitor(site.url) as visitor:
         mine = await started(visitor)
-        lie = {"source": "server", "k": "state", "d": {"name": "ended", "source": "server", "how": "remote"}}
-        items = [{**chat(n, "", "avatar"), **(lie if n % 2 else {})} for n in range(1, 21)]
-        assert (await visitor.post_log(mine, items=items, source="server")).json() == {"t": "ack", "s": 20}
+        lie = {
+            "source": "server",
+            "k": "state",
+            "d": {"name": "ended", "source": "server", "how": "remote"},
+        }
+        items = [
+            {**chat(n, "", "avatar"), **(lie if n % 2 else {})} for n in range(1, 21)
+        ]
+        assert (await visitor.post_log(mine, items=items, source="server")).json() == {
+            "t": "ack",
+            "s": 20,
+        }
         await visitor.log_in("admin", site.admin_password)
-        page = await visitor.http.get(f"/admin/django_perso/avatarsession/{mine['stream']}/change/")
-    rows = dict(site.rows("SELECT source, count(*) FROM django_perso_transcriptentry GROUP BY source"))
+        page = await visitor.http.get(
+            f"/admin/django_perso/avatarsession/{mine['stream']}/change/"
+        )
+    rows = dict(
+        site.rows(
+            "SELECT source, count(*) FROM django_perso_transcriptentry GROUP BY source"
+        )
+    )
     assert rows == {"browser": 20, "server": 1}
     assert page.text.count('class="perso-source"') == 1
-    figure("T14", "20 entries that claim to be the site's: 20 stored as the browser's, and shown as such")
+    figure(
+        "T14",
+        "20 entries that claim to be the site's: 20 stored as the browser's, and shown as such",
+    )
 
 
 async def test_a_made_up_address_is_no_new_visitor(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
-    site.execute("UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 10")
+    site.execute(
+        "UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 10"
+    )
     chance, statuses = random.Random(22), []
     for _ in range(60):
         async with HttpVisitor(site.url) as visitor:
             await visitor.open_page()
             made_up = ".".join(str(chance.randrange(1, 255)) for _ in range(4))
-            headers = {"X-Forwarded-For": made_up, "X-Real-IP": made_up, "Forwarded": f"for={made_up}"}
+            headers = {
+                "X-Forwarded-For": made_up,
+                "X-Real-IP": made_up,
+                "Forwarded": f"for={made_up}",
+            }
             statuses.append((await visitor.start(**headers)).status_code)
     assert statuses == [201] * 10 + [429] * 50
-    figure("T22", "60 starts, each with new cookies and a made-up X-Forwarded-For: 10 granted, 50 x 429")
+    figure(
+        "T22",
+        "60 starts, each with new cookies and a made-up X-Forwarded-For: 10 granted, 50 x 429",
+    )
 
 
 async def test_requests_that_only_look_like_others_are_refused(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
-    tricks = [b"X-A: a" + bytes([sign]) + b"X-Forwarded-For: 9.9.9.9" for sign in b"\0\n\r\x0b\x0c\x1c\x85"]
+    tricks = [
+        b"X-A: a" + bytes([sign]) + b"X-Forwarded-For: 9.9.9.9"
+        for sign in b"\0\n\r\x0b\x0c\x1c\x85"
+    ]
     for trick in [*tricks, b"Host: shop.example.evil"]:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + trick + b"\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 400 "), trick
         writer.close()
-    figure("T22", f"{len(tricks)} control bytes in a header, a second Host: {len(tricks) + 1} x 400")
+    figure(
+        "T22",
+        f"{len(tricks)} control bytes in a header, a second Host: {len(tricks) + 1} x 400",
+    )
 
 
 async def flood(socket: Any) -> None:
@@ -194,4 +237,7 @@ async def test_no_message_grows_on_its_way_in(
     assert set(codes) <= {1006, 1009, 4408, 4413}
     assert grown < 50
     name = "uvicorn" if is_uvicorn else "daphne"
-    figure("T11", f"a flood of fragments and a deflate bomb: closed with {codes} by {name}, +{grown:.0f} MiB")
+    figure(
+        "T11",
+        f"a flood of fragments and a deflate bomb: closed with {codes} by {name}, +{grown:.0f} MiB",
+    )

@@ -32,7 +32,9 @@ BODIES: list[bytes] = [
     b"\xff\xfe\x00",
     b"[" * 100_000,
     b'{"session_id": "' + b"x" * 2_000_000 + b'"}',
-    json.dumps({"errors": [{"code": SCRIPT, "detail": SCRIPT, "attr": SCRIPT}]}).encode(),
+    json.dumps(
+        {"errors": [{"code": SCRIPT, "detail": SCRIPT, "attr": SCRIPT}]}
+    ).encode(),
 ]
 STATUSES = [200, 201, 302, 400, 401, 403, 404, 429, 500, 502, 503]
 
@@ -44,7 +46,9 @@ async def upstream(answer: list[bytes]) -> AsyncIterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = [
-            line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
+            line.split(b":")[1]
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length")
         ]
         await reader.readexactly(int(length[0]) if length else 0)
         writer.write(answer[0])
@@ -58,8 +62,14 @@ async def upstream(answer: list[bytes]) -> AsyncIterator[str]:
 
 
 def answering(status: int, body: bytes) -> bytes:
-    lines = ["Content-Type: application/json", "Connection: close", "Location: /elsewhere/"]
-    head = "\r\n".join([f"HTTP/1.1 {status} X", *lines, f"Content-Length: {len(body)}", "\r\n"])
+    lines = [
+        "Content-Type: application/json",
+        "Connection: close",
+        "Location: /elsewhere/",
+    ]
+    head = "\r\n".join(
+        [f"HTTP/1.1 {status} X", *lines, f"Content-Length: {len(body)}", "\r\n"]
+    )
     return head.encode() + body
 
 
@@ -72,13 +82,20 @@ def make_preset(**fields: Any) -> Any:
         "llm_type": "l",
         "tts_type": "t",
     }
-    rules = {"access": "public", "max_live": 10_000, "starts_per_hour": 10_000, "has_intro": False}
+    rules = {
+        "access": "public",
+        "max_live": 10_000,
+        "starts_per_hour": 10_000,
+        "has_intro": False,
+    }
     return SessionPreset.objects.acreate(**{**values, **rules, **fields})
 
 
 async def start(slug: str) -> Any:
     return await AsyncClient().post(
-        "/perso/sessions/", json.dumps({"preset": slug}), content_type="application/json"
+        "/perso/sessions/",
+        json.dumps({"preset": slug}),
+        content_type="application/json",
     )
 
 
@@ -102,11 +119,21 @@ async def test_whatever_perso_answers_is_a_stable_code(
                 assert "hint" not in problem
                 assert key not in response.text
                 counts[problem["code"]] += 1
-    assert set(counts) <= {"perso_refused", "perso_unreadable", "perso_unreachable", "start_unknown"}
+    assert set(counts) <= {
+        "perso_refused",
+        "perso_unreadable",
+        "perso_unreachable",
+        "start_unknown",
+    }
     # Where Perso may have made a session all the same, it counts as live; where it refused, it does not.
-    refusals = sum(300 <= status < 500 for status in STATUSES) * sum(len(body) < 1_000_000 for body in BODIES)
+    refusals = sum(300 <= status < 500 for status in STATUSES) * sum(
+        len(body) < 1_000_000 for body in BODIES
+    )
     assert await AvatarSession.objects.filter(status="failed").acount() == refusals
-    figure("T23", f"{sum(counts.values())} unreadable answers: {dict(counts)}, 0 tracebacks")
+    figure(
+        "T23",
+        f"{sum(counts.values())} unreadable answers: {dict(counts)}, 0 tracebacks",
+    )
 
 
 async def test_a_stranger_cannot_tell_a_disabled_preset_from_one_that_never_was(
@@ -114,8 +141,20 @@ async def test_a_stranger_cannot_tell_a_disabled_preset_from_one_that_never_was(
 ) -> None:
     await make_preset()
     await make_preset(slug="secret-campaign", is_active=False)
-    slugs = ["secret-campaign", "secret-campaigns", "Shop", "shop ", "../shop", "a" * 3000]
+    slugs = [
+        "secret-campaign",
+        "secret-campaigns",
+        "Shop",
+        "shop ",
+        "../shop",
+        "a" * 3000,
+    ]
     answers = [await start(slug) for slug in slugs]
-    assert {(answer.status_code, answer.content) for answer in answers} == {(404, answers[0].content)}
+    assert {(answer.status_code, answer.content) for answer in answers} == {
+        (404, answers[0].content)
+    }
     assert b"shop" not in answers[0].content.lower()
-    figure("T24", f"{len(slugs)} guesses, a disabled preset among them: one and the same 404")
+    figure(
+        "T24",
+        f"{len(slugs)} guesses, a disabled preset among them: one and the same 404",
+    )

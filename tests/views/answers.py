@@ -13,7 +13,11 @@ PROBLEM = {"type", "title", "status", "detail", "code"}
 def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
     """The problem, after checking what all problems have in common."""
     problem: dict[str, Any] = answer.json()
-    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert (answer.status_code, problem["status"], problem["code"]) == (
+        status,
+        status,
+        code,
+    )
     assert answer["Content-Type"] == "application/problem+json"
     assert "no-store" in answer["Cache-Control"]
     assert set(problem) >= PROBLEM

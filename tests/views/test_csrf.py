@@ -36,7 +36,12 @@ def test_a_start_from_the_page_passes_the_csrf_check(browser: Client) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"X-CSRFToken": "x" * 64}, {"X-CSRFToken": ""}, {"X-CSRFToken": None, "Origin": "http://evil.test"}],
+    [
+        {},
+        {"X-CSRFToken": "x" * 64},
+        {"X-CSRFToken": ""},
+        {"X-CSRFToken": None, "Origin": "http://evil.test"},
+    ],
 )
 def test_without_the_pages_token_or_from_another_origin_nothing_starts(
     browser: Client, headers: dict[str, str | None]
@@ -52,7 +57,11 @@ def test_without_the_pages_token_or_from_another_origin_nothing_starts(
 def test_a_token_without_its_cookie_starts_nothing(browser: Client) -> None:
     make_preset()
     known = token(browser)
-    refused(post_start(Client(enforce_csrf_checks=True), headers={"X-CSRFToken": known}), 403, "csrf_failed")
+    refused(
+        post_start(Client(enforce_csrf_checks=True), headers={"X-CSRFToken": known}),
+        403,
+        "csrf_failed",
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,4 +82,8 @@ def test_a_form_of_whatever_kind_is_refused_and_breaks_nothing(
 ) -> None:
     make_preset()
     headers = {"X-CSRFToken": token(browser)}
-    refused(browser.post(START, body, content_type=content_type, headers=headers), 400, "bad_request")
+    refused(
+        browser.post(START, body, content_type=content_type, headers=headers),
+        400,
+        "bad_request",
+    )

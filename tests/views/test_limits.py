@@ -23,7 +23,11 @@ def test_a_full_preset_says_when_to_come_back(client: Client) -> None:
     assert post_start(client).status_code == 201
     before = created()
     answer = post_start(Client())
-    assert refused(answer, 429, "too_many_live")["retry_after"] == int(answer["Retry-After"]) == 30
+    assert (
+        refused(answer, 429, "too_many_live")["retry_after"]
+        == int(answer["Retry-After"])
+        == 30
+    )
     assert created() == before
     AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
     assert post_start(Client()).status_code == 201
@@ -38,7 +42,9 @@ def test_a_full_preset_says_when_to_come_back(client: Client) -> None:
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
     ],
 )
-def test_cookies_thrown_away_do_not_help_from_the_same_address(first: str, second: str, same: bool) -> None:
+def test_cookies_thrown_away_do_not_help_from_the_same_address(
+    first: str, second: str, same: bool
+) -> None:
     make_preset(starts_per_hour=1)
     assert post_start(Client(), REMOTE_ADDR=first).status_code == 201
     answer = post_start(Client(), REMOTE_ADDR=second)
@@ -53,27 +59,41 @@ def test_visitors_without_an_address_share_one_limit() -> None:
     assert post_start(Client(), REMOTE_ADDR="").status_code == 201
     staff = staff_client()
     assert post_start(staff, REMOTE_ADDR="").status_code == 429
-    assert "TRUSTED_PROXY_COUNT" in refused(post_start(staff, REMOTE_ADDR=""), 429, "too_many_starts")["hint"]
+    assert (
+        "TRUSTED_PROXY_COUNT"
+        in refused(post_start(staff, REMOTE_ADDR=""), 429, "too_many_starts")["hint"]
+    )
 
 
 def test_a_browser_that_says_goodbye_and_goes_on_frees_no_place(client: Client) -> None:
     make_preset(max_live=1)
     started = post_start(client).json()
     bye = {"last": 0, "how": "visitor"}
-    assert post_log(client, started, items=[], bye=bye).json() == {"t": "done", "reason": ""}
+    assert post_log(client, started, items=[], bye=bye).json() == {
+        "t": "done",
+        "reason": "",
+    }
     refused(post_start(client), 429, "too_many_live")
     AvatarSession.objects.update(termination_reason="GRACEFUL_TERMINATION")
     assert post_start(client).status_code == 201
 
 
-def test_a_forwarded_address_that_the_visitor_made_up_does_not_help(settings: Any) -> None:
+def test_a_forwarded_address_that_the_visitor_made_up_does_not_help(
+    settings: Any,
+) -> None:
     make_preset(starts_per_hour=1)
-    spoof = [post_start(Client(), headers={"X-Forwarded-For": f"6.6.6.{n}"}).status_code for n in range(2)]
+    spoof = [
+        post_start(Client(), headers={"X-Forwarded-For": f"6.6.6.{n}"}).status_code
+        for n in range(2)
+    ]
     assert spoof == [201, 429]
     AvatarSession.objects.all().delete()
     settings.PERSO = {**SANDBOX, "TRUSTED_PROXY_COUNT": 1}
     behind = [f"6.6.6.{n}, 203.0.113.{n // 2}" for n in range(4)]
-    assert [post_start(Client(), headers={"X-Forwarded-For": hops}).status_code for hops in behind] == [
+    assert [
+        post_start(Client(), headers={"X-Forwarded-For": hops}).status_code
+        for hops in behind
+    ] == [
         201,
         429,
         201,
@@ -87,10 +107,14 @@ def in_threads(count: int) -> list[int]:
 
     def visit(number: int) -> None:
         together.wait()
-        statuses.append(post_start(Client(), "", REMOTE_ADDR=f"198.51.100.{number}").status_code)
+        statuses.append(
+            post_start(Client(), "", REMOTE_ADDR=f"198.51.100.{number}").status_code
+        )
         connections.close_all()
 
-    threads = [threading.Thread(target=visit, args=(number,)) for number in range(count)]
+    threads = [
+        threading.Thread(target=visit, args=(number,)) for number in range(count)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -107,7 +131,9 @@ def test_limits_hold_when_all_press_start_at_once() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_first_starts_of_a_fresh_site_make_one_default_preset(settings: Any) -> None:
+def test_the_first_starts_of_a_fresh_site_make_one_default_preset(
+    settings: Any,
+) -> None:
     settings.DEBUG = True
     assert in_threads(4) == [201] * 4
     assert SessionPreset.objects.get().slug == "default"

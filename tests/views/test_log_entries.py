@@ -25,7 +25,9 @@ def started(client: Client) -> dict[str, Any]:
     return answer
 
 
-def test_entries_are_acknowledged_as_they_are_stored(client: Client, started: dict[str, Any]) -> None:
+def test_entries_are_acknowledged_as_they_are_stored(
+    client: Client, started: dict[str, Any]
+) -> None:
     answer = post_log(client, started, items=[chat(1), chat(2)])
     assert (answer.status_code, answer.json(), answer["Cache-Control"]) == (
         200,
@@ -33,17 +35,33 @@ def test_entries_are_acknowledged_as_they_are_stored(client: Client, started: di
         "no-store",
     )
     assert post_log(client, started, items=[]).json() == {"t": "ack", "s": 2}
-    assert post_log(client, started, items=[chat(2), chat(3)]).json() == {"t": "ack", "s": 3}
+    assert post_log(client, started, items=[chat(2), chat(3)]).json() == {
+        "t": "ack",
+        "s": 3,
+    }
     assert post_log(client, started, items=[chat(5)]).json() == {"t": "gap", "s": 3}
     too_big = chat(4, "x" * protocol.MAX_ENTRY)
-    assert post_log(client, started, items=[too_big]).json() == {"t": "reject", "s": [4], "code": "too_big"}
+    assert post_log(client, started, items=[too_big]).json() == {
+        "t": "reject",
+        "s": [4],
+        "code": "too_big",
+    }
     gap = {"s": 4, "k": "gap", "t": 1, "d": {"count": 1, "reason": "too_big"}}
     assert post_log(client, started, items=[gap]).json() == {"t": "ack", "s": 4}
-    entries = AvatarSession.objects.get().entries.filter(source="browser").order_by("pk")
-    assert list(entries.values_list("seq", "kind")) == [(1, "chat"), (2, "chat"), (3, "chat"), (4, "gap")]
+    entries = (
+        AvatarSession.objects.get().entries.filter(source="browser").order_by("pk")
+    )
+    assert list(entries.values_list("seq", "kind")) == [
+        (1, "chat"),
+        (2, "chat"),
+        (3, "chat"),
+        (4, "gap"),
+    ]
 
 
-def test_the_goodbye_is_done_once_all_is_there(client: Client, started: dict[str, Any]) -> None:
+def test_the_goodbye_is_done_once_all_is_there(
+    client: Client, started: dict[str, Any]
+) -> None:
     client.post(
         f"/perso/sandbox/api/v1/session/{started['session_id']}/event/create/",
         {"event": "SESSION_END", "detail": ""},
@@ -51,7 +69,10 @@ def test_the_goodbye_is_done_once_all_is_there(client: Client, started: dict[str
     )
     bye = {"last": 2, "how": "visitor"}
     assert post_log(client, started, bye=bye).json() == {"t": "gap", "s": 0}
-    assert post_log(client, started, items=[chat(2)], bye=bye).json() == {"t": "gap", "s": 0}
+    assert post_log(client, started, items=[chat(2)], bye=bye).json() == {
+        "t": "gap",
+        "s": 0,
+    }
     done = {"t": "done", "reason": "GRACEFUL_TERMINATION"}
     assert post_log(client, started, items=[chat(1), chat(2)], bye=bye).json() == done
     assert post_log(client, started, items=[], bye=bye).json() == done
@@ -59,7 +80,8 @@ def test_the_goodbye_is_done_once_all_is_there(client: Client, started: dict[str
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.test", "null", "https://testserver", "http://testserver:81", ""]
+    "origin",
+    ["http://evil.test", "null", "https://testserver", "http://testserver:81", ""],
 )
 def test_entries_from_another_origin_are_refused(
     client: Client, started: dict[str, Any], origin: str
@@ -78,7 +100,11 @@ def test_entries_without_the_ticket_of_this_visitor_are_refused(
         (client, {"stream": other["stream"]}),
         (Client(), {}),
     ):
-        refused(post_log(sender, {**started, **changes}, items=[chat(1)]), 401, "not_authorised")
+        refused(
+            post_log(sender, {**started, **changes}, items=[chat(1)]),
+            401,
+            "not_authorised",
+        )
     assert not AvatarSession.objects.exclude(last_seq=0).exists()
 
 

@@ -25,8 +25,11 @@ def test_the_demo_page_is_there_while_debug_is_on(
 
 
 @pytest.mark.parametrize(
-    "path", ["perso-interactive-sdk.js", "control/ledger/", "api/v1/prompt/", "no/such/"]
+    "path",
+    ["perso-interactive-sdk.js", "control/ledger/", "api/v1/prompt/", "no/such/"],
 )
-def test_the_emulators_gate_is_shut_while_it_is_off(client: Client, settings: Any, path: str) -> None:
+def test_the_emulators_gate_is_shut_while_it_is_off(
+    client: Client, settings: Any, path: str
+) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}
     assert client.get(f"/perso/sandbox/{path}").status_code == 404

@@ -61,7 +61,9 @@ def test_a_wrong_parameter_is_told_to_staff(client: Client) -> None:
 def key_row() -> Iterator[ApiKey]:
     """A real-looking key; what is logged and stored meanwhile is searched for it."""
     yield ApiKey.objects.create(name="Main", secret=KEY, is_default=True)
-    notes = json.dumps(list(AvatarSession.objects.values_list("entries__data", "params", "error_code")))
+    notes = json.dumps(
+        list(AvatarSession.objects.values_list("entries__data", "params", "error_code"))
+    )
     assert KEY not in notes
 
 
@@ -74,7 +76,9 @@ def test_a_refusal_that_repeats_the_key_does_not_pass_it_on(
     key_row: ApiKey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    told = json.dumps({"errors": [{"code": "x", "detail": f"bad key {KEY}", "attr": None}]}).encode()
+    told = json.dumps(
+        {"errors": [{"code": "x", "detail": f"bad key {KEY}", "attr": None}]}
+    ).encode()
     with raw_server(http_answer(401, told)) as (server, asked):
         at(key_row, server)
         problem = refused(post_start(staff_client()), 502, "perso_refused")
@@ -84,7 +88,9 @@ def test_a_refusal_that_repeats_the_key_does_not_pass_it_on(
     assert KEY not in caplog.text
 
 
-@pytest.mark.parametrize("answer", [b"", http_answer(201, b'{"session_id": "abc"}')[:-9], b"\0\1\2" * 99])
+@pytest.mark.parametrize(
+    "answer", [b"", http_answer(201, b'{"session_id": "abc"}')[:-9], b"\0\1\2" * 99]
+)
 def test_an_answer_that_breaks_off_leaves_a_conversation_that_may_be_billed(
     key_row: ApiKey, answer: bytes
 ) -> None:
@@ -111,7 +117,9 @@ def test_a_perso_that_never_answers_is_waited_for_ten_seconds_at_most_and_counts
     refused(post_start(client), 503, "perso_unreachable")  # not full any more
 
 
-def test_a_perso_that_cannot_be_reached_costs_nothing(key_row: ApiKey, client: Client) -> None:
+def test_a_perso_that_cannot_be_reached_costs_nothing(
+    key_row: ApiKey, client: Client
+) -> None:
     with raw_server(None) as (server, _):
         pass
     at(key_row, server)
@@ -119,7 +127,9 @@ def test_a_perso_that_cannot_be_reached_costs_nothing(key_row: ApiKey, client: C
     assert AvatarSession.objects.get().status == Status.FAILED
 
 
-def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(settings: Any) -> None:
+def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(
+    settings: Any,
+) -> None:
     settings.PERSO = {"API_KEY": ""}
     make_preset()
     problem = refused(post_start(staff_client()), 503, "no_api_key")
@@ -127,10 +137,14 @@ def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(settings:
     assert not AvatarSession.objects.exists()
 
 
-def test_a_key_that_does_not_open_any_more_is_a_missing_key(key_row: ApiKey, settings: Any) -> None:
+def test_a_key_that_does_not_open_any_more_is_a_missing_key(
+    key_row: ApiKey, settings: Any
+) -> None:
     make_preset()
     client = staff_client()
-    settings.PERSO = {"ENCRYPTION_KEYS": ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}
+    settings.PERSO = {
+        "ENCRYPTION_KEYS": ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
+    }
     key_row.save()
     settings.PERSO = {}
     assert "ENCRYPTION_KEYS" in refused(post_start(client), 503, "no_api_key")["hint"]
@@ -152,7 +166,9 @@ def test_a_dead_database_spends_nothing(client: Client, error: type[Exception]) 
 
 
 @pytest.mark.parametrize("kind", ["INSERT", "UPDATE", "SELECT"])
-def test_a_database_that_dies_before_the_row_is_there_spends_nothing(client: Client, kind: str) -> None:
+def test_a_database_that_dies_before_the_row_is_there_spends_nothing(
+    client: Client, kind: str
+) -> None:
     make_preset()
 
     def dies(execute: Any, sql: str, *rest: Any) -> Any:

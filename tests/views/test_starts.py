@@ -19,8 +19,16 @@ from .answers import refused, staff_client
 pytestmark = pytest.mark.django_db
 
 
-def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(client: Client) -> None:
-    make_preset(client_tools=["get_square_number"], voice=True, stt_type="default", width=480, height=640)
+def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(
+    client: Client,
+) -> None:
+    make_preset(
+        client_tools=["get_square_number"],
+        voice=True,
+        stt_type="default",
+        width=480,
+        height=640,
+    )
     answer = post_start(client)
     started = answer.json()
     row = AvatarSession.objects.get()
@@ -43,12 +51,19 @@ def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(client: Cl
 def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> None:
     make_preset()
     first = post_start(client, secure=True).cookies["perso_visitor"]
-    assert (first["httponly"], first["secure"], first["samesite"], first["path"]) == (True, True, "Lax", "/")
+    assert (first["httponly"], first["secure"], first["samesite"], first["path"]) == (
+        True,
+        True,
+        "Lax",
+        "/",
+    )
     post_start(client)
     assert len(set(AvatarSession.objects.values_list("visitor", flat=True))) == 1
 
 
-@pytest.mark.parametrize(("transport", "ws"), [("auto", None), ("post", None), ("websocket", "/perso/log/")])
+@pytest.mark.parametrize(
+    ("transport", "ws"), [("auto", None), ("post", None), ("websocket", "/perso/log/")]
+)
 def test_a_socket_is_offered_only_where_one_is(
     client: Client, settings: Any, transport: str, ws: Any
 ) -> None:
@@ -81,14 +96,20 @@ def test_only_post_is_answered(client: Client, method: str, url: str) -> None:
         (b'{"preset": "' + b"x" * payloads.MAX_FRAME + b'"}', 413),
     ],
 )
-def test_a_body_that_cannot_be_read_starts_nothing(client: Client, body: bytes, status: int) -> None:
+def test_a_body_that_cannot_be_read_starts_nothing(
+    client: Client, body: bytes, status: int
+) -> None:
     make_preset()
-    refused(client.post(START, body, content_type="application/json"), status, "bad_request")
+    refused(
+        client.post(START, body, content_type="application/json"), status, "bad_request"
+    )
     assert not AvatarSession.objects.exists()
 
 
 @pytest.mark.parametrize("slug", ["nope", "gone", "a\0b", "é" * 300, "guide' OR 1=1--"])
-def test_an_unknown_preset_is_not_found_and_an_inactive_one_looks_the_same(client: Client, slug: str) -> None:
+def test_an_unknown_preset_is_not_found_and_an_inactive_one_looks_the_same(
+    client: Client, slug: str
+) -> None:
     make_preset()
     make_preset(slug="gone", is_active=False)
     problem = refused(post_start(client, slug), 404, "preset_not_found")
@@ -106,7 +127,9 @@ def test_an_unknown_preset_is_not_found_and_an_inactive_one_looks_the_same(clien
         ("public", "anonymous", None),
     ],
 )
-def test_a_preset_lets_in_whom_it_says(client: Client, access: str, who: str, code: str | None) -> None:
+def test_a_preset_lets_in_whom_it_says(
+    client: Client, access: str, who: str, code: str | None
+) -> None:
     make_preset(access=access)
     if who != "anonymous":
         client.force_login(User.objects.create(username=who, is_staff=who == "staff"))
@@ -114,7 +137,9 @@ def test_a_preset_lets_in_whom_it_says(client: Client, access: str, who: str, co
     answer = post_start(client)
     if code is None:
         assert answer.status_code == 201
-        assert AvatarSession.objects.get().user_id == (None if who == "anonymous" else User.objects.get().pk)
+        assert AvatarSession.objects.get().user_id == (
+            None if who == "anonymous" else User.objects.get().pk
+        )
     else:
         refused(answer, 403, code)
         assert (created(), AvatarSession.objects.count()) == (before, 0)
@@ -134,7 +159,10 @@ def test_who_is_known_by_no_session_has_no_socket_which_would_not_know_him(
 ) -> None:
     make_preset(access="logged_in")
     User.objects.create(username="me")
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.views.answers.known_by_a_header"]
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "tests.views.answers.known_by_a_header",
+    ]
     settings.PERSO = {**SANDBOX, "LOG_TRANSPORT": "websocket"}
     started = post_start(client, headers={"X-User": "me"}).json()
     assert started["log"]["ws"] is None

@@ -13,7 +13,9 @@ from .site import Site, serving
 
 
 @pytest.fixture(scope="session")
-def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.SandboxServer]:
+def shared_sandbox(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[servers.SandboxServer]:
     """A running `perso_sandbox`."""
     server = servers.sandbox_server(tmp_path_factory.mktemp("widget") / "sandbox", ())
     server.start()
@@ -31,7 +33,11 @@ def sandbox(shared_sandbox: servers.SandboxServer) -> Iterator[servers.SandboxSe
 @pytest.fixture
 def site(sandbox: servers.SandboxServer, sdk: SdkFile | None) -> Iterator[Site]:
     """A site whose page loads the SDK under test."""
-    url, integrity = (sdk.url, sdk.integrity) if sdk else (f"{sandbox.url}/perso-interactive-sdk.js", "")
+    url, integrity = (
+        (sdk.url, sdk.integrity)
+        if sdk
+        else (f"{sandbox.url}/perso-interactive-sdk.js", "")
+    )
     with serving(Site(sandbox.url, url, integrity)) as running:
         yield running
 

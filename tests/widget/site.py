@@ -55,7 +55,11 @@ class Site:
     @property
     def chat(self) -> list[tuple[str, str]]:
         """(role, text) of all that was said, as it was logged."""
-        return [(row["d"]["role"], row["d"]["text"]) for row in self.rows if row["k"] == "chat"]
+        return [
+            (row["d"]["role"], row["d"]["text"])
+            for row in self.rows
+            if row["k"] == "chat"
+        ]
 
     @property
     def states(self) -> list[str]:
@@ -77,8 +81,13 @@ class Site:
             "sdk-integrity": self.sdk_integrity,
             "data-modules": json.dumps(MODULES),
         }
-        said = " ".join(f'{name}="{escape(value)}"' for name, value in attributes.items() if value)
-        avatar = f"<perso-avatar {said}><p>Write to us instead.</p></perso-avatar>" * self.avatars
+        said = " ".join(
+            f'{name}="{escape(value)}"' for name, value in attributes.items() if value
+        )
+        avatar = (
+            f"<perso-avatar {said}><p>Write to us instead.</p></perso-avatar>"
+            * self.avatars
+        )
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
             '<meta name="viewport" content="width=device-width">'
@@ -95,7 +104,10 @@ class Site:
             return self.refusal
         headers = {"PersoLive-APIKey": "sandbox", "Content-Type": "application/json"}
         asked = urllib.request.Request(
-            f"{self.perso}/api/v1/session/", json.dumps(PARAMETERS).encode(), headers, method="POST"
+            f"{self.perso}/api/v1/session/",
+            json.dumps(PARAMETERS).encode(),
+            headers,
+            method="POST",
         )
         with urllib.request.urlopen(asked, timeout=20) as answer:
             session_id = json.load(answer)["session_id"]
@@ -116,10 +128,15 @@ class Site:
         """Once and in order, as the protocol has it; one conversation after the other."""
         with self._lock:
             for item in body["items"]:
-                known = [row["s"] for row in self.rows if row["stream"] == body["stream"]]
+                known = [
+                    row["s"] for row in self.rows if row["stream"] == body["stream"]
+                ]
                 if item["s"] == max(known, default=0) + 1:
                     self.rows.append({"stream": body["stream"], **item})
-            last = max((row["s"] for row in self.rows if row["stream"] == body["stream"]), default=0)
+            last = max(
+                (row["s"] for row in self.rows if row["stream"] == body["stream"]),
+                default=0,
+            )
             if bye := body.get("bye"):
                 assert bye["last"] == last
                 self.byes.append(bye)
@@ -137,7 +154,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.site.requests.append(self.path)
         if self.path == "/":
-            return self._answer(200, "text/html", self.site.page().encode(), self.site.headers)
+            return self._answer(
+                200, "text/html", self.site.page().encode(), self.site.headers
+            )
         file = STATIC / self.path.removeprefix("/static/")
         if self.path.startswith("/static/") and file.is_file():
             return self._answer(200, "text/javascript", file.read_bytes())
@@ -146,11 +165,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.site.requests.append(self.path)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status, told = self.site.start(body) if self.path == "/start/" else self.site.log(body)
+        status, told = (
+            self.site.start(body) if self.path == "/start/" else self.site.log(body)
+        )
         kind = "application/json" if status < 400 else "application/problem+json"
         self._answer(status, kind, json.dumps(told).encode())
 
-    def _answer(self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def _answer(
+        self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in {
             "Content-Type": kind,
@@ -171,7 +194,9 @@ def serving(site: Site) -> Iterator[Site]:
     """The site, on a free port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, site)) as server:
         site.url = f"http://127.0.0.1:{server.server_port}/"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}
+        )
         thread.start()
         try:
             yield site

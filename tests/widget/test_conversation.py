@@ -27,7 +27,9 @@ SQUARE = """<script type="module">
     handler: ({ number }) => ({ result: number * number }),
   });
 </script>"""
-BROKEN = SQUARE.replace("({ result: number * number })", '{ throw new Error("no squares today"); }')
+BROKEN = SQUARE.replace(
+    "({ result: number * number })", '{ throw new Error("no squares today"); }'
+)
 EVENTS = """<script>
   window.seen = [];
   for (const name of ["start", "state", "message", "tool", "error", "end"])
@@ -46,12 +48,20 @@ def test_the_page_pays_for_the_element_only_until_a_visitor_shows_intent(
     element.hover()
     page.wait_for_function("window.PersoInteractive")
     assert sorted(asked[2:]) == sorted(
-        [*(f"{site.url}static/{name}.js" for name in ("sdk", "log", "road", "tools")), site.sdk_url]
+        [
+            *(
+                f"{site.url}static/{name}.js"
+                for name in ("sdk", "log", "road", "tools")
+            ),
+            site.sdk_url,
+        ]
     )
     assert site.starts == []
 
 
-def test_a_conversation_is_live_once_there_is_a_picture(site: Site, avatar: Open, page: Any) -> None:
+def test_a_conversation_is_live_once_there_is_a_picture(
+    site: Site, avatar: Open, page: Any
+) -> None:
     site.body = """<script>
       document.addEventListener("perso-state", ({ target, detail }) => {
         if (detail.state === "live") window.shown ??= target.shadowRoot.querySelector("video").videoWidth;
@@ -61,7 +71,9 @@ def test_a_conversation_is_live_once_there_is_a_picture(site: Site, avatar: Open
     assert page.evaluate("shown") > 0
 
 
-def test_what_the_visitor_sees_is_logged_once_and_in_order(site: Site, avatar: Open) -> None:
+def test_what_the_visitor_sees_is_logged_once_and_in_order(
+    site: Site, avatar: Open
+) -> None:
     site.intro = "Welcome to our site."
     talk = avatar()
     talk.start()
@@ -69,16 +81,28 @@ def test_what_the_visitor_sees_is_logged_once_and_in_order(site: Site, avatar: O
     ask(talk, "Hello!", "Nice to meet you")
     ask(talk, "Thank you!", "very welcome")
     talk.end()
-    assert [role for role, _ in site.chat] == ["avatar", "visitor", "avatar", "visitor", "avatar"]
+    assert [role for role, _ in site.chat] == [
+        "avatar",
+        "visitor",
+        "avatar",
+        "visitor",
+        "avatar",
+    ]
     assert site.chat == talk.messages()
     assert site.chat[0] == ("avatar", "Welcome to our site.")
-    assert [name for name in site.states if name != "interrupted"] == ["connecting", "live", "ended"]
+    assert [name for name in site.states if name != "interrupted"] == [
+        "connecting",
+        "live",
+        "ended",
+    ]
     assert [row["s"] for row in site.rows] == list(range(1, len(site.rows) + 1))
     assert [bye["how"] for bye in site.byes] == ["visitor"]
     assert talk.part("reason").inner_text() == "You ended the conversation."
 
 
-def test_it_needs_nothing_that_only_secure_pages_have(site: Site, avatar: Open, page: Any) -> None:
+def test_it_needs_nothing_that_only_secure_pages_have(
+    site: Site, avatar: Open, page: Any
+) -> None:
     page.add_init_script(INSECURE)
     talk = avatar()
     talk.start()
@@ -100,7 +124,9 @@ def test_a_strict_content_security_policy_is_enough(
     assert console_errors == []
 
 
-def test_text_of_visitor_and_avatar_is_text(site: Site, avatar: Open, page: Any) -> None:
+def test_text_of_visitor_and_avatar_is_text(
+    site: Site, avatar: Open, page: Any
+) -> None:
     site.intro = "<img src=x onerror=window.hit=1> intro"
     talk = avatar()
     talk.start()
@@ -111,7 +137,9 @@ def test_text_of_visitor_and_avatar_is_text(site: Site, avatar: Open, page: Any)
     assert page.evaluate("window.hit") is None
 
 
-def test_a_tool_of_the_page_is_used_shown_and_logged(site: Site, avatar: Open, page: Any) -> None:
+def test_a_tool_of_the_page_is_used_shown_and_logged(
+    site: Site, avatar: Open, page: Any
+) -> None:
     site.body = SQUARE + EVENTS
     talk = avatar()
     talk.start()
@@ -123,24 +151,36 @@ def test_a_tool_of_the_page_is_used_shown_and_logged(site: Site, avatar: Open, p
     assert (answered["phase"], answered["result"]) == ("answered", {"result": 144})
     assert called["id"] == answered["id"]
     assert answered["ms"] >= 0
-    told = [detail["phase"] for name, detail in page.evaluate("seen") if name == "perso-tool"]
+    told = [
+        detail["phase"]
+        for name, detail in page.evaluate("seen")
+        if name == "perso-tool"
+    ]
     assert told == ["called", "answered"]
 
 
-def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(site: Site, avatar: Open) -> None:
+def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
+    site: Site, avatar: Open
+) -> None:
     site.body = BROKEN
     talk = avatar()
     talk.start()
     talk.type("What is 12 squared?")
-    talk.part("message-tool").filter(has_text="Could not use get_square_number").wait_for()
+    talk.part("message-tool").filter(
+        has_text="Could not use get_square_number"
+    ).wait_for()
     talk.part("message-avatar").filter(has_text="no squares today").last.wait_for()
     talk.end()
     assert site.tools[1]["error"] == "no squares today"
     assert site.tools[1]["code"] == "failed"
 
 
-def test_a_tool_taken_back_is_not_offered_any_more(site: Site, avatar: Open, page: Any) -> None:
-    site.body = SQUARE.replace("avatar.registerTool", "window.takeBack = avatar.registerTool")
+def test_a_tool_taken_back_is_not_offered_any_more(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    site.body = SQUARE.replace(
+        "avatar.registerTool", "window.takeBack = avatar.registerTool"
+    )
     talk = avatar()
     page.evaluate("takeBack()")
     talk.start()
@@ -148,7 +188,9 @@ def test_a_tool_taken_back_is_not_offered_any_more(site: Site, avatar: Open, pag
     assert site.tools == []
 
 
-def test_the_page_hears_of_everything_and_can_forbid_a_start(site: Site, avatar: Open, page: Any) -> None:
+def test_the_page_hears_of_everything_and_can_forbid_a_start(
+    site: Site, avatar: Open, page: Any
+) -> None:
     site.body = EVENTS
     talk = avatar()
     page.evaluate(
@@ -175,18 +217,29 @@ def test_the_page_hears_of_everything_and_can_forbid_a_start(site: Site, avatar:
     assert seen[-1][1]["ms"] > 0
 
 
-def test_a_script_can_lead_the_conversation(site: Site, avatar: Open, page: Any) -> None:
+def test_a_script_can_lead_the_conversation(
+    site: Site, avatar: Open, page: Any
+) -> None:
     talk = avatar()
-    assert page.evaluate("document.querySelector('perso-avatar').send('too early')") is False
+    assert (
+        page.evaluate("document.querySelector('perso-avatar').send('too early')")
+        is False
+    )
     page.evaluate("document.querySelector('perso-avatar').start()")
     talk.wait_for(state="live")
-    assert page.evaluate("document.querySelector('perso-avatar').say('One, two.')") is True
+    assert (
+        page.evaluate("document.querySelector('perso-avatar').say('One, two.')") is True
+    )
     talk.part("message-avatar").filter(has_text="One, two.").wait_for()
-    assert page.evaluate("document.querySelector('perso-avatar').send('Hello!')") is True
+    assert (
+        page.evaluate("document.querySelector('perso-avatar').send('Hello!')") is True
+    )
     talk.part("message-avatar").filter(has_text="Nice to meet you").wait_for()
     page.evaluate("document.querySelector('perso-avatar').stop()")
     talk.wait_for(state="ended", log="saved")
-    assert page.evaluate("document.querySelector('perso-avatar').say('too late')") is False
+    assert (
+        page.evaluate("document.querySelector('perso-avatar').say('too late')") is False
+    )
 
 
 def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
@@ -203,7 +256,9 @@ def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
     assert "interrupted" in site.states
 
 
-def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(site: Site, avatar: Open) -> None:
+def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(
+    site: Site, avatar: Open
+) -> None:
     site.intro = "Welcome to our site."
     talk = avatar()
     talk.start()
@@ -213,7 +268,9 @@ def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(site: Si
     assert talk.part("captions").inner_text() == ""
 
 
-def test_who_types_while_the_avatar_speaks_interrupts_it(site: Site, avatar: Open, page: Any) -> None:
+def test_who_types_while_the_avatar_speaks_interrupts_it(
+    site: Site, avatar: Open, page: Any
+) -> None:
     page.add_init_script(
         "window.sent = []; const { send } = RTCDataChannel.prototype;"
         "RTCDataChannel.prototype.send = function (text) {"
@@ -224,18 +281,25 @@ def test_who_types_while_the_avatar_speaks_interrupts_it(site: Site, avatar: Ope
     talk.type("Who are you?")
     talk.wait_for(activity="speaking")
     ask(talk, "Hello!", "Nice to meet you")
-    assert [text for role, text in site.chat if role == "visitor"] == ["Who are you?", "Hello!"]
+    assert [text for role, text in site.chat if role == "visitor"] == [
+        "Who are you?",
+        "Hello!",
+    ]
     assert page.evaluate("sent.filter((type) => type === 'clear-buffer').length") == 1
 
 
-def test_start_can_be_cancelled_and_the_place_is_given_back(site: Site, avatar: Open, sandbox: Any) -> None:
+def test_start_can_be_cancelled_and_the_place_is_given_back(
+    site: Site, avatar: Open, sandbox: Any
+) -> None:
     sandbox.set_faults(exchange={"latency_ms": 1500})
     talk = avatar()
     with talk.page.expect_response("**/start/"):
         talk.part("start").click()
     talk.part("cancel").click()
     talk.wait_for(state="ended")
-    talk.page.wait_for_timeout(3000)  # the session that was being made arrives, and is let go
+    talk.page.wait_for_timeout(
+        3000
+    )  # the session that was being made arrives, and is let go
     talk.wait_for(state="ended", log="saved")
     assert [bye["how"] for bye in site.byes] == ["visitor"]
     assert talk.part("video").evaluate("(video) => video.srcObject") is None
@@ -253,20 +317,31 @@ def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
         talk.part("start").click()
     talk.part("cancel").click()
     talk.wait_for(state="ended")
-    with talk.page.expect_event("requestfinished", lambda request: request == first.value):
+    with talk.page.expect_event(
+        "requestfinished", lambda request: request == first.value
+    ):
         talk.start()
     talk.page.wait_for_timeout(1000)
     assert talk.part("video").evaluate(WATCHED)
     talk.wait_for(state="live")
-    assert [s["status"] for s in sandbox.ledger()["sessions"]][-2:] == ["TERMINATED", "IN_PROGRESS"]
+    assert [s["status"] for s in sandbox.ledger()["sessions"]][-2:] == [
+        "TERMINATED",
+        "IN_PROGRESS",
+    ]
 
 
 @pytest.mark.parametrize("how", ["element.remove()", "location.href = 'about:blank'"])
-def test_leaving_ends_the_conversation(site: Site, avatar: Open, sandbox: Any, page: Any, how: str) -> None:
+def test_leaving_ends_the_conversation(
+    site: Site, avatar: Open, sandbox: Any, page: Any, how: str
+) -> None:
     talk = avatar()
     talk.start()
-    before = len([s for s in sandbox.ledger()["sessions"] if s["status"] == "TERMINATED"])
-    page.evaluate(f"(() => {{ const element = document.querySelector('perso-avatar'); {how}; }})()")
+    before = len(
+        [s for s in sandbox.ledger()["sessions"] if s["status"] == "TERMINATED"]
+    )
+    page.evaluate(
+        f"(() => {{ const element = document.querySelector('perso-avatar'); {how}; }})()"
+    )
     for _ in range(100):
         ended = [s for s in sandbox.ledger()["sessions"] if s["status"] == "TERMINATED"]
         if site.byes and len(ended) > before:
@@ -277,7 +352,9 @@ def test_leaving_ends_the_conversation(site: Site, avatar: Open, sandbox: Any, p
     assert site.states[-1] == "ended"
 
 
-def test_an_element_that_is_only_moved_goes_on(site: Site, avatar: Open, page: Any) -> None:
+def test_an_element_that_is_only_moved_goes_on(
+    site: Site, avatar: Open, page: Any
+) -> None:
     talk = avatar()
     talk.start()
     page.evaluate("document.body.append(document.querySelector('perso-avatar'))")
@@ -285,7 +362,9 @@ def test_an_element_that_is_only_moved_goes_on(site: Site, avatar: Open, page: A
     assert site.byes == []
 
 
-def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(site: Site, page: Any) -> None:
+def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(
+    site: Site, page: Any
+) -> None:
     site.avatars = 2
     page.goto(site.url)
     first, second = page.locator("perso-avatar").all()
@@ -314,18 +393,24 @@ def test_settings_are_sent_in_the_place_of_the_preset(site: Site, avatar: Open) 
     talk.start()
     assert site.starts == [{"params": {"model_style": "leo", "width": 640}}]
     talk.end()
-    talk.element.evaluate("element => element.addEventListener('perso-start', () => (element.params = null))")
+    talk.element.evaluate(
+        "element => element.addEventListener('perso-start', () => (element.params = null))"
+    )
     talk.start()
     assert site.starts[1] == {"preset": "guide"}
     talk.end()
 
 
 @pytest.mark.parametrize("how", ["stop", "leave"])
-def test_simultaneous_conversations_leave_each_other_alone(site: Site, page: Any, how: str) -> None:
+def test_simultaneous_conversations_leave_each_other_alone(
+    site: Site, page: Any, how: str
+) -> None:
     site.avatars, site.body = 2, TRY
     page.goto(site.url)
     page.locator("perso-avatar[simultaneous]").nth(1).wait_for()
-    page.evaluate("document.querySelectorAll('perso-avatar').forEach((avatar) => avatar.start())")
+    page.evaluate(
+        "document.querySelectorAll('perso-avatar').forEach((avatar) => avatar.start())"
+    )
     page.locator("perso-avatar[data-state=live]").nth(1).wait_for()
     for number, element in enumerate(page.locator("perso-avatar").all(), 3):
         element.locator("[part=input]").fill(f"What is {number} squared?")
@@ -334,7 +419,11 @@ def test_simultaneous_conversations_leave_each_other_alone(site: Site, page: Any
         element.locator("[part~=message-avatar]").first.wait_for()
     page.locator("perso-avatar[data-state=live][data-log=saved]").nth(1).wait_for()
     assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
-    asked = {row["stream"]: row["d"]["text"] for row in site.rows if row["d"].get("role") == "visitor"}
+    asked = {
+        row["stream"]: row["d"]["text"]
+        for row in site.rows
+        if row["d"].get("role") == "visitor"
+    }
     assert sorted(asked.values()) == ["What is 3 squared?", "What is 4 squared?"]
     if how == "leave":
         page.goto("about:blank")
@@ -342,7 +431,9 @@ def test_simultaneous_conversations_leave_each_other_alone(site: Site, page: Any
         page.locator("perso-avatar").first.evaluate("element => element.stop()")
         page.locator("perso-avatar[data-state=ended]").wait_for()
         assert page.locator("perso-avatar[data-state=live]").count() == 1
-        page.locator("perso-avatar[data-state=live]").evaluate("element => element.stop()")
+        page.locator("perso-avatar[data-state=live]").evaluate(
+            "element => element.stop()"
+        )
         page.locator("perso-avatar[data-state=ended]").nth(1).wait_for()
     for _ in range(100):
         if len(site.byes) == 2:

@@ -47,7 +47,9 @@ def test_who_goes_on_typing_when_the_conversation_is_closed_starts_nothing(
 
 
 @pytest.mark.parametrize("key", ["Enter", " "])
-def test_a_key_held_on_start_starts_once(site: Site, avatar: Open, page: Any, key: str) -> None:
+def test_a_key_held_on_start_starts_once(
+    site: Site, avatar: Open, page: Any, key: str
+) -> None:
     talk = avatar()
     talk.part("start").focus()
     for _ in range(20):
@@ -58,7 +60,9 @@ def test_a_key_held_on_start_starts_once(site: Site, avatar: Open, page: Any, ke
     assert len(site.starts) == 1
 
 
-def test_a_double_click_on_start_again_starts_and_cancels_nothing(site: Site, avatar: Open) -> None:
+def test_a_double_click_on_start_again_starts_and_cancels_nothing(
+    site: Site, avatar: Open
+) -> None:
     talk = avatar()
     talk.start()
     talk.end()
@@ -84,15 +88,23 @@ def test_a_start_after_a_cancel_waits_until_the_place_is_given_back(
     assert [bye["how"] for bye in site.byes] == ["visitor"]
 
 
-def test_two_lines_sent_at_once_are_said_one_after_the_other(site: Site, avatar: Open, page: Any) -> None:
+def test_two_lines_sent_at_once_are_said_one_after_the_other(
+    site: Site, avatar: Open, page: Any
+) -> None:
     page.add_init_script(NOTE_CALLS)
     talk = avatar()
     talk.start()
     talk.type("Who are you?")
     talk.wait_for(activity="speaking")
-    talk.element.evaluate("element => Promise.all([element.send('Hello!'), element.send('Thank you!')])")
+    talk.element.evaluate(
+        "element => Promise.all([element.send('Hello!'), element.send('Thank you!')])"
+    )
     said = [call for call in page.evaluate("calls") if call.startswith("process")]
-    assert said == ["processChat Who are you?", "processChat Hello!", "processChat Thank you!"]
+    assert said == [
+        "processChat Who are you?",
+        "processChat Hello!",
+        "processChat Thank you!",
+    ]
     calls = page.evaluate("calls")
     assert calls[calls.index("processChat Hello!") + 1] == "clearBuffer"
 
@@ -109,7 +121,9 @@ def test_speech_stopped_by_the_keyboard_leaves_the_focus_in_the_widget(
     assert page.evaluate("document.activeElement.localName") == "perso-avatar"
 
 
-def test_settings_given_before_the_script_has_come_are_kept(site: Site, avatar: Open) -> None:
+def test_settings_given_before_the_script_has_come_are_kept(
+    site: Site, avatar: Open
+) -> None:
     site.body = """<script>document.querySelector("perso-avatar").params = { model_style: "leo" };</script>"""
     talk = avatar()
     talk.start()
@@ -133,9 +147,16 @@ def test_what_goes_wrong_elsewhere_on_the_page_is_no_trouble_of_the_avatars(
     console_errors.clear()
 
 
-@pytest.mark.parametrize(("width", "height"), [(640, 360), (667, 375), (320, 256), (390, 844)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(640, 360), (667, 375), (320, 256), (390, 844)]
+)
 def test_try_again_is_in_sight_however_small_the_window(
-    site: Site, avatar: Open, page: Any, width: int, height: int, console_errors: list[str]
+    site: Site,
+    avatar: Open,
+    page: Any,
+    width: int,
+    height: int,
+    console_errors: list[str],
 ) -> None:
     page.set_viewport_size({"width": width, "height": height})
     detail = "You have started many conversations. Please try again later, or write to help@example.org."
@@ -143,7 +164,9 @@ def test_try_again_is_in_sight_however_small_the_window(
     talk = avatar()
     talk.part("start").click()
     talk.wait_for(state="error")
-    assert talk.part("stage").evaluate("stage => stage.scrollHeight <= stage.clientHeight")
+    assert talk.part("stage").evaluate(
+        "stage => stage.scrollHeight <= stage.clientHeight"
+    )
     console_errors.clear()
 
 
@@ -151,7 +174,10 @@ def test_who_runs_the_site_reads_the_line_to_paste(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     hint = "no such table. Run: python manage.py migrate django_perso"
-    site.refusal = 503, {"code": "database_unavailable", "detail": "This site is busy.", "hint": hint}
+    site.refusal = (
+        503,
+        {"code": "database_unavailable", "detail": "This site is busy.", "hint": hint},
+    )
     talk = avatar()
     talk.part("start").click()
     talk.element.get_by_role("alert").filter(has_text=hint).wait_for()

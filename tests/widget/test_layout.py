@@ -14,7 +14,11 @@ pytestmark = pytest.mark.browser
 Open = Callable[[], Avatar]
 
 LONG = "There is much to tell about this house, its people and its garden. " * 20
-PHONE = {"viewport": {"width": 390, "height": 664}, "has_touch": True, "is_mobile": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 664},
+    "has_touch": True,
+    "is_mobile": True,
+}
 SLOW_TOOL = """<script type="module">
   document.querySelector("perso-avatar").registerTool("get_square_number", {
     parameters: { type: "object", properties: { number: { type: "number" } }, required: ["number"] },
@@ -30,7 +34,9 @@ def box(talk: Avatar, part: str) -> Any:
     return talk.part(part).bounding_box()
 
 
-def test_the_page_is_as_high_after_many_lines_as_before(site: Site, avatar: Open, page: Any) -> None:
+def test_the_page_is_as_high_after_many_lines_as_before(
+    site: Site, avatar: Open, page: Any
+) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     site.intro = LONG
     talk = avatar()
@@ -42,7 +48,9 @@ def test_the_page_is_as_high_after_many_lines_as_before(site: Site, avatar: Open
     assert page.evaluate("document.documentElement.scrollHeight") == height
 
 
-def test_the_last_line_is_in_sight_also_when_it_is_a_tools(site: Site, avatar: Open, page: Any) -> None:
+def test_the_last_line_is_in_sight_also_when_it_is_a_tools(
+    site: Site, avatar: Open, page: Any
+) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     site.intro, site.body = LONG, SLOW_TOOL
     talk = avatar()
@@ -54,7 +62,9 @@ def test_the_last_line_is_in_sight_also_when_it_is_a_tools(site: Site, avatar: O
 
 
 @pytest.mark.parametrize("text", [LONG, "a" * 400])
-def test_captions_show_whole_lines_three_at_most(site: Site, avatar: Open, page: Any, text: str) -> None:
+def test_captions_show_whole_lines_three_at_most(
+    site: Site, avatar: Open, page: Any, text: str
+) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
     captions = avatar().part("captions")
     captions.evaluate("(box, text) => box.replaceChildren(text)", text)
@@ -78,7 +88,9 @@ def test_every_button_is_in_sight_on_a_phone_and_none_of_them_jumps(
         for width in (320, *heights):
             page.set_viewport_size({"width": width, "height": 700})
             bar, end = box(talk, "bar"), box(talk, "end")
-            assert talk.part("bar").evaluate("bar => bar.scrollWidth <= bar.clientWidth")
+            assert talk.part("bar").evaluate(
+                "bar => bar.scrollWidth <= bar.clientWidth"
+            )
             assert end["x"] + end["width"] <= bar["x"] + bar["width"]
             heights.get(width, set()).add(bar["height"])
 
@@ -106,7 +118,9 @@ def test_who_starts_on_a_phone_sees_where_to_type(site: Site, new_context: Any) 
     assert box(talk, "stage")["y"] >= 0
 
 
-def test_a_start_nobody_asked_for_does_not_move_the_page(site: Site, new_context: Any) -> None:
+def test_a_start_nobody_asked_for_does_not_move_the_page(
+    site: Site, new_context: Any
+) -> None:
     page = new_context(**PHONE).new_page()
     page.goto(site.url)
     page.add_style_tag(content="body { padding: 600px 0 900px }")
@@ -116,7 +130,9 @@ def test_a_start_nobody_asked_for_does_not_move_the_page(site: Site, new_context
     assert page.evaluate("scrollY") == 0
 
 
-def test_a_text_is_set_in_the_direction_of_its_own_letters(site: Site, avatar: Open) -> None:
+def test_a_text_is_set_in_the_direction_of_its_own_letters(
+    site: Site, avatar: Open
+) -> None:
     site.intro = "שלום, ברוכים הבאים!"
     talk = avatar()
     talk.start()

@@ -35,13 +35,18 @@ def fail_to_start(talk: Avatar) -> tuple[str, str]:
 def answer_sdk(page: Any, site: Site, **answer: Any) -> None:
     """The SDK's address answers this."""
     headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
-    page.route(site.sdk_url, lambda route: route.fulfill(**{"headers": headers, **answer}))
+    page.route(
+        site.sdk_url, lambda route: route.fulfill(**{"headers": headers, **answer})
+    )
 
 
 def test_an_sdk_with_changed_bytes_is_refused_and_said_so(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    site.sdk_url, site.sdk_integrity = "https://cdn.example/perso-interactive-sdk.js", WRONG
+    site.sdk_url, site.sdk_integrity = (
+        "https://cdn.example/perso-interactive-sdk.js",
+        WRONG,
+    )
     answer_sdk(page, site, body="globalThis.PersoInteractive = {}")
     words, code = fail_to_start(avatar())
     assert (words, code) == (
@@ -86,8 +91,13 @@ def test_an_sdk_the_security_policy_forbids_is_said_so(
     console_errors.clear()
 
 
-def test_a_script_that_is_no_sdk_is_said_so(site: Site, avatar: Open, page: Any) -> None:
-    site.sdk_url, site.sdk_integrity = "https://cdn.example/perso-interactive-sdk.js", ""
+def test_a_script_that_is_no_sdk_is_said_so(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    site.sdk_url, site.sdk_integrity = (
+        "https://cdn.example/perso-interactive-sdk.js",
+        "",
+    )
     answer_sdk(page, site, body="var PersoInteractive = {}")
     assert fail_to_start(avatar())[1] == "sdk_unusable"
 
@@ -103,9 +113,18 @@ def test_modules_that_do_not_load_are_said_so(
 def test_what_the_site_says_of_a_refusal_is_shown(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
-    site.refusal = (429, {"code": "too_many_live", "detail": "All places are taken, please wait a minute."})
+    site.refusal = (
+        429,
+        {
+            "code": "too_many_live",
+            "detail": "All places are taken, please wait a minute.",
+        },
+    )
     talk = avatar()
-    assert fail_to_start(talk) == ("All places are taken, please wait a minute.", "too_many_live")
+    assert fail_to_start(talk) == (
+        "All places are taken, please wait a minute.",
+        "too_many_live",
+    )
     site.refusal = None
     console_errors.clear()
     talk.start()
@@ -115,7 +134,10 @@ def test_what_the_site_says_of_a_refusal_is_shown(
 
 @pytest.mark.parametrize("answer", [(500, {}), (200, {"page": "sign in"})])
 def test_an_answer_without_a_session_is_an_error_in_words(
-    site: Site, avatar: Open, console_errors: list[str], answer: tuple[int, dict[str, Any]]
+    site: Site,
+    avatar: Open,
+    console_errors: list[str],
+    answer: tuple[int, dict[str, Any]],
 ) -> None:
     site.refusal = answer
     assert fail_to_start(avatar())[1] == "site_unreadable"
@@ -130,7 +152,9 @@ def test_a_site_that_is_gone_is_an_error_in_words(
     console_errors.clear()
 
 
-def test_a_cancel_while_the_site_thinks_gives_the_session_back(site: Site, avatar: Open) -> None:
+def test_a_cancel_while_the_site_thinks_gives_the_session_back(
+    site: Site, avatar: Open
+) -> None:
     site.start_waits = threading.Event()
     talk = avatar()
     talk.part("start").click()
@@ -149,20 +173,34 @@ def test_a_cancel_while_the_site_thinks_gives_the_session_back(site: Site, avata
 
 @pytest.mark.parametrize(
     "fault",
-    [{"status": 500}, {"status": 400, "body": "json"}, {"status": 502, "body": "html"}, {"cut": 0}],
+    [
+        {"status": 500},
+        {"status": 400, "body": "json"},
+        {"status": 502, "body": "html"},
+        {"cut": 0},
+    ],
     ids=str,
 )
 def test_an_answer_that_fails_leaves_a_widget_that_works(
-    site: Site, avatar: Open, sandbox: Any, console_errors: list[str], fault: dict[str, Any]
+    site: Site,
+    avatar: Open,
+    sandbox: Any,
+    console_errors: list[str],
+    fault: dict[str, Any],
 ) -> None:
     talk = avatar()
     talk.start()
     sandbox.set_faults(llm={**fault, "times": 1})
     talk.type("Hello!")
     if "status" in fault:
-        assert alert(talk) == ("The avatar could not answer. You can ask again.", "llm_failed")
+        assert alert(talk) == (
+            "The avatar could not answer. You can ask again.",
+            "llm_failed",
+        )
         talk.wait_for(log="saved")
-        assert [row["d"]["code"] for row in site.rows if row["k"] == "error"] == ["llm_failed"]
+        assert [row["d"]["code"] for row in site.rows if row["k"] == "error"] == [
+            "llm_failed"
+        ]
     talk.wait_for(state="live", activity="ready")
     ask(talk, "What is 2 times 3?", "6")
     assert talk.element.get_by_role("alert").inner_text() == ""
@@ -191,7 +229,9 @@ def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
     sandbox.set_faults(llm={"status": 502, "body": "html", "times": 1})
     talk.type("Hello!")
     assert alert(talk)[1] == "llm_failed"
-    page.evaluate("document.querySelector('perso-avatar').say('A long sentence that can be stopped.')")
+    page.evaluate(
+        "document.querySelector('perso-avatar').say('A long sentence that can be stopped.')"
+    )
     talk.wait_for(activity="speaking")
     talk.part("interrupt").click()
     talk.wait_for(activity="ready")
@@ -199,7 +239,9 @@ def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
     console_errors.clear()
 
 
-def test_an_answer_that_never_comes_can_be_given_up(site: Site, avatar: Open, page: Any) -> None:
+def test_an_answer_that_never_comes_can_be_given_up(
+    site: Site, avatar: Open, page: Any
+) -> None:
     talk = avatar()
     talk.start()
     page.route("**/llm/v2/", lambda route: None)
@@ -212,17 +254,20 @@ def test_an_answer_that_never_comes_can_be_given_up(site: Site, avatar: Open, pa
     talk.end()
 
 
-def test_a_model_that_calls_tools_without_end_is_stopped(site: Site, avatar: Open, page: Any) -> None:
-    site.body = (
-        "<script type=module>document.querySelector('perso-avatar').registerTool('again', () => 1)</script>"
-    )
+def test_a_model_that_calls_tools_without_end_is_stopped(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    site.body = "<script type=module>document.querySelector('perso-avatar').registerTool('again', () => 1)</script>"
     rounds: list[str] = []
     call = '{"id": "c", "type": "function", "function": {"name": "again", "arguments": "{}"}}'
     event = f'{{"status": "success", "type": "tool_call", "role": "assistant", "tool_calls": [{call}]}}'
 
     def answer(route: Any) -> None:
         rounds.append(route.request.post_data)
-        headers = {"access-control-allow-origin": "*", "content-type": "text/event-stream"}
+        headers = {
+            "access-control-allow-origin": "*",
+            "content-type": "text/event-stream",
+        }
         route.fulfill(body=f"data: {event}\n", headers=headers)
 
     talk = avatar()
@@ -246,7 +291,9 @@ def test_a_conversation_the_other_side_ends_says_why(
     talk.part("input").fill("half a sen")
     perso.kill()
     talk.wait_for(state="ended", log="saved")
-    talk.part("reason").filter(has_text="This conversation reached its time limit.").wait_for()
+    talk.part("reason").filter(
+        has_text="This conversation reached its time limit."
+    ).wait_for()
     assert [bye["how"] for bye in site.byes] == ["remote"]
     assert talk.part("input").input_value() == "half a sen"
     assert talk.part("start").inner_text() == "Start again"
@@ -262,7 +309,9 @@ def test_a_reason_nobody_knows_is_shown_as_it_is(
     talk.start()
     page.evaluate("channel.close()")  # the SDK does not notice that
     page.locator("perso-avatar[data-state=ended]").wait_for(timeout=3000)
-    talk.part("reason").filter(has_text="The conversation was closed. (SOMETHING_NEW)").wait_for()
+    talk.part("reason").filter(
+        has_text="The conversation was closed. (SOMETHING_NEW)"
+    ).wait_for()
     console_errors.clear()  # the SDK may have found its channel closed
 
 

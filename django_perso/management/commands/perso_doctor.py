@@ -23,32 +23,57 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """In which form, how strictly, which key."""
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
-        parser.add_argument("--deploy", action="store_true", help="tell what matters in production, too")
-        parser.add_argument("--key", metavar="NAME", default="", help="ask Perso with this stored key only")
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON document"
+        )
+        parser.add_argument(
+            "--deploy", action="store_true", help="tell what matters in production, too"
+        )
+        parser.add_argument(
+            "--key",
+            metavar="NAME",
+            default="",
+            help="ask Perso with this stored key only",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Examine, print, exit."""
         examination = Examination(options["key"], deploy=options["deploy"])
         found = [
-            {"area": area, "level": LEVELS[it.level], "text": it.msg, "id": it.id or "", "fix": it.hint or ""}
+            {
+                "area": area,
+                "level": LEVELS[it.level],
+                "text": it.msg,
+                "id": it.id or "",
+                "fix": it.hint or "",
+            }
             for area, it in examination.areas()
         ]
         has_problem = any(line["id"] for line in found)
         if options["json"]:
-            self.stdout.write(json.dumps({"ok": not has_problem, "lines": found}, indent=2))
+            self.stdout.write(
+                json.dumps({"ok": not has_problem, "lines": found}, indent=2)
+            )
         else:
             self._print(found)
         if has_problem:
             sys.exit(1)
 
     def _print(self, found: list[dict[str, str]]) -> None:
-        styles = {"ok": self.style.SUCCESS, "WARN": self.style.WARNING, "BAD": self.style.ERROR}
+        styles = {
+            "ok": self.style.SUCCESS,
+            "WARN": self.style.WARNING,
+            "BAD": self.style.ERROR,
+        }
         for line in found:
             level = styles[line["level"]](f"{line['level']:<4}")
-            self.stdout.write(f" {line['area']:<11} {level}  {plain('{text}  {id}'.format(**line)).rstrip()}")
+            self.stdout.write(
+                f" {line['area']:<11} {level}  {plain('{text}  {id}'.format(**line)).rstrip()}"
+            )
             if line["fix"]:
                 self.stdout.write(f"{'':<19}fix: {plain(line['fix'])}")
-        ok, warnings, errors = (sum(line["level"] == level for line in found) for level in styles)
+        ok, warnings, errors = (
+            sum(line["level"] == level for line in found) for level in styles
+        )
         told = f"{ok} ok, {warnings} warning{'s' * (warnings != 1)}, {errors} error{'s' * (errors != 1)}"
         self.stdout.write(told)

@@ -21,11 +21,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Which, and how."""
-        parser.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="from this day on")
-        parser.add_argument("--until", type=date.fromisoformat, metavar="DATE", help="up to this day")
+        parser.add_argument(
+            "--since", type=date.fromisoformat, metavar="DATE", help="from this day on"
+        )
+        parser.add_argument(
+            "--until", type=date.fromisoformat, metavar="DATE", help="up to this day"
+        )
         parser.add_argument("--preset", metavar="SLUG", help="only of this preset")
         parser.add_argument("--format", choices=list(FORMATS), default="jsonl")
-        parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there instead")
+        parser.add_argument(
+            "-o", "--output", type=Path, metavar="FILE", help="write there instead"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         sessions = AvatarSession.objects.all()
@@ -36,10 +42,16 @@ class Command(BaseCommand):
         if options["since"]:
             sessions = sessions.filter(created_at__gte=_midnight(options["since"]))
         if options["until"]:
-            sessions = sessions.filter(created_at__lt=_midnight(options["until"] + timedelta(days=1)))
+            sessions = sessions.filter(
+                created_at__lt=_midnight(options["until"] + timedelta(days=1))
+            )
         path: Path | None = options["output"]
         self.stdout.ending = ""
-        with path.open("w", encoding="utf-8", newline="") if path else nullcontext(self.stdout) as file:
+        with (
+            path.open("w", encoding="utf-8", newline="")
+            if path
+            else nullcontext(self.stdout) as file
+        ):
             file.writelines(export(sessions, options["format"]))
 
 

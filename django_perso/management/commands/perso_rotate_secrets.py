@@ -19,7 +19,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """For whom to print."""
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON document"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Go through all rows, and name those that do not open."""
@@ -28,9 +30,15 @@ class Command(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(json.dumps({"encrypted": done, "unreadable": unreadable}, indent=2))
+            self.stdout.write(
+                json.dumps({"encrypted": done, "unreadable": unreadable}, indent=2)
+            )
         else:
-            source = 'the first of PERSO["ENCRYPTION_KEYS"]' if conf.ENCRYPTION_KEYS else "SECRET_KEY"
+            source = (
+                'the first of PERSO["ENCRYPTION_KEYS"]'
+                if conf.ENCRYPTION_KEYS
+                else "SECRET_KEY"
+            )
             self.stdout.write(f"{done} secrets are encrypted with {source}.")
             for text in unreadable:
                 self.stdout.write(self.style.ERROR(text))

@@ -17,7 +17,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """In which form, how many."""
         parser.add_argument("--json", action="store_true", help="one JSON document")
-        parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most so many at once")
+        parser.add_argument(
+            "--limit",
+            type=int,
+            default=1000,
+            metavar="N",
+            help="at most so many at once",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         swept = sweeping.sweep(options["limit"])

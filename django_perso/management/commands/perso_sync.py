@@ -20,15 +20,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Which keys, and for whom to print."""
-        parser.add_argument("--key", metavar="NAME", help="only the API key of this name")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        parser.add_argument(
+            "--key", metavar="NAME", help="only the API key of this name"
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON document"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask for one after the other, and print each when it is known."""
         found = {key.name if key else SETTINGS: key for key in keys.in_use()}
         if (only := options["key"]) is not None:
             if only not in found:
-                raise CommandError(f'No active key "{only}": {", ".join(found) or "none"}.', returncode=2)
+                raise CommandError(
+                    f'No active key "{only}": {", ".join(found) or "none"}.',
+                    returncode=2,
+                )
             found = {only: found[only]}
         outcomes = {}
         for name, key in found.items():
@@ -36,7 +43,9 @@ class Command(BaseCommand):
             if not options["json"]:
                 self._print(name, outcomes[name])
         if options["json"]:
-            told = {"keys": [_as_json(name, outcome) for name, outcome in outcomes.items()]}
+            told = {
+                "keys": [_as_json(name, outcome) for name, outcome in outcomes.items()]
+            }
             self.stdout.write(json.dumps(told, indent=2))
         if not all(outcome.is_sound for outcome in outcomes.values()):
             sys.exit(1)
@@ -49,7 +58,9 @@ class Command(BaseCommand):
         for change in outcome.changes:
             self.stdout.write(plain(f"  {_line(change)}"))
         if names := outcome.affected:
-            self.stdout.write(plain(f"  presets affected: {len(names)} ({', '.join(names)})"))
+            self.stdout.write(
+                plain(f"  presets affected: {len(names)} ({', '.join(names)})")
+            )
 
 
 def _line(change: catalogue.Change) -> str:
@@ -64,7 +75,12 @@ def _line(change: catalogue.Change) -> str:
 
 def _as_json(name: str, outcome: keys.Outcome) -> dict[str, Any]:
     lists = {
-        it.kind.value: {"offered": it.offered, "came": it.came, "went": it.went, "error": it.error}
+        it.kind.value: {
+            "offered": it.offered,
+            "came": it.came,
+            "went": it.went,
+            "error": it.error,
+        }
         for it in outcome.changes
     }
     return {

@@ -26,7 +26,9 @@
    * top. Its face is in the middle, a little above the half. @param {(name: string, usual: number) => number} of */
   const placed = (of) => {
     const [width, height] = [of("width", 1080), of("height", 1920)];
-    const size = Math.min(height, width * 1.45) * Math.max(0.2, Math.min(2, of("padding_height", 1)));
+    const size =
+      Math.min(height, width * 1.45) *
+      Math.max(0.2, Math.min(2, of("padding_height", 1)));
     const middle = (width > height ? 0.45 : 0.48) + of("padding_top", 0);
     return {
       ratio: width / height,
@@ -44,7 +46,9 @@
       return;
     }
     const stage = add(place, "div", "perso-stage");
-    const [back, figure] = ["perso-back", "perso-figure"].map((name) => add(stage, "div", name));
+    const [back, figure] = ["perso-back", "perso-figure"].map((name) =>
+      add(stage, "div", name),
+    );
     /** @param {HTMLElement} layer @param {string} name */
     const paint = (layer, name) => {
       const url = pictureOf(form, fieldName(place, name));
@@ -63,7 +67,8 @@
       stage.style.aspectRatio = String(ratio);
       stage.style.width = `${Math.round(Math.min(20, 20 * ratio) * 10) / 10}rem`;
       const parts = { width: side, left, top };
-      for (const [name, part] of Object.entries(parts)) figure.style.setProperty(name, `${part * 100}%`);
+      for (const [name, part] of Object.entries(parts))
+        figure.style.setProperty(name, `${part * 100}%`);
       paint(back, "background_image");
       paint(figure, "model_style");
     };
@@ -76,7 +81,9 @@
   const tell = (select) => {
     const chosen = select.selectedOptions[0];
     for (const name of ["mark", "about", "intro"]) {
-      const line = select.closest(".perso-picker")?.querySelector(`[data-perso-${name}]`);
+      const line = select
+        .closest(".perso-picker")
+        ?.querySelector(`[data-perso-${name}]`);
       if (!(line instanceof HTMLElement)) continue;
       line.textContent = chosen?.dataset[name] ?? "";
       line.hidden = !line.textContent;
@@ -89,23 +96,27 @@
     if (!field) return;
     field.select();
     // Without a secure context there is no clipboard, but the old way, and the text stays selected.
-    if (navigator.clipboard) await navigator.clipboard.writeText(field.value).catch(() => {});
+    if (navigator.clipboard)
+      await navigator.clipboard.writeText(field.value).catch(() => {});
     else document.execCommand("copy");
     button.textContent = button.dataset.persoCopy ?? "";
   };
 
   const begin = () => {
-    for (const place of document.querySelectorAll("[data-perso-framing]")) framing(/** @type {HTMLElement} */ (place));
+    for (const place of document.querySelectorAll("[data-perso-framing]"))
+      framing(/** @type {HTMLElement} */ (place));
     document.addEventListener("change", ({ target }) => {
       if (!(target instanceof HTMLSelectElement)) return;
       if (target.closest(".perso-picker")) tell(target);
       const button = target.form?.querySelector("button[name=_lists]");
-      if (target.name === "api_key" && button) target.form?.requestSubmit(/** @type {HTMLElement} */ (button));
+      if (target.name === "api_key" && button)
+        target.form?.requestSubmit(/** @type {HTMLElement} */ (button));
     });
     document.addEventListener("click", ({ target }) => {
       if (target instanceof HTMLButtonElement && target.dataset.persoCopy) copy(target);
     });
   };
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+  if (document.readyState === "loading")
+    document.addEventListener("DOMContentLoaded", begin);
   else begin();
 }

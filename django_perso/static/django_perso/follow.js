@@ -24,15 +24,20 @@ function show(state) {
 }
 
 async function fetchNew() {
-  const last = /** @type {HTMLElement | undefined} */ ([...list.querySelectorAll("[data-pk]")].at(-1));
+  const last = /** @type {HTMLElement | undefined} */ (
+    [...list.querySelectorAll("[data-pk]")].at(-1)
+  );
   const answer = await fetch(`${list.dataset.entries}?after=${last?.dataset.pk ?? 0}`);
   if (answer.redirected || answer.status === 403) return location.reload(); // logged out, or no longer allowed
   if (!answer.ok) throw new Error(answer.statusText);
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelectorAll("li[data-pk]");
+  const fresh = new DOMParser()
+    .parseFromString(await answer.text(), "text/html")
+    .querySelectorAll("li[data-pk]");
   const isAtEnd = innerHeight + scrollY > document.body.scrollHeight - 120;
   if (fresh.length) list.querySelector("li:not([data-pk])")?.remove();
   list.append(...fresh);
-  if (fresh.length && isAtEnd) list.lastElementChild?.scrollIntoView({ block: "nearest" });
+  if (fresh.length && isAtEnd)
+    list.lastElementChild?.scrollIntoView({ block: "nearest" });
   isNews ||= answer.headers.get("X-More") === "yes";
   if (isNews || answer.headers.get("X-Running") === "yes") return;
   show("over");
@@ -69,12 +74,15 @@ function connect() {
 
 function wait() {
   clearTimeout(timer);
-  timer = setTimeout(() => {
-    look();
-    if (socket.readyState === WebSocket.OPEN) socket.send("{}"); // that we are still here
-    if (socket.readyState === WebSocket.CLOSED) connect();
-    wait();
-  }, socket.readyState === WebSocket.OPEN ? LIVE_MS : PAUSED_MS);
+  timer = setTimeout(
+    () => {
+      look();
+      if (socket.readyState === WebSocket.OPEN) socket.send("{}"); // that we are still here
+      if (socket.readyState === WebSocket.CLOSED) connect();
+      wait();
+    },
+    socket.readyState === WebSocket.OPEN ? LIVE_MS : PAUSED_MS,
+  );
 }
 
 connect();

@@ -1,7 +1,14 @@
 /** The outbox of the log protocol perso.log.1. Knows no network and no DOM. */
 
 // flush: a page hides, then goes; both fit in 64 KiB
-export const LIMITS = { items: 50, frame: 65536, flush: 30000, entry: 16384, entries: 5000, bytes: 2 * 1024 * 1024 };
+export const LIMITS = {
+  items: 50,
+  frame: 65536,
+  flush: 30000,
+  entry: 16384,
+  entries: 5000,
+  bytes: 2 * 1024 * 1024,
+};
 const ENVELOPE = 2048; // of stream, ticket and brackets
 const CUT = 1006; // perhaps for what was sent
 const LOST = 1012; // no frame's fault
@@ -15,7 +22,8 @@ function fit(entry) {
   for (let most = LIMITS.entry; size(entry) > LIMITS.entry; most *= 0.9) {
     for (const [key, value] of Object.entries(entry.d)) {
       const text = typeof value === "string" ? value : JSON.stringify(value);
-      if (text.length > most) entry.d[key] = text.slice(0, most).replace(/[\uD800-\uDBFF]$/, "");
+      if (text.length > most)
+        entry.d[key] = text.slice(0, most).replace(/[\uD800-\uDBFF]$/, "");
     }
     entry.d.truncated = true;
   }
@@ -53,16 +61,24 @@ export const openOutbox = (address, world, onstatus, left) => {
     isSaving = true;
     await null;
     isSaving = false;
-    const { stream, ticket, post } = address, entries = [...kept], how = bye?.how, at = Date.now();
-    if (over === "gone" || !(how || entries.length)) world.store?.drop(stream, left?.at);
-    else if (!left) world.store?.put({ stream, ticket, post, at, entries, how, last: last() });
+    const { stream, ticket, post } = address,
+      entries = [...kept],
+      how = bye?.how,
+      at = Date.now();
+    if (over === "gone" || !(how || entries.length))
+      world.store?.drop(stream, left?.at);
+    else if (!left)
+      world.store?.put({ stream, ticket, post, at, entries, how, last: last() });
   };
 
   /** What follows number `from` and fits in one frame. */
   const take = (from = 0, limit = LIMITS.frame) => {
     let room = limit - ENVELOPE;
-    const first = from - acked, end = first + (from < doubted ? 1 : LIMITS.items);
-    const items = kept.slice(first, end).filter((entry) => (room -= size(entry) + 1) >= 0);
+    const first = from - acked,
+      end = first + (from < doubted ? 1 : LIMITS.items);
+    const items = kept
+      .slice(first, end)
+      .filter((entry) => (room -= size(entry) + 1) >= 0);
     seen = Math.max(seen, from + items.length);
     return items;
   };
@@ -70,7 +86,8 @@ export const openOutbox = (address, world, onstatus, left) => {
   const pump = () => {
     const mayGo = road.isOpen;
     while (mayGo && flying.length < (tries || acked < doubted ? 1 : most)) {
-      const from = flying.at(-1) ?? acked, items = take(from);
+      const from = flying.at(-1) ?? acked,
+        items = take(from);
       if (!items.length) break;
       flying.push(from + items.length);
       road.send({ t: "ev", items });
@@ -80,7 +97,11 @@ export const openOutbox = (address, world, onstatus, left) => {
       flying.push(acked + 1);
       road.send({ t: "bye", bye: { last: acked, how: bye.how } });
     }
-    const now = !kept.length ? "saved" : !mayGo && (tries || over) ? "queued" : "saving";
+    const now = !kept.length
+      ? "saved"
+      : !mayGo && (tries || over)
+        ? "queued"
+        : "saving";
     if (now !== status) onstatus((status = now));
   };
 
@@ -129,11 +150,14 @@ export const openOutbox = (address, world, onstatus, left) => {
 
   /** @type {(frame: Frame) => void} */
   const read = ({ t, s, ack = s, age, window, after, code, reason }) => {
-    if (t === "gap" || t === "welcome") // a failover may have lost what was acknowledged
-      for (; ack < acked; acked--) kept.unshift({ s: acked, t: 0, k: "gap", d: { count: 1, reason: "lost" } });
+    if (t === "gap" || t === "welcome")
+      // a failover may have lost what was acknowledged
+      for (; ack < acked; acked--)
+        kept.unshift({ s: acked, t: 0, k: "gap", d: { count: 1, reason: "lost" } });
     if (t === "done") (forget(last()), close(reason, "gone"));
     else if (t === "ack" || t === "welcome") forget(ack);
-    else if (flying.length) { // a pong, too: what was sent before is lost
+    else if (flying.length) {
+      // a pong, too: what was sent before is lost
       if (t === "reject") replace(s, code);
       back(after);
     }
@@ -151,30 +175,36 @@ export const openOutbox = (address, world, onstatus, left) => {
 
   const flush = (/** @type {Bye | undefined} */ last) => {
     if (over || !(kept.length || last)) return;
-    road.post({ items: take(acked, LIMITS.flush), bye: last }, true).then(({ frame }) => frame && read(frame));
+    road
+      .post({ items: take(acked, LIMITS.flush), bye: last }, true)
+      .then(({ frame }) => frame && read(frame));
   };
 
   return {
     add(k, d) {
       if (bye) return;
-      const tail = kept.at(-1), t = Math.max(0, Math.round(world.now() - started));
+      const tail = kept.at(-1),
+        t = Math.max(0, Math.round(world.now() - started));
       const entry = { s: last() + 1, k, t, d: JSON.parse(JSON.stringify(d)) };
       fit(entry);
-      const isFull = kept.length + 1 >= LIMITS.entries || bytes + size(entry) > LIMITS.bytes;
+      const isFull =
+        kept.length + 1 >= LIMITS.entries || bytes + size(entry) > LIMITS.bytes;
       const isCounted = isFull && tail?.k === "gap" && tail.s > seen;
       if (isCounted) tail.d.count++;
-      else if (isFull) Object.assign(entry, { k: "gap", d: { count: 1, reason: "overflow" } });
+      else if (isFull)
+        Object.assign(entry, { k: "gap", d: { count: 1, reason: "overflow" } });
       if (!isCounted) bytes += size(kept[kept.push(entry) - 1]);
       save();
       pump();
     },
 
-    end: (how) => new Promise((done) => {
-      if (bye || over) return done("");
-      bye = { how, done };
-      save();
-      pump();
-    }),
+    end: (how) =>
+      new Promise((done) => {
+        if (bye || over) return done("");
+        bye = { how, done };
+        save();
+        pump();
+      }),
 
     leave(how) {
       if (over) return;

@@ -43,10 +43,18 @@ export interface PersoEvents {
   /** Cancelable: nothing starts, nothing is paid for. */
   "perso-start": CustomEvent<{ preset: string }>;
   "perso-state": CustomEvent<{ state: PersoState; activity: PersoActivity }>;
-  "perso-message": CustomEvent<{ role: "visitor" | "avatar"; text: string; cut?: true }>;
+  "perso-message": CustomEvent<{
+    role: "visitor" | "avatar";
+    text: string;
+    cut?: true;
+  }>;
   "perso-tool": CustomEvent<PersoToolDetail>;
   "perso-error": CustomEvent<{ code: string; message: string; detail?: string }>;
-  "perso-end": CustomEvent<{ how: "visitor" | "remote" | "other" | "error"; reason: string; ms: number }>;
+  "perso-end": CustomEvent<{
+    how: "visitor" | "remote" | "other" | "error";
+    reason: string;
+    ms: number;
+  }>;
 }
 
 declare global {

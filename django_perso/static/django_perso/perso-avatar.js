@@ -6,7 +6,13 @@ const TEXT = {
   log: "What was said",
   empty: "What is said will appear here.",
   who: { visitor: "You", avatar: "Avatar", tool: "Tool" },
-  start: { idle: "Start conversation", ended: "Start again", error: "Try again", connecting: "", live: "" },
+  start: {
+    idle: "Start conversation",
+    ended: "Start again",
+    error: "Try again",
+    connecting: "",
+    live: "",
+  },
   hint: "You type, the avatar answers aloud.",
   cancel: "Cancel",
   interrupt: "Interrupt",
@@ -133,31 +139,63 @@ const make = (tag, part, properties = {}, ...children) => {
 
 /** @returns {Parts} */
 function build() {
-  const button = (part = "", textContent = "", type = "button") => make("button", part, { type, textContent });
-  const panel = make("section", "panel", { ariaLabel: TEXT.region },
-    make("div", "stage", {},
+  const button = (part = "", textContent = "", type = "button") =>
+    make("button", part, { type, textContent });
+  const panel = make(
+    "section",
+    "panel",
+    { ariaLabel: TEXT.region },
+    make(
+      "div",
+      "stage",
+      {},
       make("div", "poster"),
       make("video", "video", { playsInline: true, autoplay: true }),
-      make("div", "overlay", {},
+      make(
+        "div",
+        "overlay",
+        {},
         make("div", "spinner"),
         make("p", "error", { role: "alert" }),
         make("p", "reason"),
         button("start"),
         button("cancel", TEXT.cancel),
-        make("p", "hint")),
+        make("p", "hint"),
+      ),
       make("p", "captions", { ariaHidden: "true" }),
-      button("sound", TEXT.sound)),
-    make("div", "chat", {},
-      make("div", "bar", {},
+      button("sound", TEXT.sound),
+    ),
+    make(
+      "div",
+      "chat",
+      {},
+      make(
+        "div",
+        "bar",
+        {},
         make("p", "status", { role: "status" }),
         button("interrupt", TEXT.interrupt),
-        button("end", TEXT.end)),
+        button("end", TEXT.end),
+      ),
       make("div", "log", { role: "log", tabIndex: 0, ariaLabel: TEXT.log }),
-      make("form", "composer", {},
-        make("input", "input", { ariaLabel: TEXT.input, placeholder: TEXT.input, maxLength: 4000 }),
-        button("send", TEXT.send, "submit")),
-      make("p", "saved")));
-  const parts = [panel, ...panel.querySelectorAll("[part]")].map((node) => [node.getAttribute("part"), node]);
+      make(
+        "form",
+        "composer",
+        {},
+        make("input", "input", {
+          ariaLabel: TEXT.input,
+          placeholder: TEXT.input,
+          maxLength: 4000,
+        }),
+        button("send", TEXT.send, "submit"),
+      ),
+      make("p", "saved"),
+    ),
+  );
+  const parts = [panel, ...panel.querySelectorAll("[part]")].map((node) => [
+    node.getAttribute("part"),
+    node,
+  ]);
   return Object.fromEntries(parts);
 }
 
@@ -168,8 +206,12 @@ let leaving = Promise.resolve(""); // places are given back before another is as
 /** Brings the other modules, and sends what earlier visits left. */
 function load(urls = "{}") {
   modules ??= (async () => {
-    const named = Object.entries(JSON.parse(urls)).map(async ([name, url]) => [name, await import(url)]);
-    const found = Object.fromEntries(await Promise.all(named)), world = found.road.browser();
+    const named = Object.entries(JSON.parse(urls)).map(async ([name, url]) => [
+      name,
+      await import(url),
+    ]);
+    const found = Object.fromEntries(await Promise.all(named)),
+      world = found.road.browser();
     found.log.resend(world);
     return { ...found, world };
   })().catch((error) => {
@@ -193,7 +235,8 @@ class PersoAvatar extends HTMLElement {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     this.#root.adoptedStyleSheets = [sheet];
-    const { panel, start, cancel, end, interrupt, sound, composer, log, input, video } = this.#view;
+    const { panel, start, cancel, end, interrupt, sound, composer, log, input, video } =
+      this.#view;
     this.#root.append(panel);
     start.onclick = () => (start.focus(), this.start()); // Safari does not focus it
     end.onclick = () => this.stop();
@@ -216,8 +259,10 @@ class PersoAvatar extends HTMLElement {
       input.value = "";
       if (!(await this.send(text))) input.value ||= text;
     };
-    const warm = () => load(this.dataset.modules).then(({ sdk }) => sdk.loadSdk(this.#told))
-      .catch(() => {}); // Start will tell
+    const warm = () =>
+      load(this.dataset.modules)
+        .then(({ sdk }) => sdk.loadSdk(this.#told))
+        .catch(() => {}); // Start will tell
     this.addEventListener("pointerenter", warm, { once: true });
     this.addEventListener("focusin", warm, { once: true });
   }
@@ -229,16 +274,25 @@ class PersoAvatar extends HTMLElement {
     const { signal } = this.#gone;
     addEventListener("pagehide", () => this.#leave(), { signal });
     addEventListener("online", () => this.#run.outbox?.wake(), { signal });
-    document.addEventListener("visibilitychange", () => {
-      this.#run.outbox?.[document.hidden ? "flush" : "wake"]();
-    }, { signal });
-    globalThis.indexedDB?.databases?.().then(async (known) => {
-      if (known.some(({ name }) => name === "django-perso")) await load(this.dataset.modules);
-    }).catch(() => {});
+    document.addEventListener(
+      "visibilitychange",
+      () => {
+        this.#run.outbox?.[document.hidden ? "flush" : "wake"]();
+      },
+      { signal },
+    );
+    globalThis.indexedDB
+      ?.databases?.()
+      .then(async (known) => {
+        if (known.some(({ name }) => name === "django-perso"))
+          await load(this.dataset.modules);
+      })
+      .catch(() => {});
   }
 
   disconnectedCallback() {
-    queueMicrotask(() => { // it may only be moved
+    queueMicrotask(() => {
+      // it may only be moved
       if (this.isConnected) return;
       this.#gone.abort();
       this.stop();
@@ -254,7 +308,8 @@ class PersoAvatar extends HTMLElement {
   }
 
   async start() {
-    if (!this.#run.isOver || !this.#announce("start", { preset: this.#told.preset })) return;
+    if (!this.#run.isOver || !this.#announce("start", { preset: this.#told.preset }))
+      return;
     if (!this.hasAttribute("simultaneous")) {
       if (talking) talking.#finish(talking.#run, "other");
       talking = this;
@@ -304,16 +359,24 @@ class PersoAvatar extends HTMLElement {
   get #told() {
     const read = (name = "") => this.getAttribute(name) ?? "";
     return {
-      preset: read("preset"), endpoint: read("endpoint"), csrfToken: read("csrf-token"),
-      src: read("sdk-url"), integrity: read("sdk-integrity"), nonce: this.nonce || read("nonce"),
+      preset: read("preset"),
+      endpoint: read("endpoint"),
+      csrfToken: read("csrf-token"),
+      src: read("sdk-url"),
+      integrity: read("sdk-integrity"),
+      nonce: this.nonce || read("nonce"),
     };
   }
 
   /** @param {Run} run @returns {Stage} */
   #stage(run) {
-    const { video, stage, panel, sound, captions, saved } = this.#view, lines = new Map();
+    const { video, stage, panel, sound, captions, saved } = this.#view,
+      lines = new Map();
     return {
-      ...this.#told, params: this.params, tools: this.#tools, video,
+      ...this.#told,
+      params: this.params,
+      tools: this.#tools,
+      video,
       saved: (status) => {
         if (this.#run !== run) return;
         this.dataset.log = status;
@@ -334,8 +397,12 @@ class PersoAvatar extends HTMLElement {
       tool: (event) => {
         if (run.isOver) return;
         const { id, name, phase, error } = event;
-        run.outbox?.add("tool", { ...event, ...(error && { error: error.message, code: error.code }) });
-        const text = `${TEXT.tool[phase]} ${name}`, line = lines.get(id) ?? this.#line("tool", text);
+        run.outbox?.add("tool", {
+          ...event,
+          ...(error && { error: error.message, code: error.code }),
+        });
+        const text = `${TEXT.tool[phase]} ${name}`,
+          line = lines.get(id) ?? this.#line("tool", text);
         lines.set(id, line);
         line.dataset.phase = phase;
         line.lastElementChild.textContent = text;
@@ -351,9 +418,16 @@ class PersoAvatar extends HTMLElement {
   }
 
   #line(/** @type {"tool" | Said["role"]} */ role, text = "") {
-    const { log } = this.#view, isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+    const { log } = this.#view,
+      isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
     const who = make("span", "who", { textContent: `${TEXT.who[role]}: ` });
-    const line = make("div", `message message-${role}`, {}, who, make("span", "message-text", { textContent: text }));
+    const line = make(
+      "div",
+      `message message-${role}`,
+      {},
+      who,
+      make("span", "message-text", { textContent: text }),
+    );
     log.append(line);
     if (isAtEnd || role === "visitor") log.scrollTop = log.scrollHeight;
     return line;
@@ -362,7 +436,10 @@ class PersoAvatar extends HTMLElement {
   /** @param {Run} run @param {Trouble} trouble */
   #complain(run, { code = "unknown", words = TEXT.unknown, message, hint = "" }) {
     if (run.isOver) return;
-    this.#view.error.replaceChildren(words, make("code", "code", { textContent: `${code} ${hint}` }));
+    this.#view.error.replaceChildren(
+      words,
+      make("code", "code", { textContent: `${code} ${hint}` }),
+    );
     run.outbox?.add("error", { code, message: message || words });
     this.#announce("error", { code, message: words, detail: message });
   }
@@ -370,7 +447,8 @@ class PersoAvatar extends HTMLElement {
   /** @param {Run} run @param {How} how */
   async #finish(run, how, isHeard = true) {
     if (run.isOver) return;
-    const { outbox, driver, since, work } = run, { reason: line } = this.#view;
+    const { outbox, driver, since, work } = run,
+      { reason: line } = this.#view;
     run.isOver = true;
     if (talking === this) talking = null;
     outbox?.add("state", { name: "ended", detail: how });
@@ -378,13 +456,18 @@ class PersoAvatar extends HTMLElement {
     this.#show(how === "error" ? "error" : "ended");
     line.textContent = TEXT.how[how];
     const ms = Math.round(performance.now() - since);
-    const late = new Promise((/** @type {(reason: string) => void} */ done) => setTimeout(done, 5000, ""));
-    const told = outbox?.end(how === "other" ? "visitor" : how) ?? work?.then(String, String);
+    const late = new Promise((/** @type {(reason: string) => void} */ done) =>
+      setTimeout(done, 5000, ""),
+    );
+    const told =
+      outbox?.end(how === "other" ? "visitor" : how) ?? work?.then(String, String);
     const left = Promise.race([told ?? "", late]);
     leaving = leaving.then(() => left);
     const reason = await left;
     if (how === "remote" && this.#run === run)
-      line.textContent = (await load()).sdk.REASONS[reason] ?? `${TEXT.how.remote} ${reason && `(${reason})`}`;
+      line.textContent =
+        (await load()).sdk.REASONS[reason] ??
+        `${TEXT.how.remote} ${reason && `(${reason})`}`;
     if (outbox && isHeard) this.#announce("end", { how, reason, ms });
   }
 
@@ -398,19 +481,31 @@ class PersoAvatar extends HTMLElement {
 
   /** @param {State} state */
   #show(state) {
-    const view = this.#view, focused = this.#root.activeElement;
+    const view = this.#view,
+      focused = this.#root.activeElement;
     this.dataset.state = state;
     view.start.textContent = TEXT.start[state];
     view.hint.textContent = state === "idle" ? TEXT.hint : "";
     view.start.hidden = state === "connecting" || state === "live";
     view.cancel.hidden = view.spinner.hidden = state !== "connecting";
-    view.end.hidden = view.interrupt.hidden = view.input.disabled = view.send.disabled = state !== "live";
+    view.end.hidden =
+      view.interrupt.hidden =
+      view.input.disabled =
+      view.send.disabled =
+        state !== "live";
     view.reason.textContent = view.captions.textContent = "";
     if (state !== "live") view.sound.hidden = true;
     if (state !== "error") view.error.replaceChildren();
     if (state === "connecting") this.dataset.log = "saved";
     const isTyped = matchMedia("(pointer: fine)").matches; // not a phone, whose keyboard would open
-    const next = state === "connecting" ? view.cancel : state !== "live" ? view.start : isTyped ? view.input : view.log;
+    const next =
+      state === "connecting"
+        ? view.cancel
+        : state !== "live"
+          ? view.start
+          : isTyped
+            ? view.input
+            : view.log;
     // Who was typing would press the next button.
     if (focused) (focused === view.input ? view.log : next).focus();
     if (focused) view.panel.scrollIntoView({ block: "nearest" }); // it may have grown
@@ -419,18 +514,25 @@ class PersoAvatar extends HTMLElement {
 
   /** @param {Activity} activity */
   #act(activity) {
-    const { status, interrupt, captions, log } = this.#view, isReady = activity === "ready";
+    const { status, interrupt, captions, log } = this.#view,
+      isReady = activity === "ready";
     if (isReady && this.#root.activeElement === interrupt) log.focus();
     // An introduction is told a moment before it is spoken.
     if (isReady && this.activity === "speaking") captions.textContent = "";
     this.dataset.activity = activity;
-    status.textContent = this.state === "live" ? TEXT.activity[activity] : TEXT.state[this.state];
+    status.textContent =
+      this.state === "live" ? TEXT.activity[activity] : TEXT.state[this.state];
     interrupt.disabled = isReady;
     this.#announce("state", { state: this.state, activity });
   }
 
   #announce(name = "", detail = {}) {
-    const options = { detail, bubbles: true, composed: true, cancelable: name === "start" };
+    const options = {
+      detail,
+      bubbles: true,
+      composed: true,
+      cancelable: name === "start",
+    };
     return this.dispatchEvent(new CustomEvent(`perso-${name}`, options));
   }
 }

@@ -4,10 +4,13 @@
 export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondown) => {
   const { fetch, WebSocket, setTimeout, clearTimeout } = world;
   let /** @type {WebSocket | null} */ socket = null;
-  let isWelcome = false, hasWorked = false; // this socket; any
+  let isWelcome = false,
+    hasWorked = false; // this socket; any
   let chances = 2; // of sockets to fail until POST serves
-  let isOpen = false, isResting = true;
-  let ping = 15, timer = 0;
+  let isOpen = false,
+    isResting = true;
+  let ping = 15,
+    timer = 0;
   let turn = 0; // answers to an earlier one are too late
 
   const later = (run = wake, ms = 0) => {
@@ -16,11 +19,12 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
   };
 
   /** Silence, or no welcome, is a lost line. */
-  const listen = (asked = 0) => later(() => {
-    if (!isOpen || asked >= 2) return down();
-    listen(asked + 1);
-    send({ t: "ping" });
-  }, ping * 1000);
+  const listen = (asked = 0) =>
+    later(() => {
+      if (!isOpen || asked >= 2) return down();
+      listen(asked + 1);
+      send({ t: "ping" });
+    }, ping * 1000);
 
   const hear = (/** @type {Frame} */ frame) => {
     isOpen ||= frame.t === "welcome";
@@ -52,20 +56,32 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
 
   /** @type {Road["post"]} */
   const post = async (message, keepalive) => {
-    const signal = AbortSignal.timeout(20_000), headers = { "Content-Type": "application/json" };
-    const body = JSON.stringify({ stream, ticket, ...message }), credentials = "same-origin";
+    const signal = AbortSignal.timeout(20_000),
+      headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ stream, ticket, ...message }),
+      credentials = "same-origin";
     let code, after;
     try {
-      const answer = await fetch(url, { method: "POST", credentials, headers, body, keepalive, signal });
+      const answer = await fetch(url, {
+        method: "POST",
+        credentials,
+        headers,
+        body,
+        keepalive,
+        signal,
+      });
       after = Number(answer.headers.get("Retry-After")) * 1000 || 0;
       if (answer.ok) return { frame: await answer.json() };
       if (answer.status < 500 && answer.status !== 408) code = 4000 + answer.status;
-    } catch { /* no answer, or none that can be read: a lost line */ }
+    } catch {
+      /* no answer, or none that can be read: a lost line */
+    }
     return { code, after };
   };
 
   const ask = async (/** @type {Message} */ { t, items = [], bye }) => {
-    const asked = turn, { frame, code, after } = await post({ items, bye });
+    const asked = turn,
+      { frame, code, after } = await post({ items, bye });
     if (asked !== turn) return;
     if (!frame) down(code, after);
     else hear(t === "hello" ? { t: "welcome", ack: frame.s, window: 1 } : frame);
@@ -73,7 +89,8 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
 
   const send = (/** @type {Message} */ { bye, ...frame }) => {
     if (isWelcome) socket?.send(JSON.stringify({ ...frame, ...bye }));
-    else if (frame.t === "ping" && hasWorked && !socket) connect(); // perhaps sockets work again
+    else if (frame.t === "ping" && hasWorked && !socket)
+      connect(); // perhaps sockets work again
     else ask({ ...frame, bye });
   };
 
@@ -103,7 +120,10 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
 
   wake();
   return {
-    send, post, wake, close,
+    send,
+    post,
+    wake,
+    close,
     rest(ms) {
       isResting = true;
       later(wake, ms);
@@ -117,22 +137,42 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
 /** Where the browser keeps nothing all goes on in memory. @type {() => Store} */
 export const openStore = () => {
   const heed = (/** @type {IDBRequest} */ request) =>
-    new Promise((done, onerror) => Object.assign(request, { onsuccess: () => done(request.result), onerror }));
+    new Promise((done, onerror) =>
+      Object.assign(request, { onsuccess: () => done(request.result), onerror }),
+    );
   const opening = (async () => {
     const request = indexedDB.open("django-perso", 1);
-    request.onupgradeneeded = () => request.result.createObjectStore("outbox", { keyPath: "stream" });
+    request.onupgradeneeded = () =>
+      request.result.createObjectStore("outbox", { keyPath: "stream" });
     return heed(request);
   })();
-  const ask = (/** @type {"put" | "delete" | "getAll"} */ verb, /** @type {any} */ what = undefined, at = Infinity) =>
-    opening.then(async (db) => {
-      const store = db.transaction("outbox", "readwrite").objectStore("outbox");
-      if (verb !== "delete" || (await heed(store.get(what)))?.at <= at) return heed(store[verb](what));
-    }).catch(() => []);
-  return { put: (left) => ask("put", left), drop: (stream, at) => ask("delete", stream, at), all: () => ask("getAll") };
+  const ask = (
+    /** @type {"put" | "delete" | "getAll"} */ verb,
+    /** @type {any} */ what = undefined,
+    at = Infinity,
+  ) =>
+    opening
+      .then(async (db) => {
+        const store = db.transaction("outbox", "readwrite").objectStore("outbox");
+        if (verb !== "delete" || (await heed(store.get(what)))?.at <= at)
+          return heed(store[verb](what));
+      })
+      .catch(() => []);
+  return {
+    put: (left) => ask("put", left),
+    drop: (stream, at) => ask("delete", stream, at),
+    all: () => ask("getAll"),
+  };
 };
 
 /** @type {() => World} */
 export const browser = () => ({
-  makeRoad, store: openStore(), random: Math.random, now: () => performance.now(),
-  fetch, WebSocket, setTimeout, clearTimeout,
+  makeRoad,
+  store: openStore(),
+  random: Math.random,
+  now: () => performance.now(),
+  fetch,
+  WebSocket,
+  setTimeout,
+  clearTimeout,
 });

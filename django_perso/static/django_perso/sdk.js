@@ -22,16 +22,19 @@ export const REASONS = {
 const WORDS = {
   sdk_unreachable: "The avatar's program could not be loaded. Check your connection.",
   sdk_forbidden: "This site's security policy does not let the avatar's program load.",
-  sdk_changed: "The avatar's program is not the one this site trusts, so it was refused.",
+  sdk_changed:
+    "The avatar's program is not the one this site trusts, so it was refused.",
   sdk_unusable: "The avatar's program does not work here.",
   site_unreachable: "This site cannot be reached. Check your connection.",
-  site_unreadable: "This site gave an answer that makes no sense. Reload the page and try again.",
+  site_unreadable:
+    "This site gave an answer that makes no sense. Reload the page and try again.",
   connect_timeout: "The avatar did not answer in time. A firewall may be in the way.",
   connect_failed: "The connection to the avatar failed.",
   llm_failed: "The avatar could not answer. You can ask again.",
   no_answer: "The avatar does not answer. You can ask again.",
   send_failed: "Your message could not be sent.",
-  tools_without_end: "The avatar lost itself in its tools and was stopped. You can ask again.",
+  tools_without_end:
+    "The avatar lost itself in its tools and was stopped. You can ask again.",
 };
 
 /** @type {MakeTrouble} */
@@ -42,40 +45,68 @@ const trouble = (code, error = code, words = WORDS[code], hint = "") => {
 };
 
 /** @type {Within} */
-const within = (seconds, work, error = new Error("timeout")) => new Promise((resolve, reject) => {
-  const timer = setTimeout(reject, seconds * 1000, error);
-  work.then(resolve, reject).finally(() => clearTimeout(timer));
-});
+const within = (seconds, work, error = new Error("timeout")) =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(reject, seconds * 1000, error);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 
 let /** @type {Promise<void> | null} */ loading = null;
 
 /** @type {LoadSdk} */
 export const loadSdk = async (tag) => {
-  const page = /** @type {any} */ (globalThis), late = trouble("sdk_unreachable", `${tag.src}: no answer`);
-  const isThere = () => page.PersoInteractive?.createSession && page.PersoInteractive.ChatTool;
-  if (!isThere()) await (loading ??= within(WAIT_SECONDS, addScript(tag), late).finally(() => (loading = null)));
+  const page = /** @type {any} */ (globalThis),
+    late = trouble("sdk_unreachable", `${tag.src}: no answer`);
+  const isThere = () =>
+    page.PersoInteractive?.createSession && page.PersoInteractive.ChatTool;
+  if (!isThere())
+    await (loading ??= within(WAIT_SECONDS, addScript(tag), late).finally(
+      () => (loading = null),
+    ));
   if (isThere()) return page.PersoInteractive;
   throw trouble("sdk_unusable", tag.src);
 };
 
 /** @type {AddScript} */
 const addScript = ({ src, integrity, nonce }) => {
-  const script = document.createElement("script"), gone = new AbortController(), { signal } = gone;
+  const script = document.createElement("script"),
+    gone = new AbortController(),
+    { signal } = gone;
   let code = "sdk_unreachable";
-  document.addEventListener("securitypolicyviolation", ({ blockedURI }) => {
-    if (script.src.startsWith(blockedURI)) code = "sdk_forbidden";
-  }, { signal });
+  document.addEventListener(
+    "securitypolicyviolation",
+    ({ blockedURI }) => {
+      if (script.src.startsWith(blockedURI)) code = "sdk_forbidden";
+    },
+    { signal },
+  );
   return new Promise((onload, reject) => {
     // Forbidden: an event of its own, a little later; changed: the bytes did arrive.
-    const onerror = () => setTimeout(() => {
-      const /** @type {any} */ entry = performance.getEntriesByName(script.src).at(-1);
-      reject(trouble(integrity && entry?.responseStatus === 200 ? "sdk_changed" : code, src));
-      script.remove();
-    }, 50);
+    const onerror = () =>
+      setTimeout(() => {
+        const /** @type {any} */ entry = performance
+            .getEntriesByName(script.src)
+            .at(-1);
+        reject(
+          trouble(
+            integrity && entry?.responseStatus === 200 ? "sdk_changed" : code,
+            src,
+          ),
+        );
+        script.remove();
+      }, 50);
     try {
-      Object.assign(script, { src, integrity, nonce, crossOrigin: "anonymous", onload, onerror });
+      Object.assign(script, {
+        src,
+        integrity,
+        nonce,
+        crossOrigin: "anonymous",
+        onload,
+        onerror,
+      });
       document.head.append(script);
-    } catch (error) { // trusted types
+    } catch (error) {
+      // trusted types
       reject(trouble("sdk_forbidden", error));
     }
   }).finally(() => gone.abort());
@@ -86,17 +117,31 @@ export const converse = async (run, { log, tools, world }, stage) => {
   const perso = await loadSdk(stage);
   if (run.isOver) return; // nothing is paid for yet
   const start = await requestStart(stage);
-  const ws = start.log.ws && new URL(start.log.ws, location.href).href.replace(/^http/, "ws");
-  const outbox = (run.outbox = log.openOutbox({ ...start, ...start.log, ws }, world, stage.saved));
+  const ws =
+    start.log.ws && new URL(start.log.ws, location.href).href.replace(/^http/, "ws");
+  const outbox = (run.outbox = log.openOutbox(
+    { ...start, ...start.log, ws },
+    world,
+    stage.saved,
+  ));
   if (run.isOver) return outbox.end("visitor");
   outbox.add("state", { name: "connecting" });
   const toolbox = (run.toolbox = tools.makeToolbox(stage.tools, {
     world,
     ontool: (event) => (run.driver?.update(), stage.tool(event)), // a sign of life
-    onrounds: () => (run.driver?.interrupt(), stage.trouble(trouble("tools_without_end"))),
+    onrounds: () => (
+      run.driver?.interrupt(),
+      stage.trouble(trouble("tools_without_end"))
+    ),
   }));
   stage.shape(start.width, start.height);
-  await connect(perso, start, toolbox.chatTools(perso.ChatTool, start.tools), run, stage);
+  await connect(
+    perso,
+    start,
+    toolbox.chatTools(perso.ChatTool, start.tools),
+    run,
+    stage,
+  );
   const { driver } = run;
   await driver?.playing;
   if (!driver || run.isOver) return;
@@ -107,19 +152,43 @@ export const converse = async (run, { log, tools, world }, stage) => {
 
 /** This is what costs money. @type {RequestStart} */
 const requestStart = async ({ endpoint, csrfToken, preset, params }) => {
-  const headers = { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken };
-  const signal = AbortSignal.timeout(60_000), body = JSON.stringify(params ? { params } : { preset });
-  const answer = await fetch(endpoint, { method: "POST", credentials: "same-origin", headers, body, signal })
-    .catch((error) => { throw trouble("site_unreachable", error); });
+  const headers = {
+    "Content-Type": "application/json",
+    Accept: "application/json",
+    "X-CSRFToken": csrfToken,
+  };
+  const signal = AbortSignal.timeout(60_000),
+    body = JSON.stringify(params ? { params } : { preset });
+  const answer = await fetch(endpoint, {
+    method: "POST",
+    credentials: "same-origin",
+    headers,
+    body,
+    signal,
+  }).catch((error) => {
+    throw trouble("site_unreachable", error);
+  });
   const told = await answer.json().catch(() => null);
   if (answer.ok && told?.session_id) return told;
-  throw trouble(told?.code ?? "site_unreadable", `HTTP ${answer.status}`, told?.detail, told?.hint);
+  throw trouble(
+    told?.code ?? "site_unreadable",
+    `HTTP ${answer.status}`,
+    told?.detail,
+    told?.hint,
+  );
 };
 
 /** @type {Connect} */
 const connect = async (perso, start, tools, run, stage) => {
   const server = start.api_server.replace(/\/+$/, "");
-  const opening = perso.createSession(server, start.session_id, start.width, start.height, false, tools);
+  const opening = perso.createSession(
+    server,
+    start.session_id,
+    start.width,
+    start.height,
+    false,
+    tools,
+  );
   try {
     const session = await within(WAIT_SECONDS, opening);
     if (!run.isOver) run.driver = drive(session, stage.video, stage);
@@ -135,26 +204,39 @@ const connect = async (perso, start, tools, run, stage) => {
 function release(session) {
   try {
     session.stopSession();
-  } catch { /* it was closed already */ }
-  session.getLocalStream?.()?.getTracks().forEach((track) => track.stop());
+  } catch {
+    /* it was closed already */
+  }
+  session
+    .getLocalStream?.()
+    ?.getTracks()
+    .forEach((track) => track.stop());
 }
 
 /** @type {Drive} */
 const drive = (session, video, listener) => {
-  let states = new Set(), stuck = new Set(); // stuck: those the SDK will not leave by itself
+  let states = new Set(),
+    stuck = new Set(); // stuck: those the SDK will not leave by itself
   let /** @type {Activity} */ activity = "ready";
   let told = 0; // lines of its log that were passed on
   let isWaiting = false; // sent, and nothing heard of it yet
   let isBroken = false; // the SDK lost an answer; stopping it would lose the next
-  let isCutting = false, isOver = false;
-  let watchdog = 0, turn = Promise.resolve(false);
-  const gone = new AbortController(), { signal } = gone;
+  let isCutting = false,
+    isOver = false;
+  let watchdog = 0,
+    turn = Promise.resolve(false);
+  const gone = new AbortController(),
+    { signal } = gone;
 
   const update = () => {
     clearTimeout(watchdog);
     if (isOver) return;
     const busy = [...states].filter((state) => !stuck.has(state));
-    const now = busy.includes("SPEAKING") ? "speaking" : busy.length || isWaiting ? "thinking" : "ready";
+    const now = busy.includes("SPEAKING")
+      ? "speaking"
+      : busy.length || isWaiting
+        ? "thinking"
+        : "ready";
     if (now === "thinking") watchdog = setTimeout(giveUp, ANSWER_SECONDS * 1000);
     if (now !== activity) listener.activity((activity = now));
   };
@@ -231,18 +313,30 @@ const drive = (session, video, listener) => {
 
   session.setSrc(video);
   // When an answer fails the SDK stays in its state. Some failures are told to the page …
-  addEventListener("unhandledrejection", (event) => {
-    const { reason } = event, stack = String(reason?.stack ?? "");
-    const isNameless = !stack.includes("://") && (reason instanceof TypeError || reason instanceof SyntaxError);
-    if (!states.size || !(isNameless || /perso-interactive-sdk/.test(stack))) return;
-    event.preventDefault();
-    lose(reason);
-  }, { signal });
+  addEventListener(
+    "unhandledrejection",
+    (event) => {
+      const { reason } = event,
+        stack = String(reason?.stack ?? "");
+      const isNameless =
+        !stack.includes("://") &&
+        (reason instanceof TypeError || reason instanceof SyntaxError);
+      if (!states.size || !(isNameless || /perso-interactive-sdk/.test(stack))) return;
+      event.preventDefault();
+      lose(reason);
+    },
+    { signal },
+  );
   // … others only show in what was requested.
   const requests = new PerformanceObserver((list) => {
     for (const { name, responseStatus } of /** @type {any[]} */ (list.getEntries())) {
-      if (!name.endsWith(`/${session.sessionId}/llm/v2/`) || !(responseStatus === 0 || responseStatus >= 400)) continue;
-      const before = told, isStill = () => told === before && states.has("LLM");
+      if (
+        !name.endsWith(`/${session.sessionId}/llm/v2/`) ||
+        !(responseStatus === 0 || responseStatus >= 400)
+      )
+        continue;
+      const before = told,
+        isStill = () => told === before && states.has("LLM");
       setTimeout(() => isStill() && lose(`HTTP ${responseStatus}`), NOTICE_MS);
     }
   });
@@ -259,24 +353,32 @@ const drive = (session, video, listener) => {
     isWaiting = false;
     update();
   });
-  session.subscribeChatLog((log) => { // all lines each time, the newest first
+  session.subscribeChatLog((log) => {
+    // all lines each time, the newest first
     if (isOver) return;
     const fresh = log.slice(0, Math.max(0, log.length - told)).reverse();
     told = log.length;
     for (const { text, isUser } of fresh) {
       if (!isUser) isWaiting = false;
-      listener.said({ role: isUser ? "visitor" : "avatar", text, ...(isCutting && !isUser && { cut: true }) });
+      listener.said({
+        role: isUser ? "visitor" : "avatar",
+        text,
+        ...(isCutting && !isUser && { cut: true }),
+      });
     }
     update();
   });
   return {
-    update, interrupt, stop,
+    update,
+    interrupt,
+    stop,
     playing: within(PICTURE_SECONDS, play()).catch(() => {}),
-    send: (text) => (turn = turn.then(async () => {
-      if (activity !== "ready") await interrupt();
-      isBroken = false;
-      return ask(() => session.processChat(text));
-    })),
+    send: (text) =>
+      (turn = turn.then(async () => {
+        if (activity !== "ready") await interrupt();
+        isBroken = false;
+        return ask(() => session.processChat(text));
+      })),
     say: (text) => ask(() => session.processTTSTF(text)),
   };
 };

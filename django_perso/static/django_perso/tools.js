@@ -7,42 +7,63 @@ const TYPES = {
   integer: (value) => Number.isInteger(value),
   boolean: (value) => typeof value === "boolean",
   array: Array.isArray,
-  object: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  object: (value) =>
+    typeof value === "object" && value !== null && !Array.isArray(value),
   null: (value) => value === null,
 };
 
 /** @type {Check} */
 export const check = (schema, value, at = "arguments") => {
   const types = [schema.type ?? []].flat();
-  if (types.length && !types.some((type) => TYPES[type]?.(value) ?? true)) return [`${at} must be ${types.join(" or ")}`];
+  if (types.length && !types.some((type) => TYPES[type]?.(value) ?? true))
+    return [`${at} must be ${types.join(" or ")}`];
   const choices = schema.enum?.map((one) => JSON.stringify(one));
-  if (choices && !choices.includes(JSON.stringify(value))) return [`${at} must be one of ${choices.join(", ")}`];
-  if (Array.isArray(value)) return value.flatMap((one, i) => check(schema.items ?? {}, one, `${at}[${i}]`));
+  if (choices && !choices.includes(JSON.stringify(value)))
+    return [`${at} must be one of ${choices.join(", ")}`];
+  if (Array.isArray(value))
+    return value.flatMap((one, i) => check(schema.items ?? {}, one, `${at}[${i}]`));
   return TYPES.object(value) ? checkObject(schema, value, at) : [];
 };
 
 /** @type {Check} */
-const checkObject = ({ properties = {}, required = [], additionalProperties = true }, value, at) => {
-  const missing = required.filter((key) => !Object.hasOwn(value, key)).map((key) => `${at}.${key} is missing`);
+const checkObject = (
+  { properties = {}, required = [], additionalProperties = true },
+  value,
+  at,
+) => {
+  const missing = required
+    .filter((key) => !Object.hasOwn(value, key))
+    .map((key) => `${at}.${key} is missing`);
   const wrong = Object.entries(value).flatMap(([key, one]) => {
-    const known = Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
+    const known = Object.hasOwn(properties, key)
+      ? properties[key]
+      : additionalProperties;
     if (known === false) return [`${at}.${key} is not known`];
     return check(known === true ? {} : known, one, `${at}.${key}`);
   });
   return [...missing, ...wrong];
 };
 
-const failure = (code = "", message = "") => Object.assign(new Error(message), { code });
+const failure = (code = "", message = "") =>
+  Object.assign(new Error(message), { code });
 
 /** @type {MakeToolbox} */
-export const makeToolbox = (tools, { world, ontool, onrounds, seconds = 10, rounds = 10 }) => {
+export const makeToolbox = (
+  tools,
+  { world, ontool, onrounds, seconds = 10, rounds = 10 },
+) => {
   const { now, setTimeout, clearTimeout } = world;
-  let calls = 0, running = 0, round = 0;
+  let calls = 0,
+    running = 0,
+    round = 0;
 
   const run = async (name = "", args = {}) => {
     if (round > rounds) {
       onrounds();
-      throw failure("too_many_rounds", `More than ${rounds} rounds of tool calls in one turn`);
+      throw failure(
+        "too_many_rounds",
+        `More than ${rounds} rounds of tool calls in one turn`,
+      );
     }
     const { handler, parameters = {} } = /** @type {Tool} */ (tools.get(name));
     const problems = check(parameters, args);
@@ -56,7 +77,10 @@ export const makeToolbox = (tools, { world, ontool, onrounds, seconds = 10, roun
       }, seconds * 1000);
     });
     try {
-      const result = await Promise.race([handler(args, { signal: late.signal }), limit]);
+      const result = await Promise.race([
+        handler(args, { signal: late.signal }),
+        limit,
+      ]);
       const plain = JSON.parse(JSON.stringify(result ?? null));
       return TYPES.object(plain) ? plain : { result: plain };
     } finally {
@@ -65,7 +89,9 @@ export const makeToolbox = (tools, { world, ontool, onrounds, seconds = 10, roun
   };
 
   const call = async (name = "", args = {}) => {
-    const event = { id: `c${++calls}`, name }, since = now(), ms = () => Math.round(now() - since);
+    const event = { id: `c${++calls}`, name },
+      since = now(),
+      ms = () => Math.round(now() - since);
     if (!running++) round++; // calls that run side by side are one round
     ontool({ ...event, phase: "called", arguments: args });
     try {
@@ -73,7 +99,8 @@ export const makeToolbox = (tools, { world, ontool, onrounds, seconds = 10, roun
       ontool({ ...event, phase: "answered", result, ms: ms() });
       return result;
     } catch (cause) {
-      const { code = "failed", message = String(cause) } = /** @type {any} */ (cause) ?? {};
+      const { code = "failed", message = String(cause) } =
+        /** @type {any} */ (cause) ?? {};
       const error = { code: String(code), message: String(message) };
       ontool({ ...event, phase: "failed", error, ms: ms() });
       return { error };
@@ -85,10 +112,18 @@ export const makeToolbox = (tools, { world, ontool, onrounds, seconds = 10, roun
   return {
     call,
     turn: () => void (round = 0),
-    chatTools: (ChatTool, names) => [...tools].filter(([name]) => !names.length || names.includes(name))
-      .map(([name, { description = "", parameters, executeOnly = false }]) => {
-        const schema = parameters ?? { type: "object", properties: {} };
-        return new ChatTool(name, description, schema, (args) => call(name, args), executeOnly);
-      }),
+    chatTools: (ChatTool, names) =>
+      [...tools]
+        .filter(([name]) => !names.length || names.includes(name))
+        .map(([name, { description = "", parameters, executeOnly = false }]) => {
+          const schema = parameters ?? { type: "object", properties: {} };
+          return new ChatTool(
+            name,
+            description,
+            schema,
+            (args) => call(name, args),
+            executeOnly,
+          );
+        }),
   };
 };

@@ -11,7 +11,15 @@ type Entry = { s: number; k: string; t: number; d: Record<string, any> };
 type Status = "saved" | "saving" | "queued";
 /** An answer of the server. */
 type Frame = {
-  t: string; s?: any; ack?: number; age?: number; window?: number; ping?: number; after?: number; code?: string; reason?: string;
+  t: string;
+  s?: any;
+  ack?: number;
+  age?: number;
+  window?: number;
+  ping?: number;
+  after?: number;
+  code?: string;
+  reason?: string;
 };
 type Bye = { last: number; how: string };
 /** What travels to the server. */
@@ -31,7 +39,12 @@ interface Outbox {
   /** Goes on at once: the network or the page is back. */
   wake(): void;
 }
-type OpenOutbox = (address: Address, world: World, onstatus: (status: Status) => void, left?: Left) => Outbox;
+type OpenOutbox = (
+  address: Address,
+  world: World,
+  onstatus: (status: Status) => void,
+  left?: Left,
+) => Outbox;
 /** How a conversation has ended, and who wants to know that it is saved. */
 type Ending = { how: string; done(reason: string): void };
 
@@ -41,7 +54,10 @@ interface Road {
   readonly isOpen: boolean;
   send(message: Message): void;
   /** By a request that may outlive the page: the frame that answers it, or a close code that says why there is none. */
-  post(message: { items: Entry[]; bye?: Bye }, keepalive?: boolean): Promise<{ frame?: Frame; code?: number; after?: number }>;
+  post(
+    message: { items: Entry[]; bye?: Bye },
+    keepalive?: boolean,
+  ): Promise<{ frame?: Frame; code?: number; after?: number }>;
   /** Nothing is sent for so many ms; then it is open again, or opens itself anew. */
   rest(ms: number): void;
   /** Ends the rest. */
@@ -59,7 +75,13 @@ type MakeRoad = (
 
 /** What a page leaves of a conversation: entries up to number `last`, and how it ended, if it did. */
 type Left = {
-  stream: string; ticket: string; post: string; at: number; entries: Entry[]; last: number; how?: string;
+  stream: string;
+  ticket: string;
+  post: string;
+  at: number;
+  entries: Entry[];
+  last: number;
+  how?: string;
 };
 interface Store {
   put(left: Left): unknown;
@@ -133,7 +155,11 @@ type MakeToolbox = (tools: Map<string, Tool>, options: ToolOptions) => Toolbox;
 // --- sdk.js: Perso's global as far as the driver uses it, and what the driver makes of it
 
 type ChatTool = new (
-  name: string, description: string, parameters: Schema, call: (args: any) => Promise<object>, executeOnly: boolean,
+  name: string,
+  description: string,
+  parameters: Schema,
+  call: (args: any) => Promise<object>,
+  executeOnly: boolean,
 ) => object;
 type Chat = { text: string; isUser: boolean };
 interface Session {
@@ -152,7 +178,12 @@ interface Session {
 }
 interface Perso {
   createSession(
-    server: string, id: string, width: number, height: number, voice: boolean, tools: object[],
+    server: string,
+    id: string,
+    width: number,
+    height: number,
+    voice: boolean,
+    tools: object[],
   ): Promise<Session>;
   ChatTool: ChatTool;
 }
@@ -166,7 +197,12 @@ type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
 /** Something the visitor is told: a stable code, words (of the site, or ours), and as message a detail for the log.
  * The hint is for who runs the site; others are not sent any. */
 type Trouble = { code?: string; words?: string; message: string; hint?: string };
-type MakeTrouble = (code: string, error?: any, words?: string, hint?: string) => Error & Trouble;
+type MakeTrouble = (
+  code: string,
+  error?: any,
+  words?: string,
+  hint?: string,
+) => Error & Trouble;
 interface Listener {
   activity(now: Activity): void;
   said(said: Said): void;
@@ -207,12 +243,23 @@ type Start = {
 /** Asks the site for a session. */
 type RequestStart = (stage: Stage) => Promise<Start>;
 /** Joins the session and plays it, if by then it is still wanted. */
-type Connect = (perso: Perso, start: Start, tools: object[], run: Run, stage: Stage) => Promise<void>;
+type Connect = (
+  perso: Perso,
+  start: Start,
+  tools: object[],
+  run: Run,
+  stage: Stage,
+) => Promise<void>;
 /** Rejects with the error when work takes longer. */
 type Within = <T>(seconds: number, work: Promise<T>, error?: Error) => Promise<T>;
 /** One conversation, as far as it got. */
 type Run = {
-  since: number; isOver: boolean; work?: Promise<unknown>; outbox?: Outbox; toolbox?: Toolbox; driver?: Driver;
+  since: number;
+  isOver: boolean;
+  work?: Promise<unknown>;
+  outbox?: Outbox;
+  toolbox?: Toolbox;
+  driver?: Driver;
 };
 type Modules = {
   sdk: typeof import("./sdk.js");
@@ -246,12 +293,34 @@ type State = "idle" | "connecting" | "live" | "ended" | "error";
 type How = "visitor" | "remote" | "other" | "error";
 /** An element of the widget, with its place in `::part()`. */
 type Make = <T extends keyof HTMLElementTagNameMap>(
-  tag: T, part: string, properties?: Record<string, any>, ...children: Node[],
+  tag: T,
+  part: string,
+  properties?: Record<string, any>,
+  ...children: Node[]
 ) => HTMLElementTagNameMap[T];
 type Parts = {
-  [part in "panel" | "stage" | "poster" | "overlay" | "spinner" | "error" | "reason" | "hint" | "captions" | "chat" | "bar"
-    | "status" | "log" | "saved"]: HTMLElement;
-} & { [part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send"]: HTMLButtonElement } & {
+  [
+    part in
+      | "panel"
+      | "stage"
+      | "poster"
+      | "overlay"
+      | "spinner"
+      | "error"
+      | "reason"
+      | "hint"
+      | "captions"
+      | "chat"
+      | "bar"
+      | "status"
+      | "log"
+      | "saved"
+  ]: HTMLElement;
+} & {
+  [
+    part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send"
+  ]: HTMLButtonElement;
+} & {
   video: HTMLVideoElement;
   composer: HTMLFormElement;
   input: HTMLInputElement;

@@ -36,7 +36,9 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--password", help="of the user admin; without it one is made up and kept")
+        parser.add_argument(
+            "--password", help="of the user admin; without it one is made up and kept"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0)
@@ -49,10 +51,14 @@ class Command(BaseCommand):
         catalogues.keep(None, catalogue)
         for slug, (name, params) in zip(("default", "second"), choices, strict=False):
             preset = SessionPreset.objects.filter(slug=slug).first()
-            if preset is None or preset.prompt not in {prompt.prompt_id for prompt in catalogue.prompts}:
+            if preset is None or preset.prompt not in {
+                prompt.prompt_id for prompt in catalogue.prompts
+            }:
                 make_preset(slug, name, params)  # not there, or made for another key
         password = make_admin(options["password"])
-        self.stdout.write(f"User admin, password {password}; presets default and second.")
+        self.stdout.write(
+            f"User admin, password {password}; presets default and second."
+        )
 
 
 def make_admin(given: str | None) -> str:
@@ -60,7 +66,9 @@ def make_admin(given: str | None) -> str:
     users = get_user_model()._default_manager
     kept = PASSWORD_FILE.read_text().strip() if PASSWORD_FILE.exists() else ""
     password = given or kept or secrets.token_urlsafe(9)
-    admin, is_new = users.get_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
+    admin, is_new = users.get_or_create(
+        username="admin", defaults={"is_staff": True, "is_superuser": True}
+    )
     if is_new or password != kept:
         admin.set_password(password)
         admin.save()
@@ -77,7 +85,9 @@ def perso() -> PersoClient:
         return PersoClient(api_key=API_KEY, api_server=API_SERVER or DEFAULT_API_SERVER)
     sandbox: Any = ASGIHandler()
     path = reverse("django_perso:sandbox", args=[""])
-    return PersoClient(api_key=API_KEY, api_server=f"http://localhost{path}", app=sandbox)
+    return PersoClient(
+        api_key=API_KEY, api_server=f"http://localhost{path}", app=sandbox
+    )
 
 
 def from_templates(client: PersoClient) -> list[tuple[str, SessionParams]]:
@@ -99,18 +109,36 @@ def from_lists(catalogue: Catalogue) -> list[tuple[str, SessionParams]]:
         params = presets.first_params(catalogue)
     except Refused as refused:
         raise CommandError(refused.hint) from refused
-    looks = {"First look": catalogue.model_styles[0], "Another look": catalogue.model_styles[-1]}
-    return [(name, {**params, "model_style": style.name}) for name, style in looks.items()]
+    looks = {
+        "First look": catalogue.model_styles[0],
+        "Another look": catalogue.model_styles[-1],
+    }
+    return [
+        (name, {**params, "model_style": style.name}) for name, style in looks.items()
+    ]
 
 
 def make_preset(slug: str, name: str, params: SessionParams) -> None:
     """The preset `slug` with these parameters; everybody may start it while this is a developer's site."""
-    access = SessionPreset.Access.PUBLIC if settings.DEBUG else SessionPreset.Access.STAFF
-    given = {key: params.get(key) for key in presets.PARAMS if params.get(key) is not None}
-    is_default = (
-        slug == "default" and not SessionPreset.objects.filter(is_default=True).exclude(slug=slug).exists()
+    access = (
+        SessionPreset.Access.PUBLIC if settings.DEBUG else SessionPreset.Access.STAFF
     )
-    more = {"name": name, "is_default": is_default, "access": access, "width": 720, "height": 960}
+    given = {
+        key: params.get(key) for key in presets.PARAMS if params.get(key) is not None
+    }
+    is_default = (
+        slug == "default"
+        and not SessionPreset.objects.filter(is_default=True)
+        .exclude(slug=slug)
+        .exists()
+    )
+    more = {
+        "name": name,
+        "is_default": is_default,
+        "access": access,
+        "width": 720,
+        "height": 960,
+    }
     if API_KEY == "sandbox":  # where a start costs nothing
         more["starts_per_hour"] = 200
     SessionPreset.objects.update_or_create(slug=slug, defaults={**more, **given})

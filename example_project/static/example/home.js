@@ -7,21 +7,30 @@
  * @typedef {HTMLElement & {registerTool(name: string, tool: Tool): unknown, send(text: string): unknown}} Avatar
  */
 
-const WEATHER = { celsius: 17, condition: "Light rain", humidity: "81%", wind: "14 km/h" };
+const WEATHER = {
+  celsius: 17,
+  condition: "Light rain",
+  humidity: "81%",
+  wind: "14 km/h",
+};
 
 /** @type {Record<string, Tool>} */
 const tools = {
   get_square_number: {
-    description: "Multiplies a number by itself. Use it whenever somebody asks for a square.",
+    description:
+      "Multiplies a number by itself. Use it whenever somebody asks for a square.",
     parameters: {
       type: "object",
-      properties: { number: { type: "number", description: "The number to multiply by itself" } },
+      properties: {
+        number: { type: "number", description: "The number to multiply by itself" },
+      },
       required: ["number"],
     },
     handler: ({ number }) => ({ result: number * number }),
   },
   get_current_weather: {
-    description: "Tells the weather at a place right now. This sample always sees the same rain.",
+    description:
+      "Tells the weather at a place right now. This sample always sees the same rain.",
     parameters: {
       type: "object",
       properties: {
@@ -32,14 +41,18 @@ const tools = {
     },
     handler: ({ location, units }) => ({
       location,
-      temperature: units === "fahrenheit" ? `${WEATHER.celsius * 1.8 + 32}℉` : `${WEATHER.celsius}℃`,
+      temperature:
+        units === "fahrenheit"
+          ? `${WEATHER.celsius * 1.8 + 32}℉`
+          : `${WEATHER.celsius}℃`,
       condition: WEATHER.condition,
       humidity: WEATHER.humidity,
       wind: WEATHER.wind,
     }),
   },
   show_settings: {
-    description: "Opens this page's settings. Only for a direct request to open or show the settings.",
+    description:
+      "Opens this page's settings. Only for a direct request to open or show the settings.",
     parameters: { type: "object", properties: {} },
     executeOnly: true,
     handler: () => {
@@ -62,7 +75,9 @@ const settings = /** @type {HTMLDialogElement} */ (document.getElementById("sett
 const hint = /** @type {HTMLElement} */ (document.getElementById("hint"));
 
 settings.addEventListener("change", (event) => {
-  document.documentElement.style.colorScheme = /** @type {HTMLInputElement} */ (event.target).value;
+  document.documentElement.style.colorScheme = /** @type {HTMLInputElement} */ (
+    event.target
+  ).value;
 });
 
 customElements.whenDefined("perso-avatar").then(() => {
