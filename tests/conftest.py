@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from django.conf import settings
 
 import dev
 from tests.support import servers
+from tests.support.firefox import Firefox, firefox_path, running_firefox
 from tests.support.postgres import Postgres, fresh_database, postgres_server
 from tests.support.sdk import SdkFile, read_sdk
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 NO_BROWSER = "no browser"
 SDK = pytest.StashKey[SdkFile | None]()
-SLOW = pytest.StashKey[int]()  # how many tests are left to `dev.py faults`
+# The ids of the tests that do not run, by the reason.
+LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
+IS_SLOW = "slow, run by `python3 dev.py faults`"
+NEEDS_FIREFOX = "Firefox is not installed; type: sudo apt-get install firefox-esr"
 
 
 # --- options, order, what did not run ---------------------------------------------------------------------
@@ -62,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "slow: takes longer than a test may; `dev.py faults` runs it"
     )
+    config.stash[LEFT_OUT] = {}
     config.stash[SDK] = None
     if file := config.getoption("--sdk"):
         try:
@@ -82,10 +87,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    fixtures = getattr(item, "fixturenames", ())
+    fixtures = fixture_names(item)
     if "figure" in fixtures:
         item.add_marker("threat")
-    if "chromium" in fixtures:
+    if "chromium" in fixtures or "firefox" in fixtures:
         item.add_marker("browser")
 
 
@@ -93,11 +98,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow and "slow" not in config.option.markexpr:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
-        config.stash[SLOW] = getattr(config, "workeroutput", {})["slow"] = len(slow)
+    if "slow" not in config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        leave_out(config, items, slow, IS_SLOW)
+    if not firefox_path():
+        firefox = [item for item in items if "firefox" in fixture_names(item)]
+        leave_out(config, items, firefox, NEEDS_FIREFOX)
     browser = [item for item in items if item.get_closest_marker("browser")]
     items[:] = [item for item in items if item not in browser] + browser
     if browser and (config.getoption("--no-browser") or not chromium_path()):
@@ -105,10 +111,32 @@ def pytest_collection_modifyitems(
             item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
 
 
+def fixture_names(item: pytest.Item) -> Sequence[str]:
+    """Return the names of the fixtures a test uses."""
+    names: Sequence[str] = getattr(item, "fixturenames", ())
+    return names
+
+
+def leave_out(
+    config: pytest.Config,
+    items: list[pytest.Item],
+    excluded: list[pytest.Item],
+    reason: str,
+) -> None:
+    """Take tests out of the run and remember their names for the summary."""
+    if not excluded:
+        return
+    config.hook.pytest_deselected(items=excluded)
+    items[:] = [item for item in items if item not in excluded]
+    config.stash[LEFT_OUT][reason] = [item.nodeid for item in excluded]
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = config.stash[LEFT_OUT]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """One of several processes is done; only they have collected."""
-    node.config.stash[SLOW] = getattr(node, "workeroutput", {}).get("slow", 0)
+    """Take over what a worker process left out; all of them collect the same."""
+    node.config.stash[LEFT_OUT].update(node.workeroutput.get("left_out", {}))
 
 
 def chromium_path() -> str | None:
@@ -167,10 +195,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         NO_BROWSER in str(report.longrepr) for report in reports(terminalreporter)
     ):
         terminalreporter.write_line(f"BROWSER TESTS: {not_run} NOT RUN", red=True)
-    if count := config.stash.get(SLOW, 0):
-        terminalreporter.write_line(
-            f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True
-        )
+    for reason, names in config.stash[LEFT_OUT].items():
+        count = f"{len(names)} test{'s' if len(names) > 1 else ''}"
+        terminalreporter.section(f"{count} not run: {reason}", yellow=True)
+        for name in names:
+            terminalreporter.write_line(name)
 
 
 @pytest.fixture
@@ -294,6 +323,15 @@ def browser(chromium: dict[str, Any]) -> "Iterator[Browser]":
         browser = playwright.chromium.launch(**chromium)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def firefox(tmp_path: Path) -> Iterator[Firefox]:
+    """A Firefox with an empty profile; tests that need one are left out without it."""
+    program = firefox_path()
+    assert program
+    with running_firefox(program, tmp_path) as firefox:
+        yield firefox
 
 
 @pytest.fixture
