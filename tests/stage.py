@@ -12,11 +12,9 @@ from django.test import Client
 from django_perso.models import SessionPreset
 from django_perso.protocol import Entry, Events
 
-START, LOG, CONTROL = (
-    "/perso/sessions/",
-    "/perso/log/entries/",
-    "/perso/sandbox/control/",
-)
+START = "/perso/sessions/"
+LOG = "/perso/log/entries/"
+CONTROL = "/perso/sandbox/control/"
 SANDBOX = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
 KEY = "pak-00c0ffee00c0ffee00c0ffee00c0ffee"  # like a real key; it must show up nowhere
 

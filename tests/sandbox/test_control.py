@@ -187,7 +187,9 @@ def test_keys_are_counted_and_never_shown(
 
 
 def test_a_mounted_sandbox_has_the_same_controls() -> None:
-    client, root, json = Client(), "/local-perso", "application/json"
+    client = Client()
+    root = "/local-perso"
+    json = "application/json"
     with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
         try:
             client.put(f"{root}/control/catalogue/", {"document": ["pld-menu"]}, json)

@@ -14,7 +14,8 @@ SCENE = Scene(160, 120)
 
 def changed_rows(one: Pose, other: Pose) -> set[int]:
     """The rows of the picture in which two poses differ visibly."""
-    a, b = picture(SCENE, one)[0], picture(SCENE, other)[0]
+    a = picture(SCENE, one)[0]
+    b = picture(SCENE, other)[0]
     row = len(a) // SCENE.height
     return {at // row for at in range(len(a)) if abs(a[at] - b[at]) > 12}
 

@@ -11,7 +11,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.asgi import ASGIRequest as DjangoASGIRequest
 
 from django_perso.sandbox import llm, smalltalk
-from django_perso.sandbox.toolcalls import Call, Question, choose, told
+from django_perso.sandbox.toolcalls import Call, Question, choose, describe_result
 
 from .conftest import PARAMS
 
@@ -271,7 +271,7 @@ def test_every_kind_of_argument_can_be_filled() -> None:
     ],
 )
 def test_results_are_put_into_words(content: str, sentence: str) -> None:
-    assert told(Call("t", {}), content) == [sentence]
+    assert describe_result(Call("t", {}), content) == [sentence]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_results_are_put_into_words(content: str, sentence: str) -> None:
 def test_an_answer_that_is_understood_is_a_sentence(
     call: Call, content: str, sentence: str
 ) -> None:
-    assert told(call, content) == [sentence]
+    assert describe_result(call, content) == [sentence]
 
 
 @pytest.mark.parametrize("arguments", ["{}", "nonsense", "[1]", None])
@@ -338,10 +338,9 @@ def test_the_avatar_names_the_tools_it_is_offered_and_no_others() -> None:
         )
 
     assert "tool" not in said()
-    assert "tools I am offered here: get square number, show settings." in said(
-        tools=[SQUARE, {}, SETTINGS]
-    )
-    assert "tools I am offered here: world clock." in said(mcp_servers=["pmc-clock"])
+    with_tools = said(tools=[SQUARE, {}, SETTINGS])
+    assert "use these tools: get square number, show settings." in with_tools
+    assert "use these tools: world clock." in said(mcp_servers=["pmc-clock"])
 
 
 def test_a_remote_tool_runs_on_the_server_when_its_mcp_server_was_chosen() -> None:

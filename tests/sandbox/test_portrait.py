@@ -24,7 +24,8 @@ def drawing(url: str) -> ElementTree.Element:
 def test_a_portrait_is_small_square_and_in_the_colours_of_the_person(
     model: str,
 ) -> None:
-    url, look = portrait(model), LOOKS[model]
+    url = portrait(model)
+    look = LOOKS[model]
     assert len(url) <= 2500
     assert not set(url) & set(" \"'()<>#\n"), (
         "it can stand in any attribute or style sheet as it is"

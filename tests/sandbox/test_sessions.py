@@ -48,7 +48,8 @@ def test_a_session_goes_from_created_to_terminated_and_is_billed_for_the_time_co
 def test_a_session_nobody_connects_to_expires_and_costs_nothing() -> None:
     clock = Clock()
     registry = Sessions(clock)
-    created, exchanged = registry.create({}, []), registry.create({}, [])
+    created = registry.create({}, [])
+    exchanged = registry.create({}, [])
     registry.reserve(exchanged)
     clock.now += CONNECT_SECONDS
     assert registry.find(created.session_id) is created

@@ -31,7 +31,8 @@ class Visitor:
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.tracks: dict[str, Any] = {}
         self.path = ""
-        self.opened, self.closed = asyncio.Event(), asyncio.Event()
+        self.opened = asyncio.Event()
+        self.closed = asyncio.Event()
         self.channel.on("open", self.opened.set)
         self.channel.on("close", self.closed.set)
         self.channel.on(
@@ -192,7 +193,8 @@ async def test_each_utterance_is_answered_by_one_stf_when_it_begins(visit: Any) 
         for text in ("Hello there.", "Good.", ""):
             visitor.send("ttstf", message=text)
         loop = asyncio.get_running_loop()
-        first, began = await visitor.receive("stf"), loop.time()
+        first = await visitor.receive("stf")
+        began = loop.time()
         second = await visitor.receive("stf")
         assert (first["message"], second["message"]) == ("Hello there.", "Good.")
         assert first["duration"] == voice.speak("Hello there.").duration

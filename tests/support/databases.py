@@ -11,7 +11,8 @@ from django.db import connections
 @contextmanager
 def default_database(url: str) -> Iterator[None]:
     """In the block all threads have the database of `url` as their default one, with all tables, empty."""
-    own, settings = connections["default"], connections.settings["default"]
+    own = connections["default"]
+    settings = connections.settings["default"]
     other = connections.configure_settings({"default": environ.Env.db_url_config(url)})
     connections.settings["default"] = other["default"]
     del connections["default"]

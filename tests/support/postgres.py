@@ -30,7 +30,8 @@ class Postgres:
             os.environ["XDG_RUNTIME_DIR"] = before
         data = directory / "data"
         data.mkdir()
-        self._server, self._exec = PostgresServer(data, cleanup_mode=None), pgexec
+        self._server = PostgresServer(data, cleanup_mode=None)
+        self._exec = pgexec
         self._server.ensure_pgdata_inited()
         self.port = unused_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}"

@@ -70,9 +70,12 @@ class Server:
         log: Path,
         probe: str,
     ) -> None:
-        self.port, self.env, self.log = port, env, log
+        self.port = port
+        self.env = env
+        self.log = log
         self.url = f"http://127.0.0.1:{port}"
-        self._command, self._probe = command, probe
+        self._command = command
+        self._probe = probe
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -124,7 +127,8 @@ class Server:
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
     def _end(self, how: Any) -> None:
-        process, self._process = self._process, None
+        process = self._process
+        self._process = None
         if process is None:
             return
         how(process)

@@ -29,7 +29,8 @@ from example_project.databases import is_outdated, set_aside
 from example_project.settings import DEMO_DIR
 
 PASSWORD_FILE = DEMO_DIR / "admin-password"
-API_KEY, API_SERVER = str(settings.PERSO["API_KEY"]), str(settings.PERSO["API_SERVER"])
+API_KEY = str(settings.PERSO["API_KEY"])
+API_SERVER = str(settings.PERSO["API_SERVER"])
 
 
 class Command(BaseCommand):
