@@ -163,7 +163,7 @@ def install(
 def install_with_uv(interpreter: str, directory: Path, arguments: list[str]) -> bool:
     """Do as install(); return False where uv is missing or does not work."""
     uv = shutil.which("uv")
-    if not uv or subprocess.run([uv, "--version"], capture_output=True).returncode:
+    if not uv or not succeeds(uv, "--version"):
         return False
     if run(interpreter, "-m", "venv", "--without-pip", str(directory)):
         return False
@@ -173,8 +173,7 @@ def install_with_uv(interpreter: str, directory: Path, arguments: list[str]) -> 
 
 def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) -> bool:
     """Do as install() with what comes with Python."""
-    has_pip = [interpreter, "-c", "import ensurepip"]
-    if subprocess.run(has_pip, capture_output=True).returncode:
+    if not succeeds(interpreter, "-c", "import ensurepip"):
         package = f"python{python_version(interpreter)}-venv"
         raise Trouble(
             f"{interpreter} cannot make environments. Type: "
@@ -189,8 +188,15 @@ def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) ->
 def python_version(interpreter: str) -> str:
     """Return the version of a Python, such as 3.13; "" for one that does not run."""
     script = "import sys; print('%d.%d' % sys.version_info[:2])"
-    finished = subprocess.run([interpreter, "-c", script], capture_output=True)
+    finished = subprocess.run(
+        [interpreter, "-c", script], capture_output=True, check=False
+    )
     return finished.stdout.decode().strip() if finished.returncode == 0 else ""
+
+
+def succeeds(*command: str) -> bool:
+    """Run a command, hide its output, and return whether it exits with 0."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def run(*command: str, env: Mapping[str, str] | None = None) -> int:
@@ -260,7 +266,11 @@ def renders(chromium: str) -> bool:
         ]
         try:
             finished = subprocess.run(
-                command, capture_output=True, timeout=60, stdin=subprocess.DEVNULL
+                command,
+                capture_output=True,
+                check=False,
+                timeout=60,
+                stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired):
             return False
