@@ -421,6 +421,14 @@ def check() -> int:
         # Apart from tsc, so that a missing network does not look like a type error.
         "npm": [python, "-c", TSC, "--version"],
         "tsc": [python, "-c", TSC, "--project", "tests/js"],
+        # Apart from the rest, since it is a script and its types would be global.
+        "tsc sandbox": [
+            python,
+            "-c",
+            TSC,
+            "--project",
+            "tests/js/sandbox.tsconfig.json",
+        ],
     }
     failed = []
     for name, command in checks.items():
