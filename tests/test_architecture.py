@@ -37,7 +37,19 @@ TOGETHER = [
     {"key", "value"},
 ]
 # Directories and files without assignments such as `a, b = 1, 2`.
-SEPARATE_ASSIGNMENTS = ["dev.py", "example_project"]
+SEPARATE_ASSIGNMENTS = [
+    "dev.py",
+    "django_perso/sandbox",
+    "example_project",
+    "tests/conftest.py",
+    "tests/example_project",
+    "tests/matrix.py",
+    "tests/sandbox",
+    "tests/stage.py",
+    "tests/support",
+    "tests/test_architecture.py",
+    "tests/test_dev.py",
+]
 
 
 def unrelated_assignments(source: str) -> list[int]:
