@@ -269,6 +269,8 @@ class PersoAvatar extends HTMLElement {
 
   connectedCallback() {
     if (!this.#run.since) this.#show("idle");
+    // Browsers pause a video that leaves the page, also when it only moves.
+    if (this.state === "live") this.#view.video.play().catch(() => {});
     this.#gone.abort();
     this.#gone = new AbortController();
     const { signal } = this.#gone;
@@ -291,8 +293,8 @@ class PersoAvatar extends HTMLElement {
   }
 
   disconnectedCallback() {
-    queueMicrotask(() => {
-      // it may only be moved
+    // It may only be moved; Turbo takes more than one microtask for that.
+    setTimeout(() => {
       if (this.isConnected) return;
       this.#gone.abort();
       this.stop();
