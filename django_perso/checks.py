@@ -172,6 +172,18 @@ def the_days_of_retention_are_no_number() -> Found:
     yield from _refused("RETENTION_DAYS", instead="90")
 
 
+@check("E019", "settings")
+def the_redactor_cannot_be_used() -> Found:
+    try:
+        _ = conf.redactor
+    except ImproperlyConfigured as error:
+        yield (
+            f"{error}. No conversation can start until this is fixed.",
+            'Set PERSO["REDACTOR"] to the dotted path of a function redact(kind, data), '
+            'such as "mysite.privacy.redact", or remove it.',
+        )
+
+
 @check("E018", "settings")
 def a_router_leads_elsewhere() -> Found:
     models = apps.get_app_config("django_perso").get_models()

@@ -105,6 +105,12 @@ def pytest_collection_modifyitems(
             item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
 
 
+@pytest.fixture
+def outside_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the site take itself for a real one, where the sandbox is off without DEBUG."""
+    monkeypatch.setattr("django_perso.conf.is_test_environment", lambda: False)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """One of several processes is done; only they have collected."""
