@@ -14,7 +14,9 @@ from ..conf import conf
 
 register = template.Library()
 
-MODULES = ("sdk", "log", "road", "tools")
+# What the first screen needs; the rest is loaded when a visitor shows interest.
+FIRST_SCREEN = ("view", "style", "words", "conversation")
+MODULES = (*FIRST_SCREEN, "sdk-loader", "adapter", "log", "road", "tools")
 
 
 @register.simple_tag(takes_context=True)

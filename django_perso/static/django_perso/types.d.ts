@@ -152,7 +152,7 @@ type ToolOptions = {
 };
 type MakeToolbox = (tools: Map<string, Tool>, options: ToolOptions) => Toolbox;
 
-// --- sdk.js: Perso's global as far as the driver uses it, and what the driver makes of it
+// --- adapter.js and sdk-loader.js: Perso's global, as far as it is used
 
 type ChatTool = new (
   name: string,
@@ -188,22 +188,10 @@ interface Perso {
   ChatTool: ChatTool;
 }
 type SdkTag = { src: string; integrity: string; nonce: string };
-/** Brings the SDK into the page, once for all avatars; after a failure the next call tries again. */
-type LoadSdk = (tag: SdkTag) => Promise<Perso>;
-type AddScript = (tag: SdkTag) => Promise<any>;
 
-type Activity = "ready" | "thinking" | "speaking";
-type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
-/** Something the visitor is told: a stable code, words (of the site, or ours), and as message a detail for the log.
- * The hint is for who runs the site; others are not sent any. */
-type Trouble = { code?: string; words?: string; message: string; hint?: string };
-type MakeTrouble = (
-  code: string,
-  error?: any,
-  words?: string,
-  hint?: string,
-) => Error & Trouble;
-interface Listener {
+type Adapter = import("./adapter.js").Sdk1Adapter;
+/** What an adapter reports of its session. */
+interface AdapterListener {
   activity(now: Activity): void;
   said(said: Said): void;
   /** The browser forbids sound; the picture moves. */
@@ -212,21 +200,8 @@ interface Listener {
   /** The other side has ended it. */
   close(): void;
 }
-/** One live session. */
-interface Driver {
-  /** Settles once the picture moves, or has taken too long. */
-  playing: Promise<void>;
-  /** What the visitor says; whoever speaks is interrupted. False: it was not sent. */
-  send(text: string): Promise<boolean>;
-  /** What the avatar shall say. */
-  say(text: string): boolean;
-  /** Stops speech and the answer being made. */
-  interrupt(): Promise<void>;
-  /** Finds the activity anew, and waits anew for a sign of life. */
-  update(): void;
-  stop(): void;
-}
-type Drive = (session: Session, video: HTMLVideoElement, listener: Listener) => Driver;
+
+// --- conversation.js
 
 /** What the site answers to a start. */
 type Start = {
@@ -240,57 +215,73 @@ type Start = {
   tools: string[];
   log: { ws: string | null; post: string };
 };
-/** Asks the site for a session. */
-type RequestStart = (stage: Stage) => Promise<Start>;
-/** Joins the session and plays it, if by then it is still wanted. */
-type Connect = (
-  perso: Perso,
-  start: Start,
-  tools: object[],
-  run: Run,
-  stage: Stage,
-) => Promise<void>;
-/** Rejects with the error when work takes longer. */
-type Within = <T>(seconds: number, work: Promise<T>, error?: Error) => Promise<T>;
-/** One conversation, as far as it got. */
-type Run = {
-  since: number;
-  isOver: boolean;
-  work?: Promise<unknown>;
-  outbox?: Outbox;
-  toolbox?: Toolbox;
-  driver?: Driver;
+/** Something that went wrong: a stable code, and as message a detail for the log. The site may
+ * send words of its own, and a hint for who runs it. */
+type Trouble = { code?: string; message: string; words?: string; hint?: string };
+type Ended = { how: How; reason: string; ms: number };
+
+interface ConversationOptions {
+  preset: string;
+  endpoint: string;
+  csrfToken: string;
+  sdk: SdkTag;
+  /** Sent in place of the preset. */
+  params: Record<string, any> | null;
+  tools: Map<string, Tool>;
+  video: HTMLVideoElement;
+  isSimultaneous: boolean;
+  load(): Promise<Modules>;
+}
+/** Where a conversation shows what happens. */
+interface Stage {
+  saved(status: Status, from: Conversation): void;
+  shape(width: number, height: number): void;
+  live(): void;
+  activity(now: Activity): void;
+  muted(): void;
+  said(said: Said): void;
+  tool(event: ToolEvent): void;
+  trouble(trouble: Trouble & { code: string }): void;
+  /** It is over; the site may not know yet. */
+  ended(how: How): void;
+  /** The site knows, and has said why Perso ended it. */
+  closed(ended: Ended, from: Conversation): void;
+}
+type Conversation = import("./conversation.js").Conversation;
+
+// --- perso-avatar.js and view.js
+
+type PersoElement = import("./perso-avatar.d.ts").PersoAvatarElement;
+type FirstModules = {
+  view: typeof import("./view.js");
+  style: typeof import("./style.js");
+  words: typeof import("./words.js");
+  conversation: typeof import("./conversation.js");
 };
-type Modules = {
-  sdk: typeof import("./sdk.js");
+type Modules = FirstModules & {
+  "sdk-loader": typeof import("./sdk-loader.js");
+  adapter: typeof import("./adapter.js");
   log: typeof import("./log.js");
   road: typeof import("./road.js");
   tools: typeof import("./tools.js");
   world: World;
 };
-/** Brings a conversation to life, step by step; `run` keeps what there is, and may be over after each of them. */
-type Converse = (run: Run, modules: Modules, stage: Stage) => Promise<unknown>;
-
-// --- perso-avatar.js
-
-type PersoElement = import("./perso-avatar.d.ts").PersoAvatarElement;
-/** What a conversation needs of the element. */
-interface Stage extends Listener, SdkTag {
-  endpoint: string;
-  csrfToken: string;
-  preset: string;
-  params: Record<string, any> | null;
-  tools: Map<string, Tool>;
-  video: HTMLVideoElement;
-  saved(status: Status): void;
-  tool(event: ToolEvent): void;
-  shape(width: number, height: number): void;
-  live(): void;
-}
 
 type State = "idle" | "connecting" | "live" | "ended" | "error";
+type Activity = "ready" | "thinking" | "speaking";
+type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
 /** Who ended it; other: a second conversation began on the page. */
 type How = "visitor" | "remote" | "other" | "error";
+
+/** What the buttons of the view do. */
+interface ViewActions {
+  start(): void;
+  cancel(): void;
+  end(): void;
+  interrupt(): void;
+  /** False: it was not sent. */
+  send(text: string): Promise<boolean>;
+}
 /** An element of the widget, with its place in `::part()`. */
 type Make = <T extends keyof HTMLElementTagNameMap>(
   tag: T,
