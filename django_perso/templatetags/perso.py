@@ -15,8 +15,8 @@ from ..conf import conf
 register = template.Library()
 
 # What the first screen needs; the rest is loaded when a visitor shows interest.
-FIRST_SCREEN = ("view", "style", "words", "conversation")
-MODULES = (*FIRST_SCREEN, "sdk-loader", "adapter", "log", "road", "tools")
+FIRST_SCREEN = ("view", "style", "words")
+MODULES = (*FIRST_SCREEN, "conversation", "sdk-loader", "adapter", "log", "road", "tools")
 
 
 @register.simple_tag(takes_context=True)

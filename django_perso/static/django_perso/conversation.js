@@ -9,6 +9,7 @@ export class Conversation {
   /** Settles when the places of conversations that have ended were given back. */
   static #placesGivenBack = Promise.resolve("");
 
+  #modules;
   #options;
   #stage;
   #since = performance.now();
@@ -18,8 +19,9 @@ export class Conversation {
   #toolbox = /** @type {Toolbox | null} */ (null);
   #adapter = /** @type {Adapter | null} */ (null);
 
-  /** @param {ConversationOptions} options @param {Stage} stage */
-  constructor(options, stage) {
+  /** @param {Modules} modules @param {ConversationOptions} options @param {Stage} stage */
+  constructor(modules, options, stage) {
+    this.#modules = modules;
     this.#options = options;
     this.#stage = stage;
   }
@@ -113,18 +115,17 @@ export class Conversation {
 
   /** Go on until the conversation is live. It may be over after each step. */
   async #run() {
-    const modules = await this.#options.load();
-    if (this.isOver) return "";
     await Conversation.#placesGivenBack;
-    const sdk = await modules["sdk-loader"].loadSdk(this.#options.sdk);
-    const Adapter = modules.adapter.chooseAdapter(sdk);
+    const { "sdk-loader": loader, adapter } = this.#modules;
+    const sdk = await loader.loadSdk(this.#options.sdk);
+    const Adapter = adapter.chooseAdapter(sdk);
     if (!Adapter) throw failure("sdk_unusable", this.#options.sdk.src);
     if (this.isOver) return ""; // nothing has been paid for yet
     const start = await this.#requestStart();
-    const outbox = this.#openOutbox(modules, start);
+    const outbox = this.#openOutbox(start);
     if (this.isOver) return outbox.end("visitor");
     outbox.add("state", { name: "connecting" });
-    const tools = this.#makeTools(modules, sdk, start);
+    const tools = this.#makeTools(sdk, start);
     this.#stage.shape(start.width, start.height);
     const { video } = this.#options;
     const { signal } = this.#over;
@@ -172,8 +173,8 @@ export class Conversation {
     );
   }
 
-  /** @param {Modules} modules @param {Start} start */
-  #openOutbox({ log, world }, start) {
+  #openOutbox(/** @type {Start} */ start) {
+    const { log, world } = this.#modules;
     const { stream, ticket } = start;
     const { ws: path, post } = start.log;
     const ws = path && new URL(path, location.href).href.replace(/^http/, "ws");
@@ -182,8 +183,9 @@ export class Conversation {
     return this.#outbox;
   }
 
-  /** @param {Modules} modules @param {Perso} sdk @param {Start} start */
-  #makeTools({ tools, world }, sdk, start) {
+  /** @param {Perso} sdk @param {Start} start */
+  #makeTools(sdk, start) {
+    const { tools, world } = this.#modules;
     this.#toolbox = tools.makeToolbox(this.#options.tools, {
       world,
       ontool: (event) => this.#noteTool(event),

@@ -1,7 +1,7 @@
 /** <perso-avatar>: the element's attributes, methods and events. It imports the other modules as they are needed. */
 
 // Modules are named by URL, in data-modules: hashed static files cannot import each other by relative path.
-const FIRST_SCREEN = ["view", "style", "words", "conversation"];
+const FIRST_SCREEN = ["view", "style", "words"];
 
 let /** @type {World | null} */ world = null; // what the log needs of the browser; one for the page
 
@@ -102,11 +102,12 @@ class PersoAvatar extends HTMLElement {
   #state = /** @type {State} */ ("idle");
   #activity = /** @type {Activity} */ ("ready");
   #tools = /** @type {Map<string, Tool>} */ (new Map());
-  #drawing = /** @type {Promise<FirstModules> | null} */ (null);
+  #drawing = /** @type {Promise<void> | null} */ (null);
   #translating = /** @type {Promise<void> | null} */ (null);
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
+  #loading = new AbortController(); // of modules, for a start
   #connection = new AbortController(); // to the document
 
   constructor() {
@@ -123,7 +124,7 @@ class PersoAvatar extends HTMLElement {
       if (document.hidden) this.#conversation?.flush();
       else this.#conversation?.wake();
     };
-    addEventListener("pagehide", () => this.#conversation?.leave(), { signal });
+    addEventListener("pagehide", () => this.#leave(), { signal });
     addEventListener("online", () => this.#conversation?.wake(), { signal });
     document.addEventListener("visibilitychange", sleepOrWake, { signal });
     this.#draw().catch(() => {}); // the page's own content stays
@@ -147,29 +148,28 @@ class PersoAvatar extends HTMLElement {
   }
 
   async start() {
-    let modules;
     try {
-      modules = await this.#draw();
+      await this.#draw();
     } catch (error) {
       this.#announce("error", { code: "modules", message: String(error) });
       return;
     }
-    if (this.#conversation && !this.#conversation.isOver) return;
+    if (this.#state === "connecting" || this.#state === "live") return;
     if (!this.#announce("start", { preset: this.#read("preset") })) return;
-    const { Conversation } = modules.conversation;
-    this.#conversation = new Conversation(this.#readOptions(), this.#stage);
     this.#view?.clearLog();
     this.dataset.log = "saved";
     this.#show("connecting");
-    await this.#conversation.start();
+    const conversation = await this.#makeConversation();
+    await conversation?.start();
   }
 
   async stop() {
+    this.#cancelLoading();
     await this.#conversation?.end("visitor");
   }
 
   async send(text = "") {
-    if (!this.#conversation || this.#conversation.isOver) return false;
+    if (!this.#conversation || !this.#isConversing) return false;
     if (text.trim()) this.#view?.clearTrouble();
     return this.#conversation.send(text);
   }
@@ -189,6 +189,42 @@ class PersoAvatar extends HTMLElement {
     return () => {
       if (this.#tools.get(name) === entry) this.#tools.delete(name);
     };
+  }
+
+  /** Import what a conversation needs; null if that failed, or the visitor cancelled it. */
+  async #makeConversation() {
+    this.#loading = new AbortController();
+    const { signal } = this.#loading;
+    try {
+      const modules = await this.#importAll();
+      if (signal.aborted) return null;
+      const { Conversation } = modules.conversation;
+      this.#conversation = new Conversation(modules, this.#readOptions(), this.#stage);
+      return this.#conversation;
+    } catch (error) {
+      if (signal.aborted) return null;
+      this.#stage.trouble(/** @type {any} */ (error));
+      this.#stage.ended("error");
+      return null;
+    }
+  }
+
+  /** Cancel a start that still waits for modules. */
+  #cancelLoading() {
+    const isLoading = this.#state === "connecting" && !this.#isConversing;
+    if (!isLoading) return;
+    this.#loading.abort();
+    this.#stage.ended("visitor");
+  }
+
+  get #isConversing() {
+    return Boolean(this.#conversation && !this.#conversation.isOver);
+  }
+
+  /** The page goes away. */
+  #leave() {
+    this.#cancelLoading();
+    this.#conversation?.leave();
   }
 
   get #urls() {
@@ -216,8 +252,8 @@ class PersoAvatar extends HTMLElement {
     return this.#drawing;
   }
 
-  /** @returns {Promise<FirstModules>} */
   async #drawFirstScreen() {
+    /** @type {FirstModules} */
     const modules = await importModules(this.#urls, FIRST_SCREEN);
     this.#words = new modules.words.Words(JSON.parse(this.dataset.words || "{}"));
     const root = this.attachShadow({ mode: "open" });
@@ -230,7 +266,6 @@ class PersoAvatar extends HTMLElement {
       send: (/** @type {string} */ text) => this.send(text),
     });
     this.#show("idle");
-    return modules;
   }
 
   /** Load everything when a visitor shows interest. What fails now is tried again by Start. */
@@ -285,7 +320,6 @@ class PersoAvatar extends HTMLElement {
       tools: this.#tools,
       video: /** @type {HTMLVideoElement} */ (this.#view?.parts.video),
       isSimultaneous: this.hasAttribute("simultaneous"),
-      load: () => this.#importAll(),
     };
   }
 

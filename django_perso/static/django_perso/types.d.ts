@@ -230,7 +230,6 @@ interface ConversationOptions {
   tools: Map<string, Tool>;
   video: HTMLVideoElement;
   isSimultaneous: boolean;
-  load(): Promise<Modules>;
 }
 /** Where a conversation shows what happens. */
 interface Stage {
@@ -256,9 +255,9 @@ type FirstModules = {
   view: typeof import("./view.js");
   style: typeof import("./style.js");
   words: typeof import("./words.js");
-  conversation: typeof import("./conversation.js");
 };
 type Modules = FirstModules & {
+  conversation: typeof import("./conversation.js");
   "sdk-loader": typeof import("./sdk-loader.js");
   adapter: typeof import("./adapter.js");
   log: typeof import("./log.js");
