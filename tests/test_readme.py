@@ -6,9 +6,7 @@ import dev
 from django_perso.conf import KEYS_LINE, MAKE_A_KEY
 
 README = (dev.ROOT / "README.md").read_text("utf-8")
-WIDGET = (dev.ROOT / "django_perso/static/django_perso/words.js").read_text(
-    "utf-8"
-)
+WIDGET = (dev.ROOT / "django_perso/static/django_perso/words.js").read_text("utf-8")
 
 
 def test_every_page_of_the_documentation_is_linked_and_no_other() -> None:

@@ -73,7 +73,9 @@ def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
 def test_what_could_not_be_reached_before_start_is_no_trouble_of_the_start(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    gone = re.compile(rf"{re.escape(site.sdk_url)}|/static/(sdk-loader|adapter|log|road|tools)")
+    gone = re.compile(
+        rf"{re.escape(site.sdk_url)}|/static/(sdk-loader|adapter|log|road|tools)"
+    )
     page.route(gone, lambda route: route.abort())
     talk = avatar()
     talk.element.hover()
