@@ -177,9 +177,16 @@ test("two last requests fit in the 64 KiB that outlive a page, and the rest is f
   assert.equal(store.left.size, 0);
 });
 
-test("what the server answers with 404 is dropped", async () => {
+/** A refusal as this app's views write it. */
+const problem = (status, code) =>
+  Response.json(
+    { code },
+    { status, headers: { "Content-Type": "application/problem+json" } },
+  );
+
+test("what is left of a conversation that is over is dropped", async () => {
   const left = await crashed();
-  left.server.failsPost = () => Response.json({}, { status: 404 });
+  left.server.failsPost = () => problem(404, "no_stream");
   await visit(left);
   assert.equal(left.server.posts.length, 1);
   assert.equal(left.store.left.size, 0);
@@ -196,7 +203,7 @@ test("what waits when the login runs out, or is said later, is kept for the visi
   await clock.wind(600_000);
   assert.equal(statuses.at(-1), "queued");
   assert.deepEqual([server.sockets.length, server.posts.length], [1, 0]);
-  server.failsPost = () => Response.json({}, { status: 401 });
+  server.failsPost = () => problem(401, "not_authorised");
   await visit({ server, store }, 600); // of somebody else
   assert.equal(server.posts.length, 1);
   server.failsPost = null;
@@ -205,7 +212,7 @@ test("what waits when the login runs out, or is said later, is kept for the visi
   assert.equal(store.left.size, 0);
 });
 
-for (const status of [500, 503])
+for (const status of [401, 404, 500, 503])
   test(`what meets a ${status} is kept for another visit, and tried patiently`, async () => {
     const left = await crashed();
     left.server.failsPost = () => new Response("", { status });

@@ -12,7 +12,8 @@ export const LIMITS = {
 const ENVELOPE = 2048; // of stream, ticket and brackets
 const CUT = 1006; // perhaps for what was sent
 const LOST = 1012; // no frame's fault
-const RETRIED = [1001, CUT, 1011, LOST, 4000, 4429, 4503];
+// Close codes of this app that end the log; after any other the line is lost, and is tried again.
+const ENDING = [4400, 4401, 4403, 4404, 4409, 4413];
 const DAY = 86_400_000;
 
 const size = (value = {}) => new TextEncoder().encode(JSON.stringify(value)).length;
@@ -167,7 +168,7 @@ export const openOutbox = (address, world, onstatus, left) => {
   };
 
   const road = world.makeRoad(address, world, read, (code = LOST, after = 0) => {
-    if (!RETRIED.includes(code)) return close("", code === 4404 ? "gone" : "kept");
+    if (ENDING.includes(code)) return close("", code === 4404 ? "gone" : "kept");
     if (code === CUT && flying.length && kept.length) doubt();
     back(after);
     pump();

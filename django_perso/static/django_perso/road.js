@@ -1,5 +1,31 @@
 /** The log's road to the server, and where entries wait. */
 
+/** Problem codes of this app that refuse a POST, and the close codes that a socket has for them. */
+const REFUSALS = new Map([
+  ["bad_request", 4400],
+  ["logged_out", 4401],
+  ["no_stream", 4404],
+  ["not_authorised", 4401],
+  ["origin", 4403],
+  ["superseded", 4409],
+  ["too_big", 4413],
+]);
+const FRAMES = ["ack", "done", "gap", "pong", "reject", "retry", "welcome"];
+const LONGEST_WAIT = 600_000; // however long a proxy asks for
+
+/**
+ * Returns what a response of this app says, and nothing for any other: a proxy or a
+ * middleware may answer a POST with any status and any body.
+ * @param {Response} response
+ */
+async function readAnswer(response) {
+  const type = response.headers.get("Content-Type") ?? "";
+  const body = await response.json();
+  if (response.ok && FRAMES.includes(body?.t)) return { frame: body };
+  if (!type.startsWith("application/problem+json")) return {};
+  return { code: REFUSALS.get(body?.code) };
+}
+
 /** By socket; by POST where there is none or while sockets fail. @type {MakeRoad} */
 export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondown) => {
   const { fetch, WebSocket, setTimeout, clearTimeout } = world;
@@ -60,9 +86,9 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
       headers = { "Content-Type": "application/json" };
     const body = JSON.stringify({ stream, ticket, ...message }),
       credentials = "same-origin";
-    let code, after;
+    let after = 0;
     try {
-      const answer = await fetch(url, {
+      const response = await fetch(url, {
         method: "POST",
         credentials,
         headers,
@@ -70,13 +96,12 @@ export const makeRoad = ({ stream, ticket, ws, post: url }, world, onframe, ondo
         keepalive,
         signal,
       });
-      after = Number(answer.headers.get("Retry-After")) * 1000 || 0;
-      if (answer.ok) return { frame: await answer.json() };
-      if (answer.status < 500 && answer.status !== 408) code = 4000 + answer.status;
+      const seconds = Number(response.headers.get("Retry-After")) || 0;
+      after = Math.min(LONGEST_WAIT, seconds * 1000);
+      return { after, ...(await readAnswer(response)) };
     } catch {
-      /* no answer, or none that can be read: a lost line */
+      return { after }; // no answer, or none that can be read: a lost line
     }
-    return { code, after };
   };
 
   const ask = async (/** @type {Message} */ { t, items = [], bye }) => {
