@@ -15,6 +15,7 @@ from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL
+from django_perso.templatetags.perso import MODULES
 
 
 class Nonce(SimpleLazyObject):  # type: ignore[type-arg]
@@ -47,8 +48,10 @@ def test_the_avatars_html_is_exactly_this(settings: Any) -> None:
         '<perso-avatar preset="guide" endpoint="/perso/sessions/" csrf-token="…" '
         f'sdk-url="{PINNED_SDK_URL}" sdk-integrity="{PINNED_SDK_INTEGRITY}" nonce="n1" '
         'data-modules="{&quot;sdk&quot;: &quot;/static/django_perso/sdk.js&quot;, '
-        "&quot;log&quot;: &quot;/static/django_perso/log.js&quot;, "
-        "&quot;road&quot;: &quot;/static/django_perso/road.js&quot;, "
+        "&quot;frames&quot;: &quot;/static/django_perso/frames.js&quot;, "
+        "&quot;outbox&quot;: &quot;/static/django_perso/outbox.js&quot;, "
+        "&quot;transport&quot;: &quot;/static/django_perso/transport.js&quot;, "
+        "&quot;store&quot;: &quot;/static/django_perso/store.js&quot;, "
         '&quot;tools&quot;: &quot;/static/django_perso/tools.js&quot;}">'
         "The avatar appears here, with JavaScript and a current browser.</perso-avatar>\n"
         '<script type="module" src="/static/django_perso/perso-avatar.js" nonce="n1"></script>'
@@ -142,7 +145,7 @@ def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
 def test_hashed_static_files_are_named_by_their_hash(
     settings: Any, tmp_path: Any
 ) -> None:
-    names = ["perso-avatar", "sdk", "log", "road", "tools"]
+    names = ["perso-avatar", *MODULES]
     paths = {
         f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js"
         for name in names

@@ -14,7 +14,7 @@ from ..conf import conf
 
 register = template.Library()
 
-MODULES = ("sdk", "log", "road", "tools")
+MODULES = ("sdk", "frames", "outbox", "transport", "store", "tools")
 
 
 @register.simple_tag(takes_context=True)

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { openOutbox, resend } from "../../django_perso/static/django_perso/log.js";
-import { openStore } from "../../django_perso/static/django_perso/road.js";
+import { Outbox, resend } from "../../django_perso/static/django_perso/outbox.js";
+import { Store } from "../../django_perso/static/django_perso/store.js";
 import { Clock, Server, settle, Shelf, world } from "./world.mjs";
 
 const ADDRESS = {
@@ -22,7 +22,7 @@ async function open({ store = new Shelf(), server = new Server() } = {}) {
   const clock = new Clock(),
     statuses = [];
   const page = world(server, clock, { store });
-  const outbox = openOutbox(ADDRESS, page, (status) => statuses.push(status));
+  const outbox = new Outbox(ADDRESS, page, (status) => statuses.push(status));
   await clock.wind(0);
   const say = (text) => outbox.add("chat", { role: "visitor", text });
   return { server, clock, store, statuses, outbox, say, page };
@@ -301,7 +301,7 @@ test("without a store all goes on in memory, and entries that wait are not calle
 });
 
 test("where the browser has no IndexedDB the store keeps nothing and does not complain", async () => {
-  const store = openStore();
+  const store = new Store();
   await store.put({ stream: "6f1c" });
   assert.deepEqual(await store.all(), []);
   await store.drop("6f1c");

@@ -16,7 +16,8 @@ from typing import Any
 from tests.support.widget import Avatar
 
 STATIC = Path(__file__).parents[2] / "django_perso/static/django_perso"
-MODULES = {name: f"/static/{name}.js" for name in ("sdk", "log", "road", "tools")}
+NAMES = ("sdk", "frames", "outbox", "transport", "store", "tools")
+MODULES = {name: f"/static/{name}.js" for name in NAMES}
 PARAMETERS = {
     "capability": ["STF_WEBRTC", "LLM", "TTS"],
     "model_style": "nathalie-front-full_dress-nodded_loop",

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.widget import WATCHED, Avatar
 
-from .site import Site, ask
+from .site import NAMES, Site, ask
 
 pytestmark = pytest.mark.browser
 
@@ -49,10 +49,7 @@ def test_the_page_pays_for_the_element_only_until_a_visitor_shows_intent(
     page.wait_for_function("window.PersoInteractive")
     assert sorted(asked[2:]) == sorted(
         [
-            *(
-                f"{site.url}static/{name}.js"
-                for name in ("sdk", "log", "road", "tools")
-            ),
+            *(f"{site.url}static/{name}.js" for name in NAMES),
             site.sdk_url,
         ]
     )

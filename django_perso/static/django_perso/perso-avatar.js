@@ -211,8 +211,8 @@ function load(urls = "{}") {
       await import(url),
     ]);
     const found = Object.fromEntries(await Promise.all(named)),
-      world = found.road.browser();
-    found.log.resend(world);
+      world = found.outbox.makeWorld(found);
+    found.outbox.resend(world);
     return { ...found, world };
   })().catch((error) => {
     modules = null;

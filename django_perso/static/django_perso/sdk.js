@@ -113,20 +113,20 @@ const addScript = ({ src, integrity, nonce }) => {
 };
 
 /** @type {Converse} */
-export const converse = async (run, { log, tools, world }, stage) => {
+export const converse = async (run, { outbox: log, tools, world }, stage) => {
   const perso = await loadSdk(stage);
   if (run.isOver) return; // nothing is paid for yet
   const start = await requestStart(stage);
   const ws =
     start.log.ws && new URL(start.log.ws, location.href).href.replace(/^http/, "ws");
-  const outbox = (run.outbox = log.openOutbox(
+  const outbox = (run.outbox = new log.Outbox(
     { ...start, ...start.log, ws },
     world,
     stage.saved,
   ));
   if (run.isOver) return outbox.end("visitor");
   outbox.add("state", { name: "connecting" });
-  const toolbox = (run.toolbox = tools.makeToolbox(stage.tools, {
+  const toolbox = (run.toolbox = new tools.Toolbox(stage.tools, {
     world,
     ontool: (event) => (run.driver?.update(), stage.tool(event)), // a sign of life
     onrounds: () => (

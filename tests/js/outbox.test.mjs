@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { LIMITS, openOutbox } from "../../django_perso/static/django_perso/log.js";
+import { LIMITS } from "../../django_perso/static/django_perso/frames.js";
+import { Outbox } from "../../django_perso/static/django_perso/outbox.js";
 import { Clock, Server, settle, world } from "./world.mjs";
 
 const ADDRESS = {
@@ -15,7 +16,7 @@ const ADDRESS = {
 function open({ address = ADDRESS, server = new Server(), random } = {}) {
   const clock = new Clock();
   const statuses = [];
-  const outbox = openOutbox(address, world(server, clock, { random }), (status) =>
+  const outbox = new Outbox(address, world(server, clock, { random }), (status) =>
     statuses.push(status),
   );
   const say = (text) => outbox.add("chat", { role: "visitor", text });
@@ -212,7 +213,8 @@ test("however much a failover has lost, it goes out in frames the server takes",
   const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
   assert.ok(
     frames.every(
-      ({ items, bytes }) => items.length <= LIMITS.items && bytes <= LIMITS.frame,
+      ({ items, bytes }) =>
+        items.length <= LIMITS.frameEntries && bytes <= LIMITS.frameBytes,
     ),
   );
   assert.equal(server.rows.at(-1).d.text, "after");
@@ -253,7 +255,8 @@ test("a frame holds at most fifty entries and stays under 64 KiB", async () => {
   assert.deepEqual(numbers(server), upTo(120));
   assert.ok(
     frames.every(
-      (frame) => frame.items.length <= LIMITS.items && frame.bytes <= LIMITS.frame,
+      (frame) =>
+        frame.items.length <= LIMITS.frameEntries && frame.bytes <= LIMITS.frameBytes,
     ),
   );
   assert.ok(frames.length < 20, `${frames.length} frames`);
@@ -286,7 +289,7 @@ test("an entry over 16 KiB is cut where it is longest and says so", async () => 
   assert.deepEqual([cut.d.id, cut.d.name, cut.d.ms], ["c1", "look", 3]);
   assert.ok(
     JSON.stringify(cut).length > 4000 &&
-      new TextEncoder().encode(JSON.stringify(cut)).length <= LIMITS.entry,
+      new TextEncoder().encode(JSON.stringify(cut)).length <= LIMITS.entryBytes,
   );
   assert.ok(
     !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(cut.d.result),
@@ -723,7 +726,7 @@ test("the outbox is bounded in bytes as well", async () => {
   const gap = server.rows.at(-1);
   assert.equal(gap.k, "gap");
   assert.equal(gap.d.count + server.last - 1, 200);
-  assert.ok(JSON.stringify(server.rows).length <= LIMITS.bytes);
+  assert.ok(JSON.stringify(server.rows).length <= LIMITS.outboxBytes);
 });
 
 test("what is saved makes room again", async () => {
