@@ -39,8 +39,10 @@ MODULES = (
     "conversation",
     "sdk-loader",
     "adapter",
-    "log",
-    "road",
+    "frames",
+    "outbox",
+    "transport",
+    "store",
     "tools",
 )
 # What the widget may show before its other words are loaded; words.js and view.js use the same.

@@ -74,7 +74,7 @@ def test_what_could_not_be_reached_before_start_is_no_trouble_of_the_start(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     gone = re.compile(
-        rf"{re.escape(site.sdk_url)}|/static/(sdk-loader|adapter|log|road|tools)"
+        rf"{re.escape(site.sdk_url)}|/static/(conversation|sdk-loader|outbox|store|tools)"
     )
     page.route(gone, lambda route: route.abort())
     talk = avatar()
@@ -107,7 +107,7 @@ def test_a_script_that_is_no_sdk_is_said_so(
 def test_modules_that_do_not_load_are_said_so(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    page.route("**/log.js", lambda route: route.abort())
+    page.route("**/outbox.js", lambda route: route.abort())
     assert fail_to_start(avatar())[1] == "modules"
     console_errors.clear()
 

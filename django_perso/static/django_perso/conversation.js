@@ -174,19 +174,20 @@ export class Conversation {
   }
 
   #openOutbox(/** @type {Start} */ start) {
-    const { log, world } = this.#modules;
+    const { outbox, world } = this.#modules;
     const { stream, ticket } = start;
     const { ws: path, post } = start.log;
     const ws = path && new URL(path, location.href).href.replace(/^http/, "ws");
+    const address = { stream, ticket, ws, post };
     const onstatus = (/** @type {Status} */ status) => this.#stage.saved(status, this);
-    this.#outbox = log.openOutbox({ stream, ticket, ws, post }, world, onstatus);
+    this.#outbox = new outbox.Outbox(address, world, onstatus);
     return this.#outbox;
   }
 
   /** @param {Perso} sdk @param {Start} start */
   #makeTools(sdk, start) {
     const { tools, world } = this.#modules;
-    this.#toolbox = tools.makeToolbox(this.#options.tools, {
+    this.#toolbox = new tools.Toolbox(this.#options.tools, {
       world,
       ontool: (event) => this.#noteTool(event),
       onrounds: () => {

@@ -16,8 +16,8 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
   try {
     const modules = await importModules(urls, Object.keys(urls));
     if (!world) {
-      world = /** @type {World} */ (modules.road.browser());
-      modules.log.resend(world);
+      world = /** @type {World} */ (modules.outbox.makeWorld(modules));
+      modules.outbox.resend(world);
     }
     return { ...modules, world };
   } catch (error) {
