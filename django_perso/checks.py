@@ -23,6 +23,9 @@ from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf
 TAG = "django_perso"
 ADD = "Add to settings.py: "
 API_SERVER = r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"  # as the client takes it
+NO_VOICE = (
+    "There is no voice input yet: visitors type, and the avatar speaks and writes."
+)
 Found = Iterator[tuple[str, str]]  # what is wrong, and the hint
 
 
@@ -270,7 +273,9 @@ def the_microphone_is_forbidden() -> Found:
     )  # django-permissions-policy
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
-        text = "This site forbids the microphone: PERMISSIONS_POLICY. Visitors can only type."
+        text = (
+            f"{NO_VOICE} Once there is, PERMISSIONS_POLICY will block the microphone."
+        )
         yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
 
 
