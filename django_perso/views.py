@@ -23,8 +23,12 @@ from django.http import (
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import get_supported_language_variant, override
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import conditional_page
+from django.views.i18n import JSONCatalog
 
 from . import payloads, protocol, visitors
 from .conf import conf
@@ -241,6 +245,31 @@ async def follow_socket(request: HttpRequest, stream: UUID) -> HttpResponse:
 
 
 follow_socket.websocket = FollowConsumer.as_asgi()  # type: ignore[attr-defined]
+
+
+class _Catalogue(JSONCatalog):
+    """The translations of the widget's words, by the English text."""
+
+    packages = ["django_perso"]
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> Any:
+        return JsonResponse(context["catalog"])
+
+
+@login_not_required
+@without_transaction
+@conditional_page
+@cache_control(public=True, max_age=300)
+def words(request: HttpRequest, language: str) -> HttpResponseBase:
+    """Answer with the widget's words in a language, whichever language is active."""
+    try:
+        supported = get_supported_language_variant(language)
+    except LookupError as error:
+        raise Http404 from error
+    with override(supported):
+        response: HttpResponseBase = _Catalogue.as_view()(request)
+    response.headers["Content-Language"] = supported
+    return response
 
 
 @login_not_required

@@ -134,7 +134,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         {"PERMISSIONS_POLICY": {"microphone": []}},
         'PERMISSIONS_POLICY["microphone"] = "self"',
     ),
-    ("W022", {"PERMISSIONS_POLICY": {"microphone": "none"}}, "There is no voice input yet: visitors type"),
+    (
+        "W022",
+        {"PERMISSIONS_POLICY": {"microphone": "none"}},
+        "There is no voice input yet: visitors type",
+    ),
     (
         "W023",
         {"PERSO": {"SDK_URL": "https://cdn.example/sdk.js"}},
