@@ -179,6 +179,36 @@ test("a failover before the end does not prevent the end", async () => {
   ]);
 });
 
+test("a welcome alone makes gaps of entries lost in a failover", async () => {
+  const { server, clock, say } = open();
+  for (const n of upTo(3)) say(`line ${n}`);
+  await clock.wind(0);
+  failOver(server, 1);
+  server.sockets[0].cut(1012);
+  await clock.wind(1000);
+  assert.deepEqual(texts(server), ["line 1", "lost", "lost"]);
+});
+
+test("a failover does not raise the limit in bytes", async () => {
+  const { server, clock, say } = open();
+  for (let n = 1; n <= 8000; n += 1) {
+    say(`line ${n}`);
+    if (n % 1000 === 0) await clock.wind(0);
+  }
+  failOver(server, 0);
+  say("after");
+  await clock.wind(60_000);
+  server.hears = () => false;
+  const before = server.last;
+  for (const _n of upTo(200)) say("x".repeat(15_000));
+  server.hears = () => true;
+  server.sockets[0].cut(1012);
+  await clock.wind(60_000);
+  const stored = server.rows.slice(before);
+  assert.equal(stored.at(-1).k, "gap");
+  assert.ok(JSON.stringify(stored).length <= LIMITS.outboxBytes);
+});
+
 test("gaps for a large failover go out in normal frames", async () => {
   const { server, clock, say } = open();
   for (const n of upTo(7000)) {

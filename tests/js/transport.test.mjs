@@ -16,11 +16,11 @@ import {
 } from "./world.mjs";
 
 /** A transport alone, and what its listener hears. */
-function connect() {
+function connect(address = ADDRESS) {
   const server = new Server();
   const clock = new Clock();
   const heard = [];
-  const transport = new Transport(ADDRESS, world(server, clock), {
+  const transport = new Transport(address, world(server, clock), {
     onready: () => heard.push("ready"),
     onframe: ({ t }) => heard.push(t),
     ondown: (down) => heard.push(down),
@@ -69,6 +69,21 @@ test("a closed transport hears nothing more", async () => {
   server.sockets[0].cut(1006);
   assert.deepEqual(heard, []);
   assert.equal(clock.timers.size, 0);
+});
+
+test("a closed transport ignores the answer to its last request", async () => {
+  const { server, clock, transport, heard } = connect({ ...ADDRESS, ws: null });
+  await clock.wind(0);
+  let answer;
+  server.failsPost = () =>
+    new Promise((done) => {
+      answer = done;
+    });
+  transport.send({ t: "ev", items: [] });
+  transport.close();
+  answer(Response.json({ t: "ack", s: 0 }));
+  await clock.wind(0);
+  assert.deepEqual(heard, ["welcome"]);
 });
 
 for (const [code, reason, down] of [
