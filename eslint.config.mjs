@@ -9,9 +9,7 @@ const js = require("@eslint/js");
 const UNCHECKED = [
   "django_perso/sandbox/perso-interactive-sdk.js",
   "django_perso/static/django_perso/follow.js",
-  "django_perso/static/django_perso/perso-avatar.js",
   "django_perso/static/django_perso/playground.js",
-  "django_perso/static/django_perso/sdk.js",
 ];
 
 export default [

@@ -4,10 +4,10 @@ import gzip
 import re
 
 import dev
-from django_perso.templatetags.perso import MODULES
+from django_perso.templatetags.perso import FIRST_SCREEN, MODULES
 
 STATIC = dev.ROOT / "django_perso/static/django_perso"
-BEFORE_START = ("perso-avatar",)
+BEFORE_START = ("perso-avatar", *FIRST_SCREEN)
 # Good enough for a size: a comment is a block at the start of a line, or what follows
 # slashes there or after a space.
 COMMENT = re.compile(r"^\s*/\*.*?\*/|(?:^|(?<=\s))//[^\n]*", re.DOTALL | re.MULTILINE)
@@ -15,7 +15,7 @@ COMMENT = re.compile(r"^\s*/\*.*?\*/|(?:^|(?<=\s))//[^\n]*", re.DOTALL | re.MULT
 
 def sizes() -> dict[str, float]:
     """Return the kB of each module, compressed and without comments."""
-    return {name: _size(name) for name in (*BEFORE_START, *MODULES)}
+    return {name: _size(name) for name in ("perso-avatar", *MODULES)}
 
 
 def _size(name: str) -> float:
