@@ -160,6 +160,69 @@ def test_mistake_is_an_error_of_its_field(
     assert said in unescape(str(found[field]))
 
 
+FOLDED = [
+    "Intro, knowledge and tools",
+    "Speech recognition and pronunciation",
+    "Framing",
+    "Slug, API key and retention",
+    "Request to Perso",
+]
+
+
+def folded(answer: Any) -> list[str]:
+    """The titles of the fieldsets that are folded."""
+    fieldsets = answer.context["adminform"]
+    return [str(each.name) for each in fieldsets if each.is_collapsible]
+
+
+def test_form_shows_the_usual_fields_and_folds_the_rest(
+    admin_client: Client, synced: None
+) -> None:
+    answer = admin_client.get(PRESETS + change(make_preset()))
+    assert folded(answer) == FOLDED
+    shown = [
+        list(line.fields)
+        for fieldset in answer.context["adminform"]
+        if not fieldset.is_collapsible
+        for line in fieldset
+    ]
+    assert shown == [
+        ["name"],
+        ["tag"],
+        ["model_style"],
+        ["background_image"],
+        ["prompt"],
+        ["llm_type"],
+        ["tts_type"],
+        ["access"],
+        ["max_live", "starts_per_hour"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "title"),
+    [
+        ({"slug": ""}, "Slug, API key and retention"),
+        ({"retention_days": "0"}, "Slug, API key and retention"),
+        ({"client_tools": "show map"}, "Intro, knowledge and tools"),
+        ({"padding_left": "9"}, "Framing"),
+        ({"height": "x"}, "Framing"),
+        ({"stt_type": "x"}, "Speech recognition and pronunciation"),
+        (
+            {"stt_text_normalization_locale": "x"},
+            "Speech recognition and pronunciation",
+        ),
+    ],
+)
+def test_fieldset_with_an_error_is_not_folded(
+    admin_client: Client, synced: None, values: dict[str, Any], title: str
+) -> None:
+    preset = make_preset()
+    sent = shown(admin_client, change(preset)) | values
+    answer = admin_client.post(PRESETS + change(preset), sent)
+    assert folded(answer) == [name for name in FOLDED if name != title]
+
+
 def test_wrong_choice_is_shown_again(admin_client: Client, synced: None) -> None:
     preset = make_preset()
     values = shown(admin_client, change(preset)) | {"tts_type": "nobody"}
