@@ -5,7 +5,7 @@ python3 dev.py demo      the example site, talking: prints its address
                          (--scale 3: PostgreSQL, Redis and three workers behind one port)
 python3 dev.py test      the whole test suite, browser included, in two processes; with pytest's arguments
                          (-k NAME, a file, …) what they choose, in one
-python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
+python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types, docs
 python3 dev.py threats   one line with a figure for every row of the threat list
 python3 dev.py faults    the same for the fault table: servers are killed, lines cut, disks filled
                          (a quarter of an hour; the soak in it as long as PERSO_TEST_SOAK_MINUTES says)
@@ -399,6 +399,17 @@ def check() -> int:
             "--version",
         ],  # apart: a dead network should not look like a type error
         "tsc": [python, "-c", TSC, "--project", "tests/js"],
+        # -E reads every page again: a page that has not changed would warn only once.
+        "docs": [
+            python,
+            "-m",
+            "sphinx",
+            "-qWE",
+            "-b",
+            "html",
+            "docs",
+            str(VENV / "docs"),
+        ],
     }
     failed = []
     for name, command in checks.items():

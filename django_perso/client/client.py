@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 import ipaddress
 import os
 import ssl
@@ -22,7 +23,7 @@ from importlib.metadata import version
 from json import dumps
 from math import inf
 from time import monotonic
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_args, overload
 
 import httpx
 from asgiref.sync import async_to_sync
@@ -55,10 +56,17 @@ class Limits:
 
 
 class _Method(Generic[P, T]):
-    """A function of `calls` as a method of both clients: awaitable on the one, blocking on the other."""
+    """A function of `calls` as a method of both clients, with the types of its answer."""
 
-    def __init__(self, ask: Callable[P, Call[T]]) -> None:
-        self._ask = ask
+    def __init__(self, call: Callable[P, Call[T]]) -> None:
+        async def send_async(client: "AsyncPersoClient", *args: Any, **kw: Any) -> T:
+            return await client.send(call(*args, **kw))
+
+        def send(client: "PersoClient", *args: Any, **kw: Any) -> T:
+            return client.send(call(*args, **kw))
+
+        self._async_method = _described(send_async, call)
+        self._method = _described(send, call)
 
     @overload
     def __get__(
@@ -67,11 +75,25 @@ class _Method(Generic[P, T]):
     @overload
     def __get__(self, client: "PersoClient", owner: type) -> Callable[P, T]: ...
     def __get__(self, client: "AsyncPersoClient | PersoClient", owner: type) -> Any:
-        @functools.wraps(self._ask)
-        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.send(self._ask(*args, **kwargs))
+        is_async = issubclass(owner, AsyncPersoClient)
+        method = self._async_method if is_async else self._method
+        return method.__get__(client, owner)
 
-        return method
+
+def _described(method: Any, call: Callable[..., Call[Any]]) -> Any:
+    """Return `method` with the name, the help and the signature of a call.
+
+    The call returns `Call[T]`; the method returns `T`.
+    """
+    functools.update_wrapper(method, call)
+    del method.__wrapped__  # inspect would show the signature of the call
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = inspect.signature(call)
+    (answer,) = get_args(signature.return_annotation)
+    method.__signature__ = signature.replace(
+        parameters=[client, *signature.parameters.values()], return_annotation=answer
+    )
+    return method
 
 
 class _Client:
