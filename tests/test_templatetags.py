@@ -12,6 +12,7 @@ import pytest
 from django.middleware.csrf import _does_token_match, get_token  # type: ignore[attr-defined]
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory
+from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
 
 from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL
@@ -170,21 +171,82 @@ def test_rendering_reads_no_row(django_assert_num_queries: Any) -> None:
         rendered("{% perso_avatar %}{% perso_sdk %}")
 
 
-def test_without_the_request_the_line_to_paste_is_told() -> None:
+def test_missing_request_under_debug_raises_the_line_to_paste(settings: Any) -> None:
+    settings.DEBUG = True
     with pytest.raises(
         TemplateSyntaxError, match=r'"django.template.context_processors.request"'
     ):
         Template("{% load perso %}{% perso_avatar %}").render(Context({}))
 
 
-def test_without_the_urls_the_line_to_paste_is_told(settings: Any) -> None:
+def without_urls() -> Any:
+    """Return a URLconf that does not include the app's URLs."""
     empty: Any = ModuleType("no_urls")
     empty.urlpatterns = []
-    settings.ROOT_URLCONF = empty
+    return empty
+
+
+def test_missing_urls_under_debug_raise_the_line_to_paste(settings: Any) -> None:
+    settings.DEBUG = True
+    settings.ROOT_URLCONF = without_urls()
     with pytest.raises(
         TemplateSyntaxError, match=r'path\("perso/", include\("django_perso.urls"\)\)'
     ):
         rendered("{% perso_avatar %}")
+
+
+UNAVAILABLE = (
+    '<p class="perso-avatar-unavailable">The avatar is not available on this page.</p>'
+)
+
+
+def test_missing_request_in_production_renders_the_fallback(caplog: Any) -> None:
+    page = Template("{% load perso %}<main>{% perso_avatar %}</main>")
+    assert page.render(Context({})) == f"<main>{UNAVAILABLE}</main>"
+    assert "django.template.context_processors.request" in caplog.text
+
+
+def test_missing_urls_in_production_render_the_fallback(settings: Any) -> None:
+    settings.ROOT_URLCONF = without_urls()
+    settings.PERSO = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
+    assert rendered("{% perso_avatar %}{% perso_sdk %}") == UNAVAILABLE
+
+
+def test_uncollected_static_files_render_the_fallback(
+    settings: Any, tmp_path: Any
+) -> None:
+    backend = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
+    assert rendered("{% perso_avatar %}") == UNAVAILABLE
+
+
+def test_broken_settings_in_production_render_the_fallback(settings: Any) -> None:
+    settings.PERSO = "sandbox"
+    assert rendered("{% perso_avatar %}{% perso_sdk %}") == UNAVAILABLE
+
+
+def test_error_page_with_the_tag_does_not_hide_the_error(
+    settings: Any, tmp_path: Any, client: Any
+) -> None:
+    (tmp_path / "base.html").write_text("{% load perso %}{% perso_avatar %}")
+    (tmp_path / "500.html").write_text('{% extends "base.html" %}')
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    urls: Any = ModuleType("failing_urls")
+    urls.urlpatterns = [path("fails/", failing_view), *django_perso_urls]
+    settings.ROOT_URLCONF = urls
+    client.raise_request_exception = False
+    response = client.get("/fails/")
+    assert response.status_code == 500
+    assert response.content.decode() == UNAVAILABLE
+    assert response.exc_info[0] is ZeroDivisionError
+
+
+def failing_view(request: Any) -> Any:
+    raise ZeroDivisionError
+
+
+django_perso_urls = [path("perso/", include("django_perso.urls"))]
 
 
 def test_loading_the_tags_loads_neither_httpx_nor_cryptography() -> None:

@@ -1,8 +1,18 @@
-"""`{% perso_avatar %}`, `{% perso_avatar "slug" %}`, `{% perso_sdk %}`. They read no row and call nobody."""
+"""`{% perso_avatar %}`, `{% perso_avatar "slug" %}` and `{% perso_sdk %}`.
+
+The tags make no query and no network call. With DEBUG on, a mistake raises an error that
+contains the line to paste. With DEBUG off, a tag never breaks the page it is on, which
+may be the site's own error page.
+"""
 
 import json
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 from django import template
+from django.conf import settings
 from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
@@ -13,11 +23,38 @@ from django.utils.translation import gettext as _
 from ..conf import conf
 
 register = template.Library()
+log = logging.getLogger("django_perso")
+Tag = Callable[..., SafeString]
 
 MODULES = ("sdk", "log", "road", "tools")
 
 
+def with_fallback(fallback: Callable[[], SafeString]) -> Callable[[Tag], Tag]:
+    """Make a tag render `fallback` instead of raising while DEBUG is off."""
+
+    def decorate(tag: Tag) -> Tag:
+        @wraps(tag)
+        def render(*args: Any, **kwargs: Any) -> SafeString:
+            try:
+                return tag(*args, **kwargs)
+            except Exception as error:  # of any kind: a storage or middleware may fail
+                if settings.DEBUG:
+                    raise
+                log.warning("{%% %s %%} left the avatar out: %s", tag.__name__, error)
+                return fallback()
+
+        return render
+
+    return decorate
+
+
+def _unavailable() -> SafeString:
+    text = _("The avatar is not available on this page.")
+    return format_html('<p class="perso-avatar-unavailable">{}</p>', text)
+
+
 @register.simple_tag(takes_context=True)
+@with_fallback(_unavailable)
 def perso_avatar(context: template.Context, preset: str = "") -> SafeString:
     """The avatar of a preset (none: the default one): its element, and the module that brings it to life."""
     request = context.get("request")
@@ -57,6 +94,7 @@ def perso_avatar(context: template.Context, preset: str = "") -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
+@with_fallback(SafeString)
 def perso_sdk(context: template.Context) -> SafeString:
     """The SDK's script, for pages that call `PersoInteractive` themselves; the avatar brings its own."""
     url, integrity = _sdk()
