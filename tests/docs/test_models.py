@@ -26,7 +26,7 @@ MODELS = {
 }
 
 
-def type_of(field: models.Field[Any, Any]) -> str:
+def type_of(field: Any) -> str:
     if not isinstance(field, models.ForeignKey):
         return type(field).__name__
     if field.remote_field.model._meta.swappable:

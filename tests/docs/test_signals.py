@@ -9,6 +9,7 @@ from django.dispatch import Signal
 from django.test import Client
 
 from django_perso import signals
+from django_perso.rest import client_for
 from tests.docs.pages import CODE, headings, marked_block, read, rows, section
 from tests.stage import chat, make_preset, post_log, start
 
@@ -57,6 +58,7 @@ def talk() -> None:
     started = start(visitor).json()
     said = post_log(visitor, started, items=[chat(1, "How old are you?")])
     assert said.json() == {"t": "ack", "s": 1}
+    client_for().send_session_event(started["session_id"], "SESSION_END")
     bye = post_log(visitor, started, items=[], bye={"last": 1, "how": "visitor"})
     assert bye.json()["t"] == "done"
 
