@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from html import unescape
+from html import escape, unescape
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +16,7 @@ from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
 
 from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL
+from django_perso.templatetags.perso import MODULES
 
 
 class Nonce(SimpleLazyObject):  # type: ignore[type-arg]
@@ -37,22 +38,26 @@ def attributes(html: str, element: str) -> dict[str, str]:
     }
 
 
-def test_the_avatars_html_is_exactly_this(settings: Any) -> None:
+def test_html_of_the_avatar_is_exactly_this(settings: Any) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}
     html = re.sub(
         r'csrf-token="\w{64}"',
         'csrf-token="…"',
         rendered('{% perso_avatar "guide" %}', csp_nonce="n1"),
     )
+    modules = {name: f"/static/django_perso/{name}.js" for name in MODULES}
+    preloads = "".join(
+        f'<link rel="modulepreload" href="/static/django_perso/{name}.js" nonce="n1">\n'
+        for name in ("view", "style", "words")
+    )
     assert html == (
         '<perso-avatar preset="guide" endpoint="/perso/sessions/" csrf-token="…" '
         f'sdk-url="{PINNED_SDK_URL}" sdk-integrity="{PINNED_SDK_INTEGRITY}" nonce="n1" '
-        'data-modules="{&quot;sdk&quot;: &quot;/static/django_perso/sdk.js&quot;, '
-        "&quot;log&quot;: &quot;/static/django_perso/log.js&quot;, "
-        "&quot;road&quot;: &quot;/static/django_perso/road.js&quot;, "
-        '&quot;tools&quot;: &quot;/static/django_perso/tools.js&quot;}">'
+        f'data-modules="{escape(json.dumps(modules))}" '
+        'data-words-url="/perso/words/en/">'
         "The avatar appears here, with JavaScript and a current browser.</perso-avatar>\n"
-        '<script type="module" src="/static/django_perso/perso-avatar.js" nonce="n1"></script>'
+        f'{preloads}<script type="module" src="/static/django_perso/perso-avatar.js" '
+        'nonce="n1"></script>'
     )
 
 
@@ -65,7 +70,7 @@ def test_the_default_preset_is_an_empty_name() -> None:
 )
 def test_a_hostile_slug_stays_a_slug(slug: str) -> None:
     html = rendered("{% perso_avatar slug %}", slug=slug)
-    assert html.count("<") == 4  # two elements, opened and closed
+    assert html.count("<") == 7  # two elements, opened and closed, and three links
     assert attributes(html, "perso-avatar")["preset"] == slug
 
 
@@ -90,7 +95,7 @@ def test_the_nonce_is_the_pages_even_when_it_is_lazy(where: str, tag: str) -> No
         request.csp_nonce = Nonce(lambda: "abc" if where == "request" else "other")
     html = rendered(tag, **context)
     assert re.findall(r'\bnonce="(\w*)"', html) == ["abc"] * (
-        2 if "avatar" in tag else 1
+        5 if "avatar" in tag else 1
     )
 
 
@@ -99,6 +104,7 @@ def test_without_a_nonce_there_is_no_empty_one(tag: str) -> None:
     assert "nonce" not in rendered(tag)
 
 
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(
     ("perso", "url", "integrity"),
     [
@@ -143,7 +149,7 @@ def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
 def test_hashed_static_files_are_named_by_their_hash(
     settings: Any, tmp_path: Any
 ) -> None:
-    names = ["perso-avatar", "sdk", "log", "road", "tools"]
+    names = ["perso-avatar", *MODULES]
     paths = {
         f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js"
         for name in names
@@ -161,8 +167,9 @@ def test_hashed_static_files_are_named_by_their_hash(
     )
     modules = json.loads(attributes(html, "perso-avatar")["data-modules"])
     assert modules == {
-        name: f"/static/django_perso/{name}.0123456789ab.js" for name in names[1:]
+        name: f"/static/django_perso/{name}.0123456789ab.js" for name in MODULES
     }
+    assert modules["view"] in re.findall(r'rel="modulepreload" href="([^"]*)"', html)
 
 
 @pytest.mark.django_db
