@@ -10,11 +10,13 @@ import json
 import os
 import re
 import shlex
+import sys
 import tomllib
 from copy import deepcopy
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jinja2
@@ -78,6 +80,10 @@ def by_page(found: list[Block]) -> dict[Path, list[Block]]:
     return pages
 
 
+def page_name(page: Path) -> str:
+    return page.relative_to(dev.ROOT).as_posix()
+
+
 @pytest.fixture
 def scratch_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment variables that the documentation tells people to set."""
@@ -131,12 +137,40 @@ def scratch_settings() -> dict[str, Any]:
     }
 
 
-def scratch_names(file: str) -> dict[str, Any]:
-    if file == "settings.py":
-        return scratch_settings()
-    if file == "urls.py":
-        return {"path": path, "urlpatterns": []}
-    return {"__name__": "documentation"}
+class ScratchProject:
+    """The package `mysite`, whose modules are the blocks of one page, by file name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.package = ModuleType("mysite")
+        self.package.__path__ = []
+        monkeypatch.setitem(sys.modules, "mysite", self.package)
+
+    def module(self, file: str) -> ModuleType:
+        """Return the module of a file; blocks that name none have one of their own."""
+        name = file.removesuffix(".py") or "example"
+        if not hasattr(self.package, name):
+            module = ModuleType(f"mysite.{name}")
+            module.__package__ = "mysite"
+            if file == "settings.py":
+                vars(module).update(scratch_settings())
+            elif file == "urls.py":
+                vars(module).update(path=path, urlpatterns=[])
+            setattr(self.package, name, module)
+            self.monkeypatch.setitem(sys.modules, module.__name__, module)
+        found: ModuleType = getattr(self.package, name)
+        return found
+
+    def run(self, block: Block) -> None:
+        """Execute a block in its module, and check what it makes of the project."""
+        module = self.module(block.file)
+        exec(compile(block.code, str(block), "exec"), vars(module))
+        if block.file == "settings.py":
+            check_settings(vars(module))
+        elif block.file == "urls.py":
+            patterns = vars(module)["urlpatterns"]
+            assert patterns
+            assert all(isinstance(it, URLPattern | URLResolver) for it in patterns)
 
 
 def check_settings(names: dict[str, Any]) -> None:
@@ -148,24 +182,13 @@ def check_settings(names: dict[str, Any]) -> None:
     assert [it for it in found if it.level >= ERROR] == []
 
 
-@pytest.mark.parametrize(
-    "page", by_page(runnable("python")), ids=lambda page: page.relative_to(dev.ROOT)
-)
+@pytest.mark.parametrize("page", by_page(runnable("python")), ids=page_name)
 @pytest.mark.usefixtures("scratch_environment")
-def test_python_blocks_run(page: Path) -> None:
-    names: dict[str, dict[str, Any]] = {}
+def test_python_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = ScratchProject(monkeypatch)
     for block in by_page(runnable("python"))[page]:
-        scope = names.setdefault(block.file, scratch_names(block.file))
         try:
-            exec(compile(block.code, str(block), "exec"), scope)
-            if block.file == "settings.py":
-                check_settings(scope)
-            elif block.file == "urls.py":
-                assert scope["urlpatterns"]
-                assert all(
-                    isinstance(it, URLPattern | URLResolver)
-                    for it in scope["urlpatterns"]
-                )
+            project.run(block)
         except Exception as error:
             raise AssertionError(f"{block}: {error!r}") from error
 
@@ -230,17 +253,7 @@ def check_html(block: Block, html: str) -> list[str]:
     reader = Reader()
     reader.feed(html)
     reader.close()
-    ordinary = {
-        "class",
-        "dir",
-        "hidden",
-        "id",
-        "lang",
-        "nonce",
-        "slot",
-        "style",
-        "theme",
-    }
+    ordinary = {"class", "dir", "hidden", "id", "lang", "slot", "style"}
     known = documented("Attributes") | ordinary
     assert reader.attributes - known == set(), str(block)
     return reader.scripts

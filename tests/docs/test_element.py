@@ -6,7 +6,6 @@ Parts and state attributes are compared in a browser, by tests/widget/test_refer
 import re
 from pathlib import Path
 
-import pytest
 from django.template import engines
 from django.test import RequestFactory
 
@@ -21,6 +20,7 @@ OF_THE_ADMIN = {"admin.js", "follow.js", "playground.js"}
 MODULES: list[Path] = [
     path for path in sorted(STATIC.rglob("*.js")) if path.name not in OF_THE_ADMIN
 ]
+ELEMENT = (STATIC / "perso-avatar.js").read_text("utf-8")
 CODE_OF_THE_WIDGET = "\n".join(path.read_text("utf-8") for path in MODULES)
 
 
@@ -118,31 +118,55 @@ def test_events_in_the_code_are_declared() -> None:
     )
 
 
-# --- attributes --------------------------------------------------------------------
+# --- what the code says of itself --------------------------------------------------
 
 
-def test_attributes_are_those_of_the_tag_and_the_code() -> None:
-    template = engines["django"].from_string("{% load perso %}{% perso_avatar %}")
+def described(tag: str) -> set[str]:
+    """Return the names that the comment on the element lists under a JSDoc tag."""
+    found = re.findall(
+        rf"^ \* @{tag} (?:\{{.+?\}} )?([\w-]+) - \S", ELEMENT, re.MULTILINE
+    )
+    assert found
+    return set(found)
+
+
+def test_attributes_are_those_the_code_describes() -> None:
+    attributes = documented("Attributes") | documented("State attributes")
+    assert set(attributes) == described("attr")
+
+
+def test_events_are_those_the_code_describes() -> None:
+    assert set(members("interface PersoEvents")) == described("fires")
+
+
+def test_parts_are_those_the_code_describes() -> None:
+    assert set(first_column(section(PAGE, "Parts"))) == described("csspart")
+
+
+def test_custom_properties_are_those_the_code_describes() -> None:
+    assert set(documented("Custom properties")) == described("cssproperty")
+
+
+# --- what the code does ------------------------------------------------------------
+
+
+def test_attributes_are_written_by_the_tag_or_read_by_the_code() -> None:
+    source = (dev.ROOT / "django_perso/templatetags/perso.py").read_text("utf-8")
+    template = engines["django"].from_string(
+        '{% load perso %}{% perso_avatar lang="en" theme="dark" %}'
+    )
     reader = Reader()
     reader.feed(template.render({"csp_nonce": "n"}, RequestFactory().get("/")))
-    written = {name for name in reader.attributes if name}
-    # The stand-in for the SDK has no integrity, so the tag writes none here.
-    written.add("sdk-integrity")
-    named = re.findall(
-        r'(?:(?:get|has)Attribute|\bread)\("([\w-]+)"\)', CODE_OF_THE_WIDGET
-    )
-    unseen = {"part"}
-    assert set(documented("Attributes")) == (written | set(named)) - unseen
+    ordinary = {"lang"}
+    attributes = set(documented("Attributes"))
+    assert reader.attributes - ordinary <= attributes
+    for name in attributes - reader.attributes:
+        assert f'"{name}"' in source or f'Attribute("{name}")' in ELEMENT, name
 
 
-@pytest.mark.parametrize("name", sorted(documented("Attributes")))
-def test_attribute_is_read_by_the_code(name: str) -> None:
-    camel = re.sub(r"-(\w)", lambda match: match[1].upper(), name[5:])
-    read_as = f"dataset.{camel}" if name.startswith("data-") else f'"{name}"'
-    assert read_as in CODE_OF_THE_WIDGET
-
-
-# --- looks -------------------------------------------------------------------------
+def test_state_attributes_are_written_by_the_code() -> None:
+    written = set(re.findall(r"this\.dataset\.(\w+) = ", ELEMENT))
+    assert set(documented("State attributes")) == {f"data-{name}" for name in written}
 
 
 def test_custom_properties_are_those_of_the_style_sheet() -> None:
@@ -150,33 +174,44 @@ def test_custom_properties_are_those_of_the_style_sheet() -> None:
     assert set(documented("Custom properties")) == set(used)
 
 
+def test_defaults_of_custom_properties_are_those_of_the_style_sheet() -> None:
+    for cells in rows(section(PAGE, "Custom properties")):
+        (name,) = CODE.findall(cells[0])
+        light = CODE.findall(cells[1])
+        dark = CODE.findall(cells[2])
+        if light:
+            assert f"var({name}, {light[0]})" in CODE_OF_THE_WIDGET
+        if dark and dark != light:
+            assert f"var({name}, light-dark({light[0]}, {dark[0]}))" in (
+                CODE_OF_THE_WIDGET
+            )
+
+
 # --- codes -------------------------------------------------------------------------
 
 
-def table_keys(name: str) -> set[str]:
-    """Return the keys of an object of strings in the widget's code."""
-    match = re.search(
-        rf"\bconst {name} = \{{\n(.*?)^\}};",
-        CODE_OF_THE_WIDGET,
-        re.MULTILINE | re.DOTALL,
-    )
+def sentences(method: str) -> set[str]:
+    """Return the codes for which a method of words.js has a sentence."""
+    words = (STATIC / "words.js").read_text("utf-8")
+    match = re.search(rf"^  {method}\(.*?^  \}}$", words, re.MULTILINE | re.DOTALL)
     assert match
-    return set(re.findall(r"^  (\w+):", match[1], re.MULTILINE))
+    return set(re.findall(r"^      (\w+):", match[0], re.MULTILINE))
 
 
 def test_error_codes_are_those_of_the_code() -> None:
-    elsewhere = {"modules", "unknown"}
-    assert set(documented("Error codes")) == table_keys("WORDS") | elsewhere
-    for code in elsewhere:
-        assert re.search(rf'code(?:: | = )"{code}"', CODE_OF_THE_WIDGET)
+    assert set(documented("Error codes")) == {*sentences("trouble"), "unknown"}
+    assert 'code = "unknown"' in CODE_OF_THE_WIDGET
 
 
 def test_end_reasons_are_those_of_the_code() -> None:
-    assert set(documented("End reasons")) == table_keys("REASONS")
+    assert set(documented("End reasons")) == sentences("reason")
 
 
 def test_tool_error_codes_are_those_of_the_code() -> None:
-    raised = re.findall(r'failure\(\s*"(\w+)"', CODE_OF_THE_WIDGET)
-    default = re.findall(r'code = "(failed)"', CODE_OF_THE_WIDGET)
+    tools = (STATIC / "tools.js").read_text("utf-8")
+    raised = re.findall(r'new ToolError\(\s*"(\w+)"', tools)
+    default = re.findall(r'cause\?\.code \?\? "(\w+)"', tools)
+    assert raised
+    assert default
     table = section(PAGE, "Tools").split("If a call fails")[1]
     assert set(first_column(table)) == {*raised, *default}

@@ -117,17 +117,17 @@ def test_close_codes_are_those_of_the_code() -> None:
     assert documented == {code.name: code.value for code in codes.CloseCode}
 
 
-def test_browser_reconnects_after_the_documented_codes() -> None:
-    scripts = "\n".join(path.read_text("utf-8") for path in sorted(WIDGET.glob("*.js")))
-    listed = re.search(r"RETRIED = \[(.+?)\]", scripts, re.DOTALL)
+def test_browser_stops_after_the_documented_codes() -> None:
+    tables = (WIDGET / "frames.js").read_text("utf-8")
+    listed = re.search(r"FINAL_CLOSES = new Map\(\[(.+?)\]\);", tables, re.DOTALL)
     assert listed
-    retried = {int(code) for code in re.findall(r"\b4\d{3}\b", listed[1])}
-    documented = {
-        int(CODE.findall(cells[0])[0])
+    final = set(re.findall(r"CLOSE\.(\w+)", listed[1]))
+    stops = {
+        CODE.findall(cells[1])[0]
         for cells in rows(section(PAGE, "Close codes"))
-        if cells[3] == "reconnects"
+        if cells[3].startswith("stops")
     }
-    assert documented == retried
+    assert stops == final
 
 
 def test_limits_have_the_documented_values() -> None:

@@ -16,7 +16,7 @@ PAGE = read("reference/settings")
 def described(name: str, label: str) -> str:
     """Return the last code of a line such as `- Default: …`."""
     (line,) = re.findall(rf"^- {label}: (.+)$", section(PAGE, name), re.MULTILINE)
-    return CODE.findall(line)[-1]
+    return str(CODE.findall(line)[-1])
 
 
 def test_every_setting_has_a_section_and_no_other() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from django_perso import jinja2
 from django_perso.templatetags import perso
 from tests.docs.pages import CODE, headings, read, rows, section
 
@@ -18,6 +19,10 @@ def arguments(tag: Any) -> list[inspect.Parameter]:
 
 def test_every_tag_has_a_section_and_no_other() -> None:
     assert sorted(headings(PAGE, 2)) == sorted(perso.register.tags)
+
+
+def test_functions_for_jinja2_are_the_tags() -> None:
+    assert sorted(jinja2.__all__) == sorted(perso.register.tags)
 
 
 @pytest.mark.parametrize("name", sorted(perso.register.tags))
