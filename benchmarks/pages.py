@@ -20,6 +20,7 @@ from django.urls import reverse
 
 import dev
 from django_perso.client import calls
+from django_perso.client.parameters import CATALOGUE_LISTS
 from django_perso.models import AvatarSession, CatalogueItem, TranscriptEntry
 from django_perso.services import catalogue as lists
 from django_perso.services import upstream
@@ -103,8 +104,8 @@ def catalogue() -> Iterator[Figure]:
 
 def copy_lists(sandbox: str, api_server: str) -> None:
     """Have the one answer with the lists of the other, which costs it next to nothing."""
-    for name in lists.LISTS:
-        call = getattr(calls, f"get_{name}")()
+    for catalogue_list in CATALOGUE_LISTS:
+        call = calls.get_list(catalogue_list)
         target = str(httpx.URL(call.path, params=call.query or None))
         found = httpx.get(
             sandbox + target, headers={"PersoLive-APIKey": "sandbox"}

@@ -79,9 +79,7 @@ def change_settings(column: Column) -> None:
     assert column.page.evaluate("scrollY") == 0  # where the answer stands
 
 
-def test_one_avatar_is_tried_with_settings_of_its_own(
-    site: Any, new_context: Any
-) -> None:
+def test_settings_are_tried(site: Any, new_context: Any) -> None:
     page = enter(site, new_context())
     page.goto(site.url)
     page.get_by_role("link", name="Playground").click()
@@ -127,7 +125,7 @@ def test_one_avatar_is_tried_with_settings_of_its_own(
     assert page.evaluate("window.reports ?? []") == []
 
 
-def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
+def test_two_avatars_are_compared_and_one_saved(
     site: Any, new_context: Any, pictures: Path
 ) -> None:
     page = enter(site, new_context(viewport={"width": 1280, "height": 1240}))

@@ -47,7 +47,9 @@ def figure(page: Any) -> tuple[float, float, float]:
     return left / stage["width"], top / stage["height"], drawn["width"] / stage["width"]
 
 
-def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) -> None:
+def test_preset_is_made_by_choosing_pictures(
+    desk: Any, page: Any, pictures: Path
+) -> None:
     page.goto(desk.url + PRESETS + "add/")
     page.fill("[name=name]", "Night desk")
     tile(page, "amara").click()
@@ -80,7 +82,7 @@ def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) 
     assert row[7] == "staff"
 
 
-def test_an_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
+def test_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
     page.goto(desk.url + PRESETS + "1/change/")
     page.focus("[name=model_style]:checked")
     page.keyboard.press("ArrowRight")
@@ -89,7 +91,7 @@ def test_an_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
     assert page.evaluate(ring) != "none"
 
 
-def test_what_perso_offers_no_more_is_seen_and_stays(
+def test_withdrawn_choice_is_marked_and_kept(
     desk: Any, page: Any, pictures: Path
 ) -> None:
     desk.sandbox.withdraw(tts_type=["openai-nova"])
@@ -112,7 +114,7 @@ def test_what_perso_offers_no_more_is_seen_and_stays(
     ) == [("Renamed", "openai-nova")]
 
 
-def test_the_drawing_follows_the_numbers(desk: Any, page: Any) -> None:
+def test_framing_follows_numbers(desk: Any, page: Any) -> None:
     page.goto(desk.url + PRESETS + "1/change/")
     for name, value in {"width": 1000, "height": 1000, "padding_height": 1}.items():
         page.fill(f"[name={name}]", str(value))
@@ -130,9 +132,7 @@ def test_the_drawing_follows_the_numbers(desk: Any, page: Any) -> None:
     assert picture[-200:] in page.evaluate(drawn)
 
 
-def test_another_keys_lists_are_shown_without_losing_what_was_entered(
-    desk: Any, page: Any
-) -> None:
+def test_changing_key_keeps_what_was_entered(desk: Any, page: Any) -> None:
     desk.manage(
         "shell",
         "-c",
@@ -153,7 +153,7 @@ def test_another_keys_lists_are_shown_without_losing_what_was_entered(
     ]
 
 
-def test_the_tag_is_copied(desk: Any, page: Any) -> None:
+def test_tag_is_copied(desk: Any, page: Any) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(desk.url + PRESETS + "1/change/")
     page.click("[data-perso-copy]")
@@ -165,9 +165,7 @@ def test_the_tag_is_copied(desk: Any, page: Any) -> None:
     assert page.evaluate("getSelection().toString()") == '{% perso_avatar "default" %}'
 
 
-def test_a_template_kept_at_perso_is_imported(
-    desk: Any, page: Any, pictures: Path
-) -> None:
+def test_template_is_imported(desk: Any, page: Any, pictures: Path) -> None:
     page.goto(desk.url + PRESETS)
     page.click("a:text-is('Import')")
     keep_pictures(page, pictures, "templates")
