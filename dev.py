@@ -6,7 +6,8 @@ python3 dev.py demo      serve the example site and print its address
 python3 dev.py test      run the tests, those in a browser included, in two processes
                          (with pytest's arguments, such as -k NAME or a file: what
                          they choose, in one process)
-python3 dev.py check     check format, style, types, imports, migrations, JavaScript
+python3 dev.py check     check format, style, types, imports, migrations, JavaScript,
+                         documentation
 python3 dev.py threats   run the tests of the threat list and print their figures
 python3 dev.py faults    run the tests of the fault table, and all slow tests
                          (15 minutes; PERSO_TEST_SOAK_MINUTES sets the longest)
@@ -417,6 +418,17 @@ def check() -> int:
         "tsc": [*npx, "-p", TYPESCRIPT, "tsc", "--project", "tests/js"],
         "prettier": [*npx, PRETTIER, "--check", "--log-level=warn", STYLED],
         "eslint": [*npx, *ESLINT, "eslint", "--max-warnings=0"],
+        # -E reads every page again: a page that has not changed would warn only once.
+        "docs": [
+            python,
+            "-m",
+            "sphinx",
+            "-qWE",
+            "-b",
+            "html",
+            "docs",
+            str(VENV / "docs"),
+        ],
     }
     failed = []
     for name, command in checks.items():
