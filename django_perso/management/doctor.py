@@ -402,10 +402,9 @@ def _named_in_templates() -> dict[str, str]:
 def _drift(row: ApiKey | None, lists: Any) -> list[str]:
     """What Perso offers now and is not kept, or the other way round."""
     changes = catalogue.drift(row, lists) if lists else []
-    came = [f"{change.kind} +{value}" for change in changes for value in change.came]
-    return came + [
-        f"{change.kind} -{value}" for change in changes for value in change.went
-    ]
+    added = [f"{each.kind} +{value}" for each in changes for value in each.added]
+    removed = [f"{each.kind} -{value}" for each in changes for value in each.removed]
+    return added + removed
 
 
 def _django_import(module: str) -> str:
