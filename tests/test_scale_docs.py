@@ -144,7 +144,8 @@ def proxied_location() -> str:
     """Return the body of the proxy's location for everything but static files."""
     (block,) = blocks(DEPLOYING, "nginx")
     assert block.count("{") == block.count("}")
-    return re.findall(r"location / \{\n(.*?)\n    \}", block, re.DOTALL)[0]
+    (location,) = re.findall(r"location / \{\n(.*?)\n    \}", block, re.DOTALL)
+    return str(location)
 
 
 def test_proxy_lets_sockets_through() -> None:

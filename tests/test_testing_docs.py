@@ -29,6 +29,7 @@ def python(directory: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output

@@ -41,6 +41,7 @@ class Project:
             env=self.env,
             capture_output=True,
             text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
