@@ -120,6 +120,12 @@ def pytest_collection_modifyitems(
             item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
 
 
+@pytest.fixture
+def outside_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the site take itself for a real one, where the sandbox is off without DEBUG."""
+    monkeypatch.setattr("django_perso.conf.is_test_environment", lambda: False)
+
+
 def fixture_names(item: pytest.Item) -> Sequence[str]:
     """Return the names of the fixtures a test uses."""
     names: Sequence[str] = getattr(item, "fixturenames", ())
