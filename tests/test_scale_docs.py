@@ -126,6 +126,8 @@ def test_channel_layers_outwait_five_silent_seconds(
     monkeypatch.setenv("POSTGRES_PASSWORD", "x")
     timeouts = []
     for block in blocks(SCALE, "python"):
+        if "CHANNEL_LAYERS" not in block:
+            continue
         names: dict[str, Any] = {}
         exec(block, names)
         layer = names["CHANNEL_LAYERS"]["default"]
