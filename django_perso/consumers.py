@@ -5,6 +5,7 @@ import io
 import json
 import logging
 from collections import Counter
+from collections.abc import Coroutine
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -32,6 +33,7 @@ MAX_SOCKETS = 5  # of a visitor, in a process
 CHECK_SECONDS, MAX_AGE_SECONDS = 30, 3600
 NOTHING = protocol.Events(())
 _open_sockets: Counter[str] = Counter()  # of this process, by visitor
+_tasks: set[asyncio.Task[None]] = set()  # the event loop keeps only weak references
 
 
 class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -48,7 +50,10 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.hello: Hello | None = None
         self.session: AvatarSession | None = None
         self.answers: list[transcripts.Answer] = []
-        self.unanswered, self.is_pinged, self.is_closed = 0, False, False
+        self.unanswered = 0
+        self.is_pinged = False
+        self.is_closed = False
+        self.has_said_bye = False
         self.began = self.heard = self.checked = monotonic()
         watch = asyncio.create_task(self.watch())
         _open_sockets[self.visitor] += 1
@@ -109,7 +114,10 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def read(self, frame: protocol.Frame) -> None:
         """Act on one frame."""
         if isinstance(frame, Hello):
-            await self.welcome(frame)
+            if self.hello is not None:
+                raise BadFrame(payloads.BAD_FRAME, "a socket says hello once")
+            self.hello = frame
+            self.run(self.welcome(frame))
             return
         if self.session is None:
             raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
@@ -122,8 +130,10 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             )
         stream, lease = self.session.pk, self.session.lease
         if isinstance(frame, protocol.Bye):
-            await self.reply(await sessions.end(self.session, frame))
-            following.notice(stream)
+            if self.has_said_bye:
+                raise BadFrame(payloads.BAD_FRAME, "bye was said already")
+            self.has_said_bye = True
+            self.run(self.end(self.session, frame))
         elif frame is not None and self.unanswered >= self.window:
             raise BadFrame(protocol.TOO_FAST, "more frames than the window has")
         elif frame is not None:
@@ -135,6 +145,32 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.is_pinged = True
             # A quiet conversation is a live one, for it is billed: a ping is a report of nothing.
             writer().put(Report(stream, NOTHING, lease), self.answered_ping)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work that waits for the database or Perso beside the receive loop.
+
+        While the loop waits, the server buffers whatever the browser sends.
+        """
+
+        async def attempt() -> None:
+            try:
+                await work
+            except (BadFrame, Refused, DatabaseError, InterfaceError) as error:
+                await self.fail(error)
+
+        task = asyncio.create_task(attempt())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    async def end(self, session: AvatarSession, bye: protocol.Bye) -> None:
+        """End the conversation; the browser says bye again unless it is done."""
+        answer: dict[str, Any] = {}
+        try:
+            answer = await sessions.end(session, bye)
+        finally:
+            self.has_said_bye = answer.get("t") == "done"
+        await self.reply(answer)
+        following.notice(session.pk)
 
     def answered_ping(self, answer: transcripts.Answer) -> None:
         self.is_pinged = False
@@ -175,7 +211,6 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.reply({"t": "retry", "after": RETRY_MS})
 
     async def welcome(self, hello: Hello) -> None:
-        self.hello = hello
         self.session = await in_database(self.take_over)()
         await self.reply(
             {

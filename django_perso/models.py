@@ -111,24 +111,13 @@ class ApiKey(models.Model):
 class CatalogueItem(models.Model):
     """One entry of one of the lists a key may choose from, as Perso gave it at the last sync."""
 
-    class Kind(models.TextChoices):
-        """Each kind is the session parameter it is a choice for."""
-
-        MODEL_STYLE = "model_style", _("avatar")
-        BACKGROUND_IMAGE = "background_image", _("background")
-        PROMPT = "prompt", _("prompt")
-        DOCUMENT = "document", _("document")
-        MCP_SERVERS = "mcp_servers", _("MCP server")
-        LLM_TYPE = "llm_type", _("LLM")
-        TTS_TYPE = "tts_type", _("voice")
-        STT_TYPE = "stt_type", _("hearing")
-        TEXT_NORMALIZATION_CONFIG = "text_normalization_config", _("text normalization")
-
     # Without a key: offered to the one in settings.
     api_key = models.ForeignKey(
         ApiKey, models.CASCADE, null=True, related_name="catalogue"
     )
-    kind = models.CharField(max_length=30, choices=Kind.choices)
+    # The session parameter the entry is a choice for. Without choices, a new list needs
+    # no migration: the client's table of parameters knows the lists.
+    kind = models.CharField(max_length=30)
     value = models.CharField(max_length=200)  # what a session is told: a name or an id
     title = models.CharField(max_length=200)
     picture = models.TextField(blank=True)  # a URL, also data:
@@ -196,29 +185,27 @@ class SessionPreset(models.Model):
         help_text=_("Empty: the default key."),
     )
 
-    model_style = models.CharField(_("model style"), max_length=200)
-    background_image = models.CharField(
-        _("background image"), max_length=200, blank=True
-    )
+    model_style = models.CharField(_("avatar"), max_length=200)
+    background_image = models.CharField(_("background"), max_length=200, blank=True)
     prompt = models.CharField(_("prompt"), max_length=200)
     document = models.CharField(_("document"), max_length=200, blank=True)
     mcp_servers = models.JSONField(
         _("MCP servers"), default=list, blank=True, validators=[validate_names]
     )
     llm_type = models.CharField(_("LLM"), max_length=200)
-    tts_type = models.CharField(_("voice (TTS)"), max_length=200)
-    stt_type = models.CharField(_("hearing (STT)"), max_length=200, blank=True)
+    tts_type = models.CharField(_("voice"), max_length=200)
+    stt_type = models.CharField(_("speech recognition"), max_length=200, blank=True)
     text_normalization_config = models.CharField(
         _("text normalization"), max_length=200, blank=True
     )
     text_normalization_locale = models.CharField(
-        _("its locale"), max_length=10, blank=True
+        _("text normalization locale"), max_length=10, blank=True
     )
     stt_text_normalization_config = models.CharField(
-        _("STT text normalization"), max_length=200, blank=True
+        _("normalization of recognized speech"), max_length=200, blank=True
     )
     stt_text_normalization_locale = models.CharField(
-        _("its locale"), max_length=10, blank=True
+        _("locale of recognized speech"), max_length=10, blank=True
     )
     # Ranges: fractions of the canvas; height 1 is the natural size.
     padding_left = models.FloatField(
@@ -240,7 +227,7 @@ class SessionPreset(models.Model):
     voice = models.BooleanField(
         _("voice chat"),
         default=False,
-        help_text=_("Visitors may speak; needs a hearing (STT) type."),
+        help_text=_("Visitors may speak. Requires speech recognition."),
     )
     has_intro = models.BooleanField(
         _("intro message"),
@@ -316,7 +303,7 @@ class SessionPreset(models.Model):
     def clean(self) -> None:
         if self.voice and not self.stt_type:
             raise ValidationError(
-                {"stt_type": _("Voice chat needs a hearing (STT) type.")}
+                {"stt_type": _("Voice chat requires speech recognition.")}
             )
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, ProgrammingError
 from django.http import (
     Http404,
@@ -102,6 +103,9 @@ def _endpoint(view: View) -> Any:
                 return problem(refused, show_hint=is_staff(visitor.user))
         except payloads.BadFrame as bad:
             return problem(Refused("bad_request", bad.code - 4000, str(bad)))
+        except ImproperlyConfigured as error:
+            detail = _("The avatar is not available right now.")
+            return problem(Refused("not_configured", 503, detail, hint=f"{error}."))
         except (DatabaseError, InterfaceError) as error:
             detail = _("This site is busy. Please try again in a moment.")
             # A table or column that is not there yet: how SQLite says it, and how all others do.

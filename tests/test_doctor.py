@@ -303,7 +303,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "no host": (set_line("DEBUG = False", STAGING), "W014", "not in ALLOWED_HOSTS"),
     "the header's CSP": (set_line(CSP % "default-src 'none'"), "W021", "connect-src needs 'self'"),
     "the settings' CSP": (set_line("SECURE_CSP = {'connect-src': []}"), "W021", "connect-src needs 'self'"),
-    "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "forbids the microphone"),
+    "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "There is no voice input yet"),
     "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
     "a misspelt preset": (misspell_a_preset, "E033", "templates/home.html: No active preset 'suport'."),
     "never synced": (forget_the_sync, "W032", "nothing is synced"),
@@ -524,7 +524,7 @@ def test_a_voice_that_perso_withdrew_is_told_first_of_the_lists_then_of_the_pres
     (line,) = site.doctor()
     assert line["id"] == "django_perso.E031"
     assert re.search(
-        r'"support": The voice .+ is no longer offered by Perso\.', line["text"]
+        r'"support": Voice: .+ is no longer offered by Perso\.', line["text"]
     )
     site.follow(line["fix"], tts_type="yuri")
     done = site.run("manage.py", "perso_doctor")

@@ -104,6 +104,7 @@ def test_without_a_nonce_there_is_no_empty_one(tag: str) -> None:
     assert "nonce" not in rendered(tag)
 
 
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(
     ("perso", "url", "integrity"),
     [

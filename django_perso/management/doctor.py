@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
 
 from .. import headers, protocol
-from ..checks import problem
+from ..checks import NO_VOICE, problem
 from ..conf import conf
 from ..fields import SecretUnreadable
 from ..models import ApiKey, SessionPreset
@@ -232,9 +232,12 @@ class Examination:
         """A page may use the microphone."""
         policy = self.page.headers.get("Permissions-Policy", "")
         if headers.allows_microphone(policy):
-            yield Info("the microphone is allowed")
+            yield Info(f"the microphone is allowed. {NO_VOICE}")
         else:
-            text = f"This site forbids the microphone: Permissions-Policy: {policy}. Visitors can only type."
+            text = (
+                f"{NO_VOICE} Once there is, Permissions-Policy: {policy} will block "
+                "the microphone."
+            )
             yield problem("W022", text, "Permissions-Policy: microphone=(self)")
 
     def encryption(self) -> Lines:
@@ -399,10 +402,9 @@ def _named_in_templates() -> dict[str, str]:
 def _drift(row: ApiKey | None, lists: Any) -> list[str]:
     """What Perso offers now and is not kept, or the other way round."""
     changes = catalogue.drift(row, lists) if lists else []
-    came = [f"{change.kind} +{value}" for change in changes for value in change.came]
-    return came + [
-        f"{change.kind} -{value}" for change in changes for value in change.went
-    ]
+    added = [f"{each.kind} +{value}" for each in changes for value in each.added]
+    removed = [f"{each.kind} -{value}" for each in changes for value in each.removed]
+    return added + removed
 
 
 def _django_import(module: str) -> str:

@@ -1,5 +1,8 @@
-"""What a key may choose from: fetched from Perso, kept as rows, so that presets can be edited while Perso is
-down, and what has vanished is known by name.
+"""What an API key may choose from: fetched from Perso and stored as rows.
+
+So presets can be edited while Perso is down, and an entry that Perso has withdrawn is
+still known by its title. The lists, and the parameters that are chosen from them, are
+those of the client's table.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,35 +13,26 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from ..client import Catalogue
+from ..client.parameters import CATALOGUE_LISTS, PARAMETERS, CatalogueList, Parameter
 from ..models import ApiKey, CatalogueItem, SessionPreset
 from . import upstream
 
-Kind = CatalogueItem.Kind
-MAX_VALUE = 200
-Offer = dict[str, dict[str, CatalogueItem]]  # kind → value → item, in Perso's order
-Items = dict[tuple[str, str], CatalogueItem]  # the same by kind and value
+MAX_LENGTH = 200  # of a value or title
+Offer = dict[str, dict[str, CatalogueItem]]  # by kind and value, in Perso's order
+Items = dict[tuple[str, str], CatalogueItem]  # by kind and value
 
-# The client's lists: their kind, and the fields of an entry that are what is sent, and its title.
-LISTS = {
-    "model_styles": (Kind.MODEL_STYLE, "name", "name"),
-    "background_images": (Kind.BACKGROUND_IMAGE, "backgroundimage_id", "title"),
-    "prompts": (Kind.PROMPT, "prompt_id", "name"),
-    "documents": (Kind.DOCUMENT, "document_id", "title"),
-    "mcp_servers": (Kind.MCP_SERVERS, "mcpserver_id", "name"),
-    "llms": (Kind.LLM_TYPE, "name", "name"),
-    "tts_types": (Kind.TTS_TYPE, "name", "name"),
-    "stt_types": (Kind.STT_TYPE, "name", "name"),
-    "text_normalizations": (
-        Kind.TEXT_NORMALIZATION_CONFIG,
-        "textnormalizationconfig_id",
-        "name",
-    ),
+# The parameters that are chosen from a list.
+CHOICES: dict[str, CatalogueList[Any]] = {
+    parameter.name: parameter.catalogue
+    for parameter in PARAMETERS
+    if parameter.catalogue is not None
 }
-PICTURES = {Kind.MODEL_STYLE: "file", Kind.BACKGROUND_IMAGE: "image"}
-# What else is kept of an entry. A document's `file` and an MCP server's `extra_data` are secrets.
+# What else is stored of an entry. A document's `file` and an MCP server's `extra_data`
+# are secrets.
 DETAILS = (
     "description",
     "service",
@@ -49,225 +43,260 @@ DETAILS = (
     "intro_message",
     "processed",
 )
-KEPT = ("title", "picture", "details", "position")
+STORED = ("title", "picture", "details", "position")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg")
+
+
+def label(name: str) -> str:
+    """Return what people call a parameter, or the kind of its list: the field's name."""
+    field: Any = SessionPreset._meta.get_field(name)
+    return str(field.verbose_name)
 
 
 @dataclass
 class Change:
-    """What a sync found in one list: how many are offered, which came and which went, or why it failed."""
+    """What a sync found in one list, or why the list could not be fetched."""
 
-    kind: Kind
+    kind: str
     offered: int = 0
-    came: list[str] = field(default_factory=list)
-    went: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     error: str = ""
 
 
 def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
-    """Write the lists down; one that failed stays as it was."""
+    """Store the lists. One that could not be fetched stays as it was."""
     try:
         return _keep(api_key, catalogue)
-    except (
-        IntegrityError
-    ):  # another sync was faster to add an entry, which is found now
+    except IntegrityError:
+        # A sync at the same time has added an entry first; now it is found.
         return _keep(api_key, catalogue)
 
 
 def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
-    now, rows = timezone.now(), CatalogueItem.objects.filter(api_key=api_key)
+    now = timezone.now()
     with transaction.atomic():
-        if api_key is not None:  # one sync at a time
+        if api_key is not None:  # locks the key: one sync at a time
             ApiKey.objects.filter(pk=api_key.pk).update(tested_at=now)
-        known, offered = _known_and_offered(api_key, catalogue)
+        stored = _stored_items(api_key, catalogue)
+        offered = _offered_items(catalogue)
+        new = []
+        known = []
         for key, item in offered.items():
-            item.api_key, item.seen_at, item.pk = (
-                api_key,
-                now,
-                known[key].pk if key in known else None,
-            )
-        there = [item for item in offered.values() if item.pk]
-        gone = [
+            item.api_key = api_key
+            item.seen_at = now
+            if key in stored:
+                item.pk = stored[key].pk
+                known.append(item)
+            else:
+                new.append(item)
+        changed = [
+            item for item in known if not _is_same(item, stored[item.kind, item.value])
+        ]
+        withdrawn = [
             item.pk
-            for key, item in known.items()
+            for key, item in stored.items()
             if key not in offered and not item.gone_at
         ]
-        rows.filter(pk__in=gone).update(gone_at=now)
-        rows.filter(pk__in=[item.pk for item in there]).update(
+        rows = CatalogueItem.objects.filter(api_key=api_key)
+        rows.filter(pk__in=withdrawn).update(gone_at=now)
+        rows.filter(pk__in=[item.pk for item in known]).update(
             seen_at=now, gone_at=None
         )
-        CatalogueItem.objects.bulk_update(
-            [
-                item
-                for item in there
-                if not _is_same(item, known[item.kind, item.value])
-            ],
-            KEPT,
-        )
-        CatalogueItem.objects.bulk_create(
-            item for item in offered.values() if not item.pk
-        )
-    return _changes(known, offered, catalogue)
+        CatalogueItem.objects.bulk_update(changed, STORED)
+        CatalogueItem.objects.bulk_create(new)
+    return _changes(stored, offered, catalogue)
 
 
 def drift(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
-    """What `keep` would find; keeps nothing."""
-    return _changes(*_known_and_offered(api_key, catalogue), catalogue)
+    """Return what `keep` would find, without storing anything."""
+    stored = _stored_items(api_key, catalogue)
+    return _changes(stored, _offered_items(catalogue), catalogue)
 
 
-def _known_and_offered(
-    api_key: ApiKey | None, catalogue: Catalogue
-) -> tuple[Items, Items]:
-    """What is kept of the lists that came, and what is in them, not saved."""
-    lists = [name for name in LISTS if name not in catalogue.failures]
-    kinds = [LISTS[name][0] for name in lists]
-    known = CatalogueItem.objects.filter(api_key=api_key, kind__in=kinds)
-    offered = [item for name in lists for item in _items(name, catalogue)]
-    return {(item.kind, item.value): item for item in known}, {
-        (it.kind, it.value): it for it in offered
-    }
+def _fetched(catalogue: Catalogue) -> list[CatalogueList[Any]]:
+    return [each for each in CATALOGUE_LISTS if each.name not in catalogue.failures]
 
 
-def _changes(known: Items, offered: Items, catalogue: Catalogue) -> list[Change]:
-    before = {key for key, item in known.items() if not item.gone_at}
-    return [
-        Change(
-            kind,
-            offered=sum(key[0] == kind for key in offered),
-            came=[
-                value
-                for it, value in offered
-                if it == kind and (it, value) not in before
-            ],
-            went=[
-                value
-                for it, value in known
-                if it == kind and (it, value) in before - offered.keys()
-            ],
-            error=str(catalogue.failures.get(name, "")),
+def _stored_items(api_key: ApiKey | None, catalogue: Catalogue) -> Items:
+    """Return what is stored of the lists that were fetched."""
+    kinds = [each.kind for each in _fetched(catalogue)]
+    items = CatalogueItem.objects.filter(api_key=api_key, kind__in=kinds)
+    return {(item.kind, item.value): item for item in items}
+
+
+def _offered_items(catalogue: Catalogue) -> Items:
+    """Return what the lists hold that were fetched, as rows that are not saved."""
+    items: Items = {}
+    for catalogue_list in _fetched(catalogue):
+        for item in _items(catalogue_list, catalogue):
+            items[item.kind, item.value] = item
+    return items
+
+
+def _items(
+    catalogue_list: CatalogueList[Any], catalogue: Catalogue
+) -> Iterator[CatalogueItem]:
+    for position, entry in enumerate(getattr(catalogue, catalogue_list.name)):
+        value = getattr(entry, catalogue_list.value)
+        if not 0 < len(value) <= MAX_LENGTH:
+            continue
+        title = getattr(entry, catalogue_list.title) or value
+        picture = (
+            getattr(entry, catalogue_list.picture) if catalogue_list.picture else ""
         )
-        for name, (kind, *_) in LISTS.items()
-    ]
+        details = {name: getattr(entry, name, None) for name in DETAILS}
+        yield CatalogueItem(
+            kind=catalogue_list.kind,
+            value=value,
+            title=title[:MAX_LENGTH],
+            picture=_harmless_picture(picture or ""),
+            details={
+                name: detail
+                for name, detail in details.items()
+                if detail not in (None, "")
+            },
+            position=position,
+        )
 
 
-def _items(name: str, catalogue: Catalogue) -> Iterator[CatalogueItem]:
-    """A list of Perso's as rows, not saved."""
-    kind, value_field, title_field = LISTS[name]
-    for position, entry in enumerate(getattr(catalogue, name)):
-        value = getattr(entry, value_field)
-        if 0 < len(value) <= MAX_VALUE:
-            yield CatalogueItem(
-                kind=kind,
-                value=value,
-                title=(getattr(entry, title_field) or value)[:MAX_VALUE],
-                picture=_picture(getattr(entry, PICTURES.get(kind, ""), "") or ""),
-                details={
-                    key: it
-                    for key in DETAILS
-                    if (it := getattr(entry, key, None)) not in (None, "")
-                },
-                position=position,
-            )
+def _changes(stored: Items, offered: Items, catalogue: Catalogue) -> list[Change]:
+    before = {key for key, item in stored.items() if not item.gone_at}
+    changes = []
+    for each in CATALOGUE_LISTS:
+        now = [key for key in offered if key[0] == each.kind]
+        gone = [key for key in stored if key[0] == each.kind and key not in offered]
+        change = Change(
+            each.kind,
+            offered=len(now),
+            added=[value for kind, value in now if (kind, value) not in before],
+            removed=[value for kind, value in gone if (kind, value) in before],
+            error=str(catalogue.failures.get(each.name, "")),
+        )
+        changes.append(change)
+    return changes
 
 
-def _is_same(item: CatalogueItem, known: CatalogueItem) -> bool:
-    return all(getattr(item, name) == getattr(known, name) for name in KEPT)
+def _is_same(item: CatalogueItem, other: CatalogueItem) -> bool:
+    return all(getattr(item, name) == getattr(other, name) for name in STORED)
 
 
-def _picture(url: str) -> str:
-    # A model style's `file` need not be a picture, nor a harmless address.
+def _harmless_picture(url: str) -> str:
+    """Return the URL if it is that of a picture, or an empty string.
+
+    The `file` of a model style need not be a picture, nor a harmless address.
+    """
     path = url.partition("?")[0].lower()
-    is_picture = path.endswith((".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg"))
-    return (
-        url
-        if url.startswith("data:image/") or (url.startswith("https://") and is_picture)
-        else ""
-    )
+    is_picture = path.startswith("https://") and path.endswith(PICTURE_ENDINGS)
+    return url if is_picture or url.startswith("data:image/") else ""
 
 
 def offer(api_key: ApiKey | None) -> Offer:
-    """What was kept for the key (None: the one in settings), also what is gone by now."""
+    """Return what is stored for a key, or for the one in settings if it is None.
+
+    This includes what Perso has withdrawn.
+    """
     return offers([api_key])[api_key and api_key.pk]
 
 
 def offers(api_keys: Iterable[ApiKey | None]) -> dict[Any, Offer]:
-    """The same for several keys in one query, by their ids."""
+    """Return the same for several keys, by their primary keys, in one query."""
     found: dict[Any, Offer] = {
-        key and key.pk: {kind: {} for kind in Kind.values} for key in api_keys
+        key and key.pk: {each.kind: {} for each in CATALOGUE_LISTS} for key in api_keys
     }
-    is_wanted = Q(api_key__in=[pk for pk in found if pk]) | (
-        Q(api_key=None) if None in found else Q()
-    )
+    is_wanted = Q(api_key__in=[pk for pk in found if pk])
+    if None in found:
+        is_wanted |= Q(api_key=None)
     for item in CatalogueItem.objects.filter(is_wanted).order_by("position", "pk"):
-        found[item.api_key_id][item.kind][item.value] = item
+        lists = found[item.api_key_id]
+        if item.kind in lists:  # else it is of a list that is no longer in the table
+            lists[item.kind][item.value] = item
     return found
 
 
 def synced_at(api_key: ApiKey | None) -> datetime | None:
-    """When the lists were fetched last."""
-    last: datetime | None = CatalogueItem.objects.filter(api_key=api_key).aggregate(
-        at=Max("seen_at")
-    )["at"]
+    """Return when the lists were fetched last, or None if they never were."""
+    items = CatalogueItem.objects.filter(api_key=api_key)
+    last: datetime | None = items.aggregate(at=Max("seen_at"))["at"]
     return last
-
-
-# The fields of a preset that are choices, and the list each chooses from.
-CHOICES = {kind.value: kind for kind in Kind} | {
-    "stt_text_normalization_config": Kind.TEXT_NORMALIZATION_CONFIG
-}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why Perso would refuse a preset, or serve it otherwise than meant, and in which field."""
+    """Why Perso would refuse a preset or ignore part of it, and in which field."""
 
     field: str
     text: str
     value: str = ""
-    is_gone: bool = False  # it was offered once, and may have been chosen then
+    is_gone: bool = False  # Perso offered it once, and it may have been chosen then
 
 
 def problems(preset: SessionPreset, offered: Offer | None = None) -> list[Problem]:
-    """What is wrong with a preset by the kept lists of its key; a list that is empty says nothing."""
+    """Return what is wrong with a preset, going by the stored lists of its key.
+
+    An empty list is not evidence: nothing is known about its parameter then.
+    """
     lists = offer(upstream.row_for(preset)) if offered is None else offered
-    found = []
-    for name, kind in CHOICES.items():
-        chosen: Any = getattr(preset, name)
-        for value in [chosen] if isinstance(chosen, str) else chosen:
-            if value and (problem := _problem(name, value, lists[kind])):
-                found.append(problem)
-    prompt = lists[Kind.PROMPT].get(preset.prompt)
-    if (
-        prompt is not None
-        and prompt.details.get("require_document")
-        and not preset.document
-    ):
-        found.append(
-            Problem("document", _('The prompt "%s" needs a document.') % prompt.title)
-        )
-    for name in ("text_normalization", "stt_text_normalization"):
-        if getattr(preset, f"{name}_locale") and not getattr(preset, f"{name}_config"):
-            found.append(
-                Problem(f"{name}_locale", _("A locale needs a text normalization."))
-            )
-    return found
+    return [
+        *_problems_of_choices(preset, lists),
+        *_problems_of_document(preset, lists),
+        *_problems_of_requirements(preset),
+    ]
+
+
+def _problems_of_choices(preset: SessionPreset, lists: Offer) -> Iterator[Problem]:
+    for name, catalogue_list in CHOICES.items():
+        for value in filter(None, values_of(getattr(preset, name))):
+            problem = _problem(name, value, lists[catalogue_list.kind])
+            if problem is not None:
+                yield problem
+
+
+def _problems_of_document(preset: SessionPreset, lists: Offer) -> Iterator[Problem]:
+    prompt = lists["prompt"].get(preset.prompt)
+    if prompt is None or preset.document:
+        return
+    if prompt.details.get("require_document"):
+        text = _('The prompt "%s" requires a document.') % prompt.title
+        yield Problem("document", text)
+
+
+def _problems_of_requirements(preset: SessionPreset) -> Iterator[Problem]:
+    for parameter in PARAMETERS:
+        if _lacks_requirement(parameter, preset):
+            text = _("%(name)s requires %(other)s.") % {
+                "name": capfirst(label(parameter.name)),
+                "other": label(parameter.requires),
+            }
+            yield Problem(parameter.name, text)
+
+
+def _lacks_requirement(parameter: Parameter, preset: SessionPreset) -> bool:
+    if not parameter.requires or not getattr(preset, parameter.name):
+        return False
+    return not getattr(preset, parameter.requires)
+
+
+def values_of(chosen: str | Iterable[str]) -> list[str]:
+    """Return the values in a field that holds one text or several."""
+    return [chosen] if isinstance(chosen, str) else list(chosen)
 
 
 def is_for_browsers(item: CatalogueItem) -> bool:
-    """Whether a browser can show it. Avatars are also made for kiosks."""
+    """Return whether a browser can show an avatar; some are made for kiosks."""
     return bool(item.details.get("platform_type", "webrtc") == "webrtc")
 
 
 def _problem(name: str, value: str, items: dict[str, CatalogueItem]) -> Problem | None:
     item = items.get(value)
-    facts = {"what": CHOICES[name].label, "title": item.title if item else value}
+    facts = {"what": capfirst(label(name)), "title": item.title if item else value}
     if item is None:
-        text = _('The %(what)s "%(title)s" is not offered by Perso.') % facts
+        text = _('%(what)s: "%(title)s" is not offered by Perso.') % facts
         return Problem(name, text, value) if items else None
     if item.gone_at is not None:
-        text = _('The %(what)s "%(title)s" is no longer offered by Perso.') % facts
+        text = _('%(what)s: "%(title)s" is no longer offered by Perso.') % facts
         return Problem(name, text, value, is_gone=True)
     if not is_for_browsers(item):
-        return Problem(
-            name, _('No browser can show the %(what)s "%(title)s".') % facts, value
-        )
+        text = _('%(what)s: no browser can show "%(title)s".') % facts
+        return Problem(name, text, value)
     return None

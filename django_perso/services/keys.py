@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..client import ApiError, Catalogue, PersoError, PersoUnreachable
+from ..client.parameters import CATALOGUE_LISTS
 from ..conf import conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, AvatarSession, SessionPreset
@@ -58,15 +59,18 @@ def ask(key: ApiKey | None, secret: Secret | None = None) -> Outcome:
     except PersoError as error:
         return _failure(account, error)
     ms = int((time.monotonic() - began) * 1000)
-    told = [
-        f"{kind.label} {str(lists.failures.get(of, ''))[:TOLD] or len(getattr(lists, of))}"
-        for of, (kind, *_fields) in catalogue.LISTS.items()
-    ]
     text = _("Perso answered in %(ms)d ms: %(lists)s.") % {
         "ms": ms,
-        "lists": ", ".join(told),
+        "lists": ", ".join(_counts(lists)),
     }
     return Outcome(Status.OK, text, lists)
+
+
+def _counts(lists: Catalogue) -> Iterator[str]:
+    """Return how many entries each list has, or why it could not be fetched."""
+    for each in CATALOGUE_LISTS:
+        failure = str(lists.failures.get(each.name, ""))[:TOLD]
+        yield f"{catalogue.label(each.kind)} {failure or len(getattr(lists, each.name))}"
 
 
 def _failure(account: upstream.Account, error: PersoError) -> Outcome:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..client import ApiError, PersoError, PersoUnreachable, calls
+from ..conf import conf
 from ..fields import SecretUnreadable
 from ..models import AvatarSession, SessionPreset, TranscriptEntry
 from ..protocol import Bye, Hello
@@ -59,7 +60,8 @@ async def start(ask: Ask) -> Started:
     """Start a conversation. `ask` tells, where the ORM works, what is wanted: the preset of that slug (empty:
     the default one), or a test with these values; and for whom.
 
-    The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused.
+    The row comes first, then the one paid call to Perso, so a dead database spends nothing. Raises Refused,
+    or ImproperlyConfigured where nothing could be stored.
     """
     preset, account, session = await in_database(_reserve)(ask)
     try:
@@ -77,6 +79,7 @@ async def start(ask: Ask) -> Started:
 def _reserve(ask: Ask) -> tuple[SessionPreset, upstream.Account, AvatarSession]:
     """What is started, with which key, and the place it takes."""
     wanted, visitor = ask()
+    _ = conf.redactor  # raises unless what is said can be stored
     if isinstance(wanted, str):
         preset = presets.find(wanted) or _first_preset(visitor)
     else:

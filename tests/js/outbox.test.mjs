@@ -64,10 +64,11 @@ test("a repeated answer changes nothing", async () => {
 test("a late acknowledgement takes nothing back", async () => {
   const { server, clock, statuses, say } = open();
   const late = [];
-  server.answers = (frame) =>
-    frame.t === "ack"
-      ? (late.push(frame), late.length < 3 ? [] : late.splice(0).reverse())
-      : [frame];
+  server.answers = (frame) => {
+    if (frame.t !== "ack") return [frame];
+    late.push(frame);
+    return late.length < 3 ? [] : late.splice(0).reverse();
+  };
   for (const n of upTo(3)) {
     say(`line ${n}`);
     await clock.wind(0);
@@ -122,15 +123,15 @@ test("repeated gap answers slow the outbox down", async () => {
 });
 
 /** A replica takes over that knows only the first entries. */
-const failOver = (server, last) => void server.rows.splice(last);
+const failOver = (server, last) => server.rows.splice(last);
 
 for (const [how, notice] of [
   ["a gap says so", () => {}],
   ["a welcome says so", ({ server }) => server.sockets[0].cut(1012)],
 ])
   test(`entries lost in a failover become gaps: ${how}`, async () => {
-    const page = open(),
-      { server, clock, say, outbox, statuses } = page;
+    const page = open();
+    const { server, clock, say, outbox, statuses } = page;
     for (const n of upTo(6)) say(`line ${n}`);
     await clock.wind(0);
     failOver(server, 4);
@@ -178,6 +179,36 @@ test("a failover before the end does not prevent the end", async () => {
   ]);
 });
 
+test("a welcome alone makes gaps of entries lost in a failover", async () => {
+  const { server, clock, say } = open();
+  for (const n of upTo(3)) say(`line ${n}`);
+  await clock.wind(0);
+  failOver(server, 1);
+  server.sockets[0].cut(1012);
+  await clock.wind(1000);
+  assert.deepEqual(texts(server), ["line 1", "lost", "lost"]);
+});
+
+test("a failover does not raise the limit in bytes", async () => {
+  const { server, clock, say } = open();
+  for (let n = 1; n <= 8000; n += 1) {
+    say(`line ${n}`);
+    if (n % 1000 === 0) await clock.wind(0);
+  }
+  failOver(server, 0);
+  say("after");
+  await clock.wind(60_000);
+  server.hears = () => false;
+  const before = server.last;
+  for (const _n of upTo(200)) say("x".repeat(15_000));
+  server.hears = () => true;
+  server.sockets[0].cut(1012);
+  await clock.wind(60_000);
+  const stored = server.rows.slice(before);
+  assert.equal(stored.at(-1).k, "gap");
+  assert.ok(JSON.stringify(stored).length <= LIMITS.outboxBytes);
+});
+
 test("gaps for a large failover go out in normal frames", async () => {
   const { server, clock, say } = open();
   for (const n of upTo(7000)) {
@@ -202,7 +233,10 @@ test("a late gap answer loses nothing that was stored", async () => {
   const { server, clock, say, outbox, statuses } = open();
   await clock.wind(0);
   let answer;
-  server.failsPost = () => new Promise((done) => (answer = done));
+  server.failsPost = () =>
+    new Promise((done) => {
+      answer = done;
+    });
   say("one");
   say("two");
   outbox.flush();
@@ -332,22 +366,26 @@ test("after retry one frame at a time is tried, and rarely", async () => {
   assert.deepEqual(numbers(server), upTo(400));
 });
 
-test("only the entry that cuts every socket becomes a gap", async () => {
-  const server = new Server();
-  const { clock, say, statuses } = open({ server });
-  await clock.wind(0);
-  server.hears = (frame, socket) =>
-    !(frame.items?.some(({ d }) => d.text === "line 7") && (socket.die(1006), true));
-  for (const n of upTo(20)) say(`line ${n}`);
-  await clock.wind(60_000);
-  assert.deepEqual(numbers(server), upTo(20));
-  assert.deepEqual(
-    server.rows.filter(({ k }) => k === "gap").map(({ s, d }) => [s, d]),
-    [[7, { count: 1, reason: "undeliverable" }]],
-  );
-  assert.ok(server.sockets.length <= 4, `${server.sockets.length} sockets`);
-  assert.equal(statuses.at(-1), "saved");
-});
+for (const code of [1006, 1009]) {
+  test(`only the entry that cuts every socket with ${code} becomes a gap`, async () => {
+    const { server, clock, say, statuses } = open();
+    await clock.wind(0);
+    server.hears = (frame, socket) => {
+      const isDeadly = frame.items?.some(({ d }) => d.text === "line 7");
+      if (isDeadly) socket.die(code);
+      return !isDeadly;
+    };
+    for (const n of upTo(20)) say(`line ${n}`);
+    await clock.wind(60_000);
+    assert.deepEqual(numbers(server), upTo(20));
+    assert.deepEqual(
+      server.rows.filter(({ k }) => k === "gap").map(({ s, d }) => [s, d]),
+      [[7, { count: 1, reason: "undeliverable" }]],
+    );
+    assert.ok(server.sockets.length <= 4, `${server.sockets.length} sockets`);
+    assert.equal(statuses.at(-1), "saved");
+  });
+}
 
 test("an outage does not turn entries into gaps", async () => {
   const server = new Server();

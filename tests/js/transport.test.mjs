@@ -1,8 +1,32 @@
-// The transport, below an outbox: sockets, POST, and which answers end the log.
+// The transport, alone and below an outbox: sockets, POST, which answers end the log.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ADDRESS, numbers, open, problem, Server, settle, texts, upTo } from "./world.mjs";
+import { Transport } from "../../django_perso/static/django_perso/transport.js";
+import {
+  ADDRESS,
+  Clock,
+  numbers,
+  open,
+  problem,
+  Server,
+  texts,
+  upTo,
+  world,
+} from "./world.mjs";
+
+/** A transport alone, and what its listener hears. */
+function connect(address = ADDRESS) {
+  const server = new Server();
+  const clock = new Clock();
+  const heard = [];
+  const transport = new Transport(address, world(server, clock), {
+    onready: () => heard.push("ready"),
+    onframe: ({ t }) => heard.push(t),
+    ondown: (down) => heard.push(down),
+  });
+  return { server, clock, heard, transport };
+}
 
 test("pings are as frequent as the welcome says", async () => {
   const server = new Server();
@@ -24,6 +48,59 @@ test("a socket silent for 45 s is replaced", async () => {
   await clock.wind(0);
   assert.deepEqual(numbers(server), [1]);
 });
+
+test("a transport that rests is not open until it wakes", async () => {
+  const { server, clock, transport, heard } = connect();
+  assert.equal(transport.isOpen, false);
+  await clock.wind(0);
+  assert.equal(transport.isOpen, true);
+  transport.rest(1000);
+  assert.equal(transport.isOpen, false);
+  await clock.wind(1000);
+  assert.equal(transport.isOpen, true);
+  assert.deepEqual(heard, ["welcome", "ready"]);
+  assert.equal(server.sockets.length, 1);
+});
+
+test("a closed transport hears nothing more", async () => {
+  const { server, clock, transport, heard } = connect();
+  transport.close();
+  await clock.wind(60_000);
+  server.sockets[0].cut(1006);
+  assert.deepEqual(heard, []);
+  assert.equal(clock.timers.size, 0);
+});
+
+test("a closed transport ignores the answer to its last request", async () => {
+  const { server, clock, transport, heard } = connect({ ...ADDRESS, ws: null });
+  await clock.wind(0);
+  let answer;
+  server.failsPost = () =>
+    new Promise((done) => {
+      answer = done;
+    });
+  transport.send({ t: "ev", items: [] });
+  transport.close();
+  answer(Response.json({ t: "ack", s: 0 }));
+  await clock.wind(0);
+  assert.deepEqual(heard, ["welcome"]);
+});
+
+for (const [code, reason, down] of [
+  [1006, "", { refusal: undefined, isCut: true }],
+  [1009, "", { refusal: undefined, isCut: true }],
+  [1012, "", { refusal: undefined, isCut: false }],
+  [1000, "no_stream", { refusal: undefined, isCut: false }],
+  [4401, "", { refusal: "not_authorised", isCut: false }],
+  [4401, "logged_out", { refusal: "logged_out", isCut: false }],
+  [4404, "gone for good", { refusal: "no_stream", isCut: false }],
+])
+  test(`a socket closed with ${code} "${reason}" says why`, async () => {
+    const { server, clock, heard } = connect();
+    await clock.wind(0);
+    server.sockets[0].cut(code, reason);
+    assert.deepEqual(heard, ["welcome", down]);
+  });
 
 for (const code of [4400, 4401, 4403, 4404, 4409, 4413]) {
   test(`a socket closed with ${code} is not opened again`, async () => {
@@ -48,6 +125,18 @@ for (const code of [1000, 1005, 1008, 1009, 1011, 1013, 4000, 4408, 4429, 4503, 
     assert.equal(server.sockets.length, 2);
     assert.deepEqual(texts(server), ["one"]);
     assert.equal(statuses.at(-1), "saved");
+  });
+
+for (const text of ["<h1>Elsewhere</h1>", "null", '{"t": "news"}', '{"t": "ack"}'])
+  test(`a socket message ${text} is ignored`, async () => {
+    const { server, clock, say, statuses } = open();
+    await clock.wind(0);
+    server.sockets[0].onmessage({ data: text });
+    say("one");
+    await clock.wind(0);
+    assert.deepEqual(texts(server), ["one"]);
+    assert.equal(statuses.at(-1), "saved");
+    assert.equal(server.sockets.length, 1);
   });
 
 test("entries travel by POST when sockets never open", async () => {

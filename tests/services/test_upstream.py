@@ -63,6 +63,7 @@ def test_the_key_sandbox_is_the_emulator_in_this_process() -> None:
     assert account_for(None).is_sandbox
 
 
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(
     ("perso", "hint"),
     [

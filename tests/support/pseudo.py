@@ -12,8 +12,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_javascript, extract_python
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from django.utils.translation import to_locale
 from django.utils.translation.template import templatize
-from django.utils.translation.trans_real import to_locale
 
 import django_perso
 

@@ -360,6 +360,25 @@ def test_an_element_that_is_only_moved_goes_on(
     assert site.byes == []
 
 
+MOVE_AS_TURBO_DOES = """async () => {
+  const element = document.querySelector("perso-avatar");
+  element.remove();
+  for (let turn = 0; turn < 5; turn += 1) await null;
+  document.body.append(element);
+}"""
+
+
+def test_element_put_back_after_some_microtasks_goes_on(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    talk = avatar()
+    talk.start()
+    page.evaluate(MOVE_AS_TURBO_DOES)
+    ask(talk, "Hello!", "Nice to meet you")
+    assert talk.part("video").evaluate(WATCHED)
+    assert site.byes == []
+
+
 def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(
     site: Site, page: Any
 ) -> None:

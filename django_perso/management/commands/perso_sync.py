@@ -68,20 +68,21 @@ def _line(change: catalogue.Change) -> str:
     name = change.kind.removesuffix("_type")
     if change.error:
         return f"{name} failed: {change.error}"
-    moved = [f"+{len(change.came)}"] if change.came else []
-    moved += [f"-{len(change.went)}: {', '.join(change.went)}"] if change.went else []
+    moved = [f"+{len(change.added)}"] if change.added else []
+    if change.removed:
+        moved.append(f"-{len(change.removed)}: {', '.join(change.removed)}")
     return f"{name} {change.offered}" + (f" ({'; '.join(moved)})" if moved else "")
 
 
 def _as_json(name: str, outcome: keys.Outcome) -> dict[str, Any]:
     lists = {
-        it.kind.value: {
-            "offered": it.offered,
-            "came": it.came,
-            "went": it.went,
-            "error": it.error,
+        change.kind: {
+            "offered": change.offered,
+            "added": change.added,
+            "removed": change.removed,
+            "error": change.error,
         }
-        for it in outcome.changes
+        for change in outcome.changes
     }
     return {
         "name": name,

@@ -117,6 +117,8 @@ class PersoAvatar extends HTMLElement {
   }
 
   connectedCallback() {
+    // Browsers pause a video that leaves the page, also when it only moves.
+    if (this.#state === "live") this.#view?.parts.video.play().catch(() => {});
     this.#connection.abort();
     this.#connection = new AbortController();
     const { signal } = this.#connection;
@@ -132,8 +134,9 @@ class PersoAvatar extends HTMLElement {
   }
 
   disconnectedCallback() {
-    queueMicrotask(() => {
-      if (this.isConnected) return; // it was only moved
+    // It may only be moved; Turbo takes more than one microtask for that.
+    setTimeout(() => {
+      if (this.isConnected) return;
       this.#connection.abort();
       this.stop();
     });
