@@ -71,7 +71,7 @@ def test_every_state_is_translated_and_has_room(
     page = talk.page
     page.evaluate(TOOL)
     waiting: list[Any] = []
-    page.route("**/perso/sessions/", lambda route: waiting.append(route))
+    page.route("**/perso/sessions/", waiting.append)
     talk.part("start").click()
     talk.wait_for(state="connecting")
     check(talk, pictures, "pseudo-connecting")
