@@ -19,6 +19,7 @@
  * }} LLMEvent  one line of a streamed reply
  * @typedef {Record<string, unknown>} Message  one message of the model's history
  */
+/* exported PersoInteractive */
 var PersoInteractive = (() => {
   "use strict";
 
@@ -384,9 +385,6 @@ var PersoInteractive = (() => {
       let calls = [];
       let text = "";
       for await (const event of readEvents(response)) {
-        if (event.status !== "success") {
-          throw new LLMStreamingResponseError(event.reason ?? "");
-        }
         if (event.type === "message" && !this.#cancelled) {
           text += event.content;
           this.processCustomChat(event.content ?? "");
@@ -398,13 +396,9 @@ var PersoInteractive = (() => {
           text = "";
         }
         if (this.#cancelled) return [];
-        const { type, content, tool_calls, tool_call_id } = event;
-        if (type !== "tool_call") continue;
-        if (tool_calls) {
-          turn.push({ role: "assistant", type, content, tool_calls });
-          calls = tool_calls;
-        } else {
-          turn.push({ role: "tool", type, content, tool_call_id });
+        if (event.type === "tool_call") {
+          turn.push(toolMessage(event));
+          calls = event.tool_calls ?? calls;
         }
       }
       return calls;
@@ -536,6 +530,17 @@ var PersoInteractive = (() => {
   }
 
   /**
+   * Return a streamed call of tools, or the result of one, as a message of the history.
+   *
+   * @param {LLMEvent} event
+   * @returns {Message}
+   */
+  function toolMessage({ type, content, tool_calls, tool_call_id }) {
+    if (tool_calls) return { role: "assistant", type, content, tool_calls };
+    return { role: "tool", type, content, tool_call_id };
+  }
+
+  /**
    * Yield the events of a streamed reply, one `data: {…}` per line.
    *
    * @param {Response} response
@@ -556,7 +561,11 @@ var PersoInteractive = (() => {
         if (!line.startsWith("data: {")) {
           throw new LLMStreamingResponseError("Failed to parse SSE response");
         }
-        yield JSON.parse(line.slice(6));
+        const event = JSON.parse(line.slice(6));
+        if (event.status !== "success") {
+          throw new LLMStreamingResponseError(event.reason ?? "");
+        }
+        yield event;
       }
     }
   }
