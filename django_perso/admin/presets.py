@@ -173,7 +173,7 @@ class SessionPresetAdmin(ButtonAdmin):
 
     @admin.display(description=_("preview"))
     def framing(self, preset: Any) -> SafeString:
-        about = _("Roughly; how an avatar fills its frame differs.")
+        about = _("An approximation: avatars fill their frames differently.")
         return format_html(
             '<div data-perso-framing></div><span class="perso-quiet">{}</span>', about
         )
