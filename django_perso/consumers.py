@@ -14,11 +14,13 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, InterfaceError
 
-from . import payloads, protocol, visitors
-from .models import AvatarSession
-from .payloads import BadFrame
-from .protocol import Hello
-from .services import Refused, following, sessions, transcripts
+from . import visitors
+from .log import frames, payloads
+from .log.codes import CloseCode
+from .log.frames import Bye, Events, Hello, Ping
+from .log.payloads import BadFrame
+from .models import Conversation
+from .services import Refused, ending, following, tickets, transcripts
 from .services.database import in_database
 from .services.limits import is_staff
 from .services.transcripts import Report
@@ -30,23 +32,23 @@ RETRY_MS = 1000
 MAX_SOCKETS = 5  # of a visitor, in a process
 # Until the visitor is looked at again; and the age at which a socket has to say hello again.
 CHECK_SECONDS, MAX_AGE_SECONDS = 30, 3600
-NOTHING = protocol.Events(())
+NOTHING = Events(())
 _open_sockets: Counter[str] = Counter()  # of this process, by visitor
 
 
 class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """One browser's log, `perso.log.1`. It has no channel layer: with one it would die when Redis does."""
 
-    hello_seconds: float = protocol.HELLO_SECONDS
-    silence_seconds: float = protocol.SILENCE_SECONDS
+    hello_seconds: float = frames.HELLO_SECONDS
+    silence_seconds: float = frames.SILENCE_SECONDS
     check_seconds: float = CHECK_SECONDS
-    window: int = protocol.WINDOW
+    window: int = frames.WINDOW
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope, self.base_send = scope, send
         self.visitor = visitors.cookie_id(self.request)
         self.hello: Hello | None = None
-        self.session: AvatarSession | None = None
+        self.conversation: Conversation | None = None
         self.answers: list[transcripts.Answer] = []
         self.unanswered, self.is_pinged, self.is_closed = 0, False, False
         self.began = self.heard = self.checked = monotonic()
@@ -70,9 +72,9 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def connect(self) -> None:
         if not visitors.is_allowed_origin(self.request):
-            await self.close(protocol.ORIGIN)
+            await self.close(CloseCode.ORIGIN)
         elif self.visitor and _open_sockets[self.visitor] > MAX_SOCKETS:
-            await self.close(protocol.TOO_FAST)
+            await self.close(CloseCode.TOO_FAST)
         else:
             await self.accept()
 
@@ -80,14 +82,14 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Close a socket that says no hello, falls silent, or is so old that it has to say hello again."""
         await asyncio.sleep(self.hello_seconds)
         if self.hello is None:  # a hello that has come may wait for the database
-            await self.close(protocol.HELLO_TIMEOUT)
+            await self.close(CloseCode.HELLO_TIMEOUT)
         while not self.is_closed:
             await asyncio.sleep(
                 max(0.05, self.heard + self.silence_seconds - monotonic())
             )
             is_silent = monotonic() >= self.heard + self.silence_seconds
             if is_silent or monotonic() >= self.began + MAX_AGE_SECONDS:
-                await self.close(protocol.RECONNECT)
+                await self.close(CloseCode.RECONNECT)
 
     async def close(self, code: int | None = None, reason: str | None = None) -> None:
         self.is_closed = True
@@ -101,40 +103,41 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.heard = monotonic()
         try:
             if text_data is None:
-                raise BadFrame(payloads.BAD_FRAME, "binary frame")
-            await self.read(protocol.parse(payloads.load(text_data), len(text_data)))
+                raise BadFrame(CloseCode.BAD_FRAME, "binary frame")
+            await self.read(frames.parse(payloads.load(text_data), len(text_data)))
         except (BadFrame, Refused, DatabaseError, InterfaceError) as error:
             await self.fail(error)
 
-    async def read(self, frame: protocol.Frame) -> None:
+    async def read(self, frame: frames.Frame) -> None:
         """Act on one frame."""
         if isinstance(frame, Hello):
             await self.welcome(frame)
             return
-        if self.session is None:
-            raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
+        if self.conversation is None:
+            raise BadFrame(CloseCode.NOT_AUTHORISED, "say hello first")
         if (
             self.heard > self.checked + self.check_seconds
         ):  # the visitor may have logged out meanwhile
-            self.session, self.checked = (
+            self.conversation, self.checked = (
                 await in_database(self.authenticate)(),
                 self.heard,
             )
-        stream, lease = self.session.pk, self.session.lease
-        if isinstance(frame, protocol.Bye):
-            await self.reply(await sessions.end(self.session, frame))
+        stream = self.conversation.pk
+        lease = self.conversation.lease
+        if isinstance(frame, Bye):
+            await self.reply(await ending.end(self.conversation, frame))
             following.notice(stream)
-        elif frame is not None and self.unanswered >= self.window:
-            raise BadFrame(protocol.TOO_FAST, "more frames than the window has")
-        elif frame is not None:
+        elif isinstance(frame, Ping):
+            # One ping waits for its answer at a time; pings take no part of the window.
+            if not self.is_pinged:
+                self.is_pinged = True
+                # A quiet conversation is billed too: a ping reports that it is alive.
+                writer().put(Report(stream, NOTHING, lease), self.answered_ping)
+        elif self.unanswered >= self.window:
+            raise BadFrame(CloseCode.TOO_FAST, "more frames than the window has")
+        else:
             self.unanswered += 1
             writer().put(Report(stream, frame, lease), self.answered)
-        elif (
-            not self.is_pinged
-        ):  # of several one is enough; they have no place in the window
-            self.is_pinged = True
-            # A quiet conversation is a live one, for it is billed: a ping is a report of nothing.
-            writer().put(Report(stream, NOTHING, lease), self.answered_ping)
 
     def answered_ping(self, answer: transcripts.Answer) -> None:
         self.is_pinged = False
@@ -158,49 +161,48 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 await self.fail(answer)
             elif not (_is_ack(answer) and _is_ack(next_one)):  # an ack is cumulative
                 await self.reply(answer)
-        if self.session is not None and any(map(_is_ack, answers)):
-            following.notice(self.session.pk)
+        if self.conversation is not None and any(map(_is_ack, answers)):
+            following.notice(self.conversation.pk)
 
     async def fail(self, error: Exception) -> None:
         """Close with the code that says why, or ask for patience."""
         if isinstance(error, BadFrame):
             await self.close(error.code, str(error))
         elif isinstance(error, Refused):
-            await self.close(4000 + error.status, error.code)
+            await self.close(CloseCode.for_status(error.status), error.code)
         elif isinstance(error, transcripts.Superseded):
-            await self.close(protocol.SUPERSEDED, "superseded")
-        elif self.session is None:  # a browser says hello only on a new socket
-            await self.close(protocol.BUSY, "busy")
+            await self.close(CloseCode.SUPERSEDED, "superseded")
+        elif self.conversation is None:  # a browser says hello only on a new socket
+            await self.close(CloseCode.BUSY, "busy")
         else:
             await self.reply({"t": "retry", "after": RETRY_MS})
 
     async def welcome(self, hello: Hello) -> None:
         self.hello = hello
-        self.session = await in_database(self.take_over)()
+        self.conversation = await in_database(self.take_over)()
         await self.reply(
             {
                 "t": "welcome",
-                "ack": self.session.last_seq,
-                "age": transcripts.age_ms(self.session),
+                "ack": self.conversation.last_seq,
+                "age": transcripts.age_ms(self.conversation),
                 "window": self.window,
                 "frame": payloads.MAX_FRAME,
-                "ping": protocol.PING_SECONDS,
+                "ping": frames.PING_SECONDS,
             }
         )
 
-    def take_over(self) -> AvatarSession:
+    def take_over(self) -> Conversation:
         # One thread and connection for all of it: after a restart everybody says hello at once.
-        return sessions.raise_lease(self.authenticate())
+        return tickets.raise_lease(self.authenticate())
 
-    def authenticate(self) -> AvatarSession:
+    def authenticate(self) -> Conversation:
         """The conversation of the hello, if it still may be written to. Not for the event loop's thread."""
         assert self.hello is not None  # noqa: S101
         user = visitors.logged_in(self.request)
-        session = sessions.open_stream(self.hello, self.visitor, user)
-        session.lease = (
-            self.session.lease if self.session is not None else session.lease
-        )
-        return session
+        conversation = tickets.open_log(self.hello, self.visitor, user)
+        if self.conversation is not None:
+            conversation.lease = self.conversation.lease
+        return conversation
 
     async def reply(self, frame: dict[str, Any]) -> None:
         if not self.is_closed:
@@ -223,7 +225,7 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 error,
             )
             with suppress(Exception):  # the page may be gone already
-                await send({"type": "websocket.close", "code": protocol.RECONNECT})
+                await send({"type": "websocket.close", "code": CloseCode.RECONNECT})
 
     async def connect(self) -> None:
         if await self.join():
@@ -245,7 +247,7 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             or not may_follow
             or not visitors.is_allowed_origin(request)
         ):
-            await self.close(protocol.ORIGIN)
+            await self.close(CloseCode.ORIGIN)
             return False
         await self.channel_layer.group_add(
             following.group(self.stream), self.channel_name
@@ -268,5 +270,5 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
 def _may_follow(request: ASGIRequest) -> bool:
     user = visitors.logged_in(request)
-    rights = ("django_perso.view_avatarsession", "django_perso.view_transcriptentry")
+    rights = ("django_perso.view_conversation", "django_perso.view_transcriptentry")
     return is_staff(user) and user.has_perms(rights)

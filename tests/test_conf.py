@@ -69,7 +69,7 @@ def test_an_api_server_is_taken_without_blanks_and_slashes(settings: Any) -> Non
         ({}, True, False),
     ],
 )
-def test_the_emulator_is_on_for_its_key_alone_and_in_production_only_when_told(
+def test_the_sandbox_is_on_for_its_key_alone_and_in_production_only_when_told(
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
     perso: dict[str, Any],

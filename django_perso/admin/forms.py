@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from ..conf import conf
 from ..models import ApiKey, CatalogueItem, SessionPreset
-from ..services import catalogue, presets, upstream
+from ..services import catalogue, connections, presets
 from .pickers import Boxes, Entry, NamesField, Picker, Tiles, entry
 from .words import ago, default_key
 
@@ -44,7 +44,7 @@ def _limits(name: str) -> dict[str, Any]:
 
 
 class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What an avatar is like. `key` (None: the one in settings) is the one whose lists are in `offer`."""
+    """What an avatar is like. `key` is the one whose lists are in `offer`."""
 
     mcp_servers = NamesField(**_text("mcp_servers"))
     client_tools = NamesField(**_text("client_tools"))
@@ -64,7 +64,12 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_redrawn = self.is_bound and not REDRAWING.isdisjoint(self.data)
-        self.key = self._chosen_key() or upstream.row_for(None)
+        chosen = self._chosen_key()
+        self.key = (
+            connections.default_key()
+            if chosen is None
+            else connections.stored_key(chosen)
+        )
         self.offer = catalogue.offer(self.key)
         synced_at = catalogue.synced_at(self.key)
         self.age = ago(synced_at) if synced_at else ""

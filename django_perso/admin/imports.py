@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from ..client import PersoError, SessionCreationError, SessionTemplate, calls
 from ..models import ApiKey, SessionPreset
-from ..services import Refused, catalogue, presets, upstream
+from ..services import Refused, catalogue, connections, presets
 from .words import default_key
 
 
@@ -66,10 +66,11 @@ def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     key = form.cleaned_data["api_key"] if form.is_valid() else None
     found, notice = [], ""
     try:
-        account = upstream.account_for(SessionPreset(api_key=key))
-        styles = catalogue.offer(account.row)["model_style"]
+        source = connections.key_for(SessionPreset(api_key=key))
+        connection = connections.connect_to_start(source)
+        styles = catalogue.offer(source)["model_style"]
         pictures = {name: item.picture for name, item in styles.items()}
-        templates = upstream.client(account).get_session_templates()
+        templates = connections.client(connection).get_session_templates()
         found = [_importable(template, key, pictures) for template in templates]
     except Refused as refused:
         notice = refused.hint

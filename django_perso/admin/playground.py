@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from ..conf import conf
 from ..models import ApiKey, SessionPreset
-from ..services import keys, presets, upstream
+from ..services import connections, keys, presets
 from .forms import SessionParamsForm
 from .pickers import Boxes, Entry, names_in
 from .words import told
@@ -106,7 +106,7 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
         "may_save": model_admin.has_add_permission(request),
         "may_sync": may_sync,
         # Without a default key, what names none runs on the sandbox; with a key of its own it does not.
-        "has_sandbox": conf.is_sandbox_on and upstream.row_for(None) is None,
+        "has_sandbox": conf.is_sandbox_on and connections.default_key().is_in_settings,
         "has_keys": ApiKey.objects.filter(is_active=True).exists(),
     }
     return model_admin.page(request, "playground.html", _("Playground"), **context)  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max, Q
@@ -14,7 +15,8 @@ from django.utils.translation import gettext as _
 
 from ..client import Catalogue
 from ..models import ApiKey, CatalogueItem, SessionPreset
-from . import upstream
+from . import connections
+from .connections import KeySource
 
 Kind = CatalogueItem.Kind
 MAX_VALUE = 200
@@ -63,90 +65,86 @@ class Change:
     error: str = ""
 
 
-def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
-    """Write the lists down; one that failed stays as it was."""
+def keep(key: KeySource, lists: Catalogue) -> list[Change]:
+    """Store the lists of a key; one that failed stays as it was."""
     try:
-        return _keep(api_key, catalogue)
-    except (
-        IntegrityError
-    ):  # another sync was faster to add an entry, which is found now
-        return _keep(api_key, catalogue)
+        return _keep(key, lists)
+    except IntegrityError:
+        # Another sync has added an entry, which is found now.
+        return _keep(key, lists)
 
 
-def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
-    now, rows = timezone.now(), CatalogueItem.objects.filter(api_key=api_key)
+def _keep(key: KeySource, lists: Catalogue) -> list[Change]:
+    now = timezone.now()
+    rows = CatalogueItem.objects.filter(api_key=key.row)
     with transaction.atomic():
-        if api_key is not None:  # one sync at a time
-            ApiKey.objects.filter(pk=api_key.pk).update(tested_at=now)
-        known, offered = _known_and_offered(api_key, catalogue)
-        for key, item in offered.items():
-            item.api_key, item.seen_at, item.pk = (
-                api_key,
-                now,
-                known[key].pk if key in known else None,
-            )
-        there = [item for item in offered.values() if item.pk]
+        if key.row is not None:
+            # The lock lets one sync of a key happen at a time.
+            ApiKey.objects.filter(pk=key.row.pk).update(tested_at=now)
+        known, offered = _known_and_offered(key, lists)
+        added = []
+        seen = []
+        changed = []
+        for place, item in offered.items():
+            item.api_key = key.row
+            item.seen_at = now
+            stored = known.get(place)
+            if stored is None:
+                added.append(item)
+                continue
+            item.pk = stored.pk
+            seen.append(item.pk)
+            if not _is_same(item, stored):
+                changed.append(item)
         gone = [
             item.pk
-            for key, item in known.items()
-            if key not in offered and not item.gone_at
+            for place, item in known.items()
+            if place not in offered and not item.gone_at
         ]
         rows.filter(pk__in=gone).update(gone_at=now)
-        rows.filter(pk__in=[item.pk for item in there]).update(
-            seen_at=now, gone_at=None
-        )
-        CatalogueItem.objects.bulk_update(
-            [
-                item
-                for item in there
-                if not _is_same(item, known[item.kind, item.value])
-            ],
-            KEPT,
-        )
-        CatalogueItem.objects.bulk_create(
-            item for item in offered.values() if not item.pk
-        )
-    return _changes(known, offered, catalogue)
+        rows.filter(pk__in=seen).update(seen_at=now, gone_at=None)
+        CatalogueItem.objects.bulk_update(changed, KEPT)
+        CatalogueItem.objects.bulk_create(added)
+    return _changes(known, offered, lists)
 
 
-def drift(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
-    """What `keep` would find; keeps nothing."""
-    return _changes(*_known_and_offered(api_key, catalogue), catalogue)
+def drift(key: KeySource, lists: Catalogue) -> list[Change]:
+    """Return what `keep` would find, and store nothing."""
+    known, offered = _known_and_offered(key, lists)
+    return _changes(known, offered, lists)
 
 
-def _known_and_offered(
-    api_key: ApiKey | None, catalogue: Catalogue
-) -> tuple[Items, Items]:
-    """What is kept of the lists that came, and what is in them, not saved."""
-    lists = [name for name in LISTS if name not in catalogue.failures]
-    kinds = [LISTS[name][0] for name in lists]
-    known = CatalogueItem.objects.filter(api_key=api_key, kind__in=kinds)
-    offered = [item for name in lists for item in _items(name, catalogue)]
-    return {(item.kind, item.value): item for item in known}, {
-        (it.kind, it.value): it for it in offered
+def _known_and_offered(key: KeySource, lists: Catalogue) -> tuple[Items, Items]:
+    """Return the stored items of the lists that came, and the new ones, not saved."""
+    names = [name for name in LISTS if name not in lists.failures]
+    kinds = [LISTS[name][0] for name in names]
+    stored = CatalogueItem.objects.filter(api_key=key.row, kind__in=kinds)
+    known = {(item.kind, item.value): item for item in stored}
+    offered = {
+        (item.kind, item.value): item for name in names for item in _items(name, lists)
     }
+    return known, offered
 
 
-def _changes(known: Items, offered: Items, catalogue: Catalogue) -> list[Change]:
-    before = {key for key, item in known.items() if not item.gone_at}
-    return [
-        Change(
-            kind,
-            offered=sum(key[0] == kind for key in offered),
-            came=[
-                value
-                for it, value in offered
-                if it == kind and (it, value) not in before
-            ],
-            went=[
-                value
-                for it, value in known
-                if it == kind and (it, value) in before - offered.keys()
-            ],
-            error=str(catalogue.failures.get(name, "")),
+def _changes(known: Items, offered: Items, lists: Catalogue) -> list[Change]:
+    before = {place for place, item in known.items() if not item.gone_at}
+    changes = []
+    for name, (kind, *_fields) in LISTS.items():
+        values = [value for of_kind, value in offered if of_kind == kind]
+        changes.append(
+            Change(
+                kind,
+                offered=len(values),
+                came=[value for value in values if (kind, value) not in before],
+                went=[
+                    value
+                    for of_kind, value in known
+                    if of_kind == kind and (kind, value) in before - offered.keys()
+                ],
+                error=str(lists.failures.get(name, "")),
+            )
         )
-        for name, (kind, *_) in LISTS.items()
-    ]
+    return changes
 
 
 def _items(name: str, catalogue: Catalogue) -> Iterator[CatalogueItem]:
@@ -184,29 +182,28 @@ def _picture(url: str) -> str:
     )
 
 
-def offer(api_key: ApiKey | None) -> Offer:
-    """What was kept for the key (None: the one in settings), also what is gone by now."""
-    return offers([api_key])[api_key and api_key.pk]
+def offer(key: KeySource) -> Offer:
+    """Return what was stored for a key, including what Perso no longer offers."""
+    return offers([key])[key.pk]
 
 
-def offers(api_keys: Iterable[ApiKey | None]) -> dict[Any, Offer]:
-    """The same for several keys in one query, by their ids."""
-    found: dict[Any, Offer] = {
-        key and key.pk: {kind: {} for kind in Kind.values} for key in api_keys
+def offers(keys: Iterable[KeySource]) -> dict[UUID | None, Offer]:
+    """Return the same for several keys in one query, by their primary keys."""
+    found: dict[UUID | None, Offer] = {
+        key.pk: {kind: {} for kind in Kind.values} for key in keys
     }
-    is_wanted = Q(api_key__in=[pk for pk in found if pk]) | (
-        Q(api_key=None) if None in found else Q()
-    )
+    is_wanted = Q(api_key__in=[pk for pk in found if pk is not None])
+    if None in found:
+        is_wanted |= Q(api_key=None)
     for item in CatalogueItem.objects.filter(is_wanted).order_by("position", "pk"):
         found[item.api_key_id][item.kind][item.value] = item
     return found
 
 
-def synced_at(api_key: ApiKey | None) -> datetime | None:
-    """When the lists were fetched last."""
-    last: datetime | None = CatalogueItem.objects.filter(api_key=api_key).aggregate(
-        at=Max("seen_at")
-    )["at"]
+def synced_at(key: KeySource) -> datetime | None:
+    """Return when the lists were last fetched."""
+    rows = CatalogueItem.objects.filter(api_key=key.row)
+    last: datetime | None = rows.aggregate(at=Max("seen_at"))["at"]
     return last
 
 
@@ -228,7 +225,7 @@ class Problem:
 
 def problems(preset: SessionPreset, offered: Offer | None = None) -> list[Problem]:
     """What is wrong with a preset by the kept lists of its key; a list that is empty says nothing."""
-    lists = offer(upstream.row_for(preset)) if offered is None else offered
+    lists = offer(connections.key_for(preset)) if offered is None else offered
     found = []
     for name, kind in CHOICES.items():
         chosen: Any = getattr(preset, name)

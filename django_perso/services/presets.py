@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from ..client import Catalogue, SessionParams
 from ..conf import conf
 from ..models import SessionPreset
-from . import Refused, catalogue, upstream
+from . import Refused, catalogue, connections
 
 # SessionPreset's fields that are Perso's parameters, under the same names.
 PARAMS = tuple(
@@ -121,5 +121,5 @@ def make_default(lists: Catalogue) -> SessionPreset:
             preset.save()
     except IntegrityError:  # another first start was faster
         return SessionPreset.objects.get(slug=slug)
-    catalogue.keep(upstream.row_for(None), lists)
+    catalogue.keep(connections.default_key(), lists)
     return preset

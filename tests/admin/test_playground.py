@@ -9,6 +9,7 @@ from django.test import Client
 from django_perso.admin.playground import TOOLS
 from django_perso.models import ApiKey, CatalogueItem, SessionPreset
 from django_perso.services import keys
+from django_perso.services.connections import SETTINGS_KEY
 from tests.stage import KEY, faults, make_preset
 
 from .desk import PRESETS, limited
@@ -74,7 +75,7 @@ def test_who_may_change_presets_tries_settings_of_their_own(
 def test_others_do_not_see_it(client: Any) -> None:
     if client == "staff":
         assert (
-            limited("view_avatarsession", "use_apikey").get(PLAYGROUND).status_code
+            limited("view_conversation", "use_apikey").get(PLAYGROUND).status_code
             == 403
         )
     else:
@@ -82,7 +83,7 @@ def test_others_do_not_see_it(client: Any) -> None:
 
 
 def test_a_site_without_presets_begins_with_own_settings() -> None:
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
     page = limited(*EDIT).get(PLAYGROUND).content.decode()
     assert options(page) == [("", True)]
     first = (
@@ -117,7 +118,7 @@ def test_presets_are_chosen_by_the_address() -> None:
 def test_a_presets_settings_can_be_changed_and_the_other_column_stays_as_it_is() -> (
     None
 ):
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
     make_preset(
         width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5
     )
@@ -205,7 +206,7 @@ def test_it_says_what_a_start_costs(settings: Any) -> None:
 
 
 def test_the_page_names_everything_it_shows_and_runs_no_inline_script() -> None:
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
     make_preset(name="<script>alert(1)</script>")
     page = limited(*EDIT).get(f"{PLAYGROUND}?b=guide").content.decode()
     assert len(re.findall(r"<h1", page)) == 1

@@ -1,6 +1,5 @@
 """The lists of a key: fetched, kept, and compared with what presets have chosen."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,14 +14,18 @@ from django_perso.client.types import (
     TTSType,
 )
 from django_perso.models import ApiKey, CatalogueItem
-from django_perso.services import catalogue, upstream
+from django_perso.services import catalogue, connections
+from django_perso.services.connections import SETTINGS_KEY, KeySource, stored_key
 from tests.stage import KEY, SANDBOX, faults, make_preset, withdrawn
 
 pytestmark = pytest.mark.django_db
 
 
-def sync(account: upstream.Account) -> list[catalogue.Change]:
-    return catalogue.keep(account.row, upstream.client(account).get_all_settings())
+def sync(
+    key: KeySource = SETTINGS_KEY, *, ask_with: KeySource | None = None
+) -> list[catalogue.Change]:
+    client = connections.client(connections.connect(ask_with or key))
+    return catalogue.keep(key, client.get_all_settings())
 
 
 PNG = "https://cdn.example/a.png"
@@ -35,14 +38,15 @@ def _sandbox(settings: Any) -> None:
 
 
 def kept(kind: str, key: ApiKey | None = None) -> dict[str, CatalogueItem]:
-    return catalogue.offer(key)[kind]
+    source = connections.stored_key(key) if key else SETTINGS_KEY
+    return catalogue.offer(source)[kind]
 
 
 def test_a_sync_keeps_every_list_in_its_order() -> None:
-    changes = sync(upstream.account_for(None))
+    changes = sync()
     assert {change.kind for change in changes} == set(CatalogueItem.Kind)
     assert [change.error for change in changes if change.error] == []
-    lists = catalogue.offer(None)
+    lists = catalogue.offer(SETTINGS_KEY)
     assert list(lists["tts_type"]) == [
         "openai-nova",
         "yuri",
@@ -54,14 +58,14 @@ def test_a_sync_keeps_every_list_in_its_order() -> None:
     assert lists["model_style"][
         "nathalie-front-full_dress-nodded_loop"
     ].picture.startswith("data:image/")
-    assert catalogue.synced_at(None) is not None
-    assert catalogue.synced_at(ApiKey.objects.create(name="Other")) is None
+    assert catalogue.synced_at(SETTINGS_KEY) is not None
+    assert catalogue.synced_at(stored_key(ApiKey.objects.create(name="Other"))) is None
 
 
 def test_a_second_sync_changes_nothing() -> None:
-    sync(upstream.account_for(None))
+    sync()
     rows = CatalogueItem.objects.count()
-    changes = sync(upstream.account_for(None))
+    changes = sync()
     assert [(change.came, change.went) for change in changes] == [([], [])] * len(
         changes
     )
@@ -69,11 +73,9 @@ def test_a_second_sync_changes_nothing() -> None:
 
 
 def test_a_list_that_fails_keeps_its_former_rows_and_the_others_are_kept() -> None:
-    sync(upstream.account_for(None))
+    sync()
     with faults(prompt={"status": 500}), withdrawn(llm_type=["azure-gpt-4o"]):
-        changes = {
-            change.kind.value: change for change in sync(upstream.account_for(None))
-        }
+        changes = {change.kind.value: change for change in sync()}
     assert changes["prompt"].error
     assert changes["llm_type"].went == ["azure-gpt-4o"]
     assert [item.gone_at for item in kept("prompt").values()] == [None] * 4
@@ -81,30 +83,32 @@ def test_a_list_that_fails_keeps_its_former_rows_and_the_others_are_kept() -> No
 
 
 def test_what_vanishes_is_known_by_name_and_welcome_when_it_comes_back() -> None:
-    catalogue.keep(None, VOICES)
+    catalogue.keep(SETTINGS_KEY, VOICES)
     (change,) = [
         it
-        for it in catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+        for it in catalogue.keep(
+            SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:])
+        )
         if it.went
     ]
     assert (change.went, change.offered) == (["anna"], 1)
     gone = kept("tts_type")["anna"]
     assert gone.gone_at is not None
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:]))
     assert kept("tts_type")["anna"].gone_at == gone.gone_at  # since the first time
-    (change,) = [it for it in catalogue.keep(None, VOICES) if it.came]
+    (change,) = [it for it in catalogue.keep(SETTINGS_KEY, VOICES) if it.came]
     assert change.came == ["anna"]
     assert kept("tts_type")["anna"].gone_at is None
 
 
 def test_each_key_has_lists_of_its_own_also_read_together() -> None:
     one, other = ApiKey.objects.create(name="One"), ApiKey.objects.create(name="Other")
-    catalogue.keep(one, VOICES)
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[:1]))
+    catalogue.keep(stored_key(one), VOICES)
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[:1]))
     assert list(kept("tts_type", one)) == ["anna", "ben"]
     assert list(kept("tts_type", None)) == ["anna"]
     assert list(kept("tts_type", other)) == []
-    offers = catalogue.offers([one, other])
+    offers = catalogue.offers([stored_key(one), stored_key(other)])
     assert set(offers) == {one.pk, other.pk}
     assert list(offers[one.pk]["tts_type"]) == ["anna", "ben"]
 
@@ -115,14 +119,14 @@ def test_long_texts_are_cut_and_names_that_fit_no_column_are_left_out() -> None:
         Prompt(prompt_id="x" * 201),
         Prompt(prompt_id=""),
     )
-    catalogue.keep(None, Catalogue(prompts=prompts))
+    catalogue.keep(SETTINGS_KEY, Catalogue(prompts=prompts))
     assert {value: len(item.title) for value, item in kept("prompt").items()} == {
         "p": 200
     }
 
 
 def test_an_entry_listed_twice_is_kept_once() -> None:
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types * 2))
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types * 2))
     assert list(kept("tts_type")) == ["anna", "ben"]
 
 
@@ -147,7 +151,7 @@ def test_only_a_harmless_address_of_a_picture_is_kept(
         model_styles=(ModelStyle(name="m", file=address),),
         background_images=(BackgroundImage(backgroundimage_id="b", image=address),),
     )
-    catalogue.keep(None, lists)
+    catalogue.keep(SETTINGS_KEY, lists)
     for kind, value in (("model_style", "m"), ("background_image", "b")):
         assert kept(kind)[value].picture == (address if is_shown else "")
 
@@ -161,7 +165,9 @@ def test_what_opens_a_document_or_a_tool_server_is_not_kept() -> None:
         url="https://mcp.example/secret",
         extra_data={"token": "secret"},
     )
-    catalogue.keep(None, Catalogue(documents=(document,), mcp_servers=(server,)))
+    catalogue.keep(
+        SETTINGS_KEY, Catalogue(documents=(document,), mcp_servers=(server,))
+    )
     for item in CatalogueItem.objects.all():
         assert "secret" not in f"{item.picture} {item.details} {item.title}"
     assert kept("document")["d"].details["description"] == "Menu"
@@ -169,7 +175,7 @@ def test_what_opens_a_document_or_a_tool_server_is_not_kept() -> None:
 
 def test_a_sync_of_a_deleted_key_keeps_nothing_of_the_settings() -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
-    catalogue.keep(key, VOICES)
+    catalogue.keep(stored_key(key), VOICES)
     key.delete()
     assert CatalogueItem.objects.count() == 0
 
@@ -185,7 +191,7 @@ def told(**values: Any) -> list[tuple[str, str]]:
 
 
 def test_a_preset_of_what_is_offered_has_no_problem() -> None:
-    sync(upstream.account_for(None))
+    sync()
     everything = {
         "document": "pld-menu",
         "background_image": "pbi-night",
@@ -231,15 +237,15 @@ def test_a_preset_of_what_is_offered_has_no_problem() -> None:
 def test_what_is_wrong_is_said_with_its_field(
     values: dict[str, Any], field: str, said: str
 ) -> None:
-    sync(upstream.account_for(None))
+    sync()
     ((name, text),) = told(**values)
     assert name == field
     assert said in text
 
 
 def test_what_has_gone_is_told_from_what_never_was() -> None:
-    catalogue.keep(None, VOICES)
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+    catalogue.keep(SETTINGS_KEY, VOICES)
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:]))
     (problem,) = catalogue.problems(make_preset(tts_type="anna"))
     assert (problem.field, problem.value, problem.is_gone) == ("tts_type", "anna", True)
     assert problem.text == 'The voice "anna" is no longer offered by Perso.'
@@ -247,7 +253,7 @@ def test_what_has_gone_is_told_from_what_never_was() -> None:
 
 def test_an_avatar_that_no_browser_can_show_is_a_problem() -> None:
     style = ModelStyle(name="kiosk", platform_type="onpremise")
-    catalogue.keep(None, Catalogue(model_styles=(style,)))
+    catalogue.keep(SETTINGS_KEY, Catalogue(model_styles=(style,)))
     (problem,) = catalogue.problems(make_preset(model_style="kiosk"))
     assert "No browser can show" in problem.text
 
@@ -257,10 +263,10 @@ def test_where_no_lists_are_kept_nothing_is_said() -> None:
 
 
 def test_a_sync_while_perso_is_down_changes_nothing() -> None:
-    catalogue.keep(None, VOICES)
+    catalogue.keep(SETTINGS_KEY, VOICES)
     key = ApiKey.objects.create(
         name="Down", secret=KEY, api_server="http://127.0.0.1:9"
     )
     with pytest.raises(PersoUnreachable):
-        sync(replace(upstream.account_of_key(key), row=None))
+        sync(ask_with=connections.stored_key(key))
     assert list(kept("tts_type")) == ["anna", "ben"]

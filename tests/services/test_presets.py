@@ -6,7 +6,8 @@ import pytest
 
 from django_perso.client import ApiError, Catalogue, SessionParams
 from django_perso.models import ApiKey
-from django_perso.services import Refused, catalogue, presets, upstream
+from django_perso.services import Refused, catalogue, connections, presets
+from django_perso.services.connections import SETTINGS_KEY, stored_key
 from tests.stage import SANDBOX, make_preset
 
 pytestmark = pytest.mark.django_db
@@ -116,11 +117,13 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
 
 def test_the_first_preset_keeps_the_lists_it_was_chosen_from(settings: Any) -> None:
     settings.PERSO = SANDBOX
-    lists = upstream.client(upstream.account_for(None)).get_all_settings()
+    lists = connections.client(
+        connections.connect(connections.default_key())
+    ).get_all_settings()
     preset = presets.make_default(lists)
-    assert preset.tts_type in catalogue.offer(None)["tts_type"]
+    assert preset.tts_type in catalogue.offer(SETTINGS_KEY)["tts_type"]
     assert catalogue.problems(preset) == []
     ApiKey.objects.create(name="Main", secret="pak-x", is_default=True)
     preset.delete()
     presets.make_default(lists)
-    assert catalogue.synced_at(ApiKey.objects.get()) is not None
+    assert catalogue.synced_at(stored_key(ApiKey.objects.get())) is not None
