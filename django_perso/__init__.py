@@ -13,7 +13,7 @@ Where to find what:
 - `views`         start a conversation, take entries by POST; `consumers` by socket
 - `visitors`      who sends a request: user, cookie, address, origin
 - `templatetags`  `{% perso_avatar %}` and `{% perso_sdk %}`; the widget is in
-                  `static/django_perso`
+                  `static/django_perso`; `jinja2` offers them to Jinja2
 - `checks`        mistakes in the settings, each with its fix; `headers` reads policies
 - `asgi`          the host project's application with our sockets; `routing` for projects
                   that have a URLRouter

@@ -23,6 +23,9 @@ from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf
 TAG = "django_perso"
 ADD = "Add to settings.py: "
 API_SERVER = r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"  # as the client takes it
+NO_VOICE = (
+    "There is no voice input yet: visitors type, and the avatar speaks and writes."
+)
 Found = Iterator[tuple[str, str]]  # what is wrong, and the hint
 
 
@@ -169,6 +172,18 @@ def the_days_of_retention_are_no_number() -> Found:
     yield from _refused("RETENTION_DAYS", instead="90")
 
 
+@check("E019", "settings")
+def the_redactor_cannot_be_used() -> Found:
+    try:
+        _ = conf.redactor
+    except ImproperlyConfigured as error:
+        yield (
+            f"{error}. No conversation can start until this is fixed.",
+            'Set PERSO["REDACTOR"] to the dotted path of a function redact(kind, data), '
+            'such as "mysite.privacy.redact", or remove it.',
+        )
+
+
 @check("E018", "settings")
 def a_router_leads_elsewhere() -> Found:
     models = apps.get_app_config("django_perso").get_models()
@@ -258,7 +273,9 @@ def the_microphone_is_forbidden() -> Found:
     )  # django-permissions-policy
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
-        text = "This site forbids the microphone: PERMISSIONS_POLICY. Visitors can only type."
+        text = (
+            f"{NO_VOICE} Once there is, PERMISSIONS_POLICY will block the microphone."
+        )
         yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
 
 

@@ -1,11 +1,14 @@
 """`settings.PERSO` as one typed object, read lazily, each default beside its name."""
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 from django.apps import apps
 from django.conf import settings
+from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 # The SDK by exact version: the un-tagged URL of the same file changes its bytes.
 PINNED_SDK_URL = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
@@ -28,6 +31,11 @@ def check_installed() -> None:
         raise ImproperlyConfigured(
             'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
         )
+
+
+def is_test_environment() -> bool:
+    """Return whether Django's test runner or pytest-django has prepared this process."""
+    return hasattr(mail, "outbox")
 
 
 class Conf:
@@ -141,8 +149,27 @@ class Conf:
     def is_sandbox_on(self) -> bool:
         """Whether the sandbox inside this process answers."""
         return self.uses_sandbox_key and (
-            settings.DEBUG or self.SANDBOX_ALLOW_IN_PRODUCTION
+            settings.DEBUG
+            or self.SANDBOX_ALLOW_IN_PRODUCTION
+            or is_test_environment()  # the test runner turns DEBUG off
         )
+
+    @property
+    def redactor(self) -> Callable[[str, dict[str, Any]], Any] | None:
+        """The function that `REDACTOR` names. ImproperlyConfigured if there is none."""
+        if not self.REDACTOR:
+            return None
+        try:
+            function = import_string(self.REDACTOR)
+        except Exception as error:  # importing it runs the site's code
+            raise ImproperlyConfigured(
+                f'PERSO["REDACTOR"] = "{self.REDACTOR}" cannot be imported: {error}'
+            ) from error
+        if not callable(function):
+            raise ImproperlyConfigured(
+                f'PERSO["REDACTOR"] = "{self.REDACTOR}" is not a function'
+            )
+        return function  # type: ignore[no-any-return]
 
 
 # What PERSO may hold: each property above that is written like a setting.

@@ -14,6 +14,7 @@ urlpatterns = [
     path("log/", views.log_socket, name="log"),
     path("log/follow/<uuid:stream>/", views.follow_socket, name="follow"),
     path("log/entries/", views.log_entries, name="log_entries"),
+    path("words/<str:language>/", views.words, name="words"),
     path("demo/", views.demo, name="demo"),
     re_path(r"^sandbox/(.*)$", views.sandbox, name="sandbox"),
 ]

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, ProgrammingError
 from django.http import (
     Http404,
@@ -22,9 +23,16 @@ from django.http import (
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import get_language
+from django.utils.translation import (
+    get_language,
+    get_supported_language_variant,
+    override,
+)
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import conditional_page
+from django.views.i18n import JSONCatalog
 
 from . import visitors
 from .conf import conf
@@ -113,6 +121,9 @@ def _endpoint(view: View) -> Any:
                 return problem(refused, show_hint=is_staff(visitor.user))
         except payloads.BadFrame as bad:
             return problem(Refused("bad_request", bad.code.status, str(bad)))
+        except ImproperlyConfigured as error:
+            detail = _("The avatar is not available right now.")
+            return problem(Refused("not_configured", 503, detail, hint=f"{error}."))
         except (DatabaseError, InterfaceError) as error:
             return problem(_database_unavailable(error))
 
@@ -263,6 +274,31 @@ async def follow_socket(request: HttpRequest, stream: UUID) -> HttpResponse:
 
 
 follow_socket.websocket = FollowConsumer.as_asgi()  # type: ignore[attr-defined]
+
+
+class _Catalogue(JSONCatalog):
+    """The translations of the widget's words, by the English text."""
+
+    packages = ["django_perso"]
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> Any:
+        return JsonResponse(context["catalog"])
+
+
+@login_not_required
+@without_transaction
+@conditional_page
+@cache_control(public=True, max_age=300)
+def words(request: HttpRequest, language: str) -> HttpResponseBase:
+    """Answer with the widget's words in a language, whichever language is active."""
+    try:
+        supported = get_supported_language_variant(language)
+    except LookupError as error:
+        raise Http404 from error
+    with override(supported):
+        response: HttpResponseBase = _Catalogue.as_view()(request)
+    response.headers["Content-Language"] = supported
+    return response
 
 
 @login_not_required

@@ -1,15 +1,15 @@
-"""What every test may ask for: servers, PostgreSQL, a browser, and a place to report a figure.
+"""Options of the test run, its summary, and the fixtures all tests may use.
 
-Browser tests are plain functions, not `async def`: Playwright's event loop runs in the main thread from the
-first of them on. So they come last, in files of their own (several processes share the files in order), and
-there the ORM does not work: rows are read by `server.rows(sql)`.
+Tests in a browser are plain functions, not `async def`: once the first of them has
+run, Playwright's event loop runs in the main thread. So they come last, in files of
+their own, and use `server.rows(sql)` instead of the ORM.
 """
 
 import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,26 +18,33 @@ from django.conf import settings
 
 import dev
 from tests.support import servers
+from tests.support.firefox import Firefox, firefox_path, running_firefox
 from tests.support.postgres import Postgres, fresh_database, postgres_server
-from tests.support.sdk import SdkFile, read_sdk
+from tests.support.sdk import SDK_VERSIONS, SdkFile, read_sdk
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
 
 NO_BROWSER = "no browser"
 SDK = pytest.StashKey[SdkFile | None]()
-SLOW = pytest.StashKey[int]()  # how many tests are left to `dev.py faults`
+# The ids of the tests that do not run, by the reason.
+LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
+IS_SLOW = "slow; `python3 dev.py faults` runs them"
+NEEDS_FIREFOX = "Firefox is not installed; type: sudo apt-get install firefox-esr"
+NEEDS_SDK_FILE = (
+    "The browser tests used the stand-in SDK. To test a published file "
+    f"({', '.join(SDK_VERSIONS)}): python3 dev.py test --sdk FILE"
+)
+FAULT_DIRECTORIES = {"faults", "scale"}
 
 
-# --- options, order, what did not run ---------------------------------------------------------------------
+# --- options, order, summary ----------------------------------------------------------
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("django-perso")
     group.addoption(
-        "--no-browser",
-        action="store_true",
-        help="accept that the browser tests do not run",
+        "--no-browser", action="store_true", help="leave out the tests in a browser"
     )
     group.addoption(
         "--sdk",
@@ -51,17 +58,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--figures",
         metavar="IDS",
         default="",
-        help="fail unless each of these has a figure",
+        help="fail unless each of these rows has a figure",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "threat: reports the figure of a row of the threat list"
-    )
-    config.addinivalue_line(
-        "markers", "slow: takes longer than a test may; `dev.py faults` runs it"
-    )
+    for marker in (
+        "threat: reports the figure of a row of the threat list",
+        "fault: belongs to the fault table; `dev.py faults` runs it",
+        "slow: takes longer than 20 s; only `dev.py faults` runs it",
+    ):
+        config.addinivalue_line("markers", marker)
+    config.stash[LEFT_OUT] = {}
     config.stash[SDK] = None
     if file := config.getoption("--sdk"):
         try:
@@ -71,33 +79,40 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    work: Path = settings.WORK
-    if hasattr(config, "workerinput"):  # one of several processes, which share it
+    if is_worker(config):
         return
-    if work.parent == Path(tempfile.gettempdir()) and work.name.startswith(
-        "perso-tests-"
-    ):
+    work: Path = settings.WORK
+    is_temporary = work.parent == Path(tempfile.gettempdir())
+    if is_temporary and work.name.startswith("perso-tests-"):
         shutil.rmtree(work, ignore_errors=True)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Return whether this is one of several processes, and not the one in charge."""
+    return hasattr(config, "workerinput")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    fixtures = getattr(item, "fixturenames", ())
+    fixtures = fixture_names(item)
     if "figure" in fixtures:
         item.add_marker("threat")
-    if "chromium" in fixtures:
+    if "chromium" in fixtures or "firefox" in fixtures:
         item.add_marker("browser")
+    if item.path.parent.name in FAULT_DIRECTORIES:
+        item.add_marker("fault")
 
 
-@pytest.hookimpl(trylast=True)  # after -k and -m have chosen
+@pytest.hookimpl(trylast=True)  # after -k and -m
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow and "slow" not in config.option.markexpr:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
-        config.stash[SLOW] = getattr(config, "workeroutput", {})["slow"] = len(slow)
+    if "slow" not in config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        leave_out(config, items, slow, IS_SLOW)
+    if not firefox_path():
+        firefox = [item for item in items if "firefox" in fixture_names(item)]
+        leave_out(config, items, firefox, NEEDS_FIREFOX)
     browser = [item for item in items if item.get_closest_marker("browser")]
     items[:] = [item for item in items if item not in browser] + browser
     if browser and (config.getoption("--no-browser") or not chromium_path()):
@@ -105,102 +120,143 @@ def pytest_collection_modifyitems(
             item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
 
 
+@pytest.fixture
+def outside_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the site take itself for a real one, where the sandbox is off without DEBUG."""
+    monkeypatch.setattr("django_perso.conf.is_test_environment", lambda: False)
+
+
+def fixture_names(item: pytest.Item) -> Sequence[str]:
+    """Return the names of the fixtures a test uses."""
+    names: Sequence[str] = getattr(item, "fixturenames", ())
+    return names
+
+
+def leave_out(
+    config: pytest.Config,
+    items: list[pytest.Item],
+    excluded: list[pytest.Item],
+    reason: str,
+) -> None:
+    """Take tests out of the run and remember their names for the summary."""
+    if not excluded:
+        return
+    config.hook.pytest_deselected(items=excluded)
+    items[:] = [item for item in items if item not in excluded]
+    config.stash[LEFT_OUT][reason] = [item.nodeid for item in excluded]
+    if is_worker(config):
+        worker_output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+        worker_output["left_out"] = config.stash[LEFT_OUT]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """One of several processes is done; only they have collected."""
-    node.config.stash[SLOW] = getattr(node, "workeroutput", {}).get("slow", 0)
+    """Take over what a worker left out; all of them collect the same tests."""
+    worker_output: dict[str, Any] = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_OUT].update(worker_output.get("left_out", {}))
 
 
 def chromium_path() -> str | None:
-    """The Chromium `dev.py` has tried, or for a bare `pytest` the first that works."""
-    os.environ["PERSO_CHROMIUM"] = (
-        os.environ.get("PERSO_CHROMIUM") or dev.find_chromium() or ""
-    )
+    """Return the Chromium dev.py has chosen, or the first one that works."""
+    if "PERSO_CHROMIUM" not in os.environ:
+        os.environ["PERSO_CHROMIUM"] = dev.find_chromium() or ""
     return os.environ["PERSO_CHROMIUM"] or None
 
 
 def reports(terminal: Any) -> Iterator[pytest.TestReport]:
-    """What became of each test, in whichever process it ran."""
+    """Yield the reports of all tests, whichever process they ran in."""
     for category in ("passed", "failed", "skipped"):
         yield from terminal.stats.get(category, [])
 
 
 def figures(terminal: Any) -> list[list[str]]:
-    """(row, figure) as reported, in the order of the rows."""
+    """Return pairs of row and figure, in the order of the rows."""
     found: list[Any] = [
-        it
+        value
         for report in reports(terminal)
-        for name, it in report.user_properties
+        for name, value in report.user_properties
         if name == "figure"
     ]
     return sorted(found, key=lambda figure: int(figure[0][1:]))
 
 
-def figures_missing(config: pytest.Config, terminal: Any) -> list[str]:
-    """The rows that had to report a figure and did not."""
+def missing_figures(config: pytest.Config, terminal: Any) -> list[str]:
+    """Return the rows of --figures that no test has reported a figure for."""
+    wanted = str(config.getoption("--figures")).split()
     reported = {row for row, _ in figures(terminal)}
-    return [
-        row for row in str(config.getoption("--figures")).split() if row not in reported
-    ]
+    return [row for row in wanted if row not in reported]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is None:  # one of several processes; the one that started them tells
+    if is_worker(config) or session.exitstatus != 0:
         return
-    may_be_left_out = config.getoption("--no-browser") and not os.environ.get("CI")
-    not_run = terminal.stats.get("skipped") and not may_be_left_out
-    if session.exitstatus == 0 and (not_run or figures_missing(config, terminal)):
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    assert terminal
+    may_skip = config.getoption("--no-browser") and not os.environ.get("CI")
+    has_skipped = bool(terminal.stats.get("skipped")) and not may_skip
+    if has_skipped or missing_figures(config, terminal):
         session.exitstatus = 1
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    told, missing = figures(terminalreporter), figures_missing(config, terminalreporter)
-    if told or missing:
-        terminalreporter.section("figures")
-    for row, figure in told:
-        terminalreporter.write_line(f"{row:<4} {figure}")
+    terminal = terminalreporter
+    reported = figures(terminal)
+    missing = missing_figures(config, terminal)
+    if reported or missing:
+        terminal.section("figures")
+    for row, figure in reported:
+        terminal.write_line(f"{row:<4} {figure}")
     for row in missing:
-        terminalreporter.write_line(f"{row:<4} NO FIGURE", red=True)
-    if not_run := sum(
-        NO_BROWSER in str(report.longrepr) for report in reports(terminalreporter)
-    ):
-        terminalreporter.write_line(f"BROWSER TESTS: {not_run} NOT RUN", red=True)
-    if count := config.stash.get(SLOW, 0):
-        terminalreporter.write_line(
-            f"SLOW FAULTS: {count} left to `python3 dev.py faults`", yellow=True
-        )
+        terminal.write_line(f"{row:<4} NO FIGURE", red=True)
+    for reason, names in config.stash[LEFT_OUT].items():
+        terminal.section(f"not run: {reason}", yellow=True)
+        for name in names:
+            terminal.write_line(name)
+    browser = [report for report in reports(terminal) if "browser" in report.keywords]
+    not_run = [report for report in browser if NO_BROWSER in str(report.longrepr)]
+    if not_run:
+        terminal.write_line(f"BROWSER TESTS: {len(not_run)} NOT RUN", red=True)
+    elif browser and config.stash[SDK] is None:
+        terminal.write_line(NEEDS_SDK_FILE, yellow=True)
 
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """`figure("T5", "5 creations, 195 x 429")`: what was measured for a row of the threat list."""
-    return lambda name, text: request.node.user_properties.append(
-        ("figure", [name, text])
-    )
+    """`figure("T5", "5 creations, 195 x 429")` reports what a test has measured.
+
+    The first argument is a row of the threat list.
+    """
+    return reporter(request)
 
 
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """`row("F1", "…")`: what was measured for a row of the fault table."""
-    return lambda name, text: request.node.user_properties.append(
-        ("figure", [name, text])
-    )
+    """`row("F1", "…")` does the same for a row of the fault table."""
+    return reporter(request)
 
 
-# --- servers ------------------------------------------------------------------------------------------------
+def reporter(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Return a function that keeps a figure in the report of a test."""
+
+    def report(row: str, text: str) -> None:
+        request.node.user_properties.append(("figure", [row, text]))
+
+    return report
+
+
+# --- servers --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def sdk(pytestconfig: pytest.Config) -> SdkFile | None:
-    """The SDK file of `--sdk`; None means the stand-in of the sandbox."""
+    """The SDK file of `--sdk`, or None for the stand-in SDK."""
     return pytestconfig.stash[SDK]
 
 
 @pytest.fixture(scope="session")
 def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file as a fresh site has it, to be copied."""
+    """The SQLite file of a new site, to be copied."""
     path = tmp_path_factory.mktemp("template") / "db.sqlite3"
     servers.seed(servers.environment(DATABASE_URL=f"sqlite:///{path}"))
     return path
@@ -210,8 +266,10 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def example_server(
     tmp_path: Path, template_database: Path, sdk: SdkFile | None
 ) -> Iterator[Callable[..., servers.ExampleServer]]:
-    """`example_server(NAME="value", …)`: the example site, running, with these environment variables;
-    behind uvicorn if `is_uvicorn`, else daphne.
+    """`example_server(NAME="value", …)` starts the example site.
+
+    The arguments are environment variables. The server is daphne, or with
+    `is_uvicorn` uvicorn.
     """
     started: list[servers.ExampleServer] = []
 
@@ -236,7 +294,7 @@ def example_server(
 
 @pytest.fixture
 def sandbox_server(tmp_path: Path) -> Iterator[Callable[..., servers.SandboxServer]]:
-    """`sandbox_server("--latency", "50", …)`: `manage.py perso_sandbox`, running."""
+    """`sandbox_server("--latency", "50", …)` starts `manage.py perso_sandbox`."""
     started: list[servers.SandboxServer] = []
 
     def start(*arguments: str) -> servers.SandboxServer:
@@ -252,7 +310,7 @@ def sandbox_server(tmp_path: Path) -> Iterator[Callable[..., servers.SandboxServ
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Postgres]:
-    """A PostgreSQL server; who stops it starts it again."""
+    """A PostgreSQL server. A test that stops it starts it again."""
     with postgres_server() as server:
         yield server
 
@@ -270,18 +328,19 @@ def numbers() -> Iterator[int]:
     return itertools.count(1)
 
 
-# --- the browser --------------------------------------------------------------------------------------------
+# --- browsers -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def chromium() -> dict[str, Any]:
-    """How Playwright launches the Chromium of this machine, which finds no host but this one."""
-    only_here = (
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
-    )
+    """Playwright's options for a Chromium that resolves no name but localhost."""
+    resolver_rules = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
     return {
         "executable_path": chromium_path(),
-        "args": [*dev.chromium_flags(), only_here],
+        "args": [
+            *dev.chromium_flags(),
+            f"--host-resolver-rules={resolver_rules}",
+        ],
     }
 
 
@@ -297,8 +356,20 @@ def browser(chromium: dict[str, Any]) -> "Iterator[Browser]":
 
 
 @pytest.fixture
+def firefox(tmp_path: Path) -> Iterator[Firefox]:
+    """A Firefox with an empty profile; tests that need one are left out without it."""
+    program = firefox_path()
+    assert program
+    with running_firefox(program, tmp_path) as firefox:
+        yield firefox
+
+
+@pytest.fixture
 def console_errors() -> list[str]:
-    """What pages logged as errors or threw. A test that means them to clears the list."""
+    """The errors that pages have logged or thrown.
+
+    A test that provokes errors clears the list.
+    """
     return []
 
 
@@ -306,7 +377,10 @@ def console_errors() -> list[str]:
 def new_context(
     browser: "Browser", sdk: SdkFile | None, console_errors: list[str]
 ) -> "Iterator[Callable[..., BrowserContext]]":
-    """`new_context(**Playwright's options)`: another visitor, with cookies of their own."""
+    """`new_context(…)` opens a browser window for another visitor.
+
+    The arguments are Playwright's.
+    """
     contexts: list[BrowserContext] = []
 
     def answer(route: "Route") -> None:
@@ -318,11 +392,10 @@ def new_context(
         route.fulfill(body=sdk.content, headers=headers)
 
     def note(line: "ConsoleMessage") -> None:
-        is_ours = not line.location["url"].endswith(
-            "/favicon.ico"
-        )  # asked for by itself; the admin has none
-        if line.type == "error" and is_ours:
-            console_errors.append(f"{line.text} ({line.location['url']})")
+        url = line.location["url"]
+        # The browser asks for the icon of every page; the admin has none.
+        if line.type == "error" and not url.endswith("/favicon.ico"):
+            console_errors.append(f"{line.text} ({url})")
 
     def make(**options: Any) -> "BrowserContext":
         context = browser.new_context(**options)

@@ -1,7 +1,8 @@
-"""The suite, but for the browser, on every Django and Python that is promised: `python3 dev.py matrix`.
+"""Run the tests outside a browser on every supported Django and Python.
 
-Each cell has an environment of its own, thrown away afterwards. A cell whose Python is not here is named.
-`--cell 6.1-3.13` runs that one alone; further arguments are pytest's.
+Each cell gets an environment of its own, which is deleted afterwards. A cell whose
+Python is missing is reported and counts as failed. `--cell 6.1-3.13` runs one cell;
+all other arguments are passed to pytest.
 """
 
 import argparse
@@ -11,52 +12,54 @@ import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import dev
 
+PYTHONS = {
+    "5.2": ["3.11", "3.12", "3.13"],
+    "6.0": ["3.12", "3.13"],
+    "6.1": ["3.12", "3.13"],
+}
 CELLS = {
     f"{django}-{python}": (django, python)
-    for django, pythons in {
-        "5.2": ["3.11", "3.12", "3.13"],
-        "6.0": ["3.12", "3.13"],
-        "6.1": ["3.12", "3.13"],
-    }.items()
+    for django, pythons in PYTHONS.items()
     for python in pythons
 }
-STEP_SECONDS = 3600  # for each thing a cell does
+PYTEST_SECONDS = 3600
+PASSED = "passed"
+
+
+def python_candidates(version: str) -> Iterator[str]:
+    """Yield the paths where a Python of this version may be, best first."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    builds = sorted(
+        pyenv.glob(f"versions/{version}.*/bin/python"),
+        key=lambda path: (len(str(path)), path),
+        reverse=True,
+    )
+    yield from map(str, builds)
+    if on_path := shutil.which(f"python{version}"):
+        yield on_path
 
 
 def find_python(version: str) -> str | None:
-    """The absolute path of that Python: of pyenv, or on the path, where a shim may lead nowhere."""
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    found = sorted(
-        pyenv.glob(f"versions/{version}.*/bin/python"),
-        key=lambda it: (len(str(it)), it),
-    )
-    for python in [*map(str, reversed(found)), shutil.which(f"python{version}")]:
-        ask = "import sys; print('%d.%d' % sys.version_info[:2])"
-        if (
-            python
-            and subprocess.run([python, "-c", ask], capture_output=True)
-            .stdout.decode()
-            .strip()
-            == version
-        ):
+    """Return a Python of this version that runs; a shim of pyenv may lead nowhere."""
+    for python in python_candidates(version):
+        if dev.python_version(python) == version:
             return os.path.abspath(python)
     return None
 
 
-def succeeds(*command: str, env: Mapping[str, str] | None = None) -> bool:
-    """Whether it ends well and in time; whatever it has started ends with it."""
+def run_pytest(command: list[str], env: Mapping[str, str]) -> bool:
+    """Return whether the tests pass in time; end all processes they have started."""
     with subprocess.Popen(
         command, cwd=dev.ROOT, env=env, start_new_session=True
     ) as process:
         try:
-            return process.wait(STEP_SECONDS) == 0
+            return process.wait(PYTEST_SECONDS) == 0
         except subprocess.TimeoutExpired:
             return False
         finally:
@@ -64,58 +67,54 @@ def succeeds(*command: str, env: Mapping[str, str] | None = None) -> bool:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def passes(
-    django: str, interpreter: str, directory: Path, arguments: list[str]
-) -> bool:
-    """Whether the suite passes there."""
-    python, constraints = (
-        str(directory / "venv/bin/python"),
-        directory / "constraints.txt",
-    )
-    pins = (dev.ROOT / "constraints.txt").read_text().splitlines()
-    pins = [line for line in pins if not line.startswith("django==")]
-    constraints.write_text("\n".join([*pins, f"django~={django}.0"]))
-    project = tomllib.loads((dev.ROOT / "pyproject.toml").read_text("utf-8"))
-    install = ["-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
-    return (
-        succeeds(interpreter, "-m", "venv", str(directory / "venv"))
-        and succeeds(python, *install, *dev.requirements(project, True))
-        and succeeds(
-            *[
-                python,
-                "-m",
-                "pytest",
-                "-q",
-                "--no-browser",
-                *(arguments or dev.PROCESSES),
-            ],
-            env={**os.environ, "CI": ""},
-        )
-    )
+def write_constraints(django: str, path: Path) -> None:
+    """Write the constraints of the project, but for another Django."""
+    lines = (dev.ROOT / "constraints.txt").read_text().splitlines()
+    others = [line for line in lines if not line.startswith("django==")]
+    path.write_text("\n".join([*others, f"django~={django}.0"]))
+
+
+def run_cell(django: str, interpreter: str, pytest_arguments: list[str]) -> str:
+    """Run the tests in a new environment and return how that went."""
+    with tempfile.TemporaryDirectory(prefix="matrix-") as name:
+        constraints = Path(name, "constraints.txt")
+        write_constraints(django, constraints)
+        venv = Path(name, "venv")
+        packages = dev.requirements(dev.read_project(), everything=True)
+        if not dev.install(interpreter, venv, constraints, packages):
+            return "FAILED: the packages could not be installed"
+        pytest = [dev.environment_python(venv), "-m", "pytest", "-q", "--no-browser"]
+        # On a CI server the tests in a browser would have to run.
+        env = {**os.environ, "CI": ""}
+        if not run_pytest([*pytest, *(pytest_arguments or dev.PROCESSES)], env):
+            return f"FAILED on {interpreter}"
+    return f"{PASSED} on {interpreter}"
 
 
 def main(arguments: list[str]) -> int:
-    """Run every cell; gives how many did not pass."""
+    """Run the cells and return how many did not pass."""
     parser = argparse.ArgumentParser(
         prog="dev.py matrix", description=__doc__, allow_abbrev=False
     )
-    parser.add_argument("--cell", choices=CELLS, help="this one alone")
-    chosen, arguments = parser.parse_known_args(arguments)
+    parser.add_argument("--cell", choices=CELLS, help="run this cell only")
+    chosen, pytest_arguments = parser.parse_known_args(arguments)
     results = {}
     for cell in [chosen.cell] if chosen.cell else CELLS:
         django, version = CELLS[cell]
-        with tempfile.TemporaryDirectory(prefix="matrix-") as directory:
-            interpreter = find_python(version)
-            if interpreter is None:
-                results[cell] = "NOT RUN: there is no such Python here"
-            else:
-                passed = passes(django, interpreter, Path(directory), arguments)
-                results[cell] = f"{'passed' if passed else 'FAILED'} on {interpreter}"
-        print(f"Django {django}, Python {version}: {results[cell]}", flush=True)  # noqa: T201
+        interpreter = find_python(version)
+        if interpreter is None:
+            result = f"NOT RUN: install Python {version}, for example by pyenv"
+        else:
+            result = run_cell(django, interpreter, pytest_arguments)
+        print(f"Django {django}, Python {version}: {result}", flush=True)  # noqa: T201
+        results[cell] = result
     for cell, result in results.items():
         print(f"{cell:<9} {result}")  # noqa: T201
-    return sum(not result.startswith("passed") for result in results.values())
+    return sum(not result.startswith(PASSED) for result in results.values())
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except dev.Trouble as trouble:
+        sys.exit(str(trouble))

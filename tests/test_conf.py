@@ -58,6 +58,36 @@ def test_an_api_server_is_taken_without_blanks_and_slashes(settings: Any) -> Non
     assert conf.API_SERVER == "https://live-api.perso.ai"
 
 
+def test_sandbox_is_on_while_tests_run(settings: Any) -> None:
+    settings.PERSO = {"API_KEY": "sandbox"}
+    settings.DEBUG = False
+    assert conf.is_sandbox_on
+
+
+def redact_nothing(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    return data
+
+
+def test_redactor_is_imported_from_its_path(settings: Any) -> None:
+    settings.PERSO = {"REDACTOR": f"{__name__}.redact_nothing"}
+    assert conf.redactor is redact_nothing
+
+
+def test_without_a_redactor_there_is_none(settings: Any) -> None:
+    settings.PERSO = {}
+    assert conf.redactor is None
+
+
+@pytest.mark.parametrize(
+    "path", ["mysite.redact", "redact", f"{__name__}.missing", f"{__name__}.__name__"]
+)
+def test_unusable_redactor_raises_with_its_path(settings: Any, path: str) -> None:
+    settings.PERSO = {"REDACTOR": path}
+    with pytest.raises(ImproperlyConfigured, match=path):
+        _ = conf.redactor
+
+
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(
     ("perso", "debug", "on"),
     [

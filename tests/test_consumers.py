@@ -144,7 +144,6 @@ async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -
     await browser.http.post(session_url, json={"event": "SESSION_END", "detail": ""})
     done = {"t": "done", "reason": "GRACEFUL_TERMINATION"}
     assert await say(socket, t="bye", last=3, how="visitor") == done
-    assert await say(socket, t="bye", last=3, how="error") == done
     session = await row()
     assert (session.is_complete, session.ended_by, session.last_seq) == (
         True,
@@ -330,6 +329,39 @@ async def test_who_was_welcomed_may_be_silent(browser: Browser) -> None:
 
 
 # --- what cannot be read --------------------------------------------------------------------------
+
+
+async def test_bye_on_a_new_socket_is_done_again(browser: Browser) -> None:
+    done = {"t": "done", "reason": ""}
+    first = await browser.hello()
+    assert await say(first, t="bye", last=0, how="visitor") == done
+    second = await browser.hello()
+    assert await say(second, t="bye", last=0, how="error") == done
+
+
+async def test_second_hello_is_a_bad_frame(browser: Browser) -> None:
+    socket = await browser.hello()
+    await socket.send_json_to(browser.hello_frame)
+    assert await closed(socket) == 4400
+
+
+async def test_second_hello_before_welcome_is_a_bad_frame(browser: Browser) -> None:
+    socket = browser.socket()
+    await socket.connect()
+    await socket.send_json_to(browser.hello_frame)
+    await socket.send_json_to(browser.hello_frame)
+    assert await closed(socket) == 4400
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_repeated_bye_is_a_bad_frame(browser: Browser, is_answered: bool) -> None:
+    socket = await browser.hello()
+    bye = {"t": "bye", "last": 0, "how": "visitor"}
+    await socket.send_json_to(bye)
+    if is_answered:
+        assert (await socket.receive_json_from(5))["t"] == "done"
+    await socket.send_json_to(bye)
+    assert await closed(socket) == 4400
 
 
 @pytest.mark.parametrize(

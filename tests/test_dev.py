@@ -1,10 +1,9 @@
-"""dev.py: the parts that decide. What they lead to (environments, servers) is seen by running it."""
+"""The decisions of dev.py and of the matrix."""
 
 import json
 import re
 import socket
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,21 +23,21 @@ PROJECT = {
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A root with the two files an environment depends on."""
+    """A directory with the two files an environment depends on."""
     (tmp_path / "constraints.txt").write_text("django==5.2\n")
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     return tmp_path
 
 
 def program(path: Path) -> str:
-    """Something that can be run, at `path`."""
+    """Write an executable and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("#!/bin/sh\n")
     path.chmod(0o755)
     return str(path)
 
 
-def test_the_demo_needs_the_sandbox_and_the_example_only() -> None:
+def test_demo_requires_sandbox_and_example_only() -> None:
     assert dev.requirements(PROJECT, everything=False) == [
         "--editable",
         ".[sandbox]",
@@ -46,47 +45,42 @@ def test_the_demo_needs_the_sandbox_and_the_example_only() -> None:
     ]
 
 
-def test_tests_need_every_extra_and_the_groups_written_out() -> None:
+def test_tests_require_all_extras_and_expanded_groups() -> None:
     wanted = ["--editable", ".[redis,sandbox]", "daphne>=4", "pytest", "ruff"]
     assert dev.requirements(PROJECT, everything=True) == wanted
 
 
-def test_everything_includes_what_the_demo_needs() -> None:
-    project = tomllib.loads((dev.ROOT / "pyproject.toml").read_text())
-    assert set(dev.requirements(project, everything=False)[2:]) < set(
-        dev.requirements(project, everything=True)[2:]
-    )
+def test_everything_includes_requirements_of_demo() -> None:
+    project = dev.read_project()
+    for_demo = dev.requirements(project, everything=False)[2:]
+    for_tests = dev.requirements(project, everything=True)[2:]
+    assert set(for_demo) < set(for_tests)
 
 
 def test_every_requirement_has_a_constraint() -> None:
-    project = tomllib.loads((dev.ROOT / "pyproject.toml").read_text())
-    pinned = set(
-        re.findall(
-            r"^([a-z0-9-]+)==", (dev.ROOT / "constraints.txt").read_text(), re.MULTILINE
-        )
-    )
-    asked = [
-        *dev.requirements(project, everything=True)[2:],
-        *project["project"]["dependencies"],
-    ]
-    assert {re.split(r"[\[<>=]", name)[0] for name in asked} <= pinned
+    project = dev.read_project()
+    constraints = (dev.ROOT / "constraints.txt").read_text()
+    pinned = re.findall(r"^([a-z0-9-]+)==", constraints, re.MULTILINE)
+    groups_and_extras = dev.requirements(project, everything=True)[2:]
+    required = [*groups_and_extras, *project["project"]["dependencies"]]
+    assert {re.split(r"[\[<>=]", name)[0] for name in required} <= set(pinned)
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml"])
-def test_another_pin_asks_for_another_environment(tree: Path, name: str) -> None:
+def test_changed_pin_changes_fingerprint(tree: Path, name: str) -> None:
     before = dev.fingerprint(tree)
     assert dev.fingerprint(tree) == before
     (tree / name).write_text("changed")
     assert dev.fingerprint(tree) != before
 
 
-def test_a_moved_tree_asks_for_another_environment(tree: Path) -> None:
+def test_moved_tree_changes_fingerprint(tree: Path) -> None:
     before = dev.fingerprint(tree)
     moved = tree.rename(tree.with_name("elsewhere"))
     assert dev.fingerprint(moved) != before
 
 
-def test_another_python_asks_for_another_environment(
+def test_other_python_changes_fingerprint(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = dev.fingerprint(tree)
@@ -94,14 +88,14 @@ def test_another_python_asks_for_another_environment(
     assert dev.fingerprint(tree) != before
 
 
-def test_a_finished_environment_says_for_what(tmp_path: Path) -> None:
+def test_stamp_of_finished_environment_is_read(tmp_path: Path) -> None:
     stamp = tmp_path / "ready.json"
     stamp.write_text(json.dumps({"fingerprint": "abc", "everything": True}))
     assert dev.read_stamp(stamp) == ("abc", True)
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"fingerprint": "abc"}'])
-def test_a_half_made_environment_is_not_ready(
+def test_unfinished_environment_is_not_ready(
     tmp_path: Path, content: str | None
 ) -> None:
     stamp = tmp_path / "ready.json"
@@ -110,24 +104,24 @@ def test_a_half_made_environment_is_not_ready(
     assert dev.read_stamp(stamp) == ("", False)
 
 
-def test_a_port_in_use_is_passed_over() -> None:
+def test_port_in_use_is_passed_over() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert port < dev.free_port(port) < port + 100
 
 
-def test_a_free_port_is_taken_as_it_is() -> None:
+def test_free_port_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     assert dev.free_port(port) == port
 
 
-def test_no_port_left_is_said_in_a_sentence() -> None:
+def test_missing_free_port_is_explained() -> None:
     with pytest.raises(dev.Trouble, match="--port"):
         dev.free_port(65536)
 
 
-def test_chromium_is_looked_for_in_order(tmp_path: Path) -> None:
+def test_chromium_candidates_are_ordered(tmp_path: Path) -> None:
     cache = tmp_path / "home/.cache/ms-playwright"
     expected = [
         "/given/by/hand",
@@ -140,18 +134,18 @@ def test_chromium_is_looked_for_in_order(tmp_path: Path) -> None:
     assert list(dev.chromium_candidates(env, tmp_path / "home")) == expected
 
 
-def test_playwrights_cache_may_be_elsewhere(tmp_path: Path) -> None:
+def test_chromium_in_configured_cache_is_found(tmp_path: Path) -> None:
     found = program(tmp_path / "browsers/chromium-1/chrome-linux64/chrome")
     env = {"PATH": "", "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path / "browsers")}
     assert list(dev.chromium_candidates(env, tmp_path)) == [found]
 
 
-def test_a_program_that_shows_no_page_is_no_chromium(tmp_path: Path) -> None:
+def test_program_without_output_is_not_chromium(tmp_path: Path) -> None:
     assert not dev.renders(program(tmp_path / "chromium"))
     assert not dev.renders(str(tmp_path / "missing"))
 
 
-def test_a_browser_that_echoes_the_page_unrendered_is_no_chromium(
+def test_program_that_only_echoes_is_not_chromium(
     tmp_path: Path,
 ) -> None:
     echo = Path(program(tmp_path / "chromium"))
@@ -159,7 +153,7 @@ def test_a_browser_that_echoes_the_page_unrendered_is_no_chromium(
     assert not dev.renders(str(echo))
 
 
-def test_only_root_goes_without_chromiums_sandbox(
+def test_only_root_disables_chromium_sandbox(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
@@ -168,14 +162,13 @@ def test_only_root_goes_without_chromiums_sandbox(
     assert "--no-sandbox" in dev.chromium_flags()
 
 
-def test_a_python_of_the_matrix_is_one_that_runs(
+def test_matrix_uses_newest_python_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
-    Path(program(tmp_path / "bin/python3.12")).write_text(
-        "#!/bin/sh\nexit 127\n"
-    )  # as pyenv's shims do
+    shim = Path(program(tmp_path / "bin/python3.12"))
+    shim.write_text("#!/bin/sh\nexit 127\n")
     assert matrix.find_python("3.12") is None
     for version in ("3.12.9", "3.12.10"):
         python = Path(program(tmp_path / f"versions/{version}/bin/python"))
@@ -183,24 +176,92 @@ def test_a_python_of_the_matrix_is_one_that_runs(
     assert matrix.find_python("3.12") == str(python)
 
 
-def test_a_cell_of_the_matrix_that_cannot_run_is_named_and_counted(
+def test_matrix_cell_without_python_is_named_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     assert matrix.main([]) == len(matrix.CELLS) == 7
-    assert capsys.readouterr().out.count("Django 6.1, Python 3.13: NOT RUN") == 1
+    sentence = "Django 6.1, Python 3.13: NOT RUN: install Python 3.13"
+    assert capsys.readouterr().out.count(sentence) == 1
     assert matrix.main(["--cell", "5.2-3.11"]) == 1
 
 
-def test_a_command_gives_its_exit_code() -> None:
+def test_run_returns_exit_code() -> None:
     assert dev.run(sys.executable, "-c", "raise SystemExit(3)") == 3
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that dev.run() was called with; none of them runs."""
+    called: list[list[str]] = []
+
+    def note(*command: str, env: object = None) -> int:
+        called.append(list(command))
+        return 0
+
+    monkeypatch.setattr(dev, "run", note)
+    return called
+
+
+def test_install_uses_uv_where_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: list[list[str]]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    uv = program(tmp_path / "bin/uv")
+    directory = tmp_path / "venv"
+    assert dev.install("python3", directory, tmp_path / "constraints.txt", ["django"])
+    venv, install = commands
+    assert venv == ["python3", "-m", "venv", "--without-pip", str(directory)]
+    assert install[:3] == [uv, "pip", "install"]
+    assert install[-1] == "django"
+
+
+@pytest.mark.parametrize("has_broken_uv", [False, True])
+def test_install_uses_pip_without_uv(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    commands: list[list[str]],
+    has_broken_uv: bool,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    if has_broken_uv:
+        uv = Path(program(tmp_path / "bin/uv"))
+        uv.write_text("#!/bin/sh\nexit 1\n")
+    directory = tmp_path / "venv"
+    constraints = tmp_path / "constraints.txt"
+    assert dev.install(sys.executable, directory, constraints, ["django"])
+    venv, install = commands
+    assert venv == [sys.executable, "-m", "venv", str(directory)]
+    assert install[1:3] == ["-m", "pip"]
+    assert install[-1] == "django"
+
+
+def test_python_without_venv_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: list[list[str]]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    python = Path(program(tmp_path / "python"))
+    python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1; esac; echo 3.12\n')
+    with pytest.raises(dev.Trouble, match=r"apt-get install python3\.12-venv"):
+        dev.install(str(python), tmp_path / "venv", tmp_path / "constraints.txt", [])
+    assert commands == []
+
+
+def test_matrix_replaces_django_constraint(tmp_path: Path) -> None:
+    constraints = tmp_path / "constraints.txt"
+    matrix.write_constraints("6.1", constraints)
+    written = constraints.read_text().splitlines()
+    original = (dev.ROOT / "constraints.txt").read_text().splitlines()
+    others = [line for line in original if not re.match(r"django==", line)]
+    assert others != original
+    assert written == [*others, "django~=6.1.0"]
 
 
 @pytest.mark.parametrize(
     "arguments", [[], ["dance"], ["demo", "--prot", "1"], ["check", "extra"]]
 )
-def test_what_dev_py_does_not_know_it_refuses(
+def test_unknown_arguments_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as refused:

@@ -304,7 +304,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "no host": (set_line("DEBUG = False", STAGING), "W014", "not in ALLOWED_HOSTS"),
     "the header's CSP": (set_line(CSP % "default-src 'none'"), "W021", "connect-src needs 'self'"),
     "the settings' CSP": (set_line("SECURE_CSP = {'connect-src': []}"), "W021", "connect-src needs 'self'"),
-    "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "forbids the microphone"),
+    "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "There is no voice input yet"),
     "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
     "a misspelt preset": (misspell_a_preset, "E033", "templates/home.html: No active preset 'suport'."),
     "never synced": (forget_the_sync, "W032", "nothing is synced"),

@@ -1,7 +1,5 @@
 """What is shipped: built as a release is, compared with an allow-list, searched for what must not leave."""
 
-import base64
-import hashlib
 import re
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import dev
-from tests.support.sdk import PUBLISHED
+from tests.support.sdk import SDK_VERSIONS, integrity
 
 Files = dict[str, bytes]
 
@@ -53,10 +51,7 @@ def unwanted(files: Files) -> list[str]:
         if (match := re.search(pattern, content))
     ]
     for name, content in files.items():
-        if (
-            "sha384-" + base64.b64encode(hashlib.sha384(content).digest()).decode()
-            in PUBLISHED
-        ):
+        if integrity(content) in SDK_VERSIONS.values():
             found.append(f"the vendor's SDK as {name}")
     return found
 

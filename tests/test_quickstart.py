@@ -166,6 +166,30 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+SITE_TESTS = """
+from django.contrib.auth import get_user_model
+from django.test import TestCase
+
+
+class HomePageTests(TestCase):
+    def test_page_has_the_avatar(self):
+        self.assertContains(self.client.get("/"), "<perso-avatar")
+
+    def test_staff_can_start_a_conversation(self):
+        staff = get_user_model().objects.create_user("staff", is_staff=True)
+        self.client.force_login(staff)
+        response = self.client.post(
+            "/perso/sessions/", {"preset": ""}, content_type="application/json"
+        )
+        self.assertEqual(response.status_code, 201)
+"""
+
+
+def test_manage_py_test_passes_after_the_quickstart(project: Project) -> None:
+    (project.directory / "mysite/tests.py").write_text(SITE_TESTS)
+    project.run(project.python, "manage.py", "test", "mysite")
+
+
 def talk(page: Any, question: str) -> None:
     """Press Start, see the face move, ask, read an answer, see it saved, end."""
     avatar = Avatar(page)

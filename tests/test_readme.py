@@ -6,9 +6,7 @@ import dev
 from django_perso.conf import KEYS_LINE, MAKE_A_KEY
 
 README = (dev.ROOT / "README.md").read_text("utf-8")
-WIDGET = (dev.ROOT / "django_perso/static/django_perso/perso-avatar.js").read_text(
-    "utf-8"
-)
+WIDGET = (dev.ROOT / "django_perso/static/django_perso/words.js").read_text("utf-8")
 
 
 def test_every_page_of_the_documentation_is_linked_and_no_other() -> None:
@@ -20,7 +18,7 @@ def test_every_page_of_the_documentation_is_linked_and_no_other() -> None:
 
 def test_the_button_to_press_has_the_name_it_has_in_the_widget() -> None:
     (button,) = re.findall(r"Press \*\*(.+?)\*\*", README, re.DOTALL)
-    assert f'idle: "{" ".join(button.split())}"' in WIDGET
+    assert f'idle: this.gettext("{" ".join(button.split())}")' in WIDGET
 
 
 def test_the_lines_for_encryption_keys_are_those_the_checks_print() -> None:

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from html import unescape
+from html import escape, unescape
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +12,11 @@ import pytest
 from django.middleware.csrf import _does_token_match, get_token  # type: ignore[attr-defined]
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory
+from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
 
 from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL
+from django_perso.templatetags.perso import MODULES
 
 
 class Nonce(SimpleLazyObject):  # type: ignore[type-arg]
@@ -36,22 +38,26 @@ def attributes(html: str, element: str) -> dict[str, str]:
     }
 
 
-def test_the_avatars_html_is_exactly_this(settings: Any) -> None:
+def test_html_of_the_avatar_is_exactly_this(settings: Any) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}
     html = re.sub(
         r'csrf-token="\w{64}"',
         'csrf-token="…"',
         rendered('{% perso_avatar "guide" %}', csp_nonce="n1"),
     )
+    modules = {name: f"/static/django_perso/{name}.js" for name in MODULES}
+    preloads = "".join(
+        f'<link rel="modulepreload" href="/static/django_perso/{name}.js" nonce="n1">\n'
+        for name in ("view", "style", "words")
+    )
     assert html == (
         '<perso-avatar preset="guide" endpoint="/perso/sessions/" csrf-token="…" '
         f'sdk-url="{PINNED_SDK_URL}" sdk-integrity="{PINNED_SDK_INTEGRITY}" nonce="n1" '
-        'data-modules="{&quot;sdk&quot;: &quot;/static/django_perso/sdk.js&quot;, '
-        "&quot;log&quot;: &quot;/static/django_perso/log.js&quot;, "
-        "&quot;road&quot;: &quot;/static/django_perso/road.js&quot;, "
-        '&quot;tools&quot;: &quot;/static/django_perso/tools.js&quot;}">'
+        f'data-modules="{escape(json.dumps(modules))}" '
+        'data-words-url="/perso/words/en/">'
         "The avatar appears here, with JavaScript and a current browser.</perso-avatar>\n"
-        '<script type="module" src="/static/django_perso/perso-avatar.js" nonce="n1"></script>'
+        f'{preloads}<script type="module" src="/static/django_perso/perso-avatar.js" '
+        'nonce="n1"></script>'
     )
 
 
@@ -64,7 +70,7 @@ def test_the_default_preset_is_an_empty_name() -> None:
 )
 def test_a_hostile_slug_stays_a_slug(slug: str) -> None:
     html = rendered("{% perso_avatar slug %}", slug=slug)
-    assert html.count("<") == 4  # two elements, opened and closed
+    assert html.count("<") == 7  # two elements, opened and closed, and three links
     assert attributes(html, "perso-avatar")["preset"] == slug
 
 
@@ -89,7 +95,7 @@ def test_the_nonce_is_the_pages_even_when_it_is_lazy(where: str, tag: str) -> No
         request.csp_nonce = Nonce(lambda: "abc" if where == "request" else "other")
     html = rendered(tag, **context)
     assert re.findall(r'\bnonce="(\w*)"', html) == ["abc"] * (
-        2 if "avatar" in tag else 1
+        5 if "avatar" in tag else 1
     )
 
 
@@ -98,6 +104,7 @@ def test_without_a_nonce_there_is_no_empty_one(tag: str) -> None:
     assert "nonce" not in rendered(tag)
 
 
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(
     ("perso", "url", "integrity"),
     [
@@ -142,7 +149,7 @@ def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
 def test_hashed_static_files_are_named_by_their_hash(
     settings: Any, tmp_path: Any
 ) -> None:
-    names = ["perso-avatar", "sdk", "log", "road", "tools"]
+    names = ["perso-avatar", *MODULES]
     paths = {
         f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js"
         for name in names
@@ -160,8 +167,9 @@ def test_hashed_static_files_are_named_by_their_hash(
     )
     modules = json.loads(attributes(html, "perso-avatar")["data-modules"])
     assert modules == {
-        name: f"/static/django_perso/{name}.0123456789ab.js" for name in names[1:]
+        name: f"/static/django_perso/{name}.0123456789ab.js" for name in MODULES
     }
+    assert modules["view"] in re.findall(r'rel="modulepreload" href="([^"]*)"', html)
 
 
 @pytest.mark.django_db
@@ -170,21 +178,82 @@ def test_rendering_reads_no_row(django_assert_num_queries: Any) -> None:
         rendered("{% perso_avatar %}{% perso_sdk %}")
 
 
-def test_without_the_request_the_line_to_paste_is_told() -> None:
+def test_missing_request_under_debug_raises_the_line_to_paste(settings: Any) -> None:
+    settings.DEBUG = True
     with pytest.raises(
         TemplateSyntaxError, match=r'"django.template.context_processors.request"'
     ):
         Template("{% load perso %}{% perso_avatar %}").render(Context({}))
 
 
-def test_without_the_urls_the_line_to_paste_is_told(settings: Any) -> None:
+def without_urls() -> Any:
+    """Return a URLconf that does not include the app's URLs."""
     empty: Any = ModuleType("no_urls")
     empty.urlpatterns = []
-    settings.ROOT_URLCONF = empty
+    return empty
+
+
+def test_missing_urls_under_debug_raise_the_line_to_paste(settings: Any) -> None:
+    settings.DEBUG = True
+    settings.ROOT_URLCONF = without_urls()
     with pytest.raises(
         TemplateSyntaxError, match=r'path\("perso/", include\("django_perso.urls"\)\)'
     ):
         rendered("{% perso_avatar %}")
+
+
+UNAVAILABLE = (
+    '<p class="perso-avatar-unavailable">The avatar is not available on this page.</p>'
+)
+
+
+def test_missing_request_in_production_renders_the_fallback(caplog: Any) -> None:
+    page = Template("{% load perso %}<main>{% perso_avatar %}</main>")
+    assert page.render(Context({})) == f"<main>{UNAVAILABLE}</main>"
+    assert "django.template.context_processors.request" in caplog.text
+
+
+def test_missing_urls_in_production_render_the_fallback(settings: Any) -> None:
+    settings.ROOT_URLCONF = without_urls()
+    settings.PERSO = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
+    assert rendered("{% perso_avatar %}{% perso_sdk %}") == UNAVAILABLE
+
+
+def test_uncollected_static_files_render_the_fallback(
+    settings: Any, tmp_path: Any
+) -> None:
+    backend = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
+    assert rendered("{% perso_avatar %}") == UNAVAILABLE
+
+
+def test_broken_settings_in_production_render_the_fallback(settings: Any) -> None:
+    settings.PERSO = "sandbox"
+    assert rendered("{% perso_avatar %}{% perso_sdk %}") == UNAVAILABLE
+
+
+def test_error_page_with_the_tag_does_not_hide_the_error(
+    settings: Any, tmp_path: Any, client: Any
+) -> None:
+    (tmp_path / "base.html").write_text("{% load perso %}{% perso_avatar %}")
+    (tmp_path / "500.html").write_text('{% extends "base.html" %}')
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    urls: Any = ModuleType("failing_urls")
+    urls.urlpatterns = [path("fails/", failing_view), *django_perso_urls]
+    settings.ROOT_URLCONF = urls
+    client.raise_request_exception = False
+    response = client.get("/fails/")
+    assert response.status_code == 500
+    assert response.content.decode() == UNAVAILABLE
+    assert response.exc_info[0] is ZeroDivisionError
+
+
+def failing_view(request: Any) -> Any:
+    raise ZeroDivisionError
+
+
+django_perso_urls = [path("perso/", include("django_perso.urls"))]
 
 
 def test_loading_the_tags_loads_neither_httpx_nor_cryptography() -> None:

@@ -160,17 +160,21 @@ class ConversationAdmin(ButtonAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        """By what was said (for those who may read it), by user, or by a whole id of ours."""
+        """Search by the id of a conversation or visitor, a user's name, or words.
+
+        Words are only searched for users who may read transcripts.
+        """
         term = search_term.strip()
         if not term:
             return queryset, False
-        try:
-            return queryset.filter(pk=uuid.UUID(term)), False
+        found = Q(visitor=term)
+        try:  # a visitor's id may look like a UUID, too
+            found |= Q(pk=uuid.UUID(term))
         except ValueError:
-            found = Q(visitor=term) | Q(user__in=search.users(term))
+            found |= Q(user__in=search.users(term))
             if request.user.has_perm("django_perso.view_transcriptentry"):
                 found |= Q(pk__in=search.said(term))
-            return queryset.filter(found), False
+        return queryset.filter(found), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,14 +1,13 @@
 """Where a new preset's values come from: another preset, or a session template kept at Perso."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.forms.models import model_to_dict
 from django.http import HttpRequest, HttpResponse
-from django.utils.functional import lazy
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -44,8 +43,13 @@ class KeyForm(forms.Form):
         ApiKey.objects.filter(is_active=True).order_by("name"),
         required=False,
         label=gettext_lazy("API key"),
-        empty_label=lazy(default_key, str)(),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Naming the default key takes a query, so not while this module is imported.
+        choice = cast("forms.ModelChoiceField[ApiKey]", self.fields["api_key"])
+        choice.empty_label = default_key()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
 
 from .. import headers
-from ..checks import problem
+from ..checks import NO_VOICE, problem
 from ..conf import conf
 from ..fields import SecretUnreadable
 from ..log.codes import CloseCode
@@ -239,9 +239,12 @@ class Examination:
         """A page may use the microphone."""
         policy = self.page.headers.get("Permissions-Policy", "")
         if headers.allows_microphone(policy):
-            yield Info("the microphone is allowed")
+            yield Info(f"the microphone is allowed. {NO_VOICE}")
         else:
-            text = f"This site forbids the microphone: Permissions-Policy: {policy}. Visitors can only type."
+            text = (
+                f"{NO_VOICE} Once there is, Permissions-Policy: {policy} will block "
+                "the microphone."
+            )
             yield problem("W022", text, "Permissions-Policy: microphone=(self)")
 
     def encryption(self) -> Lines:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_perso.sandbox")
 T = TypeVar("T")
 
+THREAD_NAME = "perso-sandbox"
 # The browser pings every second; a page that was closed just stops.
 PING_SECONDS = 15.0
 # Gathering addresses takes milliseconds; it must not hold a request for ever.
@@ -41,8 +42,6 @@ class Studio:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.peers: set[Peer] = set()
         self.ping_seconds = PING_SECONDS
-        # Whether to offer every address of this machine for video, not only loopback.
-        self.is_on_lan = False
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Run a coroutine in the studio's loop."""
@@ -52,7 +51,7 @@ class Studio:
                 threading.Thread(
                     target=self._run,
                     args=(self._loop,),
-                    name="perso-sandbox",
+                    name=THREAD_NAME,
                     daemon=True,
                 ).start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)

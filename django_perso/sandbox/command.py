@@ -42,7 +42,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--allow-lan",
             action="store_true",
-            help="let other machines reach --host, and the video",
+            help="allow a --host that other machines can reach",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -50,11 +50,10 @@ class Command(BaseCommand):
         host: str = options["host"]
         if not options["allow_lan"] and not _is_loopback(host):
             raise CommandError(
-                f"{host} can be reached from other machines; add --allow-lan if you mean that."
+                f"{host} can be reached from other machines; add --allow-lan to allow that."
             )
         http.API_KEYS.update(options["key"])
         faults.latency_ms = options["latency"]
-        studio.is_on_lan = options["allow_lan"]
         try:
             studio.warm().result()
         except MissingAiortc as error:

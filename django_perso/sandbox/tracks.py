@@ -12,9 +12,8 @@ from typing import Any
 import aioice.ice
 from aiortc import MediaStreamTrack
 from av import AudioFrame, VideoFrame
-from django.conf import settings
 
-from .avatar import studio
+from .avatar import THREAD_NAME
 from .face import Pose, picture, scene_of
 from .voice import FRAME, FRAME_MS, RATE, SILENCE, Utterance, play, speak
 
@@ -22,23 +21,23 @@ FRAMES_PER_SECOND = 15
 VIDEO_CLOCK = 90_000
 START_SIZE = (480, 360)
 
-_all_addresses = aioice.ice.get_host_addresses
+_own_addresses = aioice.ice.get_host_addresses
 
 
-def _addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
-    """Where to dial us: this machine and PERSO["SANDBOX_HOSTS"]. Other users of aioice keep their own way."""
-    if threading.current_thread().name != "perso-sandbox":
-        return list(_all_addresses(use_ipv4, use_ipv6))
-    others = _all_addresses(use_ipv4, use_ipv6) if studio.is_on_lan else []
-    return [
-        "127.0.0.1",
-        *getattr(settings, "PERSO", {}).get("SANDBOX_HOSTS", []),
-        *others,
-    ]
+def _offered_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    """Return the addresses a browser may reach the sandbox at.
+
+    Chromium accepts loopback; Firefox needs one of the machine's other addresses.
+    Other users of aioice in this process get what aioice finds.
+    """
+    own_addresses = list(_own_addresses(use_ipv4, use_ipv6))
+    if threading.current_thread().name != THREAD_NAME:
+        return own_addresses
+    return ["127.0.0.1", *own_addresses]
 
 
-# aioice leaves loopback out and has no setting for it.
-aioice.ice.get_host_addresses = _addresses
+# aioice leaves out loopback and has no setting for it.
+aioice.ice.get_host_addresses = _offered_addresses
 
 
 class Performance:

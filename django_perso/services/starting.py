@@ -10,6 +10,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from ..client import ApiError, PersoError, PersoUnreachable, calls
+from ..conf import conf
 from ..models import Conversation, PersoSession, SessionPreset
 from . import (
     Refused,
@@ -71,7 +72,9 @@ def reserve(request: StartRequest) -> Reservation:
     """Check access and limits, and insert the rows; raises Refused.
 
     Needs the database. Nothing is paid for yet, so a dead database spends nothing.
+    Raises ImproperlyConfigured if what is said could not be stored.
     """
+    _ = conf.redactor
     if request.trial is not None:
         preset = trials.preset(request.trial, request.visitor)
     else:

@@ -14,7 +14,6 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
-from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from ..conf import conf
@@ -176,12 +175,16 @@ def _answer(
 
 
 def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
-    """Return kind and content as the site's redactor leaves them, or a gap if it fails."""
-    if not conf.REDACTOR:
+    """Return kind and content as the site's redactor leaves them, or a gap if it fails.
+
+    Raises ImproperlyConfigured if the redactor cannot be imported; the browser then keeps
+    its entries and sends them again.
+    """
+    redact = conf.redactor
+    if redact is None:
         return entry.k, entry.d
     try:
-        data = import_string(conf.REDACTOR)(entry.k, entry.d)
-        return entry.k, payloads.load(json.dumps(data))
+        return entry.k, payloads.load(json.dumps(redact(entry.k, entry.d)))
     except Exception:
         # Without the traceback, whose values may hold what was to be redacted.
         log.error("%s failed on entry %d; a gap stands for it", conf.REDACTOR, entry.s)

@@ -1,25 +1,105 @@
-"""`{% perso_avatar %}`, `{% perso_avatar "slug" %}`, `{% perso_sdk %}`. They read no row and call nobody."""
+"""`{% perso_avatar %}`, `{% perso_avatar "slug" %}` and `{% perso_sdk %}`.
+
+The tags make no query and no network call. With DEBUG on, a mistake raises an error that
+contains the line to paste. With DEBUG off, a tag never breaks the page it is on, which
+may be the site's own error page.
+"""
 
 import json
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 from django import template
+from django.conf import settings
 from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import (
+    get_language,
+    get_supported_language_variant,
+    gettext_noop,
+    override,
+)
 from django.utils.translation import gettext as _
 
 from ..conf import conf
 
 register = template.Library()
+log = logging.getLogger("django_perso")
+Tag = Callable[..., SafeString]
 
-MODULES = ("sdk", "log", "road", "tools")
+# What the first screen needs; the rest is loaded when a visitor shows interest.
+FIRST_SCREEN = ("view", "style", "words")
+MODULES = (
+    *FIRST_SCREEN,
+    "conversation",
+    "sdk-loader",
+    "adapter",
+    "frames",
+    "outbox",
+    "transport",
+    "store",
+    "tools",
+)
+# What the widget may show before its other words are loaded; words.js and view.js use the same.
+FIRST_WORDS = (
+    gettext_noop("Cancel"),
+    gettext_noop("Connecting…"),
+    gettext_noop("Conversation ended"),
+    gettext_noop("Conversation with an avatar"),
+    gettext_noop("Messages"),
+    gettext_noop("Messages will appear here."),
+    gettext_noop("Not connected"),
+    gettext_noop("Not started"),
+    gettext_noop("Parts of this page could not be loaded. Check your connection."),
+    gettext_noop("Send"),
+    gettext_noop("Start again"),
+    gettext_noop("Start conversation"),
+    gettext_noop("Try again"),
+    gettext_noop("Type a message and the avatar answers aloud."),
+    gettext_noop("You ended the conversation."),
+    gettext_noop("Your message"),
+)
+
+
+def with_fallback(fallback: Callable[[], SafeString]) -> Callable[[Tag], Tag]:
+    """Make a tag render `fallback` instead of raising while DEBUG is off."""
+
+    def decorate(tag: Tag) -> Tag:
+        @wraps(tag)
+        def render(*args: Any, **kwargs: Any) -> SafeString:
+            try:
+                return tag(*args, **kwargs)
+            except Exception as error:  # of any kind: a storage or middleware may fail
+                if settings.DEBUG:
+                    raise
+                log.warning("{%% %s %%} left the avatar out: %s", tag.__name__, error)
+                return fallback()
+
+        return render
+
+    return decorate
+
+
+def _unavailable() -> SafeString:
+    text = _("The avatar is not available on this page.")
+    return format_html('<p class="perso-avatar-unavailable">{}</p>', text)
 
 
 @register.simple_tag(takes_context=True)
-def perso_avatar(context: template.Context, preset: str = "") -> SafeString:
-    """The avatar of a preset (none: the default one): its element, and the module that brings it to life."""
+@with_fallback(_unavailable)
+def perso_avatar(
+    context: template.Context, preset: str = "", *, lang: str = "", theme: str = ""
+) -> SafeString:
+    """Render the avatar of a preset, or of the default one, and load its script.
+
+    `lang` is the language of the widget's words, the page's if empty; `theme` is
+    "light", "dark", or "auto" for the page's color-scheme.
+    """
     request = context.get("request")
     if request is None:
         raise template.TemplateSyntaxError(
@@ -34,29 +114,38 @@ def perso_avatar(context: template.Context, preset: str = "") -> SafeString:
             'path("perso/", include("django_perso.urls"))'
         ) from error
     url, integrity = _sdk()
+    nonce = _nonce(context)
+    language = _language(lang)
+    modules = {name: static(f"django_perso/{name}.js") for name in MODULES}
+    with override(language):
+        # Shown until the script has run, and in browsers that cannot run it.
+        fallback = _("The avatar appears here, with JavaScript and a current browser.")
+        words = {text: _(text) for text in FIRST_WORDS if _(text) != text}
     attributes = {
         "preset": preset,
         "endpoint": endpoint,
         "csrf-token": get_token(request),
         "sdk-url": url,
         "sdk-integrity": integrity,
-        "nonce": _nonce(context),
-        "data-modules": json.dumps(
-            {name: static(f"django_perso/{name}.js") for name in MODULES}
-        ),
+        "nonce": nonce,
+        "lang": language if lang else "",
+        "theme": theme,
+        "data-modules": json.dumps(modules),
+        "data-words": json.dumps(words) if words else "",
+        "data-words-url": reverse("django_perso:words", args=[language]),
     }
     return format_html(
-        '<perso-avatar{}>{}</perso-avatar>\n<script type="module" src="{}"{}></script>',
+        '<perso-avatar{}>{}</perso-avatar>\n{}<script type="module" src="{}"{}></script>',
         _attributes(attributes),
-        _(
-            "The avatar appears here, with JavaScript and a current browser."
-        ),  # until the element is one
+        fallback,
+        _preloads([modules[name] for name in FIRST_SCREEN], nonce),
         static("django_perso/perso-avatar.js"),
-        _attributes({"nonce": _nonce(context)}),
+        _attributes({"nonce": nonce}),
     )
 
 
 @register.simple_tag(takes_context=True)
+@with_fallback(SafeString)
 def perso_sdk(context: template.Context) -> SafeString:
     """The SDK's script, for pages that call `PersoInteractive` themselves; the avatar brings its own."""
     url, integrity = _sdk()
@@ -65,6 +154,23 @@ def perso_sdk(context: template.Context) -> SafeString:
         '<script src="{}" crossorigin="anonymous" defer{}></script>',
         url,
         _attributes(attributes),
+    )
+
+
+def _language(lang: str) -> str:
+    """Return the language of the widget's words: `lang` or else the page's, if supported."""
+    try:
+        return get_supported_language_variant(lang or get_language())
+    except LookupError:
+        return settings.LANGUAGE_CODE
+
+
+def _preloads(urls: list[str], nonce: str) -> SafeString:
+    """Return links that fetch modules while the script that imports them still loads."""
+    return format_html_join(
+        "",
+        '<link rel="modulepreload" href="{}"{}>\n',
+        ((url, _attributes({"nonce": nonce})) for url in urls),
     )
 
 

@@ -350,6 +350,13 @@ def test_conversations_are_filtered(
     assert {named[pk] for pk in found(admin_client, **query)} == expected
 
 
+def test_visitor_id_of_32_hex_digits_is_found(admin_client: Client) -> None:
+    visitor = "0123456789abcdef" * 2
+    conversation = talk(visitor=visitor)
+    talk(visitor="somebody else")
+    assert found(admin_client, q=visitor) == {conversation}
+
+
 @pytest.mark.parametrize(
     "name", ["visitor", REASON, "perso_sessions__status__exact", "length", "q"]
 )

@@ -171,6 +171,7 @@ def test_when_a_key_was_tested_is_told_in_words(
     assert "4\xa0minutes ago" in page
 
 
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(
     ("perso_settings", "shown"),
     [

@@ -1,4 +1,4 @@
-"""A browser's outbox as `log.js` has it, with every line and every promise sworn to the oracle.
+"""A browser's outbox as `outbox.js` has it, with every line and every promise sworn to the oracle.
 
 Cumulative acknowledgements, the window of the welcome, rewind on a gap, waits that double with full jitter,
 one frame to try the ice after a wait, POST where sockets are not to be had.

@@ -26,10 +26,12 @@ CLOSES, LINES, BURST = 300, 10, 10_000
 QUIET = "/admin/login/"
 # An outbox and its pagehide, as the avatar makes them.
 OPEN = """async ({ stream, ticket }) => {
-  const urls = ["/static/django_perso/log.js", "/static/django_perso/road.js"];
-  const [log, road] = await Promise.all(urls.map((url) => import(url)));
+  const names = ["frames", "outbox", "transport", "store"];
+  const load = async (name) => [name, await import(`/static/django_perso/${name}.js`)];
+  const modules = Object.fromEntries(await Promise.all(names.map(load)));
+  const { Outbox, makeWorld } = modules.outbox;
   const ws = location.origin.replace("http", "ws") + "/perso/log/", post = "/perso/log/entries/";
-  window.outbox = log.openOutbox({ stream, ticket, ws, post }, road.browser(), () => {});
+  window.outbox = new Outbox({ stream, ticket, ws, post }, makeWorld(modules), () => {});
   addEventListener("pagehide", () => outbox.leave("visitor"));
 }"""
 SAY = """(count) => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { openOutbox, resend } from "../../django_perso/static/django_perso/log.js";
+import { Outbox, resend } from "../../django_perso/static/django_perso/outbox.js";
 import { Clock, dice, Server, Shelf, world } from "./world.mjs";
 
 const ADDRESS = {
@@ -48,7 +48,7 @@ async function converse(seed) {
   const chance = dice(seed * 7919);
   const [server, clock, store] = [new Server(), new Clock(), new Shelf()];
   const page = world(server, clock, { random: chance, store });
-  const outbox = openOutbox(ADDRESS, page, () => {});
+  const outbox = new Outbox(ADDRESS, page, () => {});
   const told = [];
   spoil(server, chance);
   for (let n = 1; n <= LINES; n++) {

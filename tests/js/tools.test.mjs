@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { check, makeToolbox } from "../../django_perso/static/django_perso/tools.js";
+import { check, Toolbox } from "../../django_perso/static/django_perso/tools.js";
 import { Clock, settle } from "./world.mjs";
 
 const WEATHER = {
@@ -25,7 +25,7 @@ function box(tools, options = {}) {
   const clock = new Clock();
   const events = [];
   const report = { rounds: 0 };
-  const toolbox = makeToolbox(new Map(Object.entries(tools)), {
+  const toolbox = new Toolbox(new Map(Object.entries(tools)), {
     world: clock,
     ontool: (event) => events.push(event),
     onrounds: () => report.rounds++,

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { openOutbox, resend } from "../../django_perso/static/django_perso/log.js";
-import { makeRoad } from "../../django_perso/static/django_perso/road.js";
+import * as frames from "../../django_perso/static/django_perso/frames.js";
+import { Outbox, resend } from "../../django_perso/static/django_perso/outbox.js";
+import { Transport } from "../../django_perso/static/django_perso/transport.js";
 import { Clock, Server, settle, Shelf } from "./world.mjs";
 
 const { traces } = JSON.parse(
@@ -56,7 +57,8 @@ class Line {
       });
     const { now, setTimeout, clearTimeout } = this.clock;
     this.world = {
-      makeRoad,
+      frames,
+      Transport,
       WebSocket: Socket,
       fetch,
       random: () => 0.5,
@@ -65,7 +67,7 @@ class Line {
       setTimeout,
       clearTimeout,
     };
-    this.outbox = openOutbox(ADDRESS, this.world, (status) => (this.status = status));
+    this.outbox = new Outbox(ADDRESS, this.world, (status) => (this.status = status));
   }
 
   async play(step) {

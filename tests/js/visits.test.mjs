@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { openOutbox, resend } from "../../django_perso/static/django_perso/log.js";
-import { openStore } from "../../django_perso/static/django_perso/road.js";
+import { Outbox, resend } from "../../django_perso/static/django_perso/outbox.js";
+import { Store } from "../../django_perso/static/django_perso/store.js";
 import { Clock, Server, settle, Shelf, world } from "./world.mjs";
 
 const ADDRESS = {
@@ -22,7 +22,7 @@ async function open({ store = new Shelf(), server = new Server() } = {}) {
   const clock = new Clock(),
     statuses = [];
   const page = world(server, clock, { store });
-  const outbox = openOutbox(ADDRESS, page, (status) => statuses.push(status));
+  const outbox = new Outbox(ADDRESS, page, (status) => statuses.push(status));
   await clock.wind(0);
   const say = (text) => outbox.add("chat", { role: "visitor", text });
   return { server, clock, store, statuses, outbox, say, page };
@@ -177,9 +177,16 @@ test("two last requests fit in the 64 KiB that outlive a page, and the rest is f
   assert.equal(store.left.size, 0);
 });
 
-test("what the server answers with 404 is dropped", async () => {
+/** A refusal as this app's views write it. */
+const problem = (status, code) =>
+  Response.json(
+    { code },
+    { status, headers: { "Content-Type": "application/problem+json" } },
+  );
+
+test("what is left of a conversation that is over is dropped", async () => {
   const left = await crashed();
-  left.server.failsPost = () => Response.json({}, { status: 404 });
+  left.server.failsPost = () => problem(404, "no_stream");
   await visit(left);
   assert.equal(left.server.posts.length, 1);
   assert.equal(left.store.left.size, 0);
@@ -196,7 +203,7 @@ test("what waits when the login runs out, or is said later, is kept for the visi
   await clock.wind(600_000);
   assert.equal(statuses.at(-1), "queued");
   assert.deepEqual([server.sockets.length, server.posts.length], [1, 0]);
-  server.failsPost = () => Response.json({}, { status: 401 });
+  server.failsPost = () => problem(401, "not_authorised");
   await visit({ server, store }, 600); // of somebody else
   assert.equal(server.posts.length, 1);
   server.failsPost = null;
@@ -205,7 +212,7 @@ test("what waits when the login runs out, or is said later, is kept for the visi
   assert.equal(store.left.size, 0);
 });
 
-for (const status of [500, 503])
+for (const status of [401, 404, 500, 503])
   test(`what meets a ${status} is kept for another visit, and tried patiently`, async () => {
     const left = await crashed();
     left.server.failsPost = () => new Response("", { status });
@@ -294,7 +301,7 @@ test("without a store all goes on in memory, and entries that wait are not calle
 });
 
 test("where the browser has no IndexedDB the store keeps nothing and does not complain", async () => {
-  const store = openStore();
+  const store = new Store();
   await store.put({ stream: "6f1c" });
   assert.deepEqual(await store.all(), []);
   await store.drop("6f1c");

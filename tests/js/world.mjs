@@ -1,5 +1,6 @@
 // A world for the outbox: a clock that is wound by hand, and a server that keeps the rules of perso.log.1.
-import { makeRoad } from "../../django_perso/static/django_perso/road.js";
+import * as frames from "../../django_perso/static/django_perso/frames.js";
+import { Transport } from "../../django_perso/static/django_perso/transport.js";
 
 /** Timers that run when the test winds the clock; `settle` lets pending promises finish. */
 export class Clock {
@@ -140,7 +141,8 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
     );
   };
   return {
-    makeRoad,
+    frames,
+    Transport,
     WebSocket: FakeSocket,
     fetch,
     random,

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aioice.ice
 import httpx
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -127,37 +128,47 @@ async def test_a_session_becomes_exchanged_then_in_progress_then_ends_gracefully
     await visit(scenario)
 
 
-async def test_the_answer_offers_loopback_only_and_puts_both_tracks_into_one_stream(
-    visit: Any,
-) -> None:
+def candidate_addresses(sdp: str) -> set[str]:
+    """Return the addresses an SDP answer offers."""
+    lines = sdp.splitlines()
+    return {line.split()[4] for line in lines if line.startswith("a=candidate")}
+
+
+async def test_answer_offers_loopback_and_own_addresses(visit: Any) -> None:
+    own_addresses = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
+    assert "127.0.0.1" not in own_addresses
+
     async def scenario(visitor: Visitor) -> None:
-        answer = (await visitor.info())["server_sdp"].splitlines()
-        addresses = {
-            line.split()[4] for line in answer if line.startswith("a=candidate")
-        }
-        assert addresses == {"127.0.0.1"}
-        assert next(line for line in answer if line.endswith("/90000")).endswith(
-            " VP8/90000"
-        )
-        assert (
-            len({line.split()[0] for line in answer if line.startswith("a=msid:")}) == 1
-        )
-        assert answer.count("a=sendonly") == 2
+        info = await visitor.info()
+        assert candidate_addresses(info["server_sdp"]) == {"127.0.0.1", *own_addresses}
 
     await visit(scenario)
 
 
-async def test_further_addresses_are_offered_when_the_settings_name_them(
-    visit: Any, settings: Any
+@pytest.mark.parametrize("own_addresses", [[], ["127.0.0.2"], ["::1"]])
+async def test_answer_offers_what_addresses_there_are(
+    visit: Any, monkeypatch: pytest.MonkeyPatch, own_addresses: list[str]
 ) -> None:
     async def scenario(visitor: Visitor) -> None:
-        answer = (await visitor.info())["server_sdp"].splitlines()
-        addresses = {
-            line.split()[4] for line in answer if line.startswith("a=candidate")
-        }
-        assert addresses == {"127.0.0.1", "127.0.0.2"}
+        info = await visitor.info()
+        assert candidate_addresses(info["server_sdp"]) == {"127.0.0.1", *own_addresses}
 
-    settings.PERSO = {**settings.PERSO, "SANDBOX_HOSTS": ["127.0.0.2"]}
+    studio.warm().result()
+    from django_perso.sandbox import tracks
+
+    monkeypatch.setattr(tracks, "_own_addresses", lambda *versions: own_addresses)
+    await visit(scenario)
+
+
+async def test_answer_prefers_vp8_and_has_one_stream(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        answer = (await visitor.info())["server_sdp"].splitlines()
+        first_video_codec = next(line for line in answer if line.endswith("/90000"))
+        assert first_video_codec.endswith(" VP8/90000")
+        streams = {line.split()[0] for line in answer if line.startswith("a=msid:")}
+        assert len(streams) == 1
+        assert answer.count("a=sendonly") == 2
+
     await visit(scenario)
 
 

@@ -72,6 +72,7 @@ def test_the_key_sandbox_is_the_sandbox_in_this_process() -> None:
     assert connect().is_sandbox
 
 
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(
     ("perso", "hint"),
     [

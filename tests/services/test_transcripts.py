@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given
@@ -151,6 +152,13 @@ def test_after_the_goodbye_nothing_is_added(session: Conversation) -> None:
 def put_in_a_nul(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """A site's redactor that puts in what no database takes."""
     return {**data, "text": "a\x00b"}
+
+
+def test_unusable_redactor_stores_nothing(settings: Any, session: Conversation) -> None:
+    settings.PERSO = {**settings.PERSO, "REDACTOR": "mysite.privacy.redact"}
+    with pytest.raises(ImproperlyConfigured, match=r"mysite\.privacy\.redact"):
+        transcripts.record(session.pk, events(1))
+    assert stored(session) == []
 
 
 @pytest.mark.django_db(transaction=True)

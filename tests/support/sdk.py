@@ -1,4 +1,4 @@
-"""SDK files a tester brings along (`--sdk FILE`), known by their bytes, and the CDN address of each."""
+"""Published SDK files that a tester may provide by `--sdk FILE`."""
 
 import base64
 import hashlib
@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CDN = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web"
-PUBLISHED = {
-    "sha384-iMi5c5Z6E8Tfs/pASfWHnrP67fqp5SLl5mQbAyJSTxcaxoezIRDdTqAyNXu1ipmQ": (
-        f"{CDN}@1.0.0/core/1.0.0/perso-interactive-sdk.js"
-    ),
-    "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc": (
-        f"{CDN}@1.0.1/core/1.0.1/perso-interactive-sdk.js"
-    ),
+# The known files: version → integrity
+SDK_VERSIONS = {
+    "1.0.0": "sha384-iMi5c5Z6E8Tfs/pASfWHnrP67fqp5SLl5mQbAyJSTxcaxoezIRDdTqAyNXu1ipmQ",
+    "1.0.1": "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc",
 }
 
 
 @dataclass(frozen=True)
 class SdkFile:
-    """The bytes, and what a page's tag says of them."""
+    """A file, and the address and integrity of the tag that loads it."""
 
     content: bytes
     url: str
@@ -26,14 +23,22 @@ class SdkFile:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment of a site whose pages load it."""
+        """The environment of a site whose pages load the file."""
         return {"PERSO_SDK_URL": self.url, "PERSO_SDK_INTEGRITY": self.integrity}
 
 
 def read_sdk(path: Path) -> SdkFile:
-    """The published file with these bytes; ValueError for any other."""
+    """Read a published file; raise ValueError for a file that is not known."""
     content = path.read_bytes()
-    integrity = "sha384-" + base64.b64encode(hashlib.sha384(content).digest()).decode()
-    if integrity not in PUBLISHED:
-        raise ValueError(f"{path} is no published SDK file known here ({integrity})")
-    return SdkFile(content, PUBLISHED[integrity], integrity)
+    found = integrity(content)
+    for version, known in SDK_VERSIONS.items():
+        if found == known:
+            url = f"{CDN}@{version}/core/{version}/perso-interactive-sdk.js"
+            return SdkFile(content, url, found)
+    raise ValueError(f"{path} is not a published SDK file known here ({found})")
+
+
+def integrity(content: bytes) -> str:
+    """Return the subresource integrity of a file."""
+    digest = hashlib.sha384(content).digest()
+    return "sha384-" + base64.b64encode(digest).decode()

@@ -48,6 +48,18 @@ def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(
     }
 
 
+def test_unusable_redactor_refuses_the_start(
+    client: Client, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.PERSO = {**settings.PERSO, "REDACTOR": "mysite.privacy.redact"}
+    make_preset()
+    paid = created()
+    refused(post_start(client), 503, "not_configured")
+    assert "mysite.privacy.redact" in caplog.text
+    assert created() == paid
+    assert not Conversation.objects.exists()
+
+
 def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> None:
     make_preset()
     first = post_start(client, secure=True).cookies["perso_visitor"]

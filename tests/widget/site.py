@@ -13,10 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from django_perso.templatetags import perso
 from tests.support.widget import Avatar
 
 STATIC = Path(__file__).parents[2] / "django_perso/static/django_perso"
-MODULES = {name: f"/static/{name}.js" for name in ("sdk", "log", "road", "tools")}
+MODULES = {name: f"/static/{name}.js" for name in perso.MODULES}
 PARAMETERS = {
     "capability": ["STF_WEBRTC", "LLM", "TTS"],
     "model_style": "nathalie-front-full_dress-nodded_loop",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from django_perso.templatetags import perso
 from tests.support.widget import WATCHED, Avatar
 
 from .site import Site, ask
@@ -37,24 +38,21 @@ EVENTS = """<script>
 </script>"""
 
 
-def test_the_page_pays_for_the_element_only_until_a_visitor_shows_intent(
+def test_page_loads_only_the_first_screen_before_interest(
     site: Site, avatar: Open, page: Any
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     element = avatar().element
     page.wait_for_load_state("networkidle")
-    assert asked == [site.url, f"{site.url}static/perso-avatar.js"]
+    first = {f"{site.url}static/{name}.js" for name in perso.FIRST_SCREEN}
+    assert asked[:2] == [site.url, f"{site.url}static/perso-avatar.js"]
+    assert set(asked[2:]) == first
     element.hover()
     page.wait_for_function("window.PersoInteractive")
-    assert sorted(asked[2:]) == sorted(
-        [
-            *(
-                f"{site.url}static/{name}.js"
-                for name in ("sdk", "log", "road", "tools")
-            ),
-            site.sdk_url,
-        ]
+    later = set(perso.MODULES) - set(perso.FIRST_SCREEN)
+    assert sorted(asked[2 + len(first) :]) == sorted(
+        [*(f"{site.url}static/{name}.js" for name in later), site.sdk_url]
     )
     assert site.starts == []
 
@@ -359,6 +357,25 @@ def test_an_element_that_is_only_moved_goes_on(
     talk.start()
     page.evaluate("document.body.append(document.querySelector('perso-avatar'))")
     ask(talk, "Hello!", "Nice to meet you")
+    assert site.byes == []
+
+
+MOVE_AS_TURBO_DOES = """async () => {
+  const element = document.querySelector("perso-avatar");
+  element.remove();
+  for (let turn = 0; turn < 5; turn += 1) await null;
+  document.body.append(element);
+}"""
+
+
+def test_element_put_back_after_some_microtasks_goes_on(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    talk = avatar()
+    talk.start()
+    page.evaluate(MOVE_AS_TURBO_DOES)
+    ask(talk, "Hello!", "Nice to meet you")
+    assert talk.part("video").evaluate(WATCHED)
     assert site.byes == []
 
 

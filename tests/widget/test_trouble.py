@@ -50,7 +50,7 @@ def test_an_sdk_with_changed_bytes_is_refused_and_said_so(
     answer_sdk(page, site, body="globalThis.PersoInteractive = {}")
     words, code = fail_to_start(avatar())
     assert (words, code) == (
-        "The avatar's program is not the one this site trusts, so it was refused.",
+        "The avatar's script is not the one this site trusts, so it was blocked.",
         "sdk_changed",
     )
     assert site.starts == [], "nothing was paid for"
@@ -73,7 +73,9 @@ def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
 def test_what_could_not_be_reached_before_start_is_no_trouble_of_the_start(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    gone = re.compile(rf"{re.escape(site.sdk_url)}|/static/(sdk|log|road|tools)")
+    gone = re.compile(
+        rf"{re.escape(site.sdk_url)}|/static/(conversation|sdk-loader|outbox|store|tools)"
+    )
     page.route(gone, lambda route: route.abort())
     talk = avatar()
     talk.element.hover()
@@ -105,7 +107,7 @@ def test_a_script_that_is_no_sdk_is_said_so(
 def test_modules_that_do_not_load_are_said_so(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    page.route("**/log.js", lambda route: route.abort())
+    page.route("**/outbox.js", lambda route: route.abort())
     assert fail_to_start(avatar())[1] == "modules"
     console_errors.clear()
 

@@ -1,129 +1,214 @@
-/** Tools the page lends to the model: calls are checked, limited in time, told. Knows no DOM and no Perso. */
+/**
+ * Browser tools: functions of the page that the model may call. Arguments are checked,
+ * handlers are limited in time, and every call is reported.
+ */
 
-/** @type {Types} */
-const TYPES = {
-  string: (value) => typeof value === "string",
-  number: (value) => Number.isFinite(value),
-  integer: (value) => Number.isInteger(value),
-  boolean: (value) => typeof value === "boolean",
-  array: Array.isArray,
-  object: (value) =>
-    typeof value === "object" && value !== null && !Array.isArray(value),
-  null: (value) => value === null,
-};
+/** @param {unknown} value */
+const isObject = (value) =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** @type {Check} */
-export const check = (schema, value, at = "arguments") => {
+/** @type {Map<string, (value: unknown) => boolean>} */
+const TYPES = new Map([
+  ["string", (value) => typeof value === "string"],
+  ["number", (value) => Number.isFinite(value)],
+  ["integer", (value) => Number.isInteger(value)],
+  ["boolean", (value) => typeof value === "boolean"],
+  ["array", (value) => Array.isArray(value)],
+  ["object", isObject],
+  ["null", (value) => value === null],
+]);
+
+/**
+ * Return whether a value is of a JSON schema's type. Unknown types pass.
+ * @param {unknown} value
+ * @param {string} type
+ */
+function isOfType(value, type) {
+  const test = TYPES.get(type);
+  return !test || test(value);
+}
+
+/**
+ * Return what is wrong with a value, one sentence each. Keywords other than type, enum,
+ * required, properties, additionalProperties and items are not checked.
+ * @param {Schema} schema
+ * @param {any} value
+ * @param {string} [at]
+ * @returns {string[]}
+ */
+export function check(schema, value, at = "arguments") {
   const types = [schema.type ?? []].flat();
-  if (types.length && !types.some((type) => TYPES[type]?.(value) ?? true))
+  if (types.length && !types.some((type) => isOfType(value, type))) {
     return [`${at} must be ${types.join(" or ")}`];
-  const choices = schema.enum?.map((one) => JSON.stringify(one));
-  if (choices && !choices.includes(JSON.stringify(value)))
+  }
+  const choices = schema.enum?.map((choice) => JSON.stringify(choice));
+  if (choices && !choices.includes(JSON.stringify(value))) {
     return [`${at} must be one of ${choices.join(", ")}`];
-  if (Array.isArray(value))
-    return value.flatMap((one, i) => check(schema.items ?? {}, one, `${at}[${i}]`));
-  return TYPES.object(value) ? checkObject(schema, value, at) : [];
-};
+  }
+  if (Array.isArray(value)) {
+    const items = schema.items ?? {};
+    return value.flatMap((item, index) => check(items, item, `${at}[${index}]`));
+  }
+  return isObject(value) ? checkObject(schema, value, at) : [];
+}
 
-/** @type {Check} */
-const checkObject = (
-  { properties = {}, required = [], additionalProperties = true },
-  value,
-  at,
-) => {
-  const missing = required
+/**
+ * @param {Schema} schema
+ * @param {Record<string, any>} value
+ * @param {string} at
+ */
+function checkObject({ properties, required = [], additionalProperties }, value, at) {
+  const problems = required
     .filter((key) => !Object.hasOwn(value, key))
     .map((key) => `${at}.${key} is missing`);
-  const wrong = Object.entries(value).flatMap(([key, one]) => {
-    const known = Object.hasOwn(properties, key)
-      ? properties[key]
-      : additionalProperties;
-    if (known === false) return [`${at}.${key} is not known`];
-    return check(known === true ? {} : known, one, `${at}.${key}`);
-  });
-  return [...missing, ...wrong];
-};
+  const known = new Map(Object.entries(properties ?? {}));
+  for (const [key, item] of Object.entries(value)) {
+    const schema = known.get(key) ?? additionalProperties ?? true;
+    if (schema === false) problems.push(`${at}.${key} is not known`);
+    else if (schema !== true) problems.push(...check(schema, item, `${at}.${key}`));
+  }
+  return problems;
+}
 
-const failure = (code = "", message = "") =>
-  Object.assign(new Error(message), { code });
+/** Why a call failed, with a code for the model and the log. */
+class ToolError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   */
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
 
-/** @type {MakeToolbox} */
-export const makeToolbox = (
-  tools,
-  { world, ontool, onrounds, seconds = 10, rounds = 10 },
-) => {
-  const { now, setTimeout, clearTimeout } = world;
-  let calls = 0,
-    running = 0,
-    round = 0;
-
-  const run = async (name = "", args = {}) => {
-    if (round > rounds) {
-      onrounds();
-      throw failure(
-        "too_many_rounds",
-        `More than ${rounds} rounds of tool calls in one turn`,
-      );
-    }
-    const { handler, parameters = {} } = /** @type {Tool} */ (tools.get(name));
-    const problems = check(parameters, args);
-    if (problems.length) throw failure("invalid_arguments", problems.join("; "));
-    const late = new AbortController();
-    let timer = 0;
-    const limit = new Promise((_, reject) => {
-      timer = setTimeout(() => {
-        late.abort();
-        reject(failure("timeout", `${name} took longer than ${seconds} s`));
-      }, seconds * 1000);
-    });
-    try {
-      const result = await Promise.race([
-        handler(args, { signal: late.signal }),
-        limit,
-      ]);
-      const plain = JSON.parse(JSON.stringify(result ?? null));
-      return TYPES.object(plain) ? plain : { result: plain };
-    } finally {
-      clearTimeout(timer);
-    }
+/**
+ * Return what the model and the log are given of whatever a handler has thrown.
+ * @param {any} cause
+ */
+function describe(cause) {
+  return {
+    code: String(cause?.code ?? "failed"),
+    message: String(cause?.message ?? cause),
   };
+}
 
-  const call = async (name = "", args = {}) => {
-    const event = { id: `c${++calls}`, name },
-      since = now(),
-      ms = () => Math.round(now() - since);
-    if (!running++) round++; // calls that run side by side are one round
-    ontool({ ...event, phase: "called", arguments: args });
+/** The tools of a page during one conversation. */
+export class Toolbox {
+  #tools;
+  #world;
+  #ontool;
+  #onrounds;
+  #seconds;
+  #rounds;
+  #calls = 0;
+  #running = 0;
+  #round = 0; // of the visitor's turn; calls that run side by side are one round
+
+  /**
+   * @param {Map<string, Tool>} tools
+   * @param {ToolOptions} options
+   */
+  constructor(tools, { world, ontool, onrounds, seconds = 10, rounds = 10 }) {
+    this.#tools = tools;
+    this.#world = world;
+    this.#ontool = ontool;
+    this.#onrounds = onrounds;
+    this.#seconds = seconds;
+    this.#rounds = rounds;
+  }
+
+  /**
+   * Run one call. It never rejects: the answer tells the model what went wrong.
+   * @param {string} name
+   * @param {any} args
+   * @returns {Promise<object>}
+   */
+  async call(name, args) {
+    this.#calls += 1;
+    const event = { id: `c${this.#calls}`, name };
+    const startedAt = this.#world.now();
+    const elapsed = () => Math.round(this.#world.now() - startedAt);
+    if (!this.#running) this.#round += 1;
+    this.#running += 1;
+    this.#ontool({ ...event, phase: "called", arguments: args });
     try {
-      const result = await run(name, args);
-      ontool({ ...event, phase: "answered", result, ms: ms() });
+      const result = await this.#run(name, args);
+      this.#ontool({ ...event, phase: "answered", result, ms: elapsed() });
       return result;
     } catch (cause) {
-      const { code = "failed", message = String(cause) } =
-        /** @type {any} */ (cause) ?? {};
-      const error = { code: String(code), message: String(message) };
-      ontool({ ...event, phase: "failed", error, ms: ms() });
+      const error = describe(cause);
+      this.#ontool({ ...event, phase: "failed", error, ms: elapsed() });
       return { error };
     } finally {
-      running--;
+      this.#running -= 1;
     }
-  };
+  }
 
-  return {
-    call,
-    turn: () => void (round = 0),
-    chatTools: (ChatTool, names) =>
-      [...tools]
-        .filter(([name]) => !names.length || names.includes(name))
-        .map(([name, { description = "", parameters, executeOnly = false }]) => {
-          const schema = parameters ?? { type: "object", properties: {} };
-          return new ChatTool(
-            name,
-            description,
-            schema,
-            (args) => call(name, args),
-            executeOnly,
-          );
-        }),
-  };
-};
+  /** Begin a new turn of the visitor: the model may call tools again. */
+  turn() {
+    this.#round = 0;
+  }
+
+  /**
+   * Return the tools as the SDK takes them; no names means every tool.
+   * @param {ChatTool} ChatTool
+   * @param {string[]} names
+   * @returns {object[]}
+   */
+  chatTools(ChatTool, names) {
+    const chosen = [...this.#tools].filter(
+      ([name]) => !names.length || names.includes(name),
+    );
+    return chosen.map(
+      ([name, { description = "", parameters, executeOnly = false }]) => {
+        const schema = parameters ?? { type: "object", properties: {} };
+        const call = (/** @type {any} */ args) => this.call(name, args);
+        return new ChatTool(name, description, schema, call, executeOnly);
+      },
+    );
+  }
+
+  /**
+   * @param {string} name
+   * @param {any} args
+   */
+  async #run(name, args) {
+    if (this.#round > this.#rounds) {
+      this.#onrounds();
+      const message = `More than ${this.#rounds} rounds of tool calls in one turn`;
+      throw new ToolError("too_many_rounds", message);
+    }
+    const tool = this.#tools.get(name);
+    if (!tool) throw new ToolError("unknown_tool", `There is no tool ${name}`);
+    const problems = check(tool.parameters ?? {}, args);
+    if (problems.length) throw new ToolError("invalid_arguments", problems.join("; "));
+    const result = await this.#withinTime(name, (signal) =>
+      tool.handler(args, { signal }),
+    );
+    const plain = JSON.parse(JSON.stringify(result ?? null));
+    return isObject(plain) ? plain : { result: plain };
+  }
+
+  /**
+   * @param {string} name
+   * @param {(signal: AbortSignal) => unknown} work
+   */
+  async #withinTime(name, work) {
+    const late = new AbortController();
+    /** @type {any} */
+    let timer;
+    const limit = new Promise((_resolve, reject) => {
+      timer = this.#world.setTimeout(() => {
+        late.abort();
+        const message = `${name} took longer than ${this.#seconds} s`;
+        reject(new ToolError("timeout", message));
+      }, this.#seconds * 1000);
+    });
+    try {
+      return await Promise.race([work(late.signal), limit]);
+    } finally {
+      this.#world.clearTimeout(timer);
+    }
+  }
+}

@@ -1,6 +1,7 @@
 """`manage.py seed`: tables, somebody who may enter the admin, two presets of what the Perso key offers."""
 
 import secrets
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -8,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.handlers.asgi import ASGIHandler
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from django.urls import reverse
 
 from django_perso.client import (
@@ -24,6 +26,7 @@ from django_perso.models import SessionPreset
 from django_perso.services import Refused, presets
 from django_perso.services import catalogue as catalogues
 from django_perso.services.connections import SETTINGS_KEY
+from example_project.databases import is_outdated, set_aside
 from example_project.settings import DEMO_DIR
 
 PASSWORD_FILE = DEMO_DIR / "admin-password"
@@ -41,7 +44,15 @@ class Command(BaseCommand):
             "--password", help="of the user admin; without it one is made up and kept"
         )
 
+        parser.add_argument(
+            "--set-aside-outdated",
+            action="store_true",
+            help="rename a SQLite database of another version and make a new one",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if is_outdated(connection):
+            self.replace_outdated(options["set_aside_outdated"])
         call_command("migrate", verbosity=0)
         try:
             client = perso()
@@ -59,6 +70,21 @@ class Command(BaseCommand):
         password = make_admin(options["password"])
         self.stdout.write(
             f"User admin, password {password}; presets default and second."
+        )
+
+    def replace_outdated(self, may_set_aside: bool) -> None:
+        """Rename the file of an outdated SQLite database, or refuse to go on."""
+        name = connection.settings_dict["NAME"]
+        if not may_set_aside or connection.vendor != "sqlite":
+            raise CommandError(
+                f"Other migrations have made the database {name}: use a new database."
+            )
+        connection.close()
+        kept = set_aside(Path(name))
+        self.stderr.write(
+            f"The database {name} belongs to another version of this project: "
+            f"a new one is made, and the old one is kept as {kept.name}.",
+            style_func=self.style.WARNING,
         )
 
 

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { LIMITS, openOutbox } from "../../django_perso/static/django_perso/log.js";
+import { LIMITS } from "../../django_perso/static/django_perso/frames.js";
+import { Outbox } from "../../django_perso/static/django_perso/outbox.js";
 import { Clock, Server, settle, world } from "./world.mjs";
 
 const ADDRESS = {
@@ -15,7 +16,7 @@ const ADDRESS = {
 function open({ address = ADDRESS, server = new Server(), random } = {}) {
   const clock = new Clock();
   const statuses = [];
-  const outbox = openOutbox(address, world(server, clock, { random }), (status) =>
+  const outbox = new Outbox(address, world(server, clock, { random }), (status) =>
     statuses.push(status),
   );
   const say = (text) => outbox.add("chat", { role: "visitor", text });
@@ -212,7 +213,8 @@ test("however much a failover has lost, it goes out in frames the server takes",
   const frames = server.sockets[0].sent.filter((frame) => frame.t === "ev");
   assert.ok(
     frames.every(
-      ({ items, bytes }) => items.length <= LIMITS.items && bytes <= LIMITS.frame,
+      ({ items, bytes }) =>
+        items.length <= LIMITS.frameEntries && bytes <= LIMITS.frameBytes,
     ),
   );
   assert.equal(server.rows.at(-1).d.text, "after");
@@ -253,7 +255,8 @@ test("a frame holds at most fifty entries and stays under 64 KiB", async () => {
   assert.deepEqual(numbers(server), upTo(120));
   assert.ok(
     frames.every(
-      (frame) => frame.items.length <= LIMITS.items && frame.bytes <= LIMITS.frame,
+      (frame) =>
+        frame.items.length <= LIMITS.frameEntries && frame.bytes <= LIMITS.frameBytes,
     ),
   );
   assert.ok(frames.length < 20, `${frames.length} frames`);
@@ -286,7 +289,7 @@ test("an entry over 16 KiB is cut where it is longest and says so", async () => 
   assert.deepEqual([cut.d.id, cut.d.name, cut.d.ms], ["c1", "look", 3]);
   assert.ok(
     JSON.stringify(cut).length > 4000 &&
-      new TextEncoder().encode(JSON.stringify(cut)).length <= LIMITS.entry,
+      new TextEncoder().encode(JSON.stringify(cut)).length <= LIMITS.entryBytes,
   );
   assert.ok(
     !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(cut.d.result),
@@ -480,7 +483,7 @@ test("a socket that is silent for 45 s, through two pings, is taken for a lost l
   assert.deepEqual(numbers(server), [1]);
 });
 
-for (const code of [4401, 4404, 4409]) {
+for (const code of [4400, 4401, 4403, 4404, 4409, 4413]) {
   test(`a socket closed with ${code} is not opened again, and the page hears that entries wait`, async () => {
     const { server, clock, say, statuses } = open();
     await clock.wind(0);
@@ -492,6 +495,18 @@ for (const code of [4401, 4404, 4409]) {
     assert.equal(statuses.at(-1), "queued");
   });
 }
+
+for (const code of [1000, 1005, 1008, 1009, 1011, 1013, 4000, 4408, 4429, 4503, 4999])
+  test(`a socket closed with ${code} is opened again, and everything is stored`, async () => {
+    const { server, clock, say, statuses } = open();
+    await clock.wind(0);
+    server.sockets[0].cut(code);
+    say("one");
+    await clock.wind(1000);
+    assert.equal(server.sockets.length, 2);
+    assert.deepEqual(texts(server), ["one"]);
+    assert.equal(statuses.at(-1), "saved");
+  });
 
 test("where sockets never open the same entries travel by POST", async () => {
   const server = new Server();
@@ -578,24 +593,85 @@ for (const status of [408, 429, 503])
     assert.deepEqual(numbers(server), [1]);
   });
 
-test("a POST refused with 403 is not repeated", async () => {
-  const { server, clock, say, statuses } = open({ address: { ...ADDRESS, ws: null } });
-  await clock.wind(0);
-  server.failsPost = () => Response.json({ code: "ticket" }, { status: 403 });
-  say("one");
-  await clock.wind(120_000);
-  assert.equal(server.posts.length, 2);
-  assert.equal(statuses.at(-1), "queued");
-});
+/** A refusal as this app's views write it. */
+const problem = (status, code) =>
+  new Response(JSON.stringify({ type: "about:blank", status, code }), {
+    status,
+    headers: { "Content-Type": "application/problem+json" },
+  });
 
-test("a page of HTML in place of an answer is taken for a lost line", async () => {
+for (const [status, code] of [
+  [400, "bad_request"],
+  [401, "logged_out"],
+  [401, "not_authorised"],
+  [403, "origin"],
+  [404, "no_stream"],
+  [409, "superseded"],
+  [413, "bad_request"],
+  [413, "too_big"],
+])
+  test(`a POST that this app refuses with ${status} ${code} is not repeated`, async () => {
+    const { server, clock, say, statuses } = open({
+      address: { ...ADDRESS, ws: null },
+    });
+    await clock.wind(0);
+    server.failsPost = () => problem(status, code);
+    say("one");
+    await clock.wind(120_000);
+    assert.equal(server.posts.length, 2);
+    assert.equal(statuses.at(-1), "queued");
+  });
+
+const page = (status) =>
+  new Response(status === 204 ? null : "<h1>Not yours</h1>", {
+    status,
+    headers: { "Content-Type": "text/html" },
+  });
+const json = (body, status = 200, type = "application/json") =>
+  new Response(JSON.stringify(body), { status, headers: { "Content-Type": type } });
+for (const [what, answer] of [
+  ...[200, 204, 302, 400, 401, 403, 404, 405, 409, 413, 418, 429, 500, 502].map(
+    (status) => [`a page with status ${status}`, () => page(status)],
+  ),
+  ["an empty body", () => new Response("")],
+  ["JSON that is no object", () => json(null)],
+  ["JSON of somebody else", () => json({ status: "ok" })],
+  ["a frame nobody knows", () => json({ t: "hello" })],
+  ["a frame with status 404", () => json({ t: "ack", s: 1 }, 404)],
+  ["a problem of somebody else", () => json({ code: "no_stream" }, 404)],
+  ["a problem nobody knows", () => problem(404, "not_found")],
+  ["a problem called toString", () => problem(404, "toString")],
+  ["a problem that will pass", () => problem(503, "database_unavailable")],
+])
+  test(`a POST answered with ${what} is repeated until it is stored`, async () => {
+    const { server, clock, say, statuses } = open({
+      address: { ...ADDRESS, ws: null },
+    });
+    await clock.wind(0);
+    server.failsPost = answer;
+    say("one");
+    await clock.wind(60_000);
+    say("two");
+    assert.equal(statuses.at(-1), "queued");
+    assert.ok(server.posts.length > 3, `${server.posts.length} requests in a minute`);
+    assert.ok(server.posts.length < 15, `${server.posts.length} requests in a minute`);
+    server.failsPost = null;
+    await clock.wind(31_000);
+    assert.deepEqual(texts(server), ["one", "two"]);
+    assert.equal(statuses.at(-1), "saved");
+  });
+
+test("Retry-After of a proxy is obeyed for ten minutes at most", async () => {
   const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
-  server.failsPost = () => new Response("<html>sign in</html>");
+  await clock.wind(0);
+  const headers = { "Retry-After": "9999999" };
+  server.failsPost = () => new Response("", { status: 503, headers });
   say("one");
-  await clock.wind(3000);
+  await clock.wind(599_000);
+  assert.equal(server.posts.length, 2);
   server.failsPost = null;
-  await clock.wind(60_000);
-  assert.deepEqual(numbers(server), [1]);
+  await clock.wind(2000);
+  assert.deepEqual(texts(server), ["one"]);
 });
 
 test("over its bound the outbox keeps what came first and one gap entry with the count of the rest", async () => {
@@ -650,7 +726,7 @@ test("the outbox is bounded in bytes as well", async () => {
   const gap = server.rows.at(-1);
   assert.equal(gap.k, "gap");
   assert.equal(gap.d.count + server.last - 1, 200);
-  assert.ok(JSON.stringify(server.rows).length <= LIMITS.bytes);
+  assert.ok(JSON.stringify(server.rows).length <= LIMITS.outboxBytes);
 });
 
 test("what is saved makes room again", async () => {

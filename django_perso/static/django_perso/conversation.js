@@ -1,0 +1,237 @@
+/** One conversation, from Start to its end: asks the site for a session, plays it, and logs what happens. */
+
+const START_MS = 60_000; // for the site's answer
+const GIVE_BACK_MS = 5000; // for the site to take a place back, before another is asked for
+
+export class Conversation {
+  /** The page has one at a time, unless they are simultaneous. @type {Conversation | null} */
+  static #current = null;
+  /** Settles when the places of conversations that have ended were given back. */
+  static #placesGivenBack = Promise.resolve("");
+
+  #modules;
+  #options;
+  #stage;
+  #since = performance.now();
+  #over = new AbortController();
+  #work = Promise.resolve("");
+  #outbox = /** @type {Outbox | null} */ (null);
+  #toolbox = /** @type {Toolbox | null} */ (null);
+  #adapter = /** @type {Adapter | null} */ (null);
+
+  /** @param {Modules} modules @param {ConversationOptions} options @param {Stage} stage */
+  constructor(modules, options, stage) {
+    this.#modules = modules;
+    this.#options = options;
+    this.#stage = stage;
+  }
+
+  get isOver() {
+    return this.#over.signal.aborted;
+  }
+
+  /** Begin; settles once it is live, or over. Never rejects. */
+  async start() {
+    if (!this.#options.isSimultaneous) {
+      Conversation.#current?.end("other");
+      Conversation.#current = this;
+    }
+    this.#work = this.#run();
+    try {
+      await this.#work;
+    } catch (error) {
+      this.#complain(/** @type {any} */ (error));
+      this.end("error");
+    }
+  }
+
+  /** Send what the visitor says; false: it was not sent. */
+  async send(/** @type {string} */ text) {
+    const line = text.trim();
+    if (!this.#adapter || this.isOver || !line) return false;
+    this.#toolbox?.turn();
+    return this.#adapter.send(line);
+  }
+
+  /** Make the avatar say something; false: there is no conversation. */
+  say(/** @type {string} */ text) {
+    const line = text.trim();
+    if (!this.#adapter || !line) return false;
+    return this.#adapter.say(line);
+  }
+
+  async interrupt() {
+    this.#outbox?.add("state", { name: "interrupted" });
+    await this.#adapter?.interrupt();
+  }
+
+  /** The page is in sight again, or the network is back: send what waits. */
+  wake() {
+    this.#outbox?.wake();
+  }
+
+  /** The page is out of sight: send what fits in one request. */
+  flush() {
+    this.#outbox?.flush();
+  }
+
+  /** The page goes away. Its end may already be on its way. */
+  leave() {
+    if (!this.isOver) this.#outbox?.add("state", { name: "ended", detail: "pagehide" });
+    this.#outbox?.leave("visitor");
+    this.#finish("visitor");
+  }
+
+  /** End it; settles once the site knows, or has been waited for long enough. */
+  async end(/** @type {How} */ how) {
+    if (this.isOver) return;
+    const outbox = this.#outbox;
+    outbox?.add("state", { name: "ended", detail: how });
+    this.#finish(how);
+    const ms = Math.round(performance.now() - this.#since);
+    const bye = how === "other" ? "visitor" : how;
+    const answer = outbox ? outbox.end(bye) : this.#work.catch(() => "");
+    const reason = await Conversation.#awaitPlace(answer);
+    if (outbox) this.#stage.closed({ how, reason, ms }, this);
+  }
+
+  /** Wait for the place to be given back, and let the next start wait for it, too. */
+  static #awaitPlace(/** @type {Promise<string>} */ answer) {
+    const late = new Promise((resolve) => {
+      setTimeout(resolve, GIVE_BACK_MS, "");
+    });
+    const given = Promise.race([answer, late]);
+    Conversation.#placesGivenBack = Conversation.#placesGivenBack.then(() => given);
+    return given;
+  }
+
+  #finish(/** @type {How} */ how) {
+    if (this.isOver) return;
+    this.#over.abort();
+    if (Conversation.#current === this) Conversation.#current = null;
+    this.#adapter?.stop();
+    this.#stage.ended(how);
+  }
+
+  /** Go on until the conversation is live. It may be over after each step. */
+  async #run() {
+    await Conversation.#placesGivenBack;
+    const { "sdk-loader": loader, adapter } = this.#modules;
+    const sdk = await loader.loadSdk(this.#options.sdk);
+    const Adapter = adapter.chooseAdapter(sdk);
+    if (!Adapter) throw failure("sdk_unusable", this.#options.sdk.src);
+    if (this.isOver) return ""; // nothing has been paid for yet
+    const start = await this.#requestStart();
+    const outbox = this.#openOutbox(start);
+    if (this.isOver) return outbox.end("visitor");
+    outbox.add("state", { name: "connecting" });
+    const tools = this.#makeTools(sdk, start);
+    this.#stage.shape(start.width, start.height);
+    const { video } = this.#options;
+    const { signal } = this.#over;
+    this.#adapter = await Adapter.connect(
+      sdk,
+      start,
+      tools,
+      video,
+      this.#listener,
+      signal,
+    );
+    await this.#adapter?.playing;
+    if (!this.isOver) this.#goLive(start);
+    return "";
+  }
+
+  #goLive(/** @type {Start} */ { intro_message: introduction }) {
+    this.#outbox?.add("state", { name: "live" });
+    this.#stage.live();
+    this.say(introduction ?? "");
+  }
+
+  /** Ask the site for a session. This is what costs money. @returns {Promise<Start>} */
+  async #requestStart() {
+    const { endpoint, csrfToken, preset, params } = this.#options;
+    const request = fetch(endpoint, {
+      method: "POST",
+      credentials: "same-origin",
+      headers: {
+        "Content-Type": "application/json",
+        Accept: "application/json",
+        "X-CSRFToken": csrfToken,
+      },
+      body: JSON.stringify(params ? { params } : { preset }),
+      signal: AbortSignal.timeout(START_MS),
+    });
+    const answer = await request.catch((error) => {
+      throw failure("site_unreachable", String(error));
+    });
+    const body = await answer.json().catch(() => null);
+    if (answer.ok && body?.session_id) return body;
+    throw Object.assign(
+      failure(body?.code ?? "site_unreadable", `HTTP ${answer.status}`),
+      { words: body?.detail, hint: body?.hint },
+    );
+  }
+
+  #openOutbox(/** @type {Start} */ start) {
+    const { outbox, world } = this.#modules;
+    const { stream, ticket } = start;
+    const { ws: path, post } = start.log;
+    const ws = path && new URL(path, location.href).href.replace(/^http/, "ws");
+    const address = { stream, ticket, ws, post };
+    const onstatus = (/** @type {Status} */ status) => this.#stage.saved(status, this);
+    this.#outbox = new outbox.Outbox(address, world, onstatus);
+    return this.#outbox;
+  }
+
+  /** @param {Perso} sdk @param {Start} start */
+  #makeTools(sdk, start) {
+    const { tools, world } = this.#modules;
+    this.#toolbox = new tools.Toolbox(this.#options.tools, {
+      world,
+      ontool: (event) => this.#noteTool(event),
+      onrounds: () => {
+        this.#adapter?.interrupt();
+        this.#complain({
+          code: "tools_without_end",
+          message: "too many rounds of tools",
+        });
+      },
+    });
+    return this.#toolbox.chatTools(sdk.ChatTool, start.tools);
+  }
+
+  #noteTool(/** @type {ToolEvent} */ event) {
+    this.#adapter?.update(); // a sign of life
+    if (this.isOver) return;
+    const { error, ...told } = event;
+    const failed = error && { error: error.message, code: error.code };
+    this.#outbox?.add("tool", { ...told, ...failed });
+    this.#stage.tool(event);
+  }
+
+  #complain(/** @type {Trouble} */ trouble) {
+    if (this.isOver) return;
+    const { code = "unknown", message, words } = trouble;
+    this.#outbox?.add("error", { code, message: message || words });
+    this.#stage.trouble({ ...trouble, code, message });
+  }
+
+  /** What the adapter reports. @type {AdapterListener} */
+  #listener = {
+    activity: (activity) => this.#stage.activity(activity),
+    said: (said) => {
+      this.#outbox?.add("chat", said);
+      this.#stage.said(said);
+    },
+    muted: () => {
+      this.#outbox?.add("state", { name: "sound_blocked" });
+      this.#stage.muted();
+    },
+    trouble: (trouble) => this.#complain(trouble),
+    close: () => this.end("remote"),
+  };
+}
+
+const failure = (/** @type {string} */ code, /** @type {string} */ message) =>
+  Object.assign(new Error(message), { code });

@@ -1,0 +1,78 @@
+/**
+ * Types of the log: frames.js, outbox.js, transport.js and store.js. Global, so that the
+ * modules need not import them; no page loads this file.
+ */
+
+/** One line of a conversation's log; `s` counts 1, 2, 3 … */
+type Entry = { s: number; k: string; t: number; d: Record<string, any> };
+/** saved: everything is acknowledged; queued: the server is out of reach. */
+type Status = "saved" | "saving" | "queued";
+/** What the server sends. */
+type Frame = {
+  t: string;
+  s?: any;
+  ack?: number;
+  age?: number;
+  window?: number;
+  ping?: number;
+  after?: number;
+  code?: string;
+  reason?: string;
+};
+type Bye = { last: number; how: string };
+/** What travels to the server. */
+type Message = { t: "hello" | "ev" | "bye" | "ping"; items?: Entry[]; bye?: Bye };
+/** Where the log of a conversation is, and what opens it. `ws` is null without sockets. */
+type Address = { stream: string; ticket: string; ws: string | null; post: string };
+/** How a conversation has ended, and who waits until that is saved. */
+type Ending = { how: string; done(reason: string): void };
+
+/** A frame, the problem code of a refusal that ends the log, or neither. */
+type Answer = { frame?: Frame; refusal?: string; after?: number };
+/**
+ * Why a transport went down: refused for good, or cut perhaps because of what was sent.
+ * The server wants to be left alone for `after` ms.
+ */
+type Down = { refusal?: string; isCut?: boolean; after?: number };
+interface TransportListener {
+  /** Something may be sent again. */
+  onready(): void;
+  /** A welcome means that something may be sent now. */
+  onframe(frame: Frame): void;
+  ondown(down: Down): void;
+}
+type Transport = import("../transport.js").Transport;
+type Outbox = import("../outbox.js").Outbox;
+
+/** What a page leaves of a conversation: entries up to number `last`, and how it ended. */
+type Left = {
+  stream: string;
+  ticket: string;
+  post: string;
+  at: number;
+  entries: Entry[];
+  last: number;
+  how?: string;
+};
+type Store = Pick<import("../store.js").Store, "put" | "drop" | "all">;
+
+interface Timers {
+  now(): number;
+  setTimeout(run: () => void, ms: number): any;
+  clearTimeout(timer: any): void;
+}
+/** What the log needs of the browser, and of modules that it does not import. */
+interface World extends Timers {
+  frames: typeof import("../frames.js");
+  Transport: typeof import("../transport.js").Transport;
+  WebSocket: new (url: string) => WebSocket;
+  fetch(url: string, options: RequestInit): Promise<Response>;
+  random(): number;
+  /** Without a store nothing outlives the page. */
+  store?: Store;
+}
+type LogModules = {
+  frames: typeof import("../frames.js");
+  transport: typeof import("../transport.js");
+  store: typeof import("../store.js");
+};

@@ -1,0 +1,41 @@
+/**
+ * Types of tools.js. Global, so that the modules need not import them; no page loads this
+ * file.
+ */
+
+/** A JSON schema, as far as it is checked. */
+type Schema = {
+  type?: string | string[];
+  enum?: unknown[];
+  properties?: Record<string, Schema>;
+  required?: string[];
+  additionalProperties?: boolean | Schema;
+  items?: Schema;
+  [keyword: string]: unknown;
+};
+type Tool = {
+  description?: string;
+  parameters?: Schema;
+  handler: (args: any, context: { signal: AbortSignal }) => unknown;
+  executeOnly?: boolean;
+};
+type ToolEvent = {
+  id: string;
+  name: string;
+  phase: "called" | "answered" | "failed";
+  arguments?: any;
+  result?: any;
+  error?: { code: string; message: string };
+  ms?: number;
+};
+type ToolOptions = {
+  world: Timers;
+  ontool(event: ToolEvent): void;
+  /** The model keeps calling tools. */
+  onrounds(): void;
+  /** How long a handler may take. */
+  seconds?: number;
+  /** How many rounds of calls a turn of the visitor may have. */
+  rounds?: number;
+};
+type Toolbox = import("../tools.js").Toolbox;

@@ -1,0 +1,170 @@
+/**
+ * Types of the widget: perso-avatar.js, view.js, words.js, conversation.js, sdk-loader.js
+ * and adapter.js. Global, so that the modules need not import them; no page loads this file.
+ */
+
+// --- adapter.js and sdk-loader.js: Perso's global, as far as it is used
+
+type ChatTool = new (
+  name: string,
+  description: string,
+  parameters: Schema,
+  call: (args: any) => Promise<object>,
+  executeOnly: boolean,
+) => object;
+type Chat = { text: string; isUser: boolean };
+interface Session {
+  sessionId: string;
+  processChat(text: string): unknown;
+  processTTSTF(text: string): unknown;
+  clearBuffer(): Promise<void>;
+  setSrc(video: HTMLVideoElement): void;
+  stopSession(): void;
+  getLocalStream?(): MediaStream | null;
+  onClose(run: (manual: boolean) => void): unknown;
+  setErrorHandler(run: (error: unknown) => void): unknown;
+  subscribeChatStates(run: (states: Set<string>) => void): unknown;
+  subscribeChatLog(run: (newestFirst: Chat[]) => void): unknown;
+  perso?: any;
+}
+interface Perso {
+  createSession(
+    server: string,
+    id: string,
+    width: number,
+    height: number,
+    voice: boolean,
+    tools: object[],
+  ): Promise<Session>;
+  ChatTool: ChatTool;
+}
+type SdkTag = { src: string; integrity: string; nonce: string };
+
+type Adapter = import("../adapter.js").Sdk1Adapter;
+/** What an adapter reports of its session. */
+interface AdapterListener {
+  activity(now: Activity): void;
+  said(said: Said): void;
+  /** The browser forbids sound; the picture moves. */
+  muted(): void;
+  trouble(trouble: Trouble): void;
+  /** The other side has ended it. */
+  close(): void;
+}
+
+// --- conversation.js
+
+/** What the site answers to a start. */
+type Start = {
+  stream: string;
+  ticket: string;
+  session_id: string;
+  api_server: string;
+  intro_message: string;
+  width: number;
+  height: number;
+  tools: string[];
+  log: { ws: string | null; post: string };
+};
+/** Something that went wrong: a stable code, and as message a detail for the log. The site may
+ * send words of its own, and a hint for who runs it. */
+type Trouble = { code?: string; message: string; words?: string; hint?: string };
+type Ended = { how: How; reason: string; ms: number };
+
+interface ConversationOptions {
+  preset: string;
+  endpoint: string;
+  csrfToken: string;
+  sdk: SdkTag;
+  /** Sent in place of the preset. */
+  params: Record<string, any> | null;
+  tools: Map<string, Tool>;
+  video: HTMLVideoElement;
+  isSimultaneous: boolean;
+}
+/** Where a conversation shows what happens. */
+interface Stage {
+  saved(status: Status, from: Conversation): void;
+  shape(width: number, height: number): void;
+  live(): void;
+  activity(now: Activity): void;
+  muted(): void;
+  said(said: Said): void;
+  tool(event: ToolEvent): void;
+  trouble(trouble: Trouble & { code: string }): void;
+  /** It is over; the site may not know yet. */
+  ended(how: How): void;
+  /** The site knows, and has said why Perso ended it. */
+  closed(ended: Ended, from: Conversation): void;
+}
+type Conversation = import("../conversation.js").Conversation;
+
+// --- perso-avatar.js and view.js
+
+type PersoElement = import("../perso-avatar.d.ts").PersoAvatarElement;
+type FirstModules = {
+  view: typeof import("../view.js");
+  style: typeof import("../style.js");
+  words: typeof import("../words.js");
+};
+type Modules = FirstModules & {
+  conversation: typeof import("../conversation.js");
+  "sdk-loader": typeof import("../sdk-loader.js");
+  adapter: typeof import("../adapter.js");
+  frames: typeof import("../frames.js");
+  outbox: typeof import("../outbox.js");
+  transport: typeof import("../transport.js");
+  store: typeof import("../store.js");
+  tools: typeof import("../tools.js");
+  world: World;
+};
+
+type State = "idle" | "connecting" | "live" | "ended" | "error";
+type Activity = "ready" | "thinking" | "speaking";
+type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
+/** Who ended it; other: a second conversation began on the page. */
+type How = "visitor" | "remote" | "other" | "error";
+
+/** What the buttons of the view do. */
+interface ViewActions {
+  start(): void;
+  cancel(): void;
+  end(): void;
+  interrupt(): void;
+  /** False: it was not sent. */
+  send(text: string): Promise<boolean>;
+}
+/** An element of the widget, with its place in `::part()`. */
+type Make = <T extends keyof HTMLElementTagNameMap>(
+  tag: T,
+  part: string,
+  properties?: Record<string, any>,
+  ...children: Node[]
+) => HTMLElementTagNameMap[T];
+type Parts = {
+  [
+    part in
+      | "panel"
+      | "stage"
+      | "poster"
+      | "overlay"
+      | "spinner"
+      | "error"
+      | "reason"
+      | "hint"
+      | "captions"
+      | "chat"
+      | "bar"
+      | "status"
+      | "log"
+      | "saved"
+  ]: HTMLElement;
+} & {
+  [
+    part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send"
+  ]: HTMLButtonElement;
+} & {
+  video: HTMLVideoElement;
+  composer: HTMLFormElement;
+  input: HTMLInputElement;
+};

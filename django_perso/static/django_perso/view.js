@@ -1,0 +1,273 @@
+/** The widget's DOM: its parts, what they show, and where the focus goes. Knows no conversation. */
+
+const DOUBLE_CLICK = 2;
+const NEAR_END_PX = 80; // who has scrolled further up is reading
+
+export class View {
+  /** @type {Parts} */ parts;
+  #root;
+  #words;
+  #state = /** @type {State} */ ("idle");
+  #activity = /** @type {Activity} */ ("ready");
+  #tools = /** @type {Map<string, HTMLElement>} */ (new Map()); // lines of the log, by call
+
+  /**
+   * @param {ShadowRoot} root
+   * @param {import("./words.js").Words} words
+   * @param {ViewActions} actions
+   */
+  constructor(root, words, actions) {
+    this.#root = root;
+    this.#words = words;
+    this.parts = buildParts();
+    root.append(this.parts.panel);
+    this.#listen(actions);
+    this.translate();
+  }
+
+  /** Write all labels anew, in the words that are known now. */
+  translate() {
+    const words = this.#words;
+    const { panel, log, input, cancel, interrupt, end, send, sound } = this.parts;
+    panel.ariaLabel = words.gettext("Conversation with an avatar");
+    log.ariaLabel = words.gettext("Messages");
+    log.dataset.empty = words.gettext("Messages will appear here.");
+    input.ariaLabel = words.gettext("Your message");
+    input.placeholder = words.gettext("Your message");
+    cancel.textContent = words.gettext("Cancel");
+    interrupt.textContent = words.gettext("Interrupt");
+    end.textContent = words.gettext("End");
+    send.textContent = words.gettext("Send");
+    sound.textContent = words.gettext("Tap for sound");
+    this.#label();
+  }
+
+  /** Show a state, and move the focus of who works the widget by keyboard to what comes next. */
+  showState(/** @type {State} */ state) {
+    this.#state = state;
+    const { parts } = this;
+    const isLive = state === "live";
+    const isConnecting = state === "connecting";
+    const focused = this.#root.activeElement;
+    parts.start.hidden = isConnecting || isLive;
+    parts.cancel.hidden = !isConnecting;
+    parts.spinner.hidden = !isConnecting;
+    parts.end.hidden = !isLive;
+    parts.interrupt.hidden = !isLive;
+    parts.input.disabled = !isLive;
+    parts.send.disabled = !isLive;
+    parts.reason.textContent = "";
+    parts.captions.textContent = "";
+    if (!isLive) parts.sound.hidden = true;
+    if (state !== "error") this.clearTrouble();
+    this.#label();
+    if (focused) this.#moveFocus(focused);
+  }
+
+  showActivity(/** @type {Activity} */ activity) {
+    const { interrupt, captions, log } = this.parts;
+    const isReady = activity === "ready";
+    if (isReady && this.#root.activeElement === interrupt) log.focus();
+    // The text of an introduction comes a moment before it is spoken.
+    if (isReady && this.#activity === "speaking") captions.textContent = "";
+    interrupt.disabled = isReady;
+    this.#activity = activity;
+    this.#label();
+  }
+
+  /** Say why the conversation has ended. */
+  showReason(/** @type {string} */ text) {
+    this.parts.reason.textContent = text;
+  }
+
+  /** Show what went wrong: a sentence, and a code for who is asked for help. */
+  showTrouble(/** @type {string} */ text, /** @type {string} */ code) {
+    this.parts.error.replaceChildren(text, make("code", "code", { textContent: code }));
+  }
+
+  clearTrouble() {
+    this.parts.error.replaceChildren();
+  }
+
+  showSaved(/** @type {Status} */ status) {
+    this.parts.saved.textContent = this.#words.saved(status);
+  }
+
+  /** Give the picture its shape, so that nothing jumps when it comes. */
+  showShape(/** @type {number} */ width, /** @type {number} */ height) {
+    const { stage, panel } = this.parts;
+    stage.style.setProperty("--_shape", `${width} / ${height}`);
+    panel.dataset.shape = width < height ? "portrait" : "landscape";
+  }
+
+  /** Offer to turn the sound on, which the browser has refused. */
+  offerSound() {
+    this.parts.sound.hidden = false;
+  }
+
+  clearLog() {
+    this.parts.log.replaceChildren();
+    this.#tools.clear();
+  }
+
+  addMessage(/** @type {Said} */ { role, text }) {
+    this.#addLine(role, text);
+    if (role === "avatar") this.parts.captions.textContent = text;
+  }
+
+  /** Show a tool call: one line, which changes as the call goes on. */
+  showTool(/** @type {ToolEvent} */ { id, name, phase }) {
+    const text = this.#words.tool(phase, name);
+    const line = this.#tools.get(id) ?? this.#addLine("tool", text);
+    this.#tools.set(id, line);
+    line.dataset.phase = phase;
+    const { lastElementChild } = line;
+    if (lastElementChild) lastElementChild.textContent = text;
+  }
+
+  /** Write what depends on the state. */
+  #label() {
+    const words = this.#words;
+    const { start, hint, status } = this.parts;
+    const isIdle = this.#state === "idle";
+    start.textContent = words.start(this.#state);
+    hint.textContent = isIdle
+      ? words.gettext("Type a message and the avatar answers aloud.")
+      : "";
+    status.textContent =
+      this.#state === "live"
+        ? words.activity(this.#activity)
+        : words.state(this.#state);
+  }
+
+  #listen(/** @type {ViewActions} */ actions) {
+    const { panel, start, cancel, end, interrupt, sound, composer } = this.parts;
+    start.onclick = () => {
+      start.focus(); // Safari does not
+      actions.start();
+    };
+    // Cancel appears where Start was: a double click or a key held down means the first.
+    cancel.onclick = ({ detail }) => {
+      if (detail < DOUBLE_CLICK) actions.cancel();
+    };
+    panel.onkeydown = (event) => {
+      if (event.repeat && event.key === "Enter") event.preventDefault();
+    };
+    end.onclick = () => actions.end();
+    interrupt.onclick = () => actions.interrupt();
+    sound.onclick = () => this.#turnSoundOn();
+    composer.onsubmit = (event) => {
+      event.preventDefault();
+      this.#send(actions);
+    };
+  }
+
+  /** Empty the input at once; what could not be sent comes back, unless something else was typed. */
+  async #send(/** @type {ViewActions} */ actions) {
+    const { input } = this.parts;
+    const text = input.value;
+    input.value = "";
+    const isSent = await actions.send(text);
+    if (!isSent) input.value ||= text;
+  }
+
+  #turnSoundOn() {
+    const { log, sound, video } = this.parts;
+    log.focus();
+    sound.hidden = true;
+    video.muted = false;
+    video.play().catch(() => {}); // it is still forbidden
+  }
+
+  #moveFocus(/** @type {Element} */ focused) {
+    const { input, log, panel } = this.parts;
+    // Who was typing would press the button that comes next.
+    const next = focused === input ? log : this.#findNext();
+    next.focus();
+    panel.scrollIntoView({ block: "nearest" }); // it may have grown
+  }
+
+  #findNext() {
+    const { cancel, start, input, log } = this.parts;
+    if (this.#state === "connecting") return cancel;
+    if (this.#state !== "live") return start;
+    const isTyped = matchMedia("(pointer: fine)").matches;
+    return isTyped ? input : log; // on a phone the keyboard would open
+  }
+
+  #addLine(
+    /** @type {"visitor" | "avatar" | "tool"} */ role,
+    /** @type {string} */ text,
+  ) {
+    const { log } = this.parts;
+    const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
+    const who = make("span", "who", { textContent: `${this.#words.speaker(role)}: ` });
+    const content = make("span", "message-text", { textContent: text });
+    const line = make("div", `message message-${role}`, {}, who, content);
+    log.append(line);
+    if (isAtEnd || role === "visitor") log.scrollTop = log.scrollHeight;
+    return line;
+  }
+}
+
+/** @returns {Parts} */
+function buildParts() {
+  const panel = make("section", "panel", {}, buildStage(), buildChat());
+  const parts = [panel, ...panel.querySelectorAll("[part]")];
+  return Object.fromEntries(parts.map((node) => [node.getAttribute("part"), node]));
+}
+
+function buildStage() {
+  const overlay = make(
+    "div",
+    "overlay",
+    {},
+    make("div", "spinner"),
+    make("p", "error", { role: "alert" }),
+    make("p", "reason"),
+    makeButton("start"),
+    makeButton("cancel"),
+    make("p", "hint"),
+  );
+  return make(
+    "div",
+    "stage",
+    {},
+    make("div", "poster"),
+    make("video", "video", { playsInline: true, autoplay: true }),
+    overlay,
+    make("p", "captions", { ariaHidden: "true" }),
+    makeButton("sound", { hidden: true }),
+  );
+}
+
+function buildChat() {
+  const bar = make(
+    "div",
+    "bar",
+    {},
+    make("p", "status", { role: "status" }),
+    makeButton("interrupt"),
+    makeButton("end"),
+  );
+  const composer = make(
+    "form",
+    "composer",
+    {},
+    make("input", "input", { maxLength: 4000 }),
+    makeButton("send", { type: "submit" }),
+  );
+  const log = make("div", "log", { role: "log", tabIndex: 0 });
+  return make("div", "chat", {}, bar, log, composer, make("p", "saved"));
+}
+
+/** @type {Make} */
+function make(tag, part, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.setAttribute("part", part);
+  node.append(...children);
+  return node;
+}
+
+const makeButton = (/** @type {string} */ part, properties = {}) =>
+  make("button", part, { type: "button", ...properties });
