@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.db.models import Model
 from django.test import Client
 
-from django_perso.models import SessionPreset
-from django_perso.protocol import Entry, Events
+from django_perso.log.frames import Entry, Events
+from django_perso.models import Conversation, PersoSession, SessionPreset
+from django_perso.services import starting
+from django_perso.services.database import in_database
+from django_perso.services.limits import Visitor
 
 START, LOG, CONTROL = (
     "/perso/sessions/",
@@ -33,6 +37,30 @@ def make_preset(**values: Any) -> SessionPreset:
         "tts_type": "openai-nova",
     }
     return SessionPreset.objects.create(**{**usual, **values})
+
+
+def make_conversation(**values: Any) -> Conversation:
+    """A conversation and its Perso session; saved. Each value goes where it belongs."""
+    usual = {"visitor": "me", **values}
+    conversation = Conversation.objects.create(**_fields_of(Conversation, usual))
+    PersoSession.objects.create(
+        conversation=conversation, **_fields_of(PersoSession, values)
+    )
+    return conversation
+
+
+def update_conversations(**values: Any) -> None:
+    """Update all conversations and their Perso sessions."""
+    for model in (Conversation, PersoSession):
+        if fields := _fields_of(model, values):
+            model._default_manager.update(**fields)
+
+
+def _fields_of(model: type[Model], values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in model._meta.concrete_fields} - {"id"}
+    if model is Conversation:
+        names |= {"pk", "id"}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def start(client: Client, preset: Any = "guide", **extra: Any) -> Any:
@@ -66,9 +94,16 @@ def events(*numbers: int, rejected: tuple[int, str] | None = None) -> Events:
     return Events(tuple(Entry(**chat(n, f"line {n}")) for n in numbers), rejected)
 
 
+async def begin(slug: str, visitor: Visitor) -> starting.Started:
+    """Start a conversation as the view does."""
+    request = starting.StartRequest(visitor, slug)
+    reservation = await in_database(starting.reserve)(request)
+    return await starting.start(reservation)
+
+
 @contextmanager
 def faults(**routes: dict[str, Any]) -> Iterator[None]:
-    """The emulator of this process misbehaves: `faults(session={"status": 500})`."""
+    """The sandbox of this process misbehaves: `faults(session={"status": 500})`."""
     client = Client()
     answer = client.put(
         CONTROL + "faults/", json.dumps(routes), content_type="application/json"
@@ -82,7 +117,7 @@ def faults(**routes: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def withdrawn(**lists: list[str]) -> Iterator[None]:
-    """The emulator of this process offers less: `withdrawn(tts_type=["openai-nova"])`."""
+    """The sandbox of this process offers less: `withdrawn(tts_type=["openai-nova"])`."""
     client = Client()
     answer = client.put(
         CONTROL + "catalogue/", json.dumps(lists), content_type="application/json"
@@ -95,7 +130,7 @@ def withdrawn(**lists: list[str]) -> Iterator[None]:
 
 
 def created() -> int:
-    """How many sessions the emulator of this process has made so far."""
+    """How many sessions the sandbox of this process has made so far."""
     return int(Client().get(CONTROL + "ledger/").json()["created"])
 
 

@@ -15,8 +15,9 @@ from django.test import RequestFactory, override_settings
 from django.urls import reverse
 
 import dev
-from django_perso import payloads, protocol, visitors
+from django_perso import visitors
 from django_perso.conf import conf
+from django_perso.log import frames, payloads
 
 PAGE = (dev.ROOT / "docs/how-to/scale.md").read_text("utf-8")
 LIMIT = 131072
@@ -157,7 +158,7 @@ def test_what_has_sockets_is_let_through() -> None:
     assert all(socket.startswith(path) for socket in sockets)
     assert "proxy_http_version 1.1;" in locations()[path]
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", locations()[path])
-    assert int(seconds) > 2 * protocol.PING_SECONDS
+    assert int(seconds) > 2 * frames.PING_SECONDS
 
 
 @pytest.mark.parametrize("path", ["/", "/perso/log/"])

@@ -39,7 +39,7 @@ def log_in(page: Any, site: Any, path: str = "/admin/") -> None:
 
 def open_first(page: Any, site: Any) -> None:
     """Enter the admin and open the conversation on top of the list: the newest."""
-    log_in(page, site, "/admin/django_perso/avatarsession/")
+    log_in(page, site, "/admin/django_perso/conversation/")
     page.locator("#result_list tbody th a").first.click()
 
 
