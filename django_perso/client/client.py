@@ -6,6 +6,7 @@ repeated. Nothing is sent to any server but Perso's.
 
 import asyncio
 import functools
+import inspect
 import ipaddress
 import os
 import ssl
@@ -26,7 +27,7 @@ from importlib.metadata import version
 from json import dumps
 from math import inf
 from time import monotonic
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_args, overload
 
 import httpx
 from asgiref.sync import async_to_sync
@@ -66,11 +67,19 @@ class Limits:
 class _Method(Generic[P, T]):
     """A function of `calls` as a method of both clients.
 
-    It is awaitable on AsyncPersoClient and blocks on PersoClient.
+    It is awaitable on AsyncPersoClient and blocks on PersoClient. `help()` shows the
+    type of the answer.
     """
 
     def __init__(self, make_call: Callable[P, Call[T]]) -> None:
-        self._make_call = make_call
+        async def send_async(client: "AsyncPersoClient", *args: Any, **kw: Any) -> T:
+            return await client.send(make_call(*args, **kw))
+
+        def send(client: "PersoClient", *args: Any, **kw: Any) -> T:
+            return client.send(make_call(*args, **kw))
+
+        self._async_method = _described(send_async, make_call)
+        self._method = _described(send, make_call)
 
     @overload
     def __get__(
@@ -79,11 +88,25 @@ class _Method(Generic[P, T]):
     @overload
     def __get__(self, client: "PersoClient", owner: type) -> Callable[P, T]: ...
     def __get__(self, client: "AsyncPersoClient | PersoClient", owner: type) -> Any:
-        @functools.wraps(self._make_call)
-        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.send(self._make_call(*args, **kwargs))
+        is_async = issubclass(owner, AsyncPersoClient)
+        method = self._async_method if is_async else self._method
+        return method.__get__(client, owner)
 
-        return method
+
+def _described(method: Any, make_call: Callable[..., Call[Any]]) -> Any:
+    """Return `method` with the name, the docstring and the arguments of `make_call`.
+
+    `make_call` returns `Call[T]`; the method returns `T`.
+    """
+    functools.update_wrapper(method, make_call)
+    del method.__wrapped__  # inspect would show the signature of make_call
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = inspect.signature(make_call)
+    (answer,) = get_args(signature.return_annotation)
+    method.__signature__ = signature.replace(
+        parameters=[client, *signature.parameters.values()], return_annotation=answer
+    )
+    return method
 
 
 class _Client:
