@@ -14,8 +14,9 @@ from django.core.management import load_command_class
 from django.test import RequestFactory, override_settings
 
 import dev
-from django_perso import payloads, protocol, visitors
+from django_perso import visitors
 from django_perso.conf import conf
+from django_perso.log import frames, payloads
 
 GUIDES = dev.ROOT / "docs/how-to"
 SCALE = (GUIDES / "scale.md").read_text("utf-8")
@@ -156,7 +157,7 @@ def test_proxy_lets_sockets_through() -> None:
     assert "proxy_set_header Connection $connection_upgrade;" in location
     assert "proxy_http_version 1.1;" in location
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", location)
-    assert int(seconds) > 2 * protocol.PING_SECONDS
+    assert int(seconds) > 2 * frames.PING_SECONDS
 
 
 def test_site_behind_the_proxy_knows_origin_and_address(
