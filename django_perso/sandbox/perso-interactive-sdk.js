@@ -19,6 +19,7 @@
  * }} LLMEvent  one line of a streamed reply
  * @typedef {Record<string, unknown>} Message  one message of the model's history
  */
+// eslint-disable-next-line no-unused-vars -- pages use this global
 var PersoInteractive = (() => {
   "use strict";
 
@@ -392,22 +393,26 @@ var PersoInteractive = (() => {
           this.processCustomChat(event.content ?? "");
           continue;
         }
-        if (text) {
-          turn.push({ role: "assistant", type: "message", content: text });
-          this.#write(text, false);
-          text = "";
-        }
+        this.#endMessage(text, turn);
+        text = "";
         if (this.#cancelled) return [];
-        const { type, content, tool_calls, tool_call_id } = event;
-        if (type !== "tool_call") continue;
-        if (tool_calls) {
-          turn.push({ role: "assistant", type, content, tool_calls });
-          calls = tool_calls;
-        } else {
-          turn.push({ role: "tool", type, content, tool_call_id });
-        }
+        if (event.type !== "tool_call") continue;
+        turn.push(toolMessage(event));
+        calls = event.tool_calls ?? calls;
       }
       return calls;
+    }
+
+    /**
+     * Add what the avatar has said to the turn and the chat log.
+     *
+     * @param {string} text
+     * @param {Message[]} turn
+     */
+    #endMessage(text, turn) {
+      if (!text) return;
+      turn.push({ role: "assistant", type: "message", content: text });
+      this.#write(text, false);
     }
 
     /**
@@ -533,6 +538,17 @@ var PersoInteractive = (() => {
       this.releaseLocal();
       for (const listener of this.#onClose) listener(code === 200);
     }
+  }
+
+  /**
+   * Return the message of the history for a tool call, or for its result.
+   *
+   * @param {LLMEvent} event
+   * @returns {Message}
+   */
+  function toolMessage({ type, content, tool_calls, tool_call_id }) {
+    if (tool_calls) return { role: "assistant", type, content, tool_calls };
+    return { role: "tool", type, content, tool_call_id };
   }
 
   /**
