@@ -47,6 +47,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "ready.json"
 TYPESCRIPT = "typescript@7.0.2"
 PRETTIER = "prettier@3.10.1"
+SANDBOX_TSCONFIG = "tests/js/sandbox.tsconfig.json"
 STYLED = "**/*.{css,js,mjs,ts}"  # by prettier
 ESLINT = ["-p", "eslint@10.15.0", "-p", "@eslint/js@10.0.1"]
 FAULTS = " ".join(f"F{number}" for number in range(31))
@@ -167,7 +168,7 @@ def install(
 def install_with_uv(interpreter: str, directory: Path, arguments: list[str]) -> bool:
     """Do as install(); return False where uv is missing or does not work."""
     uv = shutil.which("uv")
-    if not uv or subprocess.run([uv, "--version"], capture_output=True).returncode:
+    if not uv or not succeeds(uv, "--version"):
         return False
     if run(interpreter, "-m", "venv", "--without-pip", str(directory)):
         return False
@@ -177,8 +178,7 @@ def install_with_uv(interpreter: str, directory: Path, arguments: list[str]) -> 
 
 def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) -> bool:
     """Do as install() with what comes with Python."""
-    has_pip = [interpreter, "-c", "import ensurepip"]
-    if subprocess.run(has_pip, capture_output=True).returncode:
+    if not succeeds(interpreter, "-c", "import ensurepip"):
         package = f"python{python_version(interpreter)}-venv"
         raise Trouble(
             f"{interpreter} cannot make environments. Type: "
@@ -193,8 +193,15 @@ def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) ->
 def python_version(interpreter: str) -> str:
     """Return the version of a Python, such as 3.13; "" for one that does not run."""
     script = "import sys; print('%d.%d' % sys.version_info[:2])"
-    finished = subprocess.run([interpreter, "-c", script], capture_output=True)
+    finished = subprocess.run(
+        [interpreter, "-c", script], capture_output=True, check=False
+    )
     return finished.stdout.decode().strip() if finished.returncode == 0 else ""
+
+
+def succeeds(*command: str) -> bool:
+    """Run a command, hide its output, and return whether it exits with 0."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def run(*command: str, env: Mapping[str, str] | None = None) -> int:
@@ -264,7 +271,11 @@ def renders(chromium: str) -> bool:
         ]
         try:
             finished = subprocess.run(
-                command, capture_output=True, timeout=60, stdin=subprocess.DEVNULL
+                command,
+                capture_output=True,
+                check=False,
+                timeout=60,
+                stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired):
             return False
@@ -416,6 +427,8 @@ def check() -> int:
         # Apart from tsc, so that a missing network does not look like a type error.
         "npm": [*npx, "-p", TYPESCRIPT, "tsc", "--version"],
         "tsc": [*npx, "-p", TYPESCRIPT, "tsc", "--project", "tests/js"],
+        # Apart from the rest, since it is a script and its types would be global.
+        "tsc sandbox": [*npx, "-p", TYPESCRIPT, "tsc", "--project", SANDBOX_TSCONFIG],
         "prettier": [*npx, PRETTIER, "--check", "--log-level=warn", STYLED],
         "eslint": [*npx, *ESLINT, "eslint", "--max-warnings=0"],
         # -E reads every page again: a page that has not changed would warn only once.

@@ -13,8 +13,7 @@ from django.urls import Resolver404, resolve
 from django.utils import translation
 
 from .conf import check_installed
-
-NOT_FOUND = 4404
+from .log.codes import CloseCode
 
 
 def get_asgi_application(websocket: Any = None) -> Any:
@@ -47,7 +46,7 @@ class PersoWebSocket:
             await app(scope, receive, send)
             return
         await receive()
-        await send({"type": "websocket.close", "code": NOT_FOUND})
+        await send({"type": "websocket.close", "code": CloseCode.NO_STREAM})
 
 
 def _socket_at(path: str) -> Any:

@@ -52,14 +52,14 @@ class Conf:
 
     @property
     def API_KEY(self) -> str:
-        """The key used where no ApiKey row applies; `sandbox` turns the emulator on."""
+        """The key used where no ApiKey row applies; "sandbox" turns the sandbox on."""
         return str(
             self._get("API_KEY", os.environ.get("PERSO_INTERACTIVE_API_KEY", ""))
         )
 
     @property
     def API_SERVER(self) -> str:
-        """The server `API_KEY` belongs to; empty means Perso's default, or the emulator in this process."""
+        """The server `API_KEY` belongs to; empty means Perso's default, or the sandbox in this process."""
         return str(self._get("API_SERVER", "")).strip().rstrip("/")
 
     @property
@@ -75,7 +75,7 @@ class Conf:
 
     @property
     def SDK_URL(self) -> str:
-        """Where the browser gets the SDK: the pinned CDN file, or on the emulator empty: its stand-in."""
+        """Where the browser gets the SDK: the pinned CDN file, or empty on the sandbox, which has a stand-in."""
         return str(self._get("SDK_URL", "")) or (
             "" if self.is_sandbox_on else PINNED_SDK_URL
         )
@@ -137,17 +137,17 @@ class Conf:
 
     @property
     def SANDBOX_ALLOW_IN_PRODUCTION(self) -> bool:
-        """Let the emulator answer with DEBUG off too (a staging site)."""
+        """Let the sandbox answer with DEBUG off too (a staging site)."""
         return bool(self._get("SANDBOX_ALLOW_IN_PRODUCTION", False))
 
     @property
     def uses_sandbox_key(self) -> bool:
-        """Whether `API_KEY` means the emulator inside this process."""
+        """Whether `API_KEY` means the sandbox inside this process."""
         return self.API_KEY == SANDBOX_KEY and not self.API_SERVER
 
     @property
     def is_sandbox_on(self) -> bool:
-        """Whether the emulator inside this process answers."""
+        """Whether the sandbox inside this process answers."""
         return self.uses_sandbox_key and (
             settings.DEBUG
             or self.SANDBOX_ALLOW_IN_PRODUCTION

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..models import ApiKey
-from ..services import catalogue, keys, upstream
+from ..services import catalogue, connections, keys
 from .buttons import ERROR, SUCCESS, WARNING
 
 NAMED = 5  # of what came, went or is affected, so many are told by name
@@ -53,8 +53,10 @@ def local(moment: datetime) -> datetime:
 
 
 def default_key() -> str:
-    """What the choice to name no key is called, after the key that is used then."""
-    return _("The default key (%s)") % (upstream.row_for(None) or _("from settings"))
+    """Return the label of the choice to use the default key, which it names."""
+    key = connections.default_key()
+    name = _("from settings") if key.is_in_settings else key.name
+    return _("The default key (%s)") % name
 
 
 def named(row: Any) -> SafeString:

@@ -10,6 +10,7 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
@@ -17,7 +18,8 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.checks import CheckMessage, Info, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import connections, router
+from django.db import connections as databases
+from django.db import router
 from django.db.migrations.executor import MigrationExecutor
 from django.template import engines
 from django.test import Client
@@ -25,12 +27,14 @@ from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
 
-from .. import headers, protocol
+from .. import headers
 from ..checks import NO_VOICE, problem
 from ..conf import conf
 from ..fields import SecretUnreadable
+from ..log.codes import CloseCode
 from ..models import ApiKey, SessionPreset
-from ..services import Refused, catalogue, keys, retention, sweeping, upstream
+from ..services import Refused, catalogue, connections, keys, retention, sweeping
+from ..services.connections import SETTINGS_KEY, KeySource
 from ..services.presets import find
 
 NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
@@ -59,7 +63,8 @@ class Examination:
     def __init__(self, key: str, *, deploy: bool) -> None:
         self.key, self.deploy = key, deploy
         self.has_tables = False
-        self.lists: dict[ApiKey | None, Any] = {}
+        # By the primary key of the API key; None is the one in settings.
+        self.lists: dict[UUID | None, Any] = {}
 
     def areas(self) -> Iterator[tuple[str, CheckMessage]]:
         """What is found, with its area. Where the system checks have something to say, that is enough."""
@@ -109,7 +114,7 @@ class Examination:
 
     def migrations(self) -> Lines:
         """Our tables are as the models say."""
-        executor = MigrationExecutor(connections[router.db_for_write(ApiKey)])
+        executor = MigrationExecutor(databases[router.db_for_write(ApiKey)])
         ours = [
             node
             for node in executor.loader.graph.leaf_nodes()
@@ -164,7 +169,7 @@ class Examination:
         opening = asyncio.run(_open_socket(application, path))
         # In a router of the host's Django may be its own, which does not mark requests; see `asgi`.
         django = getattr(application, "application_mapping", {}).get("http")
-        if opening.get("code") == protocol.ORIGIN:
+        if opening.get("code") == CloseCode.ORIGIN:
             text = f"The socket refuses pages of {headers.own_host()}: not in ALLOWED_HOSTS."
             yield problem(
                 "W014", text, 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]'
@@ -200,7 +205,9 @@ class Examination:
             yield problem("E036", text, add + line)
             return
         servers = (
-            {row.api_server for row in self.rows if row} if self.has_tables else ()
+            {key.row.api_server for key in self.keys if key.row is not None}
+            if self.has_tables
+            else ()
         )
         in_settings = [
             getattr(settings, name, "")
@@ -253,56 +260,48 @@ class Examination:
         yield Info(f"{opened} secrets open")
 
     @cached_property
-    def rows(self) -> list[ApiKey | None]:
-        """The keys to ask Perso with; None is the one in settings, also where presets miss it."""
-        rows = [
-            row
-            for row in keys.in_use()
-            if not self.key or (row and row.name == self.key)
+    def keys(self) -> list[KeySource]:
+        """The keys to ask Perso with; the one in settings also where presets miss it."""
+        found = [
+            key
+            for key in keys.in_use()
+            if not self.key or (key.row is not None and key.name == self.key)
         ]
-        if (
-            not self.key
-            and None not in rows
-            and keys.presets_of(None).filter(is_active=True)
-        ):
-            rows.append(None)
-        if not rows:
+        is_settings_key_in_use = keys.presets_of(SETTINGS_KEY).filter(is_active=True)
+        if not self.key and SETTINGS_KEY not in found and is_settings_key_in_use:
+            found.append(SETTINGS_KEY)
+        if not found:
             raise CommandError(f'No active key "{self.key}".', returncode=2)
-        return rows
+        return found
 
     def api_key(self) -> Lines:
         """Perso takes each key."""
-        for row in self.rows:
-            outcome = keys.ask(row)
-            self.lists[row] = outcome.lists
+        for key in self.keys:
+            outcome = keys.ask(key)
+            self.lists[key.pk] = outcome.lists
             if outcome.status == ApiKey.Status.OK:
-                account = upstream.account_of_key(row)
-                tail = f" …{account.api_key.tail}" if account.api_key.tail else ""
-                yield Info(
-                    f"{_name(row)}{tail} {account.api_server or 'the sandbox'}: {outcome.detail}"
-                )
-            elif row is not None:
-                yield problem("E030", outcome.detail, _place_of_key(row))
+                connection = connections.connect(key)
+                tail = f" …{connection.secret.tail}" if connection.secret.tail else ""
+                server = connection.api_server or "the sandbox"
+                yield Info(f"{_name(key)}{tail} {server}: {outcome.detail}")
+            elif key.row is not None:
+                yield problem("E030", outcome.detail, _place_of_key(key.row))
             elif outcome.status == ApiKey.Status.EMPTY:
-                yield problem(
-                    "E002", outcome.detail, USE_SANDBOX if settings.DEBUG else SET_KEY
-                )
+                fix = USE_SANDBOX if settings.DEBUG else SET_KEY
+                yield problem("E002", outcome.detail, fix)
             else:
                 is_away = outcome.status == ApiKey.Status.UNREACHABLE
-                yield problem(
-                    "E030", outcome.detail, CHECK_SERVER if is_away else SET_KEY
-                )
+                fix = CHECK_SERVER if is_away else SET_KEY
+                yield problem("E030", outcome.detail, fix)
 
     def catalogue(self) -> Lines:
         """The kept lists are what Perso offers now."""
-        for row in self.rows:
-            name, synced_at, lists = (
-                _name(row),
-                catalogue.synced_at(row),
-                self.lists.get(row),
-            )
+        for key in self.keys:
+            name = _name(key)
+            synced_at = catalogue.synced_at(key)
+            lists = self.lists.get(key.pk)
             is_fresh = (
-                row is None
+                key.is_in_settings
                 and conf.is_sandbox_on
                 and not SessionPreset.objects.exists()
             )
@@ -315,13 +314,13 @@ class Examination:
                     f"{name}: nothing is synced, so presets offer no choices.",
                     SYNC,
                 )
-            elif drift := _drift(row, lists):
+            elif drift := _drift(key, lists):
                 text = f"{name}: Perso has changed since {timesince(synced_at)}: {', '.join(drift)}"
                 yield problem("W032", text, SYNC)
             else:
                 items = [
                     item
-                    for kind in catalogue.offer(row).values()
+                    for kind in catalogue.offer(key).values()
                     for item in kind.values()
                 ]
                 gone = [f", {item.value} is gone" for item in items if item.gone_at]
@@ -331,10 +330,11 @@ class Examination:
     def presets(self) -> Lines:
         """Perso offers what each active preset asks for, with a key for it; and templates name no other."""
         active = SessionPreset.objects.filter(is_active=True).order_by("slug")
+        pks = {key.pk for key in self.keys}
         found = [
             preset
             for preset in active
-            if not self.key or upstream.row_for(preset) in self.rows
+            if not self.key or connections.key_for(preset).pk in pks
         ]
         for preset in found:
             texts = [problem.text for problem in catalogue.problems(preset)]
@@ -368,8 +368,8 @@ class Examination:
             yield Info("no conversation is left open, none is kept for too long")
 
 
-def _name(row: ApiKey | None) -> str:
-    return f'"{row}"' if row else 'PERSO["API_KEY"]'
+def _name(key: KeySource) -> str:
+    return key.name if key.is_in_settings else f'"{key.name}"'
 
 
 def _place_of_key(row: ApiKey) -> str:
@@ -399,9 +399,9 @@ def _named_in_templates() -> dict[str, str]:
     return found
 
 
-def _drift(row: ApiKey | None, lists: Any) -> list[str]:
+def _drift(key: KeySource, lists: Any) -> list[str]:
     """What Perso offers now and is not kept, or the other way round."""
-    changes = catalogue.drift(row, lists) if lists else []
+    changes = catalogue.drift(key, lists) if lists else []
     added = [f"{each.kind} +{value}" for each in changes for value in each.added]
     removed = [f"{each.kind} -{value}" for each in changes for value in each.removed]
     return added + removed

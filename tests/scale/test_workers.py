@@ -18,7 +18,7 @@ from tests.support import servers
 from tests.support.visitor import HttpVisitor, chat, say
 
 VISITORS, LINES = 6, 40
-STORED = "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND avatar_session_id = "
+STORED = "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND conversation_id = "
 
 
 async def hold(fleet: Fleet, name: str) -> str:
@@ -62,7 +62,7 @@ async def read(fleet: Fleet, stream: str) -> list[str]:
         await operator.log_in("admin", fleet.a.admin_password)
         page = (
             await operator.http.get(
-                f"/admin/django_perso/avatarsession/{stream}/change/"
+                f"/admin/django_perso/conversation/{stream}/change/"
             )
         ).text
     return re.findall(r"<p>(\w+ \d+)</p>", page)
@@ -149,7 +149,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_everything(
     demo: Demo,
 ) -> None:
-    await demo.told("Ctrl-C ends it.")
+    await demo.told("Press Ctrl-C to end it.")
     parts = demo.parts()
     workers = ["Worker 1 (daphne)", "Worker 2 (daphne)", "Worker 3 (uvicorn)"]
     assert list(parts) == [
@@ -163,7 +163,7 @@ async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_
         await visitor.open_page()
         started = (await visitor.start()).json()
         os.kill(parts[workers[0]], signal.SIGKILL)
-        await demo.told("Worker 1 (daphne) had ended and is started again")
+        await demo.told("Worker 1 (daphne) ended; it runs again")
         for n in range(1, 7):  # every connection is another worker's
             async with visitor.socket(started["log"]["ws"]) as socket:
                 hello = await say(

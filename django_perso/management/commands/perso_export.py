@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from django_perso.models import AvatarSession, SessionPreset
+from django_perso.models import Conversation, SessionPreset
 from django_perso.services.export import FORMATS, export
 
 
@@ -34,15 +34,17 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sessions = AvatarSession.objects.all()
+        conversations = Conversation.objects.all()
         if slug := options["preset"]:
             if not SessionPreset.objects.filter(slug=slug).exists():
                 raise CommandError(f'There is no preset "{slug}".')
-            sessions = sessions.filter(preset__slug=slug)
+            conversations = conversations.filter(preset__slug=slug)
         if options["since"]:
-            sessions = sessions.filter(created_at__gte=_midnight(options["since"]))
+            conversations = conversations.filter(
+                created_at__gte=_midnight(options["since"])
+            )
         if options["until"]:
-            sessions = sessions.filter(
+            conversations = conversations.filter(
                 created_at__lt=_midnight(options["until"] + timedelta(days=1))
             )
         path: Path | None = options["output"]
@@ -52,7 +54,7 @@ class Command(BaseCommand):
             if path
             else nullcontext(self.stdout) as file
         ):
-            file.writelines(export(sessions, options["format"]))
+            file.writelines(export(conversations, options["format"]))
 
 
 def _midnight(day: date) -> datetime:

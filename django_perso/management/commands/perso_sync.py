@@ -10,8 +10,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django_perso.management import plain
 from django_perso.services import catalogue, keys
 
-SETTINGS = 'PERSO["API_KEY"]'
-
 
 class Command(BaseCommand):
     """Sync every active key, and the one in settings while no key is the default."""
@@ -29,7 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask for one after the other, and print each when it is known."""
-        found = {key.name if key else SETTINGS: key for key in keys.in_use()}
+        found = {key.name: key for key in keys.in_use()}
         if (only := options["key"]) is not None:
             if only not in found:
                 raise CommandError(
