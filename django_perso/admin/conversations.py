@@ -34,7 +34,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Conversation, TranscriptEntry
-from ..services import following, retention
+from ..services import following, reasons, retention
 from ..services.export import export, length_of
 from . import search
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
@@ -46,7 +46,7 @@ from .filters import (
     VisitorFilter,
     is_cut_off,
 )
-from .words import local, reason, state
+from .words import local, state
 
 ENTRIES_A_PAGE = 500
 END = "9" * 18  # after the key of every entry
@@ -142,7 +142,7 @@ class ConversationAdmin(ButtonAdmin):
         if session is not None:
             words = [
                 session.get_status_display(),
-                reason(session.termination_reason),
+                reasons.for_staff(session.termination_reason),
                 session.error_code.replace("_", " ").lower(),
             ]
         if is_cut_off(conversation):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Conversation, EndedBy, TranscriptEntry
-from .words import reason
+from ..services import reasons
 
 # Ends of conversations that may lack a goodbye without anything being wrong.
 EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT)
@@ -109,5 +109,7 @@ class ReasonFilter(admin.AllValuesFieldListFilter):
             )  # ` (3)`, where they are counted
             yield {
                 **choice,
-                "display": (reason(code) or gettext("reason not told")) + space + count,
+                "display": (reasons.for_staff(code) or gettext("reason not told"))
+                + space
+                + count,
             }

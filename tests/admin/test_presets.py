@@ -17,7 +17,14 @@ from django_perso.models import ApiKey, CatalogueItem, SessionPreset
 from django_perso.services import catalogue, keys, presets
 from django_perso.services.connections import SETTINGS_KEY, stored_key
 from tests.admin.desk import HOSTILE, PRESETS, limited
-from tests.stage import KEY, faults, make_conversation, make_preset, withdrawn
+from tests.stage import (
+    KEY,
+    faults,
+    make_conversation,
+    make_preset,
+    update_conversations,
+    withdrawn,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -645,4 +652,18 @@ def test_preset_with_retention_outlives_conversations(
     assert SessionPreset.objects.count() == 2
     said.conversation_set.all().delete()
     admin_client.post(PRESETS, {**action, **sure})
+    assert not SessionPreset.objects.exists()
+
+
+def test_preset_with_a_running_conversation_is_not_deleted(
+    admin_client: Client,
+) -> None:
+    preset = make_preset(name="Lobby")
+    make_conversation(preset=preset, status="live")
+    url = f"{PRESETS}{preset.pk}/delete/"
+    page = admin_client.post(url, {"post": "yes"}).content.decode()
+    assert "has a running conversation" in page
+    assert SessionPreset.objects.exists()
+    update_conversations(status="ended")
+    admin_client.post(url, {"post": "yes"})
     assert not SessionPreset.objects.exists()
