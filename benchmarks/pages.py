@@ -1,6 +1,5 @@
 """What people wait for: lists in the admin, a page with the tag, its scripts, a long transcript, a face."""
 
-import gzip
 import os
 import tempfile
 import time
@@ -20,16 +19,16 @@ from django.urls import reverse
 
 import dev
 from django_perso.client import calls
+from django_perso.client.parameters import CATALOGUE_LISTS
 from django_perso.models import CatalogueItem, Conversation, TranscriptEntry
 from django_perso.services import catalogue as lists
 from django_perso.services import connections
 from django_perso.services.connections import SETTINGS_KEY
-from django_perso.templatetags.perso import FIRST_SCREEN, MODULES
+from tests.support import scripts as javascript
 from tests.support.servers import environment, example_server, sandbox_server, seed
 
 from .figures import Figure
 
-STATIC = dev.ROOT / "django_perso/static/django_perso"
 ENTRIES = 10_000
 POINTER_MS = 300  # from the avatar's edge to its button, and a press
 # Until a face is there: press, then a picture in the video.
@@ -103,8 +102,8 @@ def catalogue() -> Iterator[Figure]:
 
 def copy_lists(sandbox: str, api_server: str) -> None:
     """Have the one answer with the lists of the other, which costs it next to nothing."""
-    for name in lists.LISTS:
-        call = getattr(calls, f"get_{name}")()
+    for catalogue_list in CATALOGUE_LISTS:
+        call = calls.get_list(catalogue_list)
         target = str(httpx.URL(call.path, params=call.query or None))
         found = httpx.get(
             sandbox + target, headers={"PersoLive-APIKey": "sandbox"}
@@ -129,13 +128,12 @@ def tag() -> Iterator[Figure]:
 
 def scripts() -> Iterator[Figure]:
     """What a visitor's browser loads."""
-    sizes = {
-        name: len(gzip.compress((STATIC / f"{name}.js").read_bytes(), 6)) / 1000
-        for name in ("perso-avatar", *MODULES)
-    }
-    first = sum(sizes[name] for name in ("perso-avatar", *FIRST_SCREEN))
-    yield Figure("JavaScript before Start, gzip", first, "kB", 8, 5, {"sizes": sizes})
-    yield Figure("JavaScript in all, gzip", sum(sizes.values()), "kB", 18, 14)
+    sizes = javascript.sizes()
+    before_start = sum(sizes[name] for name in javascript.BEFORE_START)
+    yield Figure(
+        "JavaScript before Start, gzip", before_start, "kB", 10, raw={"sizes": sizes}
+    )
+    yield Figure("JavaScript in all, gzip", sum(sizes.values()), "kB", 40)
 
 
 def transcript() -> Iterator[Figure]:

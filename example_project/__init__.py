@@ -1,1 +1,1 @@
-"""A site with one page: an avatar that answers, draws on the page's own tools, and is written down."""
+"""The example site: one page with an avatar that can use tools of the page."""

@@ -1,4 +1,4 @@
-"""The example site as an ASGI application: Django's own, and the avatar's log socket."""
+"""The ASGI application of the example site."""
 
 import os
 

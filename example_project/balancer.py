@@ -1,4 +1,4 @@
-"""One port before several workers, connection by connection: the place that a proxy has in production."""
+"""A TCP proxy that gives each connection to the next worker of several."""
 
 import asyncio
 from collections import deque
@@ -7,14 +7,13 @@ from contextlib import suppress
 
 
 class Balancer:
-    """Takes turns among the workers; one that does not answer is passed over."""
+    """Use the workers in turn; skip those that do not answer."""
 
-    def __init__(self, workers: Sequence[int]) -> None:
-        """`workers`: their ports on this machine."""
-        self.workers = deque(workers)
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._ports = deque(ports)
 
     async def serve(self, port: int) -> None:
-        """Serve while the event loop runs."""
+        """Serve on a port until the event loop ends."""
         server = await asyncio.start_server(self._connected, "127.0.0.1", port)
         await server.serve_forever()
 
@@ -22,22 +21,24 @@ class Balancer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            far_reader, far_writer = await self._worker()
+            worker_reader, worker_writer = await self._connect_to_worker()
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        await asyncio.gather(_copy(reader, worker_writer), _copy(worker_reader, writer))
 
-    async def _worker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self.workers.rotate(-1)
-        for port in list(self.workers):
+    async def _connect_to_worker(
+        self,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self._ports.rotate(-1)
+        for port in list(self._ports):
             with suppress(OSError):
                 return await asyncio.open_connection("127.0.0.1", port)
-        raise ConnectionError("no worker answers")
+        raise ConnectionError("No worker answers.")
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what is read until either end closes, then close the other."""
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy bytes until one end closes, then close the other end."""
     with suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)

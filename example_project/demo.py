@@ -1,7 +1,7 @@
-"""`python3 dev.py demo`: serves the example site until Ctrl-C, on databases of its own.
+"""`python3 dev.py demo`: serve the example site until Ctrl-C.
 
-As one process with SQLite and the sandbox in it; or, with `--scale N`, as a site of many visitors is served:
-PostgreSQL, Redis, Perso somewhere else (the sandbox), and N workers behind one port.
+Usually this is one process with SQLite and the sandbox. With `--scale N` it is a large
+site: PostgreSQL, Redis, the sandbox in its own process, and N workers behind one port.
 """
 
 import argparse
@@ -29,12 +29,15 @@ from .balancer import Balancer
 
 DEMO = ROOT / ".demo"
 APPLICATION = "example_project.asgi:application"
+# Frames of the log have at most 64 KiB, so servers need not read longer messages.
+MAX_MESSAGE_BYTES = "131072"
+# Signals that end the demo.
 ENDINGS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 @dataclass
 class Part:
-    """A process on a port."""
+    """A process that listens on a port."""
 
     name: str
     port: int
@@ -42,7 +45,7 @@ class Part:
     env: dict[str, str]
 
     def start(self) -> None:
-        """Of what it prints only errors are shown; Ctrl-C is ours, not its."""
+        """Start the process; show its errors, and keep Ctrl-C from it."""
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,
@@ -52,17 +55,15 @@ class Part:
         )
 
     def wait(self) -> None:
-        """Return as soon as it takes connections."""
+        """Return as soon as the process accepts connections."""
         for _ in range(600):
             if self.process.poll() is not None:
-                raise Trouble(
-                    f"{self.name} ended before it answered: see the lines above."
-                )
+                raise Trouble(f"{self.name} did not start: see the lines above.")
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             time.sleep(0.1)
-        raise Trouble(f"{self.name} did not answer for a minute.")
+        raise Trouble(f"{self.name} did not answer within a minute.")
 
     @property
     def url(self) -> str:
@@ -70,7 +71,7 @@ class Part:
 
 
 def end(parts: Sequence[Part]) -> None:
-    """End them all, the last first."""
+    """End the processes, the last one first."""
     running = [part.process for part in reversed(parts) if hasattr(part, "process")]
     for process in running:
         process.terminate()
@@ -82,80 +83,78 @@ def end(parts: Sequence[Part]) -> None:
 
 
 def daphne_command(python: str, port: int) -> list[str]:
-    """How the site is served; frames of the log end at 64 KiB, so no larger message is read."""
-    where = [
-        "-b",
-        "127.0.0.1",
-        "-p",
-        str(port),
-        "--websocket-max-message-size",
-        "131072",
-    ]
-    return [python, "-m", "daphne", "-v", "0", *where, APPLICATION]
+    """Return the command that serves the site by daphne."""
+    address = ["-b", "127.0.0.1", "-p", str(port)]
+    limit = ["--websocket-max-message-size", MAX_MESSAGE_BYTES]
+    return [python, "-m", "daphne", "-v", "0", *address, *limit, APPLICATION]
 
 
 def uvicorn_command(python: str, port: int) -> list[str]:
-    """The same by uvicorn."""
-    where = ["--host", "127.0.0.1", "--port", str(port), "--ws-max-size", "131072"]
-    return [python, "-m", "uvicorn", "--log-level", "warning", *where, APPLICATION]
+    """Return the command that serves the site by uvicorn."""
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    options = ["--log-level", "warning", "--ws-max-size", MAX_MESSAGE_BYTES]
+    return [python, "-m", "uvicorn", *options, *address, APPLICATION]
 
 
 def seed(env: dict[str, str]) -> str:
     """Make tables, presets and the admin; return the admin's password."""
     command = [sys.executable, "manage.py", "seed", "--set-aside-outdated"]
-    if subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL).returncode:
-        raise Trouble("The database could not be made: see the lines above.")
+    finished = subprocess.run(
+        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, check=False
+    )
+    if finished.returncode != 0:
+        raise Trouble("The database could not be created: see the lines above.")
     return (DEMO / "admin-password").read_text().strip()
 
 
 def wait_for_page(url: str) -> None:
-    """Return as soon as the page is served."""
+    """Return as soon as the page loads."""
     for _ in range(300):
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             urllib.request.urlopen(url, timeout=30).close()
             return
         time.sleep(0.1)
-    raise Trouble(f"{url} did not answer for 30 seconds.")
+    raise Trouble(f"{url} did not answer within 30 seconds.")
 
 
-def tell(port: int, password: str, lines: Sequence[str] = ()) -> None:
-    """Say where everything is."""
-    print(f"\n  The avatar   http://127.0.0.1:{port}/")
-    print(
-        f"  The admin    http://127.0.0.1:{port}/admin/   user admin, password {password}"
-    )
-    print("".join(f"\n  {line}" for line in lines), end="\n\n" if lines else "")
-    print("  Ctrl-C ends it.\n", flush=True)
+def print_addresses(port: int, password: str, lines: Sequence[str] = ()) -> None:
+    """Print where the site and its admin are."""
+    site = f"http://127.0.0.1:{port}/"
+    print(f"\n  The avatar   {site}")
+    print(f"  The admin    {site}admin/   user admin, password {password}\n")
+    for line in lines:
+        print(f"  {line}")
+    if lines:
+        print()
+    print("  Press Ctrl-C to end it.\n", flush=True)
 
 
 def serve(port: int) -> int:
-    """One process, until it ends."""
+    """Serve by one process until it ends."""
     env = environment(DATABASE_URL=f"sqlite:///{DEMO / 'db.sqlite3'}")
     site = Part("The site", port, daphne_command(sys.executable, port), env)
     with ExitStack() as stack:
         stack.callback(end, [site])
-        site.start()  # it loads while the database is made
+        # The site loads while the database is created.
+        site.start()
         password = seed(env)
         site.wait()
         wait_for_page(site.url)
-        tell(port, password)
+        print_addresses(port, password)
         return site.process.wait()
 
 
 def serve_scaled(port: int, count: int) -> NoReturn:
-    """PostgreSQL, Redis, a Perso, `count` workers and the balancer, each a process; until Ctrl-C."""
+    """Serve by `count` workers, with PostgreSQL, Redis and a Perso, until Ctrl-C."""
     from tests.support.postgres import postgres_server
     from tests.support.redis import redis_command
 
     with ExitStack() as stack:
-        directory = Path(
+        redis_directory = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="redis-"))
         )
         postgres = stack.enter_context(postgres_server())
-        ports = [free_port(port + 1)]
-        for _ in range(count + 1):
-            ports.append(free_port(ports[-1] + 1))
-        *at, perso_port, redis_port = ports
+        redis_port, perso_port, *worker_ports = free_ports(port + 1, count + 2)
         perso = f"http://127.0.0.1:{perso_port}"
         env = environment(
             DATABASE_URL=f"{postgres.url}/postgres",
@@ -164,47 +163,53 @@ def serve_scaled(port: int, count: int) -> NoReturn:
             PERSO_INTERACTIVE_API_SERVER=perso,
             PERSO_SDK_URL=f"{perso}/perso-interactive-sdk.js",
         )
-        sandbox = [
-            sys.executable,
-            "manage.py",
-            "perso_sandbox",
-            "--port",
-            str(perso_port),
+        redis = Part(
+            "Redis", redis_port, redis_command(redis_port, redis_directory), env
+        )
+        sandbox_command = [sys.executable, "manage.py", "perso_sandbox"]
+        sandbox_command += ["--port", str(perso_port)]
+        sandbox = Part("Perso (sandbox)", perso_port, sandbox_command, env)
+        workers = [
+            worker(number, worker_port, env, is_last=number == count)
+            for number, worker_port in enumerate(worker_ports, 1)
         ]
-        parts = [
-            Part("Redis", redis_port, redis_command(redis_port, directory), env),
-            Part("Perso (sandbox)", perso_port, sandbox, env),
-            *(
-                worker(number, port, env, is_last=port == at[-1])
-                for number, port in enumerate(at, 1)
-            ),
-        ]
+        parts = [redis, sandbox, *workers]
         stack.callback(end, parts)
         for part in parts:
             part.start()
-        parts[1].wait()
+        # To seed the database, Perso must answer.
+        sandbox.wait()
         password = seed(env)
         for part in parts:
             part.wait()
-        wait_for_page(parts[-1].url)
-        lines = [
-            f"{part.name:<22} 127.0.0.1:{part.port:<6} pid {part.process.pid}"
-            for part in parts
-        ]
-        lines.append(
-            f"{'PostgreSQL':<22} 127.0.0.1:{postgres.port:<6} pid {postgres.pid}"
-        )
-        lines.append(f"{'Balancer':<22} 127.0.0.1:{port:<6} pid {os.getpid()}")
-        tell(port, password, lines)
-        balancer = threading.Thread(
-            target=asyncio.run, args=[Balancer(at).serve(port)], daemon=True
-        )
-        balancer.start()  # apart, so that Ctrl-C strikes plain code and no event loop
+        wait_for_page(workers[-1].url)
+        lines = [describe(part.name, part.port, part.process.pid) for part in parts]
+        lines.append(describe("PostgreSQL", postgres.port, postgres.pid))
+        lines.append(describe("Balancer", port, os.getpid()))
+        print_addresses(port, password, lines)
+        # In a thread, so that Ctrl-C does not interrupt an event loop.
+        balancer = Balancer(worker_ports)
+        threading.Thread(
+            target=asyncio.run, args=[balancer.serve(port)], daemon=True
+        ).start()
         keep_running(parts)
 
 
+def free_ports(first: int, count: int) -> list[int]:
+    """Return the next free ports from `first` on."""
+    ports: list[int] = []
+    for _ in range(count):
+        ports.append(free_port(ports[-1] + 1 if ports else first))
+    return ports
+
+
+def describe(name: str, port: int, pid: int) -> str:
+    """Return a line about a process."""
+    return f"{name:<22} 127.0.0.1:{port:<6} pid {pid}"
+
+
 def worker(number: int, port: int, env: dict[str, str], *, is_last: bool) -> Part:
-    """Served by daphne; the last one by uvicorn where that is installed, for either will do."""
+    """Return a worker behind daphne; the last of several uses uvicorn if installed."""
     is_uvicorn = is_last and number > 1 and find_spec("uvicorn") is not None
     command = uvicorn_command if is_uvicorn else daphne_command
     name = f"Worker {number} ({'uvicorn' if is_uvicorn else 'daphne'})"
@@ -212,20 +217,18 @@ def worker(number: int, port: int, env: dict[str, str], *, is_last: bool) -> Par
 
 
 def keep_running(parts: Sequence[Part]) -> NoReturn:
-    """Start again what has ended, as a process manager does."""
+    """Restart processes that have ended, as a process manager does."""
     while True:
         time.sleep(1)
         for part in parts:
             if part.process.poll() is not None:
                 part.start()
-                print(
-                    f"  {part.name} had ended and is started again, pid {part.process.pid}",
-                    flush=True,
-                )
+                pid = part.process.pid
+                print(f"  {part.name} ended; it runs again, pid {pid}", flush=True)
 
 
 def environment(**values: str) -> dict[str, str]:
-    """The shell's, but for these."""
+    """Return the environment of the site's processes."""
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "example_project.settings",
@@ -234,12 +237,13 @@ def environment(**values: str) -> dict[str, str]:
 
 
 def main() -> int:
-    """Serve until told to end."""
+    """Serve until a signal ends the demo."""
     parser = argparse.ArgumentParser(prog="dev.py demo", description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--scale", type=int, default=0, metavar="N")
     chosen = parser.parse_args()
-    for ending in ENDINGS:  # a shell's background jobs start with SIGINT ignored
+    # The background jobs of a shell start with SIGINT ignored.
+    for ending in ENDINGS:
         signal.signal(ending, leave)
     DEMO.mkdir(exist_ok=True)
     port = free_port(chosen.port)
@@ -250,7 +254,7 @@ def main() -> int:
 
 
 def leave(number: int, frame: object) -> None:
-    """What a signal does: once only, so that nothing disturbs the ending."""
+    """End the demo, and ignore further signals while it ends."""
     for ending in ENDINGS:
         signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt

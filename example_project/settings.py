@@ -1,4 +1,4 @@
-"""Settings of the example site, read from the environment or from `.env` beside manage.py."""
+"""The settings of the example site, from the environment or `.env`."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import environ
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DEMO_DIR = (
-    BASE_DIR / ".demo"
-)  # what the example makes for itself: its database, the admin's password
+# The database and the admin's password.
+DEMO_DIR = BASE_DIR / ".demo"
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
@@ -20,7 +19,7 @@ ALLOWED_HOSTS = env.list(
 )
 
 INSTALLED_APPS = [
-    "daphne",  # first: its runserver speaks WebSocket
+    "daphne",  # First, so that its runserver is used, which supports WebSockets.
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -61,7 +60,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
 def database() -> dict[str, Any]:
-    """DATABASE_URL, else a SQLite file under `.demo/`; SQLite is set up for several writers at once."""
+    """Return the database of DATABASE_URL, or a SQLite file in `.demo/`.
+
+    SQLite is configured for several writers at once.
+    """
     if not env("DATABASE_URL", default=""):
         DEMO_DIR.mkdir(exist_ok=True)
     found: dict[str, Any] = env.db_url(
@@ -78,7 +80,7 @@ def database() -> dict[str, Any]:
 
 DATABASES = {"default": database()}
 
-# By which the admin hears that a conversation goes on; without Redis in this process only.
+# Tells the admin about new entries; without Redis only within one process.
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 }
@@ -89,7 +91,7 @@ if redis := env("REDIS_URL", default=""):
     }
 
 PERSO = {
-    # "sandbox" needs no account: a local stand-in answers, while DEBUG is on.
+    # With "sandbox" no account is needed: with DEBUG a local Perso answers.
     "API_KEY": env("PERSO_INTERACTIVE_API_KEY", default="") or "sandbox",
     "API_SERVER": env("PERSO_INTERACTIVE_API_SERVER", default=""),
     "ENCRYPTION_KEYS": env.list("PERSO_ENCRYPTION_KEYS", default=[]),

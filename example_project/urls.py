@@ -1,4 +1,4 @@
-"""The example site's URLs: the page with the avatar, the app, the admin."""
+"""The URLs of the example site."""
 
 from django.contrib import admin
 from django.contrib.staticfiles.urls import staticfiles_urlpatterns
@@ -11,5 +11,5 @@ urlpatterns = [
     path("avatars/<slug:preset>/", views.home, name="avatar"),
     path("perso/", include("django_perso.urls")),
     path("admin/", admin.site.urls),
-    *staticfiles_urlpatterns(),  # nothing while DEBUG is off
+    *staticfiles_urlpatterns(),  # Empty without DEBUG.
 ]

@@ -8,7 +8,7 @@ from django_perso.models import SessionPreset
 
 
 def home(request: HttpRequest, preset: str = "") -> HttpResponse:
-    """One page for every preset; without a name the default one."""
+    """Show the page of a preset, or of the default one."""
     offered = SessionPreset.objects.filter(is_active=True).order_by(
         "-is_default", "name"
     )

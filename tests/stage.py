@@ -1,4 +1,4 @@
-"""What the tests of the Django floors share: a preset, a visitor who starts, a Perso that misbehaves."""
+"""What tests share: a preset, a visitor who starts, and a sandbox with faults."""
 
 import json
 import socket
@@ -16,18 +16,17 @@ from django_perso.services import starting
 from django_perso.services.database import in_database
 from django_perso.services.limits import Visitor
 
-START, LOG, CONTROL = (
-    "/perso/sessions/",
-    "/perso/log/entries/",
-    "/perso/sandbox/control/",
-)
+START = "/perso/sessions/"
+LOG = "/perso/log/entries/"
+CONTROL = "/perso/sandbox/control/"
 SANDBOX = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
-KEY = "pak-00c0ffee00c0ffee00c0ffee00c0ffee"  # like a real key; it must show up nowhere
+# Looks like a real key. Tests search for it where no key may appear.
+KEY = "pak-00c0ffee00c0ffee00c0ffee00c0ffee"
 
 
 def make_preset(**values: Any) -> SessionPreset:
-    """A preset the sandbox accepts, for everybody, with the default limits; saved."""
-    usual = {
+    """Save a public preset that the sandbox accepts, with the default limits."""
+    defaults = {
         "name": "Guide",
         "slug": "guide",
         "access": "public",
@@ -36,7 +35,7 @@ def make_preset(**values: Any) -> SessionPreset:
         "llm_type": "azure-gpt-4o",
         "tts_type": "openai-nova",
     }
-    return SessionPreset.objects.create(**{**usual, **values})
+    return SessionPreset.objects.create(**{**defaults, **values})
 
 
 def make_conversation(**values: Any) -> Conversation:
@@ -64,7 +63,7 @@ def _fields_of(model: type[Model], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def start(client: Client, preset: Any = "guide", **extra: Any) -> Any:
-    """POST start_session, as the widget does."""
+    """Start a conversation as the widget does."""
     return client.post(
         START, json.dumps({"preset": preset}), content_type="application/json", **extra
     )
@@ -76,7 +75,7 @@ def post_log(
     origin: str = "http://testserver",
     **body: Any,
 ) -> Any:
-    """POST log_entries, as the widget does; `ticket` and `stream` may be replaced."""
+    """Post entries as the widget does; the body may replace `ticket` and `stream`."""
     opening = {"stream": started["stream"], "ticket": started["ticket"]}
     data = json.dumps({**opening, **body})
     return client.post(
@@ -85,12 +84,12 @@ def post_log(
 
 
 def chat(s: int, text: str = "hi") -> dict[str, Any]:
-    """A chat entry as it travels."""
+    """Return a chat entry in the form of the log protocol."""
     return {"s": s, "k": "chat", "t": 10 * s, "d": {"role": "visitor", "text": text}}
 
 
 def events(*numbers: int, rejected: tuple[int, str] | None = None) -> Events:
-    """Chat entries as they are parsed."""
+    """Return parsed chat entries."""
     return Events(tuple(Entry(**chat(n, f"line {n}")) for n in numbers), rejected)
 
 
@@ -103,7 +102,7 @@ async def begin(slug: str, visitor: Visitor) -> starting.Started:
 
 @contextmanager
 def faults(**routes: dict[str, Any]) -> Iterator[None]:
-    """The sandbox of this process misbehaves: `faults(session={"status": 500})`."""
+    """Set faults of the sandbox in this process: `faults(session={"status": 500})`."""
     client = Client()
     answer = client.put(
         CONTROL + "faults/", json.dumps(routes), content_type="application/json"
@@ -117,7 +116,7 @@ def faults(**routes: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def withdrawn(**lists: list[str]) -> Iterator[None]:
-    """The sandbox of this process offers less: `withdrawn(tts_type=["openai-nova"])`."""
+    """Withdraw items of that sandbox: `withdrawn(tts_type=["openai-nova"])`."""
     client = Client()
     answer = client.put(
         CONTROL + "catalogue/", json.dumps(lists), content_type="application/json"
@@ -130,14 +129,18 @@ def withdrawn(**lists: list[str]) -> Iterator[None]:
 
 
 def created() -> int:
-    """How many sessions the sandbox of this process has made so far."""
-    return int(Client().get(CONTROL + "ledger/").json()["created"])
+    """Return how many sessions that sandbox has created."""
+    ledger = Client().get(CONTROL + "ledger/").json()
+    return int(ledger["created"])
 
 
 @contextmanager
 def raw_server(answer: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that answers any request with these bytes (None: never), and what it was asked."""
-    asked: list[bytes] = []
+    """Serve these bytes to any request; yield the address and the requests.
+
+    With None the server never answers.
+    """
+    requests: list[bytes] = []
     open_connections: list[socket.socket] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -147,7 +150,7 @@ def raw_server(answer: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            asked.append(connection.recv(65536))
+            requests.append(connection.recv(65536))
             if answer is None:
                 open_connections.append(connection)
                 continue
@@ -157,7 +160,7 @@ def raw_server(answer: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -169,6 +172,11 @@ def raw_server(answer: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
 def http_answer(
     status: int, body: bytes, content_type: str = "application/json"
 ) -> bytes:
-    """The bytes of an HTTP response."""
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + body
+    """Return the bytes of an HTTP response."""
+    lines = [
+        f"HTTP/1.1 {status} X",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -24,6 +24,92 @@ def test_imports_go_down_only() -> None:
     subprocess.run([sys.executable, "-c", lint], check=True, cwd=ROOT)
 
 
+# Names that may be given their values in one assignment, since they belong together.
+TOGETHER = [
+    {"width", "height"},
+    {"left", "top"},
+    {"x", "y"},
+    {"start", "end"},
+    {"low", "high"},
+    {"old", "new"},
+    {"before", "after"},
+    {"first", "second"},
+    {"key", "value"},
+]
+# Directories and files without assignments such as `a, b = 1, 2`.
+SEPARATE_ASSIGNMENTS = [
+    "dev.py",
+    "django_perso/sandbox",
+    "example_project",
+    "tests/conftest.py",
+    "tests/example_project",
+    "tests/matrix.py",
+    "tests/sandbox",
+    "tests/stage.py",
+    "tests/support",
+    "tests/test_architecture.py",
+    "tests/test_dev.py",
+]
+
+
+def unrelated_assignments(source: str) -> list[int]:
+    """Return the lines that assign several unrelated values at once."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Tuple)
+        and any(_are_unrelated(target, node.value) for target in node.targets)
+    ]
+
+
+def _are_unrelated(target: ast.expr, value: ast.Tuple) -> bool:
+    if not isinstance(target, ast.Tuple | ast.List):
+        return False
+    assigned = {ast.unparse(element) for element in target.elts}
+    if assigned == {ast.unparse(element) for element in value.elts}:
+        return False  # a swap
+    names = {name.rpartition(".")[2].lstrip("_") for name in assigned}
+    return names not in TOGETHER
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("a = 1\nb, c = 2, 3", [2]),
+        ("self.a, self.b = a, b", [1]),
+        ("[a, *b] = 1, 2", [1]),
+        ("a, (b, c) = 1, (2, 3)", [1]),
+        ("x = a, b = 1, 2", [1]),
+        ("a, b = b, a", []),
+        ("a[0], a[1] = a[1], a[0]", []),
+        ("width, height = 1, 2", []),
+        ("self._width, self._height = 1, 2", []),
+        ("a, b = pair", []),
+        ("a = 1, 2", []),
+        ("a, b = (n for n in pair)", []),
+    ],
+)
+def test_unrelated_assignments_are_found(source: str, lines: list[int]) -> None:
+    assert unrelated_assignments(source) == lines
+
+
+def python_files(name: str) -> list[Path]:
+    """Return a file, or all Python files of a directory."""
+    path = ROOT / name
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", SEPARATE_ASSIGNMENTS)
+def test_unrelated_values_are_assigned_separately(name: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in python_files(name)
+        for line in unrelated_assignments(path.read_text())
+    ]
+    assert found == []
+
+
 def test_core_dependencies_are_four() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert len(project["dependencies"]) == 4

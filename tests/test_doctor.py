@@ -529,7 +529,7 @@ def test_a_voice_that_perso_withdrew_is_told_first_of_the_lists_then_of_the_pres
     (line,) = site.doctor()
     assert line["id"] == "django_perso.E031"
     assert re.search(
-        r'"support": The voice .+ is no longer offered by Perso\.', line["text"]
+        r'"support": Voice: .+ is no longer offered by Perso\.', line["text"]
     )
     site.follow(line["fix"], tts_type="yuri")
     done = site.run("manage.py", "perso_doctor")

@@ -51,6 +51,9 @@ def test_sdk_is_the_same_as_the_template_tag(engine: Jinja2) -> None:
     assert html == tag.render(Context({"request": request}))
 
 
-def test_avatar_without_request_names_the_missing_request(engine: Jinja2) -> None:
+def test_avatar_without_request_names_the_missing_request(
+    engine: Jinja2, settings: Any
+) -> None:
+    settings.DEBUG = True
     with pytest.raises(TemplateSyntaxError, match="needs the request"):
         engine.from_string("{{ perso_avatar() }}").render({}, None)

@@ -1,4 +1,4 @@
-"""What docs/how-to/operate.md says to paste and to type does what it says."""
+"""What operate.md and privacy.md say to paste and to type does what they say."""
 
 import re
 import shlex
@@ -13,23 +13,26 @@ from django_perso.models import TranscriptEntry
 from django_perso.services import transcripts
 from tests.stage import make_conversation, make_preset
 
-PAGE = (dev.ROOT / "docs/how-to/operate.md").read_text("utf-8")
+OPERATE = (dev.ROOT / "docs/how-to/operate.md").read_text("utf-8")
+PRIVACY = (dev.ROOT / "docs/how-to/privacy.md").read_text("utf-8")
 
 
-def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+def block(page: str, language: str, containing: str) -> str:
+    """Return the one block of a page in a language that contains a text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (found,) = [block for block in blocks if containing in block]
     return str(found)
 
 
 def redact(kind: str, data: dict[str, Any]) -> Any:
-    """The page's."""
+    """Call the function of the page."""
     names: dict[str, Any] = {}
-    exec(block("python"), names)
+    exec(block(PRIVACY, "python", "def redact"), names)
     return names["redact"](kind, data)
 
 
 @pytest.mark.django_db
-def test_the_redactor_takes_long_numbers_out_of_what_is_said(settings: Any) -> None:
+def test_redactor_removes_long_numbers(settings: Any) -> None:
     settings.PERSO = {"REDACTOR": f"{__name__}.redact"}
     said = {"role": "visitor", "text": "my card is 4111111111111111, room 12"}
     session = make_conversation(visitor="me")
@@ -41,10 +44,21 @@ def test_the_redactor_takes_long_numbers_out_of_what_is_said(settings: Any) -> N
 
 
 @pytest.mark.django_db
-def test_the_commands_take_these_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_take_the_printed_options(capsys: pytest.CaptureFixture[str]) -> None:
     make_preset(slug="support")
-    lines = [line.split("manage.py ")[1] for line in block("console").splitlines()]
+    commands = block(OPERATE, "console", "perso_export")
+    lines = [line.split("manage.py ")[1] for line in commands.splitlines()]
     assert [line.split()[0] for line in lines] == ["perso_export", "perso_purge"]
     for line in lines:
         call_command(*shlex.split(line.partition(" > ")[0]))
     assert "would delete 0" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+def test_erasing_commands_take_the_printed_options(
+    django_user_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    django_user_model.objects.create_user("alice")
+    for line in block(PRIVACY, "console", "--visitor").splitlines():
+        call_command(*shlex.split(line.split("manage.py ")[1]))
+    assert capsys.readouterr().out.count("deleted 0 conversations") == 2

@@ -1,5 +1,6 @@
-"""Forms of presets: every choice is one of the kept lists of the preset's key. They never call Perso."""
+"""Forms of presets. Choices come from the stored lists of the key; Perso is not called."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -10,65 +11,65 @@ from django.forms.utils import ErrorDict
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from ..client.parameters import PARAMETERS, CatalogueList, Group, Kind
 from ..conf import conf
 from ..models import ApiKey, CatalogueItem, SessionPreset
 from ..services import catalogue, connections, presets
 from .pickers import Boxes, Entry, NamesField, Picker, Tiles, entry
 from .words import ago, default_key
 
-Kind = CatalogueItem.Kind
 STALE_AFTER = timedelta(hours=24)
-PICTURES = ("model_style", "background_image")
-FRAMING = {"padding_left", "padding_top", "padding_height"}
 # Buttons that show the form again, with other lists, and save nothing.
 REDRAWING = {"_lists", "_sync"}
 
+GROUP_TITLES = {
+    Group.APPEARANCE: gettext_lazy("Appearance"),
+    Group.PERSONALITY: gettext_lazy("Personality"),
+    Group.KNOWLEDGE: gettext_lazy("Intro, knowledge and tools"),
+    Group.SPEECH: gettext_lazy("Speech recognition and pronunciation"),
+    Group.FRAMING: gettext_lazy("Framing"),
+}
+# The few groups that nearly every avatar sets; the others are folded.
+OPEN_GROUPS = (Group.APPEARANCE, Group.PERSONALITY)
+FOLDED_GROUPS = tuple(group for group in Group if group not in OPEN_GROUPS)
 
-def _text(name: str) -> dict[str, Any]:
-    field: Any = SessionPreset._meta.get_field(name)
-    return {
-        "label": capfirst(field.verbose_name),
-        "help_text": field.help_text,
-        "required": False,
-    }
+# Fields of ours that are shown in the groups of Perso's parameters.
+OWN_FIELDS: dict[Group, tuple[str, ...]] = {
+    Group.KNOWLEDGE: ("has_intro", "client_tools"),
+    Group.FRAMING: ("width", "height"),
+}
+FRACTIONS = {row.name for row in PARAMETERS if row.kind == Kind.FRACTION}
+LISTS_OF_NAMES = (
+    *[row.name for row in PARAMETERS if row.kind == Kind.NAMES],
+    "client_tools",
+)
 
 
-def _limits(name: str) -> dict[str, Any]:
-    field: Any = SessionPreset._meta.get_field(name)
-    return {
-        each.code.removesuffix("_value"): each.limit_value for each in field.validators
-    }
+def fields_of(group: Group) -> list[str]:
+    """Return the fields of a preset that are shown together."""
+    of_perso = [row.name for row in PARAMETERS if row.group == group]
+    return [*of_perso, *OWN_FIELDS.get(group, ())]
 
 
 class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What an avatar is like. `key` is the one whose lists are in `offer`."""
-
-    mcp_servers = NamesField(**_text("mcp_servers"))
-    client_tools = NamesField(**_text("client_tools"))
+    """What an avatar is like, chosen from the stored lists of its API key."""
 
     class Meta:
         model = SessionPreset
         # Without `voice`: the avatar's element does not listen yet.
-        fields = [
-            "api_key",
-            *presets.PARAMS,
-            "width",
-            "height",
-            "has_intro",
-            "client_tools",
-        ]
+        fields = ["api_key", *presets.PARAMS, *sum(OWN_FIELDS.values(), ())]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_redrawn = self.is_bound and not REDRAWING.isdisjoint(self.data)
-        chosen = self._chosen_key()
+        self._use_own_fields()
+        row = self._chosen_key()
+        # The key whose lists are offered.
         self.key = (
-            connections.default_key()
-            if chosen is None
-            else connections.stored_key(chosen)
+            connections.default_key() if row is None else connections.stored_key(row)
         )
         self.offer = catalogue.offer(self.key)
         synced_at = catalogue.synced_at(self.key)
@@ -76,13 +77,22 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
         self.is_stale = (
             synced_at is not None and timezone.now() - synced_at > STALE_AFTER
         )
+        for name, catalogue_list in catalogue.CHOICES.items():
+            items = self.offer[catalogue_list.kind]
+            if name in self.fields and items:
+                self._let_choose(name, catalogue_list, items)
+
+    def _use_own_fields(self) -> None:
+        """Replace what Django makes of the model's fields, where that is too general."""
         if key := self.fields.get("api_key"):
             key.empty_label = default_key()  # type: ignore[attr-defined]
-        for name in self.fields.keys() & FRAMING:
+        for name in LISTS_OF_NAMES:
+            if field := self.fields.get(name):
+                self.fields[name] = NamesField(
+                    label=field.label, help_text=field.help_text, required=False
+                )
+        for name in self.fields.keys() & FRACTIONS:
             self.fields[name].widget.attrs |= {"step": "0.05", **_limits(name)}
-        for name, kind in catalogue.CHOICES.items():
-            if name in self.fields and self.offer[kind]:
-                self._let_choose(name, self.offer[kind])
 
     def _chosen_key(self) -> ApiKey | None:
         if "api_key" not in self.fields:
@@ -95,7 +105,7 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
         return chosen
 
     def _value(self, name: str) -> Any:
-        # Not `self[name].value()`: what is asked for there once is not made anew when the field is changed.
+        # `self[name].value()` would keep the bound field, and with it the old widget.
         field = self.fields[name]
         if not self.is_bound:
             return self.get_initial_for_field(field, name)
@@ -103,36 +113,33 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
             self.data, self.files, self.add_prefix(name)
         )
 
-    def _let_choose(self, name: str, items: dict[str, CatalogueItem]) -> None:
+    def _let_choose(
+        self,
+        name: str,
+        catalogue_list: CatalogueList[Any],
+        items: dict[str, CatalogueItem],
+    ) -> None:
+        """Replace the text field of a parameter by a choice of `items`."""
         field = self.fields[name]
-        if name == "mcp_servers":
+        widget: Boxes | Tiles | Picker
+        entries: dict[str, Entry] = {}
+        if name in LISTS_OF_NAMES:
+            widget = Boxes()
             field = self.fields[name] = forms.MultipleChoiceField(
-                label=field.label,
-                help_text=field.help_text,
-                required=False,
-                widget=Boxes,
+                label=field.label, help_text=field.help_text, required=False
             )
+        elif catalogue_list.picture:
+            widget = Tiles()
+            if not field.required:
+                entries[""] = Entry(_("None"))
         else:
-            field.widget = Tiles() if name in PICTURES else Picker()
-            field.widget.is_required = field.required
-        widget: Any = field.widget
+            widget = Picker()
+            entries[""] = Entry("—")
+        field.widget = widget
         widget.caption = field.label
-        chosen = chosen_values(self._value(name) or [])
-        entries = (
-            {}
-            if name == "mcp_servers" or (name in PICTURES and field.required)
-            else {"": Entry("—")}
-        )
-        if name == "background_image":
-            entries[""] = Entry(_("None"))
-        for value, item in items.items():
-            if value in chosen or (
-                item.gone_at is None and catalogue.is_for_browsers(item)
-            ):
-                entries[value] = entry(value, item)
-        for value in chosen:
-            entries.setdefault(value, entry(value, items.get(value)))
-        widget.show(entries)
+        widget.is_required = field.required
+        chosen = catalogue.values_of(self._value(name) or [])
+        widget.show(entries | _entries(items, chosen))
         if isinstance(field, forms.MultipleChoiceField):
             field.choices = widget.choices
 
@@ -141,7 +148,8 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def full_clean(self) -> None:
         if self.is_redrawn:
-            self._errors, self.cleaned_data = ErrorDict(), {}
+            self._errors = ErrorDict()
+            self.cleaned_data = {}
         else:
             super().full_clean()
 
@@ -152,19 +160,40 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.add_error(problem.field, problem.text)
 
     def _was_there(self, problem: catalogue.Problem) -> bool:
-        """Whether what has gone was chosen before it went: it stays until something else is chosen."""
+        """Return whether a withdrawn entry was chosen before Perso withdrew it.
+
+        It may stay until somebody chooses another one.
+        """
         is_new = self.instance._state.adding or "api_key" in self.changed_data
-        stored = chosen_values(self.initial.get(problem.field) or [])
+        stored = catalogue.values_of(self.initial.get(problem.field) or [])
         return problem.is_gone and not is_new and problem.value in stored
 
 
-def chosen_values(chosen: Any) -> list[str]:
-    """What is chosen in a field, of one value or several."""
-    return [chosen] if isinstance(chosen, str) else list(chosen)
+def _limits(name: str) -> dict[str, Any]:
+    """Return the attributes `min` and `max` of a number's input."""
+    field: Any = SessionPreset._meta.get_field(name)
+    return {
+        each.code.removesuffix("_value"): each.limit_value for each in field.validators
+    }
+
+
+def _entries(
+    items: dict[str, CatalogueItem], chosen: Iterable[str]
+) -> dict[str, Entry]:
+    """Return what may be chosen, and what has been chosen although it may not be."""
+    entries = {}
+    for value, item in items.items():
+        is_offered = item.gone_at is None and catalogue.is_for_browsers(item)
+        if is_offered or value in chosen:
+            entries[value] = entry(value, item)
+    for value in chosen:
+        if value not in entries:
+            entries[value] = entry(value, items.get(value))
+    return entries
 
 
 class PresetForm(SessionParamsForm):
-    """A whole preset: what it is called and who may start it, too."""
+    """A whole preset: also what it is called and who may start it."""
 
     class Meta(SessionParamsForm.Meta):
         fields = [
@@ -179,16 +208,17 @@ class PresetForm(SessionParamsForm):
             "retention_days",
         ]
 
-    may_sync = False  # whether the one who fills it in may fetch a key's lists
+    may_sync = False  # whether the user may fetch the lists of a key
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if field := self.fields.get("api_key"):
-            notice = render_to_string("django_perso/widgets/lists.html", {"form": self})
-            field.help_text = format_html("{} {}", field.help_text, notice)
+            button = render_to_string("django_perso/widgets/lists_button.html")
+            field.help_text = format_html("{} {}", field.help_text, button)
         if "access" in self.fields and settings.DEBUG and conf.is_sandbox_on:
             self.fields["access"].help_text = _(
-                "While DEBUG is on, everybody may start the default preset on the sandbox."
+                "While DEBUG is on, everybody may start the default preset on the "
+                "sandbox."
             )
 
     def clean(self) -> dict[str, Any]:
@@ -196,10 +226,6 @@ class PresetForm(SessionParamsForm):
         if cleaned.get("access") == SessionPreset.Access.PUBLIC:
             for name in ("max_live", "starts_per_hour"):
                 if name in cleaned and cleaned[name] is None:
-                    self.add_error(
-                        name,
-                        _(
-                            "A preset for everybody needs both limits: sessions cost money."
-                        ),
-                    )
+                    text = _("Required when everybody may start: sessions cost money.")
+                    self.add_error(name, text)
         return cleaned

@@ -1,5 +1,6 @@
-"""Where a new preset's values come from: another preset, or a session template kept at Perso."""
+"""Start a new preset from another preset, or from a session template saved at Perso."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -13,31 +14,31 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..client import PersoError, SessionCreationError, SessionTemplate, calls
-from ..models import ApiKey, SessionPreset
+from ..models import ApiKey, CatalogueItem, SessionPreset
 from ..services import Refused, catalogue, connections, presets
 from .words import default_key
 
+MAX_NAME = 100
+MAX_SLUG = 45  # leaves room for a number
+
 
 def copy_of(preset: SessionPreset) -> dict[str, Any]:
-    """What the form of a duplicate begins with."""
+    """Return the initial values of a duplicate."""
     values = model_to_dict(preset, exclude=["is_default"])
     name = _("%(name)s copy") % {"name": preset.name[:90]}
     return {**values, "name": name, "slug": free_slug(f"{preset.slug[:40]}-copy")}
 
 
 def free_slug(wanted: str) -> str:
-    """A slug like `wanted` (at most 45 characters) that no preset has."""
-    taken = set(
-        SessionPreset.objects.filter(slug__startswith=wanted).values_list(
-            "slug", flat=True
-        )
-    )
+    """Return `wanted`, followed by a number if a preset has this slug already."""
+    similar = SessionPreset.objects.filter(slug__startswith=wanted)
+    taken = set(similar.values_list("slug", flat=True))
     slugs = [wanted, *(f"{wanted}-{number}" for number in range(2, len(taken) + 2))]
     return next(slug for slug in slugs if slug not in taken)
 
 
 class KeyForm(forms.Form):
-    """Whose templates are listed."""
+    """The API key whose templates are listed."""
 
     api_key = forms.ModelChoiceField(
         ApiKey.objects.filter(is_active=True).order_by("name"),
@@ -54,7 +55,11 @@ class KeyForm(forms.Form):
 
 @dataclass(frozen=True)
 class Importable:
-    """A template as it is listed: with what a preset of it begins with, or why there can be none."""
+    """A template as it is listed.
+
+    `query` has the initial values of a preset; without it, `reason` says why the
+    template cannot become one.
+    """
 
     template: SessionTemplate
     picture: str
@@ -63,23 +68,23 @@ class Importable:
 
 
 def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
-    """The templates of a key, asked of Perso now."""
+    """List the templates of a key, which are fetched from Perso now."""
     if not model_admin.has_add_permission(request):
         raise PermissionDenied
     form = KeyForm(request.GET)
     key = form.cleaned_data["api_key"] if form.is_valid() else None
-    found, notice = [], ""
+    found: list[Importable] = []
+    notice = ""
     try:
         source = connections.key_for(SessionPreset(api_key=key))
         connection = connections.connect_to_start(source)
         styles = catalogue.offer(source)["model_style"]
-        pictures = {name: item.picture for name, item in styles.items()}
         templates = connections.client(connection).get_session_templates()
-        found = [_importable(template, key, pictures) for template in templates]
+        found = [_importable(template, key, styles) for template in templates]
     except Refused as refused:
         notice = refused.hint
     except PersoError as error:
-        notice = _("Perso does not give its templates: %(error)s") % {"error": error}
+        notice = _("The templates could not be fetched: %(error)s") % {"error": error}
     context = {
         "form": form,
         "found": found,
@@ -91,19 +96,19 @@ def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _importable(
-    template: SessionTemplate, key: ApiKey | None, pictures: dict[str, str]
+    template: SessionTemplate, key: ApiKey | None, styles: Mapping[str, CatalogueItem]
 ) -> Importable:
-    picture = (
-        pictures.get(template.model_style.name, "") if template.model_style else ""
-    )
+    style = styles.get(template.model_style.name) if template.model_style else None
+    picture = style.picture if style else ""
     try:
         preset = presets.from_params(calls.template_params(template))
     except SessionCreationError as error:
         return Importable(template, picture, reason=error.detail)
-    values = {name: getattr(preset, name) for name in presets.PARAMS}
-    values |= {
-        "name": template.name[:100],
-        "slug": free_slug(slugify(template.name)[:45] or "imported"),
+    slug = slugify(template.name)[:MAX_SLUG] or "imported"
+    values = {
+        **{name: getattr(preset, name) for name in presets.PARAMS},
+        "name": template.name[:MAX_NAME],
+        "slug": free_slug(slug),
         "api_key": key.pk if key else "",
     }
     filled = {

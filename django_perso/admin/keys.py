@@ -158,7 +158,9 @@ class ApiKeyAdmin(ButtonAdmin):
         ]
         lines = [_age(items)]
         if gone := [
-            f"{item.get_kind_display()} {item.title}" for item in items if item.gone_at
+            f"{catalogue.label(item.kind)} {item.title}"
+            for item in items
+            if item.gone_at
         ]:
             lines.append(_("No longer offered: %s.") % first(gone))
         if names := list(keys.affected(connections.stored_key(key))):

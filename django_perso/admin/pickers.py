@@ -1,7 +1,7 @@
-"""Widgets to choose from what a key offers: tiles with pictures, and lists that tell about what is chosen.
+"""Form fields and widgets to choose from what an API key offers.
 
-They show any value, also one that is not offered (any more), and mark it; whether it may be saved is the
-form's to say.
+The widgets show any value, and mark one that Perso does not offer. Whether it may be
+saved is up to the form.
 """
 
 import re
@@ -17,12 +17,11 @@ from ..models import CatalogueItem
 from ..services import catalogue
 
 MAX_NAME = 200
-SERVICES = ("llm_type", "tts_type", "stt_type")  # the lists whose entries run at one
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One choice as it is shown; `mark` says what is wrong with it."""
+    """One choice as it is shown. `mark` says what is wrong with it."""
 
     title: str
     picture: str = ""
@@ -32,32 +31,35 @@ class Entry:
 
 
 def entry(value: str, item: CatalogueItem | None) -> Entry:
-    """The entry of a value; without an item, of one that was never offered."""
+    """Return the entry of a value. `item` is None if Perso never offered the value."""
     if item is None:
         return Entry(value, mark=_("not offered"))
-    about = {key: text for key, text in item.details.items() if isinstance(text, str)}
-    service = about.get("service", "") if item.kind in SERVICES else ""
-    mark = _("no longer offered") if item.gone_at else ""
-    if not mark and not catalogue.is_for_browsers(item):
-        mark = _("no browser can show it")
+    details = {key: text for key, text in item.details.items() if isinstance(text, str)}
+    service = details.get("service")
+    if item.gone_at:
+        mark = _("no longer offered")
+    elif not catalogue.is_for_browsers(item):
+        mark = _("browsers cannot show it")
+    else:
+        mark = ""
     return Entry(
-        f"{item.title} · {service}" if service else item.title,
-        item.picture,
-        about.get("description", ""),
-        about.get("intro_message", ""),
-        mark,
+        title=f"{item.title} · {service}" if service else item.title,
+        picture=item.picture,
+        about=details.get("description", ""),
+        intro=details.get("intro_message", ""),
+        mark=mark,
     )
 
 
 class Chooser:
-    """What the widgets share: `entries` by value, given to the template with each option, and a caption."""
+    """What the widgets share: each option has its entry, and all have a caption."""
 
     entries: dict[str, Entry]
     choices: Any
     caption: Any = ""
 
     def show(self, entries: dict[str, Entry]) -> None:
-        """Offer these."""
+        """Offer these entries, by value."""
         self.entries = entries
         self.choices = [(value, self.label(entry)) for value, entry in entries.items()]
 
@@ -78,7 +80,7 @@ class Chooser:
 
 
 class Picker(Chooser, forms.Select):
-    """A list; what the chosen entry is about stands below it."""
+    """A list of titles, with a description of the chosen entry below it."""
 
     template_name = "django_perso/widgets/picker.html"
 
@@ -101,13 +103,13 @@ class Picker(Chooser, forms.Select):
 
 
 class Tiles(Chooser, forms.RadioSelect):
-    """Pictures to choose one from."""
+    """Pictures, one of which can be chosen."""
 
     template_name = "django_perso/widgets/tiles.html"
 
 
 class Boxes(Chooser, forms.CheckboxSelectMultiple):
-    """Boxes to tick."""
+    """Checkboxes."""
 
     template_name = "django_perso/widgets/tiles.html"
 
@@ -116,32 +118,30 @@ class Boxes(Chooser, forms.CheckboxSelectMultiple):
 
 
 class NamesInput(forms.Textarea):
-    """Names, separated by commas or lines."""
+    """Names, separated by commas or line breaks."""
 
     def __init__(self, attrs: Any = None) -> None:
-        super().__init__(
-            {
-                "rows": 2,
-                "cols": 60,
-                "class": "vLargeTextField perso-names",
-                **(attrs or {}),
-            }
-        )
+        usual = {"rows": 2, "cols": 60, "class": "vLargeTextField perso-names"}
+        super().__init__({**usual, **(attrs or {})})
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> str:
         return ", ".join(names_in(data, name))
 
 
 def names_in(data: Any, name: str) -> list[str]:
-    """What was sent, by boxes or as text: where the lists of another key are shown, one becomes the other."""
+    """Return the names that were sent, by checkboxes or as text.
+
+    When a form is shown again with the lists of another key, checkboxes may have become
+    a text field or the other way round.
+    """
     values = data.getlist(name) if hasattr(data, "getlist") else data.get(name, [])
     texts = [values] if isinstance(values, str) else values
-    names = (part.strip() for text in texts for part in re.split(r"[,\n]", text))
-    return list(dict.fromkeys(name for name in names if name))
+    names = [part.strip() for text in texts for part in re.split(r"[,\n]", text)]
+    return list(dict.fromkeys(filter(None, names)))
 
 
 class NamesField(forms.CharField):
-    """A list of names, shown and typed as text; those the avatar's page may not use are refused."""
+    """A list of names that is shown and typed as text."""
 
     widget = NamesInput
 
@@ -155,15 +155,13 @@ class NamesField(forms.CharField):
         super().validate(value)
         for name in value:
             if len(name) > MAX_NAME or not re.fullmatch(r"[\w.:/-]+", name):
-                raise ValidationError(
-                    gettext_lazy(
-                        '"%(name)s" is no name: letters, digits, "_" and "-".'
-                    ),
-                    params={"name": name[:MAX_NAME]},
+                text = gettext_lazy(
+                    '"%(name)s" is not a name. Use letters, digits, "_" and "-".'
                 )
+                raise ValidationError(text, params={"name": name[:MAX_NAME]})
 
     def run_validators(self, value: Any) -> None:
-        """None: the values are lists, and CharField's are for text."""
+        """Run none: CharField's validators are for text, and the value is a list."""
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(self.to_python(initial) != self.to_python(data))

@@ -1,5 +1,9 @@
-"""The playground: settings are tried, two avatars compared, the better one saved. Its state is in the URL."""
+"""The playground: try settings, compare two avatars, save the better one as a preset.
 
+The state of the page is in its URL.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,58 +12,57 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
+from ..client.parameters import Group
 from ..conf import conf
 from ..models import ApiKey, SessionPreset
-from ..services import connections, keys, presets
-from .forms import SessionParamsForm
+from ..services import catalogue, connections, keys, presets, trials
+from .forms import FOLDED_GROUPS, GROUP_TITLES, SessionParamsForm, fields_of
 from .pickers import Boxes, Entry, names_in
 from .words import told
 
-# The tools that playground.js lends.
+# The tools that playground.js registers.
 TOOLS = ("get_square_number", "get_current_weather", "show_settings", "show_map")
-GROUPS = (
-    (gettext_lazy("Who"), ("api_key", "model_style", "background_image")),
-    (
-        gettext_lazy("What it knows"),
-        ("prompt", "has_intro", "document", "mcp_servers", "client_tools"),
-    ),
-    (gettext_lazy("How it talks"), ("llm_type", "tts_type", "stt_type")),
-    (
-        gettext_lazy("Framing"),
-        ("padding_left", "padding_top", "padding_height", "width", "height"),
-    ),
-    (
-        gettext_lazy("Text normalization"),
-        (
-            "text_normalization_config",
-            "text_normalization_locale",
-            "stt_text_normalization_config",
-            "stt_text_normalization_locale",
-        ),
-    ),
-)
+
+
+@dataclass(frozen=True)
+class ShownField:
+    """A setting as it is shown. `kind` tells the script how to send its value."""
+
+    field: forms.BoundField
+    kind: str
+
+
+@dataclass(frozen=True)
+class ShownGroup:
+    """The settings below one heading."""
+
+    title: Any
+    fields: list[ShownField]
+    is_open: bool
 
 
 class TrialForm(SessionParamsForm):
-    """The settings of one avatar; its tools are those of this page, and whatever else its preset names."""
+    """The settings of one avatar.
+
+    Its tools are those of the playground and any others that its preset names.
+    """
+
+    class Meta(SessionParamsForm.Meta):
+        fields = [
+            name for name in SessionParamsForm.Meta.fields if name in trials.KINDS
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        name = "client_tools"
-        chosen = (
-            names_in(self.data, self.add_prefix(name))
-            if self.is_bound
-            else self.initial.get(name, [])
-        )
-        boxes, text = Boxes(), self.fields[name]
-        entries = {
-            tool: "" if tool in TOOLS else _("not on this page")
-            for tool in (*TOOLS, *chosen)
-        }
-        boxes.show({tool: Entry(tool, mark=mark) for tool, mark in entries.items()})
-        self.fields[name] = forms.MultipleChoiceField(
+        entries = {tool: Entry(tool) for tool in TOOLS}
+        for tool in self._chosen_tools():
+            if tool not in entries:
+                entries[tool] = Entry(tool, mark=_("not on this page"))
+        boxes = Boxes()
+        boxes.show(entries)
+        text = self.fields["client_tools"]
+        self.fields["client_tools"] = forms.MultipleChoiceField(
             label=text.label,
             help_text=text.help_text,
             required=False,
@@ -67,15 +70,26 @@ class TrialForm(SessionParamsForm):
             choices=boxes.choices,
         )
 
+    def _chosen_tools(self) -> list[str]:
+        name = "client_tools"
+        if self.is_bound:
+            return names_in(self.data, self.add_prefix(name))
+        return list(self.initial.get(name, []))
+
     @property
-    def groups(self) -> list[tuple[Any, list[forms.BoundField]]]:
-        """The fields as they are shown, below their headings."""
-        return [(title, [self[name] for name in names]) for title, names in GROUPS]
+    def groups(self) -> Iterator[ShownGroup]:
+        """Yield the settings as they are shown."""
+        for group in Group:
+            names = [name for name in fields_of(group) if name in self.fields]
+            if group == Group.APPEARANCE:
+                names.insert(0, "api_key")
+            fields = [ShownField(self[name], trials.KINDS[name]) for name in names]
+            yield ShownGroup(GROUP_TITLES[group], fields, group not in FOLDED_GROUPS)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One avatar: started as the preset with the slug `source`, or where that is "" as its form says."""
+    """One avatar: started from the preset with the slug `source`, or from its form."""
 
     letter: str
     prefix: str
@@ -84,7 +98,10 @@ class Column:
 
 
 def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
-    """The page for those who may see presets; settings of their own are for those who may change presets."""
+    """Show the page to those who may view presets.
+
+    Settings of their own are for those who may change presets.
+    """
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
     may_sync = request.user.has_perm("django_perso.use_apikey")
@@ -94,18 +111,21 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
         _sync(request)
         return HttpResponseRedirect(request.get_full_path())
     may_try = model_admin.has_change_permission(request)
-    presets = list(
-        SessionPreset.objects.filter(is_active=True).order_by("-is_default", "name")
-    )
-    first = _column(request, "a", "preset", presets, may_try)
+    active = SessionPreset.objects.filter(is_active=True)
+    available = list(active.order_by("-is_default", "name"))
+    columns = [
+        _column(request, "a", "preset", available, may_try),
+        _column(request, "b", "b", available, may_try),
+    ]
     context = {
-        "columns": [first, _column(request, "b", "b", presets, may_try)],
-        "presets": presets,
+        "columns": columns,
+        "presets": available,
         "is_compared": bool(request.GET.get("compare") or request.GET.get("b")),
         "may_try": may_try,
         "may_save": model_admin.has_add_permission(request),
         "may_sync": may_sync,
-        # Without a default key, what names none runs on the sandbox; with a key of its own it does not.
+        # A preset without an API key of its own runs on the sandbox while there is no
+        # default key.
         "has_sandbox": conf.is_sandbox_on and connections.default_key().is_in_settings,
         "has_keys": ApiKey.objects.filter(is_active=True).exists(),
     }
@@ -116,48 +136,47 @@ def _column(
     request: HttpRequest,
     prefix: str,
     parameter: str,
-    presets: list[SessionPreset],
+    available: list[SessionPreset],
     may_try: bool,
 ) -> Column:
-    asked = request.GET
-    slug = asked.get(f"{prefix}-source", asked.get(parameter, asked.get("preset")))
-    # A second avatar is another one, where there is one.
-    usual = (
-        presets["ab".index(prefix) % len(presets)].slug
-        if presets and not asked.get("key")
-        else ""
-    )
-    chosen = next(
-        (
-            preset
-            for preset in presets
-            if preset.slug == (usual if slug is None else slug)
-        ),
-        None,
-    )
-    is_taken = asked.get("take") == prefix
+    query = request.GET
+    slug = query.get(f"{prefix}-source", query.get(parameter, query.get("preset")))
+    if slug is None:
+        slug = _usual_slug(prefix, available, query.get("key"))
+    by_slug = {preset.slug: preset for preset in available}
+    preset = by_slug.get(slug)
+    is_taken_over = query.get("take") == prefix
     form = None
-    if may_try:
-        is_bound = f"{prefix}-width" in asked and not is_taken
-        initial = {} if is_bound else _initial(chosen, asked.get("key"))
-        form = TrialForm(asked if is_bound else None, initial=initial, prefix=prefix)
-    return Column(
-        prefix.upper(), prefix, chosen.slug if chosen and not is_taken else "", form
-    )
+    if may_try and f"{prefix}-width" in query and not is_taken_over:
+        form = TrialForm(query, prefix=prefix)
+    elif may_try:
+        initial = _initial(preset, query.get("key"))
+        form = TrialForm(initial=initial, prefix=prefix)
+    source = "" if preset is None or is_taken_over else preset.slug
+    return Column(prefix.upper(), prefix, source, form)
+
+
+def _usual_slug(prefix: str, available: list[SessionPreset], key: str | None) -> str:
+    """Return the preset a column starts with: column B takes the second one."""
+    if not available or key:
+        return ""
+    return available["ab".index(prefix) % len(available)].slug
 
 
 def _initial(preset: SessionPreset | None, key: str | None) -> dict[str, Any]:
-    """The preset's settings, without one the first of each list of the key."""
+    """Return the settings of the preset, or the first of each list of the key."""
     if preset is not None:
-        return {**forms.model_to_dict(preset), **({"api_key": key} if key else {})}
+        values = forms.model_to_dict(preset)
+        return {**values, "api_key": key} if key else values
     offered = TrialForm(initial={"api_key": key}).offer
-    return {
-        "api_key": key,
-        **{name: next(iter(offered[name]), "") for name in presets.NEEDED},
+    first = {
+        name: next(iter(offered[catalogue.CHOICES[name].kind]), "")
+        for name in presets.NEEDED
     }
+    return {"api_key": key, **first}
 
 
 def _sync(request: HttpRequest) -> None:
-    """Fetch the lists of the key that was named, and say how that went."""
+    """Fetch the lists of the chosen key, and show a message about the result."""
     key = TrialForm(initial={"api_key": request.POST.get("key")}).key
     messages.add_message(request, *told(keys.check(key, keep_lists=True)))

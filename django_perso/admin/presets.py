@@ -21,16 +21,23 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from ..client import calls
+from ..client.parameters import Group
 from ..models import CatalogueItem, Conversation, SessionPreset
 from ..services import catalogue, connections, deleting, keys, presets
 from . import imports, playground
 from .buttons import ButtonAdmin
-from .forms import PresetForm
+from .forms import (
+    FOLDED_GROUPS,
+    GROUP_TITLES,
+    LISTS_OF_NAMES,
+    OPEN_GROUPS,
+    PresetForm,
+    fields_of,
+)
 from .pickers import names_in
 from .words import named, told
 
 WEEK = timedelta(days=7)
-LISTS = ("mcp_servers", "client_tools")
 SWITCHES = ("is_default", "is_active", "has_intro")
 OFF = ("", "0", "false", "False", "off")
 
@@ -76,49 +83,6 @@ class SessionPresetAdmin(ButtonAdmin):
     search_fields = ["name", "slug"]
     prepopulated_fields = {"slug": ["name"]}
     readonly_fields = ["tag", "framing", "sent"]
-    fieldsets = [
-        (
-            None,
-            {"fields": ["name", "slug", "tag", ("is_default", "is_active"), "api_key"]},
-        ),
-        (_("Who"), {"fields": ["model_style", "background_image"]}),
-        (
-            _("Framing"),
-            {
-                "fields": [
-                    ("padding_left", "padding_top", "padding_height"),
-                    ("width", "height"),
-                ]
-            },
-        ),
-        (
-            _("What it knows"),
-            {
-                "fields": [
-                    "prompt",
-                    "has_intro",
-                    "document",
-                    "mcp_servers",
-                    "client_tools",
-                ]
-            },
-        ),
-        (_("How it talks"), {"fields": ["llm_type", "tts_type", "stt_type"]}),
-        (
-            _("Text normalization"),
-            {
-                "classes": ["collapse"],
-                "fields": [
-                    ("text_normalization_config", "text_normalization_locale"),
-                    ("stt_text_normalization_config", "stt_text_normalization_locale"),
-                ],
-            },
-        ),
-        (
-            _("Rules"),
-            {"fields": ["access", "max_live", "starts_per_hour", "retention_days"]},
-        ),
-    ]
 
     class Media:
         js = ("django_perso/admin.js",)
@@ -185,19 +149,29 @@ class SessionPresetAdmin(ButtonAdmin):
     # --- the form -------------------------------------------------------------------------------------
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fieldsets: list[Any] = [
-            (title, dict(options)) for title, options in self.fieldsets
-        ]
-        if obj is None:
-            fieldsets[0][1]["fields"] = [
-                name for name in fieldsets[0][1]["fields"] if name != "tag"
-            ]
-        else:
-            fieldsets.append(
-                (_("What Perso is told"), {"classes": ["collapse"], "fields": ["sent"]})
-            )
-        if self.has_change_permission(request, obj):
-            fieldsets[2][1]["fields"] = [*fieldsets[2][1]["fields"], "framing"]
+        """Show what nearly every preset sets, and fold the rest.
+
+        A folded fieldset has one field a line: Django finds no errors in lines of
+        several, and would leave them folded.
+        """
+        naming = ["name"] if obj is None else ["name", "tag"]
+        fieldsets: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": naming})]
+        for group in OPEN_GROUPS:
+            fieldsets.append((GROUP_TITLES[group], {"fields": fields_of(group)}))
+        limits = ["access", ("max_live", "starts_per_hour")]
+        fieldsets.append((_("Access and limits"), {"fields": limits}))
+        for group in FOLDED_GROUPS:
+            names = fields_of(group)
+            if group == Group.FRAMING and self.has_change_permission(request, obj):
+                names.append("framing")
+            fieldsets.append((GROUP_TITLES[group], _folded(names)))
+        more = ["slug", "is_default", "is_active", "api_key", "retention_days"]
+        # The lists of another key have been asked for: leave the choice of key in view.
+        is_key_chosen = "_lists" in request.POST
+        options = {"fields": more} if is_key_chosen else _folded(more)
+        fieldsets.append((_("Slug, API key and retention"), options))
+        if obj is not None:
+            fieldsets.append((_("Request to Perso"), _folded(["sent"])))
         return fieldsets
 
     def get_form(
@@ -209,7 +183,7 @@ class SessionPresetAdmin(ButtonAdmin):
 
     @admin.display(description=_("preview"))
     def framing(self, preset: Any) -> SafeString:
-        about = _("Roughly; how an avatar fills its frame differs.")
+        about = _("An approximation: avatars fill their frames differently.")
         return format_html(
             '<div data-perso-framing></div><span class="perso-quiet">{}</span>', about
         )
@@ -240,7 +214,9 @@ class SessionPresetAdmin(ButtonAdmin):
         if copied is not None and self.has_view_permission(request, copied):
             return imports.copy_of(copied)
         initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
-        initial |= {name: names_in(given, name) for name in LISTS if name in given}
+        initial |= {
+            name: names_in(given, name) for name in LISTS_OF_NAMES if name in given
+        }
         return initial | {
             name: given[name] not in OFF for name in SWITCHES if name in given
         }
@@ -281,6 +257,10 @@ class SessionPresetAdmin(ButtonAdmin):
             )
             for name, show in pages.items()
         ] + super().get_urls()
+
+
+def _folded(fields: list[str]) -> dict[str, Any]:
+    return {"classes": ["collapse"], "fields": fields}
 
 
 def _title(preset: Any, name: str) -> str:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..models import ApiKey, EndedBy
-from ..services import connections, keys, reasons
+from ..services import catalogue, connections, keys, reasons
 from .buttons import ERROR, SUCCESS, WARNING
 
 NAMED = 5  # of what came, went or is affected, so many are told by name
@@ -88,17 +88,21 @@ def told(outcome: keys.Outcome) -> tuple[int, str]:
         return ERROR, outcome.detail
     # Where all is new, as at the first time, the numbers say it.
     came = [
-        (change.kind, change.came)
+        (change.kind, change.added)
         for change in outcome.changes
-        if 0 < len(change.came) < change.offered
+        if 0 < len(change.added) < change.offered
     ]
-    went = [(change.kind, change.went) for change in outcome.changes if change.went]
+    went = [
+        (change.kind, change.removed) for change in outcome.changes if change.removed
+    ]
     texts = [outcome.detail]
     for text, lists in ((_("New: %s."), came), (_("Gone: %s."), went)):
         if lists:
             texts.append(
                 text
-                % "; ".join(f"{kind.label} {first(names)}" for kind, names in lists)
+                % "; ".join(
+                    f"{catalogue.label(kind)} {first(names)}" for kind, names in lists
+                )
             )
     if outcome.affected:
         texts.append(affected(outcome.affected))

@@ -1,14 +1,20 @@
-"""The Perso REST API in Python, on the wire the same as the vendor's server SDK 1.6.1. Knows no Django.
+"""The Perso REST API in Python, without Django.
 
-`calls` says what can be asked, `client` sends it, `types` are the answers, `errors` what can go wrong:
+It sends what the vendor's server SDK 1.6.1 sends. `calls` declares the requests,
+`client` sends them, `parameters` is the table of session parameters, `types` are the
+answers, and `errors` what can go wrong.
 
     async with AsyncPersoClient(api_key="pak-…") as perso:
-        session_id = await perso.create_session_id(using_stf_webrtc=True, model_style="…", prompt="plp-…", …)
+        prompts = await perso.get_prompts()
+        session_id = await perso.create_session_id(
+            using_stf_webrtc=True, model_style="…", prompt=prompts[0].prompt_id, …
+        )
 
-`PersoClient` is the same without `await`.
+`PersoClient` is the same without `await`. `django_perso.rest` returns clients that use the
+API keys of a Django site.
 """
 
-from . import calls
+from . import calls, parameters
 from .calls import Call
 from .client import (
     DEFAULT_API_SERVER,
@@ -47,4 +53,5 @@ __all__ = [
     "SessionTemplate",
     "calls",
     "is_loopback",
+    "parameters",
 ]

@@ -1,14 +1,15 @@
-"""What Perso can be asked: one function an endpoint, each giving a `Call`. Nothing here sends anything."""
+"""The requests that Perso's API knows: each function returns a `Call`, and sends nothing."""
 
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, TypeVar, Unpack, cast
 from urllib.parse import quote
 
-from . import types
+from . import parameters, types
 from .errors import ApiError, PersoUnreadable, SessionCreationError, parse
+from .parameters import CatalogueList, Kind, Parameter
 from .types import Prompt, SessionParams, SessionTemplate, read
 
 T = TypeVar("T", covariant=True)
@@ -16,22 +17,21 @@ N = TypeVar("N")
 
 API = "/api/v1/"
 MIB = 1 << 20
-# What a session can do follows from its parameters.
-CAPABILITIES = {
-    "using_stf_webrtc": "STF_WEBRTC",
-    "llm_type": "LLM",
-    "tts_type": "TTS",
-    "stt_type": "STT",
-}
-# A session's own identifier is a credential, so no log line and no error may show it.
+# The capability of a session whose avatar a browser shows. It follows from the flag
+# `using_stf_webrtc`; the other capabilities follow from parameters.
+WEBRTC = "STF_WEBRTC"
+# A session's identifier is a credential: no log line and no error may show it.
 _SESSION_ID = re.compile(r"(?<=/session/)[^/]+")
+
+# A multipart field: file name, content, content type.
+FormField = tuple[str | None, bytes, str | None]
 
 
 @dataclass(frozen=True, repr=False)
 class Call(Generic[T]):
-    """One request, a POST if it has a body, and how its answer is read.
+    """A request, and how to read the answer. It is a POST if it has a body.
 
-    `read` may give another Call: what to ask next.
+    `read` may return another Call, which is then sent in turn.
     """
 
     path: str
@@ -39,9 +39,7 @@ class Call(Generic[T]):
     _: KW_ONLY
     query: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, object] | None = None
-    form: Mapping[str, tuple[str | None, bytes, str | None]] | None = (
-        None  # file name, content, type
-    )
+    form: Mapping[str, FormField] | None = None
     needs_key: bool = True
     refusal: type[ApiError] = ApiError
     max_bytes: int = MIB
@@ -52,7 +50,7 @@ class Call(Generic[T]):
 
     @property
     def session_id(self) -> str:
-        """The session that is asked about, as it stands in the path; or ""."""
+        """Return the session's identifier as it stands in the path, or an empty string."""
         found = _SESSION_ID.search(self.path)
         return found[0] if found else ""
 
@@ -60,108 +58,143 @@ class Call(Generic[T]):
         return f"<Call {self.method} {_SESSION_ID.sub('…', self.path)}>"
 
 
-def _as(kind: type[N]) -> Callable[[bytes], N]:
-    return lambda body: read(kind, parse(body))
+def get_list(catalogue_list: CatalogueList[N]) -> Call[tuple[N, ...]]:
+    """Return everything the API key may use from one list of the table."""
+    kind = cast(type[tuple[N, ...]], tuple[catalogue_list.entry, ...])  # type: ignore[name-defined]
+    return Call(API + catalogue_list.path, _as(kind), query=catalogue_list.query)
 
 
-def _list(kind: type[N], path: str, **query: str) -> Callable[[], Call[N]]:
-    def ask() -> Call[N]:
-        """All there are."""
-        return Call(API + path, _as(kind), query=query)
-
-    return ask
+def get_llms() -> Call[tuple[types.LLMType, ...]]:
+    """Return the language models."""
+    return get_list(parameters.LLMS)
 
 
-# The lists of a `Catalogue`, under their names there: all that this key may use.
-get_llms = _list(tuple[types.LLMType, ...], "settings/llm_type/")
-get_tts_types = _list(tuple[types.TTSType, ...], "settings/tts_type/")
-get_stt_types = _list(tuple[types.STTType, ...], "settings/stt_type/")
-get_model_styles = _list(
-    tuple[types.ModelStyle, ...], "settings/modelstyle/", platform_type="webrtc"
-)
-get_background_images = _list(tuple[types.BackgroundImage, ...], "background_image/")
-get_prompts = _list(tuple[Prompt, ...], "prompt/")
-get_documents = _list(tuple[types.Document, ...], "document/")
-get_mcp_servers = _list(tuple[types.MCPServer, ...], "settings/mcp_type/")
-get_text_normalizations = _list(
-    tuple[types.TextNormalizationConfig, ...], "settings/text_normalization_config/"
-)
-
-get_session_templates = _list(tuple[SessionTemplate, ...], "session_template/")
+def get_tts_types() -> Call[tuple[types.TTSType, ...]]:
+    """Return the voices."""
+    return get_list(parameters.TTS_TYPES)
 
 
-def get_text_normalization(config_id: str) -> Call[types.TextNormalizationDownload]:
-    """Where one set of rules for reading numbers and the like can be downloaded."""
-    path = f"settings/text_normalization_config/{_id(config_id)}/download/"
-    return Call(API + path, _as(types.TextNormalizationDownload))
+def get_stt_types() -> Call[tuple[types.STTType, ...]]:
+    """Return the speech recognizers."""
+    return get_list(parameters.STT_TYPES)
+
+
+def get_model_styles() -> Call[tuple[types.ModelStyle, ...]]:
+    """Return the avatars that browsers can show."""
+    return get_list(parameters.MODEL_STYLES)
+
+
+def get_background_images() -> Call[tuple[types.BackgroundImage, ...]]:
+    """Return the background images."""
+    return get_list(parameters.BACKGROUND_IMAGES)
+
+
+def get_prompts() -> Call[tuple[Prompt, ...]]:
+    """Return the prompts."""
+    return get_list(parameters.PROMPTS)
+
+
+def get_documents() -> Call[tuple[types.Document, ...]]:
+    """Return the documents."""
+    return get_list(parameters.DOCUMENTS)
+
+
+def get_mcp_servers() -> Call[tuple[types.MCPServer, ...]]:
+    """Return the MCP servers."""
+    return get_list(parameters.MCP_SERVERS)
+
+
+def get_text_normalizations() -> Call[tuple[types.TextNormalizationConfig, ...]]:
+    """Return the text normalizations."""
+    return get_list(parameters.TEXT_NORMALIZATIONS)
+
+
+def get_session_templates() -> Call[tuple[SessionTemplate, ...]]:
+    """Return the session templates saved at Perso."""
+    return Call(f"{API}session_template/", _as(tuple[SessionTemplate, ...]))
 
 
 def get_session_template(sessiontemplate_id: str) -> Call[SessionTemplate]:
-    """One set of parameters saved at Perso."""
-    return Call(
-        f"{API}session_template/{_id(sessiontemplate_id)}/", _as(SessionTemplate)
-    )
+    """Return one session template saved at Perso."""
+    path = f"{API}session_template/{_id(sessiontemplate_id)}/"
+    return Call(path, _as(SessionTemplate))
+
+
+def get_text_normalization(config_id: str) -> Call[types.TextNormalizationDownload]:
+    """Return where the rules of one text normalization can be downloaded."""
+    path = f"{API}settings/text_normalization_config/{_id(config_id)}/download/"
+    return Call(path, _as(types.TextNormalizationDownload))
 
 
 def get_intro_message(prompt_id: str) -> Call[str]:
-    """How the avatar opens a conversation; ApiError 404 without such a prompt. Reads all prompts."""
+    """Return the words with which the avatar opens a conversation.
+
+    Reads all prompts. Raises ApiError 404 if the prompt does not exist.
+    """
     return Call(f"{API}prompt/", lambda body: _intro_message(prompt_id, body))
 
 
 def create_session_id(
     *, session_template: str | None = None, **params: Unpack[SessionParams]
 ) -> Call[str]:
-    """A new session, which Perso bills, of `params` or of what a template holds. Gives its id, a credential.
+    """Create a session, which Perso bills, and return its identifier, a credential.
 
-    Refused with SessionCreationError, DoesNotExistError or NotInOrganizationError.
+    The session is made of `params` or of a template saved at Perso. Raises
+    SessionCreationError, DoesNotExistError or NotInOrganizationError.
     """
     if session_template is not None:
         if params:
-            raise TypeError(
-                "A session is made of a template or of parameters, not of both"
-            )
+            raise TypeError("Pass a session template or parameters, not both")
         path = f"{API}session_template/{_id(session_template)}/"
         return Call(path, _create_from_template, refusal=SessionCreationError)
-    implied = [
-        capability for name, capability in CAPABILITIES.items() if params.get(name)
-    ]
-    body: dict[str, object] = {
-        "capability": (),
-        **params,
-    }  # in the order the vendor's SDK writes them
-    body["capability"] = [*params.get("capability", ()), *implied]
+    # POST /api/v1/session/. The vendor's SDK writes the capabilities first.
+    body: dict[str, object] = {"capability": [], **params}
+    body["capability"] = _capabilities(params)
     for name, value in body.items():
         if isinstance(value, float) and value.is_integer():
-            body[name] = int(value)  # as JavaScript writes 1.0
+            body[name] = int(value)  # JavaScript writes 1.0 as 1
     return Call(f"{API}session/", _session_id, json=body, refusal=SessionCreationError)
 
 
+def _capabilities(params: SessionParams) -> list[str]:
+    """Return the capabilities that are asked for, then those that follow from `params`."""
+    capabilities = list(params.get("capability", ()))
+    if params.get("using_stf_webrtc"):
+        capabilities.append(WEBRTC)
+    for parameter in parameters.PARAMETERS:
+        if parameter.capability and params.get(parameter.name):
+            capabilities.append(parameter.capability)
+    return capabilities
+
+
 def get_session_info(session_id: str) -> Call[types.SessionInfo]:
-    """What Perso knows of a session, e.g. why it ended."""
+    """Return what Perso knows about a session, such as why it ended."""
     return _of_session(session_id, "", _as(types.SessionInfo))
 
 
 def send_session_event(session_id: str, event: str, detail: str = "") -> Call[None]:
-    """Tells Perso of `SESSION_START`, `SESSION_DURING`, `SESSION_LOG`, …"""
-    return _of_session(
-        session_id, "event/create/", _nothing, json={"detail": detail, "event": event}
-    )
+    """Report an event to Perso: `SESSION_START`, `SESSION_DURING`, `SESSION_LOG`, …"""
+    body = {"detail": detail, "event": event}
+    return _of_session(session_id, "event/create/", _nothing, json=body)
 
 
 def make_tts(
     session_id: str, text: str, *, locale: str = "", output_format: str = ""
 ) -> Call[bytes]:
-    """`text` as speech: a whole WAV or MP3 file."""
-    wishes = {"locale": locale, "output_format": output_format}
-    body = {"text": text, **{name: wish for name, wish in wishes.items() if wish}}
+    """Return `text` as speech: a complete WAV or MP3 file."""
+    body = {"text": text}
+    if locale:
+        body["locale"] = locale
+    if output_format:
+        body["output_format"] = output_format
     return _of_session(session_id, "tts/", _audio, json=body, max_bytes=16 * MIB)
 
 
 def make_stt(
     session_id: str, audio: bytes, language: str = ""
 ) -> Call[types.Transcription]:
-    """Speech, a WAV file, as text."""
-    form: dict[str, Any] = {"audio": ("audio.wav", audio, "audio/wav")}
+    """Return the text of recorded speech, a WAV file."""
+    form: dict[str, FormField] = {"audio": ("audio.wav", audio, "audio/wav")}
     if language:
         form["language"] = (None, language.encode(), None)
     return _of_session(session_id, "stt/", _as(types.Transcription), form=form)
@@ -172,57 +205,61 @@ def make_llm(
     messages: Sequence[Mapping[str, object]],
     tools: Sequence[Mapping[str, object]] = (),
 ) -> Call[tuple[Any, ...]]:
-    """The events of the model's answer to `messages`, once it is complete. (Browsers stream it.)"""
+    """Return the events of the model's answer to `messages` once it is complete."""
     body = {"messages": [*messages], "tools": [*tools]}
     return _of_session(session_id, "llm/v2/", _events, json=body)
 
 
 def get_ice_servers(session_id: str) -> Call[tuple[Any, ...]]:
-    """What a browser needs to find a way to the avatar, for RTCPeerConnection."""
-    return _of_session(
-        session_id,
-        "ice-servers/",
-        lambda body: tuple(_member("ice_servers", list, body)),
-    )
+    """Return the ICE servers to give to a browser's RTCPeerConnection."""
+    return _of_session(session_id, "ice-servers/", _ice_servers)
 
 
 def exchange_sdp(
     session_id: str, client_sdp: Mapping[str, str]
 ) -> Call[dict[str, Any]]:
-    """Perso's answer to a browser's WebRTC offer `{type, sdp}`. Works once a session."""
+    """Return Perso's answer to a browser's WebRTC offer `{type, sdp}`.
+
+    Perso answers once a session.
+    """
     body = {"client_sdp": client_sdp}
-    return _of_session(
-        session_id,
-        "exchange/",
-        lambda answer: _member("server_sdp", dict, answer),
-        json=body,
-    )
+    return _of_session(session_id, "exchange/", _server_sdp, json=body)
 
 
 def template_params(template: SessionTemplate) -> SessionParams:
-    """What `create_session_id` takes for a template. SessionCreationError if no browser can show it."""
+    """Return what `create_session_id` takes for a template.
+
+    Raises SessionCreationError if no browser can show its avatar.
+    """
     style = template.model_style
     if style is None or style.platform_type != "webrtc":
         detail = f"No browser can show the avatar of the template {template.name!r}"
         raise SessionCreationError(400, "invalid_platform_type", detail, "model_style")
-    has = {capability.name for capability in template.capability}
-    params: dict[str, Any] = {"using_stf_webrtc": "STF_WEBRTC" in has}
-    for (
-        name
-    ) in SessionParams.__annotations__:  # in the order the vendor's SDK writes them
-        is_part = name not in ("using_stf_webrtc", "capability")
-        if is_part and (name not in CAPABILITIES or CAPABILITIES[name] in has):
-            value = _key(getattr(template, name))
-            if value != "" and (value is not None or name.endswith("_locale")):
-                params[name] = value
+    capabilities = {capability.name for capability in template.capability}
+    params: dict[str, object] = {"using_stf_webrtc": WEBRTC in capabilities}
+    for parameter in parameters.PARAMETERS:
+        if not parameter.is_in_templates:
+            continue
+        if parameter.capability and parameter.capability not in capabilities:
+            continue
+        value = _template_value(parameter, getattr(template, parameter.name))
+        is_null_sent = parameter.kind == Kind.LOCALE
+        if value not in ("", []) and (value is not None or is_null_sent):
+            params[parameter.name] = value
     return cast(SessionParams, params)
 
 
-def _key(part: object) -> object:
-    """What a parameter calls a noun: by its first field, a name or an id."""
-    if isinstance(part, tuple):
-        return [_key(each) for each in part] or None
-    return getattr(part, fields(part)[0].name) if is_dataclass(part) else part
+def _template_value(parameter: Parameter, part: Any) -> object:
+    """Return the name or id by which a session refers to a part of a template."""
+    if parameter.catalogue is None or part is None:
+        return part
+    if parameter.kind == Kind.NAMES:
+        return [getattr(entry, parameter.catalogue.value) for entry in part]
+    return getattr(part, parameter.catalogue.value)
+
+
+def _as(kind: type[N]) -> Callable[[bytes], N]:
+    return lambda body: read(kind, parse(body))
 
 
 def _of_session(
@@ -232,10 +269,8 @@ def _of_session(
 
 
 def _id(value: str) -> str:
-    if value in ("", ".", ".."):
-        raise ValueError(
-            f"{value!r} is no identifier of Perso's"
-        )  # it would ask for another path
+    if value in ("", ".", ".."):  # would lead to another path
+        raise ValueError(f"{value!r} is not an identifier of Perso's")
     return quote(value, safe="", errors="replace")
 
 
@@ -250,19 +285,28 @@ def _member(name: str, kind: type[N], body: bytes) -> N:
 def _session_id(body: bytes) -> str:
     session_id = _member("session_id", str, body)
     if not session_id or not session_id.isprintable():
-        raise PersoUnreadable("The answer's session_id is none")
+        raise PersoUnreadable("The answer's session_id is not a session_id")
     return session_id
 
 
 def _create_from_template(body: bytes) -> Call[str]:
-    return create_session_id(**template_params(_as(SessionTemplate)(body)))
+    template = read(SessionTemplate, parse(body))
+    return create_session_id(**template_params(template))
 
 
 def _intro_message(prompt_id: str, body: bytes) -> str:
-    for prompt in _as(tuple[Prompt, ...])(body):
+    for prompt in read(tuple[Prompt, ...], parse(body)):
         if prompt.prompt_id == prompt_id:
             return prompt.intro_message
     raise ApiError(404, "not_found", "No prompt has this id", "prompt")
+
+
+def _ice_servers(body: bytes) -> tuple[Any, ...]:
+    return tuple(_member("ice_servers", list, body))
+
+
+def _server_sdp(body: bytes) -> dict[str, Any]:
+    return _member("server_sdp", dict, body)
 
 
 def _nothing(body: bytes) -> None:
@@ -277,9 +321,7 @@ def _audio(body: bytes) -> bytes:
 
 
 def _events(body: bytes) -> tuple[Any, ...]:
-    # One line an event, `data: {…}`; Perso's stream has none of the blank lines of server-sent events.
-    return tuple(
-        parse(line.removeprefix(b"data: "))
-        for line in body.splitlines()
-        if line.strip()
-    )
+    # Each line is an event, `data: {…}`. Unlike server-sent events, Perso's stream
+    # separates events by a single newline.
+    lines = [line for line in body.splitlines() if line.strip()]
+    return tuple(parse(line.removeprefix(b"data: ")) for line in lines)

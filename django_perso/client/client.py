@@ -1,7 +1,12 @@
-"""Sends calls to Perso: in time, at most once where it costs money, and never anywhere else than to Perso."""
+"""Send calls to Perso.
+
+A call ends within its deadline. A POST, which may bill, is sent at most once; a GET is
+repeated. Nothing is sent to any server but Perso's.
+"""
 
 import asyncio
 import functools
+import inspect
 import ipaddress
 import os
 import ssl
@@ -16,20 +21,21 @@ from collections.abc import (
     MutableMapping,
 )
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, fields
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from json import dumps
 from math import inf
 from time import monotonic
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_args, overload
 
 import httpx
 from asgiref.sync import async_to_sync
 
-from . import calls
+from . import calls, parameters
 from .calls import Call
 from .errors import ApiError, PersoError, PersoUnreachable, PersoUnreadable
+from .parameters import CatalogueList
 from .types import Catalogue
 
 T = TypeVar("T")
@@ -37,28 +43,43 @@ P = ParamSpec("P")
 App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 DEFAULT_API_SERVER = "https://platform.perso.ai"
-# Answers of something between Perso and us, which soon may pass.
+# Something between Perso and us answers with these; the next attempt may succeed.
 PASSING_STATUSES = (502, 503, 504)
 USER_AGENT = f"django-perso/{version('django-perso')}"
-IDLE_SECONDS = 5.0  # that a connection is kept
+IDLE_SECONDS = 5.0  # an unused connection is closed after this time
+MIN_SECRET_LENGTH = 12  # a shorter text is not a secret and may be a common word
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long an answer may take. The total covers retries and, for a template, both requests."""
+    """How long an answer may take.
+
+    The total covers retries and, for a template, both requests.
+    """
 
     connect_seconds: float = 3.0
     read_seconds: float = 8.0  # between two pieces of an answer
     total_seconds: float = 10.0
-    retry_pauses_seconds: tuple[float, ...] = (0.1, 0.5)  # before a GET is asked again
+    retry_pauses_seconds: tuple[float, ...] = (0.1, 0.5)  # before a GET is repeated
 
 
 class _Method(Generic[P, T]):
-    """A function of `calls` as a method of both clients: awaitable on the one, blocking on the other."""
+    """A function of `calls` as a method of both clients.
 
-    def __init__(self, ask: Callable[P, Call[T]]) -> None:
-        self._ask = ask
+    It is awaitable on AsyncPersoClient and blocks on PersoClient. `help()` shows the
+    type of the answer.
+    """
+
+    def __init__(self, make_call: Callable[P, Call[T]]) -> None:
+        async def send_async(client: "AsyncPersoClient", *args: Any, **kw: Any) -> T:
+            return await client.send(make_call(*args, **kw))
+
+        def send(client: "PersoClient", *args: Any, **kw: Any) -> T:
+            return client.send(make_call(*args, **kw))
+
+        self._async_method = _described(send_async, make_call)
+        self._method = _described(send, make_call)
 
     @overload
     def __get__(
@@ -67,15 +88,29 @@ class _Method(Generic[P, T]):
     @overload
     def __get__(self, client: "PersoClient", owner: type) -> Callable[P, T]: ...
     def __get__(self, client: "AsyncPersoClient | PersoClient", owner: type) -> Any:
-        @functools.wraps(self._ask)
-        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.send(self._ask(*args, **kwargs))
+        is_async = issubclass(owner, AsyncPersoClient)
+        method = self._async_method if is_async else self._method
+        return method.__get__(client, owner)
 
-        return method
+
+def _described(method: Any, make_call: Callable[..., Call[Any]]) -> Any:
+    """Return `method` with the name, the docstring and the arguments of `make_call`.
+
+    `make_call` returns `Call[T]`; the method returns `T`.
+    """
+    functools.update_wrapper(method, make_call)
+    del method.__wrapped__  # inspect would show the signature of make_call
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = inspect.signature(make_call)
+    (answer,) = get_args(signature.return_annotation)
+    method.__signature__ = signature.replace(
+        parameters=[client, *signature.parameters.values()], return_annotation=answer
+    )
+    return method
 
 
 class _Client:
-    """What both clients share: everything but whether one waits with `await`."""
+    """What both clients share; they differ in how the caller waits."""
 
     get_llms = _Method(calls.get_llms)
     get_tts_types = _Method(calls.get_tts_types)
@@ -114,11 +149,9 @@ class _Client:
             transport, httpx.AsyncHTTPTransport
         )
         self.api_server = _checked_server(api_server, may_be_plain=not opens_sockets)
-        self._api_key, self._transport, self._limits = (
-            (api_key or "").strip(),
-            transport,
-            limits,
-        )
+        self._api_key = (api_key or "").strip()
+        self._transport = transport
+        self._limits = limits
         self._own: _Connections | None = None
         self._is_app = app is not None
 
@@ -129,44 +162,50 @@ class _Client:
         self._own = _Connections()
 
     async def _close(self) -> None:
-        own, self._own = self._own, None
+        own = self._own
+        self._own = None
         if own is not None:
             await own.close()
 
     async def _send(self, call: Call[T]) -> T:
         step: Any = call
         try:
-            # httpx knows no total deadline: one byte a second would keep it waiting for hours.
+            # httpx has no total deadline: an answer of one byte a second would take hours.
             async with asyncio.timeout(self._limits.total_seconds):
                 while isinstance(step, Call):
-                    # In a task, since an application in this process may change context variables.
-                    step = await asyncio.create_task(self._ask(step))
+                    # An application in this process may change context variables, so
+                    # that each request is a task with a context of its own.
+                    step = await asyncio.create_task(self._attempt(step))
         except TimeoutError:
-            raise _unreachable(step, "gave no answer in time") from None
+            raise _unreachable(step, "did not answer in time") from None
         return cast(T, step)
 
     async def _all_settings(self) -> Catalogue:
-        async def attempt(name: str) -> Any:
-            try:  # a list is called as the function of `calls` that asks for it
-                return await self._send(getattr(calls, f"get_{name}")())
-            except PersoError as error:
-                return error
+        lists = parameters.CATALOGUE_LISTS
+        answers = await asyncio.gather(*[self._list_or_error(each) for each in lists])
+        entries: dict[str, Any] = {}
+        failures: dict[str, PersoError] = {}
+        for each, answer in zip(lists, answers, strict=True):
+            if isinstance(answer, PersoError):
+                failures[each.name] = answer
+            else:
+                entries[each.name] = answer
+        if not entries:
+            raise failures[lists[0].name]
+        return Catalogue(**entries, failures=failures)
 
-        names = [field.name for field in fields(Catalogue) if field.name != "failures"]
-        found = dict(
-            zip(names, await asyncio.gather(*map(attempt, names)), strict=True)
-        )
-        failures = {
-            name: error
-            for name, error in found.items()
-            if isinstance(error, PersoError)
-        }
-        if len(failures) == len(names):
-            raise failures[names[0]]
-        return Catalogue(**{**found, **dict.fromkeys(failures, ())}, failures=failures)
+    async def _list_or_error(
+        self, catalogue_list: CatalogueList[T]
+    ) -> tuple[T, ...] | PersoError:
+        try:
+            return await self._send(calls.get_list(catalogue_list))
+        except PersoError as error:
+            return error
 
-    async def _ask(self, call: Call[T]) -> T | Call[T]:
-        for pause in self._limits.retry_pauses_seconds if call.method == "GET" else ():
+    async def _attempt(self, call: Call[T]) -> T | Call[T]:
+        """Send a POST once, and a GET again after a failure that may pass."""
+        pauses = self._limits.retry_pauses_seconds if call.method == "GET" else ()
+        for pause in pauses:
             try:
                 return await self._exchange(call)
             except ApiError as refusal:
@@ -178,14 +217,8 @@ class _Client:
         return await self._exchange(call)
 
     async def _exchange(self, call: Call[T]) -> T | Call[T]:
-        # The bare transport: an httpx client would follow its environment, keep cookies and log the URL.
-        lent = (
-            nullcontext(self._transport)
-            if self._transport
-            else (self._own or pooled_connections()).lend()
-        )
         try:
-            async with lent as transport:
+            async with self._connection() as transport:
                 response = await transport.handle_async_request(self._request(call))
                 try:
                     body = await _body(response, call.max_bytes)
@@ -194,22 +227,30 @@ class _Client:
         # Without the cause, whose traceback holds the request's headers.
         except NEVER_SENT as error:
             reason = str(error) or type(error).__name__
-            raise _unreachable(
-                call, f"cannot be reached: {reason}", is_sent=False
-            ) from None
+            failure = f"cannot be reached: {reason}"
+            raise _unreachable(call, failure, is_sent=False) from None
         except (httpx.TransportError, OSError) as error:
-            raise _unreachable(
-                call, f"gave no whole answer: {type(error).__name__}"
-            ) from None
+            failure = f"did not answer completely: {type(error).__name__}"
+            raise _unreachable(call, failure) from None
         if response.is_success:
             return call.read(body)
-        for secret, name in (
-            (self._api_key, b"[API key]"),
-            (call.session_id, b"[session id]"),
-        ):
-            if len(secret) >= 12:  # anything shorter is none, but may be a common word
+        raise call.refusal.of(response.status_code, self._without_secrets(call, body))
+
+    def _connection(self) -> AbstractAsyncContextManager[httpx.AsyncBaseTransport]:
+        # The bare transport: an httpx client would follow its environment, keep cookies
+        # and log the URL.
+        if self._transport is not None:
+            return nullcontext(self._transport)
+        connections = self._own or pooled_connections()
+        return connections.lend()
+
+    def _without_secrets(self, call: Call[Any], body: bytes) -> bytes:
+        """Return the body of a refusal, in which Perso may have echoed a credential."""
+        secrets = {self._api_key: b"[API key]", call.session_id: b"[session id]"}
+        for secret, name in secrets.items():
+            if len(secret) >= MIN_SECRET_LENGTH:
                 body = body.replace(secret.encode(), name)
-        raise call.refusal.of(response.status_code, body)
+        return body
 
     def _request(self, call: Call[Any]) -> httpx.Request:
         headers = {
@@ -219,40 +260,41 @@ class _Client:
         }
         if call.json is not None:
             headers["Content-Type"] = "application/json"
-        connect, read = self._limits.connect_seconds, self._limits.read_seconds
-        request = httpx.Request(
+        if call.needs_key:
+            headers["PersoLive-APIKey"] = self._sendable_key(call)
+        timeout = {
+            "connect": self._limits.connect_seconds,
+            "pool": self._limits.connect_seconds,
+            "read": self._limits.read_seconds,
+            "write": self._limits.read_seconds,
+        }
+        return httpx.Request(
             call.method,
             self.api_server + call.path,
             params=call.query or None,
             headers=headers,
             content=None if call.json is None else _json(call.json),
             files=call.form,
-            extensions={
-                "timeout": {
-                    "connect": connect,
-                    "pool": connect,
-                    "read": read,
-                    "write": read,
-                }
-            },
+            extensions={"timeout": timeout},
         )
-        if call.needs_key:
-            if not (
-                self._api_key
-                and self._api_key.isascii()
-                and self._api_key.isprintable()
-            ):
-                raise call.refusal(
-                    401, "not_authenticated", "There is no API key, or it is not one"
-                )
-            request.headers["PersoLive-APIKey"] = self._api_key
-        return request
+
+    def _sendable_key(self, call: Call[Any]) -> str:
+        # The key is not bound to a local variable, which error pages would show.
+        if not self._api_key:
+            raise call.refusal(401, "not_authenticated", "There is no API key")
+        if not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise call.refusal(401, "not_authenticated", "The API key is malformed")
+        return self._api_key
 
 
 class AsyncPersoClient(_Client):
-    """Perso, for async code. Used plainly it shares the connections of the running event loop; `async with`
-    opens connections of its own and closes them. A `transport` given stays its owner's to close; `app` is an
-    ASGI application in this process that answers in Perso's place."""
+    """A client for async code.
+
+    It shares the connections of the running event loop, unless it is used with
+    `async with`: then it opens connections of its own and closes them at the end. The
+    caller closes a `transport` that it passes. `app` is an ASGI application in this
+    process that answers instead of Perso.
+    """
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -262,17 +304,26 @@ class AsyncPersoClient(_Client):
         await self._close()
 
     async def send(self, call: Call[T]) -> T:
-        """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
+        """Return Perso's answer to `call`.
+
+        Raises ApiError, PersoUnreachable or PersoUnreadable.
+        """
         return await self._send(call)
 
     async def get_all_settings(self) -> Catalogue:
-        """All lists at once. Raises PersoError only if every one of them fails."""
+        """Return everything the API key may use.
+
+        Raises PersoError only if every list fails.
+        """
         return await self._all_settings()
 
 
 class PersoClient(_Client):
-    """Perso, for code that is not async: the same client, on the event loop of one thread of the process. So
-    it has the same deadline, which blocking sockets cannot have, and its connections outlive the caller."""
+    """A client for code that is not async.
+
+    It runs on the event loop of a thread that the whole process shares. So it keeps the
+    total deadline, which blocking sockets cannot, and its connections outlive the caller.
+    """
 
     def __enter__(self) -> Self:
         self._open()
@@ -282,17 +333,22 @@ class PersoClient(_Client):
         self._run(self._close)
 
     def send(self, call: Call[T]) -> T:
-        """Perso's answer to `call`. Raises ApiError, PersoUnreachable or PersoUnreadable."""
+        """Return Perso's answer to `call`.
+
+        Raises ApiError, PersoUnreachable or PersoUnreadable.
+        """
         return self._run(self._send, call)
 
     def begin(self, call: Call[T]) -> "Future[T]":
-        """As send(), for who waits in a way of their own."""
-        return asyncio.run_coroutine_threadsafe(
-            self._send(call), _background_loop(os.getpid())
-        )
+        """Send `call` and return a future of the answer."""
+        loop = _background_loop(os.getpid())
+        return asyncio.run_coroutine_threadsafe(self._send(call), loop)
 
     def get_all_settings(self) -> Catalogue:
-        """All lists at once. Raises PersoError only if every one of them fails."""
+        """Return everything the API key may use.
+
+        Raises PersoError only if every list fails.
+        """
         return self._run(self._all_settings)
 
     def _run(
@@ -301,25 +357,28 @@ class PersoClient(_Client):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        if self._is_app:  # which may be bound to the caller's loop or thread
+        if self._is_app:
+            # The application may be bound to the caller's event loop or thread.
             return async_to_sync(work)(*args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(
-            work(*args, **kwargs), _background_loop(os.getpid())
-        ).result()
+        loop = _background_loop(os.getpid())
+        return asyncio.run_coroutine_threadsafe(work(*args, **kwargs), loop).result()
 
 
 class _Connections:
-    """Each in a transport of its own: one pool of many looks at all of them several times a request, and soon
-    costs more than what is sent. The one used last goes first, so there are as few as can be."""
+    """Open connections, each in a transport of its own.
+
+    A pool of httpx looks at all of its connections several times a request, which soon
+    costs more than the request. The connection that was used last is lent first, so that
+    few are kept open.
+    """
 
     def __init__(self) -> None:
-        self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = (
-            deque()
-        )  # since when; the oldest first
+        # When each became idle; the oldest first.
+        self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
-        """A connection for one request."""
+        """Lend a connection for one request."""
         transport = self._idle.pop()[1] if self._idle else _open_transport()
         try:
             yield transport
@@ -328,16 +387,16 @@ class _Connections:
             await self.close(unused_since=monotonic() - IDLE_SECONDS)
 
     async def close(self, unused_since: float = inf) -> None:
-        """Close what is idle."""
+        """Close the connections that are idle since then."""
         while self._idle and self._idle[0][0] < unused_since:
             await self._idle.popleft()[1].aclose()
 
 
 def pooled_connections() -> _Connections:
-    """The connections of the running event loop, kept while it lives."""
+    """Return the connections of the running event loop, which are kept while it lives."""
     loop = asyncio.get_running_loop()
     with _pools_lock:
-        # Connections refer to their loop, so that weak keys alone would keep loops that have ended.
+        # Connections refer to their loop: weak keys would keep loops that have ended.
         for ended in [known for known in _pools if known.is_closed()]:
             del _pools[ended]
         return _pools.setdefault(loop, _Connections())
@@ -353,14 +412,13 @@ def _open_transport() -> httpx.AsyncHTTPTransport:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context(
-        trust_env=False
-    )  # costs some 20 ms, and is the same for all
+    # Takes some 20 ms.
+    return httpx.create_ssl_context(trust_env=False)
 
 
 @functools.cache
 def _background_loop(pid: int) -> asyncio.AbstractEventLoop:
-    # By process, since a fork has the parent's objects but not its threads.
+    # One a process: a fork has the parent's objects but not its threads.
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="perso-client", daemon=True).start()
     return loop
@@ -381,41 +439,42 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
 
 
 def _unreachable(
-    call: Call[Any], what: str, *, is_sent: bool = True
+    call: Call[Any], failure: str, *, is_sent: bool = True
 ) -> PersoUnreachable:
-    return PersoUnreachable(f"Perso {what}", is_sent and call.method != "GET")
+    may_have_arrived = is_sent and call.method != "GET"
+    return PersoUnreachable(f"Perso {failure}", may_have_arrived)
 
 
 def _checked_server(api_server: str, *, may_be_plain: bool) -> str:
-    """`api_server` without what people paste around it. ValueError unless it is https, or on this machine."""
+    """Return `api_server` without surrounding spaces and slashes.
+
+    Raises ValueError unless it is an https address or one of this machine.
+    """
     api_server = api_server.strip().rstrip("/") or DEFAULT_API_SERVER
     try:
         url = httpx.URL(api_server)
     except httpx.InvalidURL:
         url = httpx.URL("")
-    if (
-        not url.host
-        or url.scheme not in ("http", "https")
-        or url.query
-        or url.fragment
-        or url.userinfo
-    ):
+    is_address = url.host and url.scheme in ("http", "https")
+    if not is_address or url.query or url.fragment or url.userinfo:
         raise ValueError("api_server must look like https://platform.perso.ai")
     if url.scheme != "https" and not may_be_plain and not is_loopback(url.host):
         raise ValueError(
-            "api_server must be https: over plain http anyone on the way could read the API key"
+            "api_server must be https: over plain http, others could read the API key"
         )
     return api_server
 
 
-# Whether IPv4 addresses written as IPv6 are `is_loopback` differs from Python to Python.
+# Python versions disagree on `is_loopback` for IPv4 addresses written as IPv6.
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address means this machine."""
-    with suppress(ValueError):
-        return host == "localhost" or any(
-            ipaddress.ip_address(host) in network for network in LOOPBACK
-        )
-    return False
+    """Return whether a name or address means this machine."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in LOOPBACK)

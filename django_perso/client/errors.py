@@ -1,12 +1,14 @@
-"""What can go wrong, told by what the caller can do about it. No error ever holds the API key.
+"""The errors of the client, by what a caller can do about them.
 
 PersoError
 ├── ApiError                        Perso refused: status, code, detail, attr
-│   └── SessionCreationError        it refused to create a session
-│       ├── DoesNotExistError       … for want of the thing that `attr` names
-│       └── NotInOrganizationError  … because the key's organization may not use that thing
-├── PersoUnreachable                no whole answer in time: may_have_arrived
-└── PersoUnreadable                 an answer, but not one that Perso gives
+│   └── SessionCreationError        Perso refused to create a session
+│       ├── DoesNotExistError       … because what `attr` names does not exist
+│       └── NotInOrganizationError  … because the organization may not use it
+├── PersoUnreachable                no complete answer in time: may_have_arrived
+└── PersoUnreadable                 the answer is not one of Perso's API
+
+No error holds the API key.
 """
 
 import json
@@ -15,11 +17,14 @@ from typing import Any, ClassVar, NoReturn
 
 
 class PersoError(Exception):
-    """Any failure of a call to Perso."""
+    """A call to Perso failed."""
 
 
 class ApiError(PersoError):
-    """Perso answered with another status than 2xx. `attr` names the field at fault, if one is."""
+    """Perso answered with a status other than 2xx.
+
+    `attr` is the name of the field at fault, or None.
+    """
 
     by_code: ClassVar[dict[str, type["ApiError"]]] = {}
 
@@ -27,27 +32,32 @@ class ApiError(PersoError):
         self, status: int, code: str, detail: str, attr: str | None = None
     ) -> None:
         super().__init__(status, code, detail, attr)
-        self.status, self.code, self.detail, self.attr = status, code, detail, attr
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.attr = attr
 
     def __str__(self) -> str:
-        return f"{self.status} {self.code}{f' ({self.attr})' if self.attr else ''}: {self.detail}"
+        place = f" ({self.attr})" if self.attr else ""
+        return f"{self.status} {self.code}{place}: {self.detail}"
 
     @classmethod
     def of(cls, status: int, body: bytes) -> "ApiError":
-        """The refusal an answer tells: `{"errors": [{code, detail, attr}]}`, other JSON, HTML or nothing."""
-        try:
-            told = parse(body)
-        except PersoUnreadable:
-            told = None
-        if isinstance(told, dict) and isinstance(told.get("errors"), list):
-            told = next(iter(told["errors"]), None)
-        facts: dict[str, Any] = told if isinstance(told, dict) else {}
-        code, detail, attr = (
-            _text(facts.get(name)) for name in ("code", "detail", "attr")
-        )
+        """Return the error for an answer.
+
+        The body is `{"errors": [{code, detail, attr}]}`, but it may as well be other
+        JSON, HTML or empty.
+        """
+        facts = _first_error(body)
+        code = _text(facts.get("code"))
+        detail = _text(facts.get("detail"))
+        attr = _text(facts.get("attr"))
         kind = cls.by_code.get(code, cls)
         return kind(
-            status, code or "UNKNOWN_ERROR", detail or _reason(status), attr or None
+            status,
+            code or "UNKNOWN_ERROR",
+            detail or _reason(status),
+            attr or None,
         )
 
 
@@ -56,11 +66,11 @@ class SessionCreationError(ApiError):
 
 
 class DoesNotExistError(SessionCreationError):
-    """What the parameter `attr` names does not exist."""
+    """The value of the parameter `attr` does not exist at Perso."""
 
 
 class NotInOrganizationError(SessionCreationError):
-    """What the parameter `attr` names is not enabled for the organization of the key."""
+    """The key's organization may not use the value of the parameter `attr`."""
 
 
 SessionCreationError.by_code = {
@@ -70,41 +80,55 @@ SessionCreationError.by_code = {
 
 
 class PersoUnreachable(PersoError):
-    """No whole answer in time.
+    """There was no complete answer in time.
 
-    `may_have_arrived` is False when Perso cannot have acted on the call: it was never sent, or it only reads.
+    `may_have_arrived` is False if Perso cannot have acted on the call: it was not
+    sent, or it only reads.
     """
 
     def __init__(self, detail: str, may_have_arrived: bool) -> None:
         super().__init__(detail, may_have_arrived)
-        self.detail, self.may_have_arrived = detail, may_have_arrived
+        self.detail = detail
+        self.may_have_arrived = may_have_arrived
 
     def __str__(self) -> str:
         return self.detail
 
 
 class PersoUnreadable(PersoError):
-    """An answer that Perso's API does not give: no JSON, a field missing, too large."""
+    """The answer is not JSON, lacks a field, or is too large."""
 
 
 def parse(body: bytes) -> Any:
-    """The JSON in `body`. Raises PersoUnreadable, for text no database takes (NUL, half a character) too."""
+    """Return the JSON in `body`.
+
+    Raises PersoUnreadable, also for text that no database stores: NUL and halves of
+    surrogate pairs.
+    """
     try:
-        told = json.loads(body, parse_constant=_refuse)
-        text = json.dumps(
-            told, ensure_ascii=False
-        ).encode()  # ValueError for half a character
+        value = json.loads(body, parse_constant=_refuse)
+        # Encoding raises ValueError for half a surrogate pair.
+        text = json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise PersoUnreadable("The answer is no JSON") from None
+        raise PersoUnreadable("The answer is not JSON") from None
     if b"\\u0000" in text:
-        raise PersoUnreadable("The answer has NUL in it")
-    return told
+        raise PersoUnreadable("The answer contains a NUL character")
+    return value
+
+
+def _first_error(body: bytes) -> dict[str, Any]:
+    try:
+        answer = parse(body)
+    except PersoUnreadable:
+        return {}
+    if isinstance(answer, dict) and isinstance(answer.get("errors"), list):
+        answer = next(iter(answer["errors"]), None)
+    return answer if isinstance(answer, dict) else {}
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(
-        constant
-    )  # NaN and Infinity: Python's parser takes them, JSON has none
+    # Python's parser accepts NaN and Infinity, which are not JSON.
+    raise ValueError(constant)
 
 
 def _text(value: object) -> str:
@@ -113,5 +137,5 @@ def _text(value: object) -> str:
 
 def _reason(status: int) -> str:
     if 300 <= status < 400:
-        return "A redirect, which is never followed. Is this the API server?"
+        return "A redirect, which is not followed. Check the address of the API server."
     return responses.get(status, "No reason given")

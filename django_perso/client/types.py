@@ -1,5 +1,7 @@
-"""Perso's nouns, in Perso's words, read from its JSON: unknown fields are ignored, optional ones may be
-missing or null, and what has a value has the type written here. Times are ISO 8601 text, as Perso gives them.
+"""The objects of Perso's API, under Perso's names, read from JSON.
+
+Unknown fields are ignored, and optional ones may be missing or null. Any other value
+has the type that is declared here. Times are ISO 8601 text, as Perso writes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +39,7 @@ class TTSType:
 
 @dataclass(frozen=True, kw_only=True)
 class STTType:
-    """A speech recogniser; `name` is the parameter `stt_type`."""
+    """A speech recognizer; `name` is the parameter `stt_type`."""
 
     name: str
     service: str = ""
@@ -46,7 +48,10 @@ class STTType:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStyle:
-    """An avatar's looks; `name` is the parameter `model_style`. Browsers show `platform_type` "webrtc"."""
+    """How an avatar looks; `name` is the parameter `model_style`.
+
+    Browsers can show those whose `platform_type` is "webrtc".
+    """
 
     name: str
     model: str = ""
@@ -60,6 +65,8 @@ class ModelStyle:
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundImage:
+    """A background; `backgroundimage_id` is the parameter `background_image`."""
+
     backgroundimage_id: str
     title: str = ""
     image: str = ""
@@ -68,7 +75,10 @@ class BackgroundImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What the avatar is told to be. The texts stay out of its repr, and so out of logs."""
+    """The instructions of an avatar; `prompt_id` is the parameter `prompt`.
+
+    The texts are left out of the repr, and so out of logs.
+    """
 
     prompt_id: str
     name: str = ""
@@ -80,13 +90,12 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A file the avatar can look things up in."""
+    """A file in which the avatar can look things up."""
 
     document_id: str
     title: str = ""
-    file: str = field(
-        default="", repr=False
-    )  # a signed URL: whoever has it can read the file
+    # A signed URL: whoever has it can read the file.
+    file: str = field(default="", repr=False)
     description: str = ""
     search_count: int = 0
     ef_search: int | None = None
@@ -98,7 +107,7 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class MCPServer:
-    """A tool server that Perso itself asks."""
+    """A tool server that Perso calls."""
 
     mcpserver_id: str
     name: str = ""
@@ -111,6 +120,8 @@ class MCPServer:
 
 @dataclass(frozen=True, kw_only=True)
 class TextNormalizationConfig:
+    """Rules for reading numbers, units and the like."""
+
     textnormalizationconfig_id: str
     name: str = ""
     created_at: str = ""
@@ -118,7 +129,7 @@ class TextNormalizationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TextNormalizationDownload:
-    """Where the rules of a text normalization lie: a signed URL of a CSV file."""
+    """The signed URL of a CSV file with the rules of a text normalization."""
 
     config_id: str
     config_name: str = ""
@@ -135,7 +146,10 @@ class Capability:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What sessions and templates have, as whole objects where a session's parameters are names and ids."""
+    """What sessions and templates have in common.
+
+    It holds objects where the parameters of a session are names and ids.
+    """
 
     capability: tuple[Capability, ...] = ()
     prompt: Prompt | None = None
@@ -153,7 +167,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionTemplate(Setup):
-    """A set of parameters saved at Perso."""
+    """A set of session parameters saved at Perso."""
 
     sessiontemplate_id: str
     name: str = ""
@@ -162,7 +176,8 @@ class SessionTemplate(Setup):
     mcp_servers: tuple[MCPServer, ...] = ()
     text_normalization_config: TextNormalizationConfig | None = None
     stt_text_normalization_config: TextNormalizationConfig | None = None
-    # "" when Perso does not say, which is then not sent; None switches normalization off, and is sent.
+    # Empty if Perso leaves it out, and then it is not sent. None is sent: it switches
+    # normalization off.
     text_normalization_locale: str | None = ""
     stt_text_normalization_locale: str | None = ""
     agent: str | None = None
@@ -171,9 +186,12 @@ class SessionTemplate(Setup):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionInfo(Setup):
-    """What Perso knows of a session. `status` goes CREATED → EXCHANGED → IN_PROGRESS → TERMINATED."""
+    """What Perso knows about a session.
 
-    session_id: str = field(repr=False)  # whoever holds it holds the session
+    `status` goes from CREATED to EXCHANGED, IN_PROGRESS and TERMINATED.
+    """
+
+    session_id: str = field(repr=False)  # a credential
     status: str
     termination_reason: str | None = None
     duration_sec: float = 0.0
@@ -182,7 +200,7 @@ class SessionInfo(Setup):
 
 @dataclass(frozen=True, kw_only=True)
 class Transcription:
-    """Speech as text, and the same with numbers and the like spelled out."""
+    """The text of speech; `normalized_text` has numbers and the like spelled out."""
 
     text: str
     locale: str = ""
@@ -191,7 +209,11 @@ class Transcription:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """All lists a key may choose from. One that failed is empty, and has its error in `failures`."""
+    """Everything an API key may use.
+
+    A list that could not be fetched is empty and has its error in `failures`, under
+    the name of its field.
+    """
 
     llms: tuple[LLMType, ...] = ()
     tts_types: tuple[TTSType, ...] = ()
@@ -202,13 +224,14 @@ class Catalogue:
     documents: tuple[Document, ...] = ()
     mcp_servers: tuple[MCPServer, ...] = ()
     text_normalizations: tuple[TextNormalizationConfig, ...] = ()
-    failures: Mapping[str, PersoError] = field(
-        default_factory=dict
-    )  # by the list's name
+    failures: Mapping[str, PersoError] = field(default_factory=dict)
 
 
 class SessionParams(TypedDict, total=False):
-    """What a new session is made of. A parameter left out is not sent; None is sent, as null."""
+    """The values a session is created from.
+
+    A parameter that is left out is not sent; None is sent as null.
+    """
 
     using_stf_webrtc: bool  # a moving face over WebRTC
     model_style: str
@@ -223,57 +246,70 @@ class SessionParams(TypedDict, total=False):
     text_normalization_locale: str | None  # at most 10 characters
     stt_text_normalization_config: str | None
     stt_text_normalization_locale: str | None
-    padding_left: float  # -1 … 1, fractions of the canvas
-    padding_top: float  # 0 … 1
-    padding_height: float  # 0 … 5
-    capability: Sequence[
-        str
-    ]  # more of them than the other parameters imply, e.g. STF_ONPREMISE
+    padding_left: float  # -1 to 1, in fractions of the canvas
+    padding_top: float  # 0 to 1
+    padding_height: float  # 0 to 5
+    # In addition to those that follow from the other parameters, e.g. STF_ONPREMISE.
+    capability: Sequence[str]
 
 
 def read(kind: type[N], value: object) -> N:
-    """`value`, from JSON, as `kind`: a noun, a `tuple[noun, ...]` or a type that a noun's field has.
+    """Return `value`, which comes from JSON, as an object of `kind`.
 
-    Raises PersoUnreadable, naming the place.
+    `kind` is a class of this module, a tuple of one, or the type of one of its fields.
+    Raises PersoUnreadable, which names the place of the error.
     """
     return cast(N, _read(kind, value, "body"))
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
+def _read(kind: Any, value: Any, place: str) -> Any:
     if get_origin(kind) is UnionType:
-        return None if value is None else _read(get_args(kind)[0], value, where)
+        return None if value is None else _read(get_args(kind)[0], value, place)
     if get_origin(kind) is tuple:
-        # Perso gives bare lists; the paginated form of the frameworks costs nothing to take.
-        items = value.get("results") if isinstance(value, dict) else value
-        if isinstance(items, list):
-            return tuple(_read(get_args(kind)[0], item, where) for item in items)
-    elif is_dataclass(kind):
-        if isinstance(value, dict):
-            return _read_noun(kind, value)
-    elif kind is object or (kind is bool and isinstance(value, bool)):
-        return value
-    elif kind is str and isinstance(value, str):
-        return value.encode(
-            errors="replace"
-        ).decode()  # half a surrogate pair fits JSON, but no database
-    elif type(value) in (int, kind) and kind in (int, float) and abs(value) < 1e15:
-        return value
-    raise PersoUnreadable(f"The answer's {where} is no {kind.__name__}")
+        return _read_list(get_args(kind)[0], value, place)
+    if is_dataclass(kind):
+        return _read_object(kind, value, place)
+    return _read_plain(kind, value, place)
 
 
-def _read_noun(kind: Any, value: dict[str, Any]) -> Any:
-    given = {}
+def _read_plain(kind: Any, value: Any, place: str) -> Any:
+    if kind is object:
+        return value
+    if kind is str and isinstance(value, str):
+        # JSON may contain half a surrogate pair, which no database stores.
+        return value.encode(errors="replace").decode()
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind in (int, float) and type(value) in (int, kind) and abs(value) < 1e15:
+        return value
+    raise PersoUnreadable(f"The answer's {place} is not {kind.__name__}")
+
+
+def _read_list(kind: Any, value: Any, place: str) -> tuple[Any, ...]:
+    # Perso's lists are bare arrays. The paginated form is accepted as well.
+    items = value.get("results") if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        raise PersoUnreadable(f"The answer's {place} is not a list")
+    return tuple(_read(kind, item, place) for item in items)
+
+
+def _read_object(kind: Any, value: Any, place: str) -> Any:
+    if not isinstance(value, dict):
+        raise PersoUnreadable(f"The answer's {place} is not {kind.__name__}")
+    values = {}
     for name, hint, is_required in _fields(kind):
-        if value.get(name) is not None or (
-            name in value and NoneType in get_args(hint)
-        ):
-            given[name] = _read(hint, value[name], f"{kind.__name__}.{name}")
+        is_nullable = NoneType in get_args(hint)
+        if value.get(name) is not None or (name in value and is_nullable):
+            values[name] = _read(hint, value[name], f"{kind.__name__}.{name}")
         elif is_required:
             raise PersoUnreadable(f"The answer lacks {kind.__name__}.{name}")
-    return kind(**given)
+    return kind(**values)
 
 
 @cache
 def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Return the name and type of each field, and whether it must be there."""
     hints = get_type_hints(kind)
-    return tuple((f.name, hints[f.name], f.default is MISSING) for f in fields(kind))
+    return tuple(
+        (each.name, hints[each.name], each.default is MISSING) for each in fields(kind)
+    )

@@ -417,10 +417,9 @@ def _named_in_templates() -> dict[str, str]:
 def _drift(key: KeySource, lists: Any) -> list[str]:
     """Return what Perso offers and is not stored, or the other way round."""
     changes = catalogue.drift(key, lists) if lists else []
-    came = [f"{change.kind} +{value}" for change in changes for value in change.came]
-    return came + [
-        f"{change.kind} -{value}" for change in changes for value in change.went
-    ]
+    added = [f"{each.kind} +{value}" for each in changes for value in each.added]
+    removed = [f"{each.kind} -{value}" for each in changes for value in each.removed]
+    return added + removed
 
 
 def _django_import(module: str) -> str:

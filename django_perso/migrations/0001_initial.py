@@ -283,12 +283,12 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "model_style",
-                    models.CharField(max_length=200, verbose_name="model style"),
+                    models.CharField(max_length=200, verbose_name="avatar"),
                 ),
                 (
                     "background_image",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="background image"
+                        blank=True, max_length=200, verbose_name="background"
                     ),
                 ),
                 ("prompt", models.CharField(max_length=200, verbose_name="prompt")),
@@ -310,12 +310,12 @@ class Migration(migrations.Migration):
                 ("llm_type", models.CharField(max_length=200, verbose_name="LLM")),
                 (
                     "tts_type",
-                    models.CharField(max_length=200, verbose_name="voice (TTS)"),
+                    models.CharField(max_length=200, verbose_name="voice"),
                 ),
                 (
                     "stt_type",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="hearing (STT)"
+                        blank=True, max_length=200, verbose_name="speech recognition"
                     ),
                 ),
                 (
@@ -327,7 +327,9 @@ class Migration(migrations.Migration):
                 (
                     "text_normalization_locale",
                     models.CharField(
-                        blank=True, max_length=10, verbose_name="its locale"
+                        blank=True,
+                        max_length=10,
+                        verbose_name="text normalization locale",
                     ),
                 ),
                 (
@@ -335,13 +337,15 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=200,
-                        verbose_name="STT text normalization",
+                        verbose_name="normalization of recognized speech",
                     ),
                 ),
                 (
                     "stt_text_normalization_locale",
                     models.CharField(
-                        blank=True, max_length=10, verbose_name="its locale"
+                        blank=True,
+                        max_length=10,
+                        verbose_name="locale of recognized speech",
                     ),
                 ),
                 (
@@ -403,7 +407,7 @@ class Migration(migrations.Migration):
                     "voice",
                     models.BooleanField(
                         default=False,
-                        help_text="Visitors may speak. Requires a hearing (STT) type.",
+                        help_text="Visitors may speak. Requires speech recognition.",
                         verbose_name="voice chat",
                     ),
                 ),
@@ -734,23 +738,7 @@ class Migration(migrations.Migration):
                         verbose_name="ID",
                     ),
                 ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("model_style", "avatar"),
-                            ("background_image", "background"),
-                            ("prompt", "prompt"),
-                            ("document", "document"),
-                            ("mcp_servers", "MCP server"),
-                            ("llm_type", "LLM"),
-                            ("tts_type", "voice"),
-                            ("stt_type", "hearing"),
-                            ("text_normalization_config", "text normalization"),
-                        ],
-                        max_length=30,
-                    ),
-                ),
+                ("kind", models.CharField(max_length=30)),
                 ("value", models.CharField(max_length=200)),
                 ("title", models.CharField(max_length=200)),
                 ("picture", models.TextField(blank=True)),

@@ -104,24 +104,13 @@ class ApiKey(models.Model):
 class CatalogueItem(models.Model):
     """An entry of one of the lists a key offers, as Perso returned it at the last sync."""
 
-    class Kind(models.TextChoices):
-        """The session parameter that the entry is a choice for."""
-
-        MODEL_STYLE = "model_style", _("avatar")
-        BACKGROUND_IMAGE = "background_image", _("background")
-        PROMPT = "prompt", _("prompt")
-        DOCUMENT = "document", _("document")
-        MCP_SERVERS = "mcp_servers", _("MCP server")
-        LLM_TYPE = "llm_type", _("LLM")
-        TTS_TYPE = "tts_type", _("voice")
-        STT_TYPE = "stt_type", _("hearing")
-        TEXT_NORMALIZATION_CONFIG = "text_normalization_config", _("text normalization")
-
     # NULL: offered to the key in settings.
     api_key = models.ForeignKey(
         ApiKey, models.CASCADE, null=True, related_name="catalogue"
     )
-    kind = models.CharField(max_length=30, choices=Kind.choices)
+    # The session parameter the entry is a choice for. Without choices, a new list needs
+    # no migration: the client's table of parameters knows the lists.
+    kind = models.CharField(max_length=30)
     # What a session is created with: a name or an id.
     value = models.CharField(max_length=200)
     title = models.CharField(max_length=200)

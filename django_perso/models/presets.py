@@ -54,29 +54,27 @@ class SessionPreset(models.Model):
         help_text=_("Leave empty to use the default key."),
     )
 
-    model_style = models.CharField(_("model style"), max_length=200)
-    background_image = models.CharField(
-        _("background image"), max_length=200, blank=True
-    )
+    model_style = models.CharField(_("avatar"), max_length=200)
+    background_image = models.CharField(_("background"), max_length=200, blank=True)
     prompt = models.CharField(_("prompt"), max_length=200)
     document = models.CharField(_("document"), max_length=200, blank=True)
     mcp_servers = models.JSONField(
         _("MCP servers"), default=list, blank=True, validators=[validate_names]
     )
     llm_type = models.CharField(_("LLM"), max_length=200)
-    tts_type = models.CharField(_("voice (TTS)"), max_length=200)
-    stt_type = models.CharField(_("hearing (STT)"), max_length=200, blank=True)
+    tts_type = models.CharField(_("voice"), max_length=200)
+    stt_type = models.CharField(_("speech recognition"), max_length=200, blank=True)
     text_normalization_config = models.CharField(
         _("text normalization"), max_length=200, blank=True
     )
     text_normalization_locale = models.CharField(
-        _("its locale"), max_length=10, blank=True
+        _("text normalization locale"), max_length=10, blank=True
     )
     stt_text_normalization_config = models.CharField(
-        _("STT text normalization"), max_length=200, blank=True
+        _("normalization of recognized speech"), max_length=200, blank=True
     )
     stt_text_normalization_locale = models.CharField(
-        _("its locale"), max_length=10, blank=True
+        _("locale of recognized speech"), max_length=10, blank=True
     )
     # Fractions of the canvas; a height of 1 is the natural size.
     padding_left = models.FloatField(
@@ -98,7 +96,7 @@ class SessionPreset(models.Model):
     voice = models.BooleanField(
         _("voice chat"),
         default=False,
-        help_text=_("Visitors may speak. Requires a hearing (STT) type."),
+        help_text=_("Visitors may speak. Requires speech recognition."),
     )
     has_intro = models.BooleanField(
         _("intro message"),
@@ -179,5 +177,5 @@ class SessionPreset(models.Model):
     def clean(self) -> None:
         if self.voice and not self.stt_type:
             raise ValidationError(
-                {"stt_type": _("Voice chat requires a hearing (STT) type.")}
+                {"stt_type": _("Voice chat requires speech recognition.")}
             )

@@ -1,5 +1,5 @@
 """A local Perso: REST, streamed replies and a real WebRTC avatar, for demos and tests.
 
-An island. It imports Django and aiortc and nothing else of this project; the rest reaches it over HTTP only.
-`urls` is the way in, `wsgi` serves it alone.
+It imports Django and aiortc, but nothing else of this project, which uses it by HTTP.
+`urls` maps its routes, `wsgi` serves it alone.
 """

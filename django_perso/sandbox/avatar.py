@@ -1,6 +1,7 @@
-"""The avatar's side of WebRTC: one thread with its own event loop keeps all peers, whatever serves HTTP.
+"""The avatar's side of WebRTC.
 
-aiortc is imported in that thread and nowhere else. Knows sessions and nothing of requests.
+One thread with its own event loop runs all peers, whatever serves HTTP. aiortc is
+imported in that thread only.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from .sessions import GRACEFUL, LOST, NEVER_CONNECTED, Session, Status, sessions
 from .voice import HEARD
@@ -22,9 +23,9 @@ logger = logging.getLogger("django_perso.sandbox")
 T = TypeVar("T")
 
 THREAD_NAME = "perso-sandbox"
-# The browser pings every second; a page that was closed just stops.
+# The browser pings every second; a closed page stops without a word.
 PING_SECONDS = 15.0
-# Gathering addresses takes milliseconds; it must not hold a request for ever.
+# Gathering addresses takes milliseconds. It must not block a request forever.
 ANSWER_SECONDS = 10.0
 
 
@@ -35,7 +36,7 @@ class MissingAiortc(Exception):
 
 
 class Studio:
-    """The thread and the peers in it."""
+    """Run the peers in a thread of their own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,7 +62,10 @@ class Studio:
         loop.run_until_complete(self._watch())
 
     async def _watch(self) -> None:
-        """Close what is over. aiortc's threads keep a process alive, so they end with the main thread."""
+        """Close finished peers, and all of them when the main thread ends.
+
+        Otherwise aiortc's threads would keep the process alive.
+        """
         while threading.main_thread().is_alive():
             await asyncio.sleep(0.2)
             for peer in tuple(self.peers):
@@ -81,7 +85,10 @@ class Studio:
         return self.submit(_import_aiortc())
 
     async def answer(self, session: Session, offer: str) -> str:
-        """The SDP answer to a browser's offer. Callable from any loop. Raises ValueError for a bad offer."""
+        """Return the SDP answer to a browser's offer; raise ValueError for a bad one.
+
+        May be called from any event loop.
+        """
         return await asyncio.wrap_future(self.submit(self._answer(session, offer)))
 
     async def _answer(self, session: Session, offer: str) -> str:
@@ -105,7 +112,7 @@ async def _import_aiortc() -> None:
 
 
 class Peer:
-    """One browser: its connection, its data channels and what the avatar performs for it."""
+    """The connection to one browser, and what the avatar performs for it."""
 
     def __init__(self, session: Session, studio: Studio) -> None:
         from aiortc import RTCConfiguration, RTCPeerConnection
@@ -115,7 +122,7 @@ class Peer:
         self.session = session
         self._studio = studio
         self._clock = asyncio.get_running_loop().time
-        # No ICE servers given means aiortc's default, a public STUN server.
+        # Without this list aiortc would use a public STUN server.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._channel: RTCDataChannel | None = None
         self._performance = Performance(session.params, self._started)
@@ -129,7 +136,7 @@ class Peer:
             "change-size": self._change_size,
             "ttstf": self._speak,
             "stf": self._play,
-            "clear-buffer": lambda data: self._performance.clear(),
+            "clear-buffer": self._clear,
             "record-start": self._record,
             "record-end-stt": self._recognise,
         }
@@ -137,7 +144,7 @@ class Peer:
         self._pc.on("connectionstatechange", self._changed)
 
     async def answer(self, offer: str) -> str:
-        """Take the offer, add picture and sound to the lines it offers, and gather addresses."""
+        """Accept an offer, add picture and sound to it, and gather addresses."""
         from aiortc import RTCSessionDescription
 
         await self._pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
@@ -145,26 +152,28 @@ class Peer:
         self._pc.addTrack(self._performance.audio)
         self._pc.addTrack(self._performance.video)
         for transceiver in self._pc.getTransceivers():
-            # What the microphone hears is never listened to, so decoding it would only burn the processor.
+            # The sandbox ignores the microphone, so it does not decode its sound.
             transceiver.direction = "sendonly"
         await self._pc.setLocalDescription(await self._pc.createAnswer())
         return str(self._pc.localDescription.sdp)
 
     async def check(self) -> None:
-        """Close when the session is over or nobody pings any more."""
+        """Close the connection when the session has ended or the pings have stopped."""
         if self.session.status is Status.TERMINATED:
             await self.close(None)
-        elif (
-            self._last_ping is not None
-            and self._clock() - self._last_ping > self._studio.ping_seconds
-        ):
+        elif self._is_silent():
             await self.close(LOST)
         else:
-            # A session nobody connected to expires when it is looked at.
+            # Looking up a session that never connected makes it expire.
             sessions.find(self.session.session_id)
 
+    def _is_silent(self) -> bool:
+        if self._last_ping is None:
+            return False
+        return self._clock() - self._last_ping > self._studio.ping_seconds
+
     async def close(self, reason: str | None) -> None:
-        """Release everything; `reason` ends the session. Does nothing the second time."""
+        """Release everything once. A `reason` ends the session too."""
         if self._closed:
             return
         self._closed = True
@@ -174,18 +183,19 @@ class Peer:
         self._performance.stop()
         await self._pc.close()
 
-    def _later(self, reason: str) -> None:
-        """Close from inside one of aiortc's own tasks, which must not wait for its own end."""
-        if not self._closed:
-            ending = self.close(reason if self._channel else NEVER_CONNECTED)
-            self._closing = asyncio.get_running_loop().create_task(ending)
+    def _close_soon(self, reason: str) -> None:
+        """Close in a new task: aiortc's own tasks must not wait for their own end."""
+        if self._closed:
+            return
+        closing = self.close(reason if self._channel else NEVER_CONNECTED)
+        self._closing = asyncio.get_running_loop().create_task(closing)
 
     def _changed(self) -> None:
         state = self._pc.connectionState
         if state == "failed":
-            self._later(LOST)
+            self._close_soon(LOST)
         elif state == "closed":
-            self._later(GRACEFUL)
+            self._close_soon(GRACEFUL)
 
     def _opened(self, channel: "RTCDataChannel") -> None:
         if channel.label == "file":
@@ -195,25 +205,29 @@ class Peer:
         self._last_ping = self._clock()
         sessions.connect(self.session)
         channel.on("message", self._received)
-        channel.on("close", lambda: self._later(GRACEFUL))
+        channel.on("close", lambda: self._close_soon(GRACEFUL))
 
     def _send(self, kind: str, **data: Any) -> None:
         if self._channel and self._channel.readyState == "open":
             self._channel.send(json.dumps({"type": kind, "data": data}))
 
     def _started(self, text: str, duration: int) -> None:
-        """An utterance begins to sound."""
+        """Tell the browser that an utterance begins."""
         self._send("stf", message=text, duration=duration)
 
     def _received(self, frame: str | bytes) -> None:
-        """One frame of the `message` channel; what we do not know is ignored."""
+        """Run the command of a frame of the `message` channel; ignore unknown ones."""
         try:
             message = json.loads(frame)
-            command, data = self._commands[message["type"]], message.get("data") or {}
+            command = self._commands[message["type"]]
+            data = message.get("data") or {}
         except (ValueError, TypeError, KeyError, AttributeError):
             return
         if isinstance(data, dict):
             command(data)
+
+    def _clear(self, data: dict[str, Any]) -> None:
+        self._performance.clear()
 
     def _ping(self, data: dict[str, Any]) -> None:
         self._last_ping = self._clock()
@@ -221,19 +235,14 @@ class Peer:
 
     def _change_size(self, data: dict[str, Any]) -> None:
         width, height = data.get("width"), data.get("height")
-        if (
-            isinstance(width, int)
-            and isinstance(height, int)
-            and 0 < width <= 8192
-            and 0 < height <= 8192
-        ):
+        if _is_side(width) and _is_side(height):
             self._performance.resize(width, height)
 
     def _speak(self, data: dict[str, Any]) -> None:
         self._performance.say(str(data.get("message", "")))
 
     def _play(self, data: dict[str, Any]) -> None:
-        """Speak an uploaded sound file; one that is missing or broken is answered like silence."""
+        """Play an uploaded sound file, or silence if it is missing or broken."""
         content = self._files.pop(str(data.get("file_ref")), b"")
         self._performance.play(content, str(data.get("message", "")))
 
@@ -248,13 +257,23 @@ class Peer:
         self._recorded = False
 
 
+def _is_side(value: object) -> TypeGuard[int]:
+    """Return whether a value is a sensible width or height in pixels."""
+    return isinstance(value, int) and 0 < value <= 8192
+
+
 class _FileUpload:
-    """The handshake of a `file` channel: empty text means go, empty binary the end; a reference answers."""
+    """Receive one file on a `file` channel.
+
+    An empty text asks the browser to begin; an empty binary message ends the file,
+    and is answered by a reference.
+    """
 
     LIMIT = 32 * 1024 * 1024
 
     def __init__(self, channel: "RTCDataChannel", files: dict[str, bytes]) -> None:
-        self._channel, self._files = channel, files
+        self._channel = channel
+        self._files = files
         self._content = bytearray()
         channel.on("message", self._received)
         channel.send("")

@@ -1,6 +1,7 @@
-"""What this Perso has to offer: voices, avatars, prompts and the rest, as the settings routes answer them.
+"""The voices, avatars, prompts and so on that the sandbox offers.
 
-Plain data. What a person looks like is known to `looks`, and how they are drawn to `portrait` and `face`.
+The items look as the settings routes of Perso return them. `looks` knows how the
+people look; `portrait` and `face` draw them.
 """
 
 from typing import Any
@@ -10,8 +11,8 @@ from .portrait import portrait
 
 Item = dict[str, Any]
 
-BORN = "2025-11-03T09:00:00.000Z"
-# (title, colour above, colour below): also what `face` paints behind the avatar.
+CREATED_AT = "2025-11-03T09:00:00.000Z"
+# Title, upper colour, lower colour. `face` paints them behind the avatar too.
 BACKDROPS = {
     "pbi-studio": ("Studio", "#dfe9f5", "#9fb7d6"),
     "pbi-evening": ("Evening light", "#ffd9b8", "#c98ba3"),
@@ -21,11 +22,12 @@ BACKDROPS = {
 
 
 def _swatch(above: str, below: str) -> str:
-    """A small picture of a backdrop as a data: URL, so that previews need no second request."""
+    """Return a small picture of a backdrop as a data: URL."""
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180">'
         '<linearGradient id="g" x2="0" y2="1">'
-        f'<stop stop-color="{above}"/><stop offset="1" stop-color="{below}"/></linearGradient>'
+        f'<stop stop-color="{above}"/><stop offset="1" stop-color="{below}"/>'
+        "</linearGradient>"
         '<rect width="320" height="180" fill="url(#g)"/></svg>'
     )
     return "data:image/svg+xml," + quote(svg)
@@ -86,8 +88,8 @@ def _document(document_id: str, title: str, description: str) -> Item:
         "ef_search": None,
         "processed": True,
         "processed_v2": True,
-        "created_at": BORN,
-        "updated_at": BORN,
+        "created_at": CREATED_AT,
+        "updated_at": CREATED_AT,
     }
 
 
@@ -133,7 +135,7 @@ BACKGROUND_IMAGES = [
         "backgroundimage_id": key,
         "title": title,
         "image": _swatch(above, below),
-        "created_at": BORN,
+        "created_at": CREATED_AT,
     }
     for key, (title, above, below) in BACKDROPS.items()
 ]
@@ -181,12 +183,12 @@ TEXT_NORMALIZATIONS: list[Item] = [
     {
         "textnormalizationconfig_id": "ptn-units",
         "name": "Units and numbers",
-        "created_at": BORN,
+        "created_at": CREATED_AT,
     },
     {
         "textnormalizationconfig_id": "ptn-names",
         "name": "Product names",
-        "created_at": BORN,
+        "created_at": CREATED_AT,
     },
 ]
 
@@ -218,7 +220,7 @@ def _template(sessiontemplate_id: str, name: str, style: Item, **more: Any) -> I
         "padding_height": None,
         "extra_data": None,
         "mcp_servers": [],
-        "created_at": BORN,
+        "created_at": CREATED_AT,
         "last_used_at": None,
     } | more
 
@@ -241,10 +243,10 @@ SESSION_TEMPLATES = [
     _template("pst-kiosk", "Kiosk in the hall", MODEL_STYLES[4]),
 ]
 
-# Known to Perso but not enabled for this organisation: choosing one is refused with `not_in_organization`.
+# Perso knows these values, but refuses them with `not_in_organization`.
 NOT_ENABLED = {"not-enabled"}
 
-# field of POST session/ → (the list it chooses from, the key of an item that is sent)
+# field of POST session/ → (the list it chooses from, the key that identifies an item)
 CHOICES: dict[str, tuple[list[Item], str]] = {
     "llm_type": (LLM_TYPES, "name"),
     "tts_type": (TTS_TYPES, "name"),
@@ -263,6 +265,6 @@ CHOICES: dict[str, tuple[list[Item], str]] = {
 
 
 def find(field: str, chosen: object) -> Item | None:
-    """The catalogue item that `field` of a session chose, or None."""
+    """Return the item that a field of a session has chosen, or None."""
     items, key = CHOICES[field]
     return next((item for item in items if item[key] == chosen), None)

@@ -1,4 +1,4 @@
-"""The sandbox on its own port: the command `perso_sandbox`."""
+"""The command `perso_sandbox`: the sandbox on a port of its own."""
 
 import ipaddress
 import signal
@@ -16,21 +16,21 @@ from .wsgi import make_server
 class Command(BaseCommand):
     """Run the sandbox until Ctrl-C or SIGTERM."""
 
-    help = "Run a local Perso: no account, no internet, real WebRTC."
+    help = "Run a local Perso that needs no account and no internet."
     requires_system_checks: list[str] = []
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Where to listen, which keys to accept, how slow to be."""
+        """Add where to listen, which keys to accept, and how slow to be."""
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument(
-            "--port", type=int, default=8801, help="0 takes a free port"
+            "--port", type=int, default=8801, help="0 chooses a free port"
         )
         parser.add_argument(
             "--key",
             action="append",
             default=[],
-            help='accept this API key besides "sandbox"',
+            help='accept this API key as well as "sandbox"',
         )
         parser.add_argument(
             "--latency",
@@ -50,7 +50,8 @@ class Command(BaseCommand):
         host: str = options["host"]
         if not options["allow_lan"] and not _is_loopback(host):
             raise CommandError(
-                f"{host} can be reached from other machines; add --allow-lan to allow that."
+                f"{host} can be reached from other machines; "
+                "add --allow-lan to allow that."
             )
         http.API_KEYS.update(options["key"])
         faults.latency_ms = options["latency"]
@@ -58,7 +59,7 @@ class Command(BaseCommand):
             studio.warm().result()
         except MissingAiortc as error:
             raise CommandError(str(error)) from None
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
         try:
             server = make_server(host, options["port"])
         except OSError as error:
@@ -67,7 +68,8 @@ class Command(BaseCommand):
             ) from None
         with server:
             self.stdout.write(
-                f"Perso sandbox at http://{host}:{server.server_port}  (API key: sandbox; Ctrl-C ends it)"
+                f"Perso sandbox at http://{host}:{server.server_port} "
+                "(API key: sandbox; press Ctrl-C to end it)"
             )
             self.stdout.flush()
             try:
@@ -83,5 +85,5 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _raise_keyboard_interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt

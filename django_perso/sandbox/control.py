@@ -1,6 +1,6 @@
-"""The controls of the sandbox, which Perso does not have: what it was asked for, and what it does next.
+"""Routes that Perso does not have: they show the ledger and set faults.
 
-They need no key and see no faults.
+They need no key, and faults do not affect them.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,12 @@ from .withdrawals import withdrawals
 def _control(
     replace: Callable[[dict[str, Any]], None],
     reset: Callable[[], None],
-    shown: Callable[[], dict[str, Any]],
+    state: Callable[[], dict[str, Any]],
 ) -> View:
-    """PUT replaces what is set and DELETE puts it back; like GET they answer what is set now."""
+    """Return a view of something that can be set.
+
+    PUT replaces the state, DELETE resets it, and both answer the state as GET does.
+    """
 
     async def view(request: HttpRequest) -> HttpResponse:
         try:
@@ -27,40 +30,40 @@ def _control(
                 replace(read_json(request))
             elif request.method == "DELETE":
                 reset()
-        except Refusal as no:
-            return JsonResponse({"detail": no.detail}, status=400)
+        except Refusal as refusal:
+            return JsonResponse({"detail": refusal.detail}, status=400)
         except (ValueError, TypeError, AttributeError) as error:
             return JsonResponse({"detail": str(error)}, status=400)
-        return JsonResponse(shown())
+        return JsonResponse(state())
 
     return open_to_hosts(view)  # type: ignore[no-any-return]
 
 
-def _accept(body: dict[str, Any]) -> None:
-    """`{"accepted": [key, …]}`; a mistake is told without the keys."""
+def _accept_keys(body: dict[str, Any]) -> None:
+    """Accept the keys in `{"accepted": [key, …]}`; no error repeats a key."""
     keys = body.get("accepted")
-    if (
-        set(body) != {"accepted"}
-        or not isinstance(keys, list)
-        or not all(isinstance(k, str) for k in keys)
-    ):
+    is_list_of_keys = isinstance(keys, list) and all(isinstance(k, str) for k in keys)
+    if keys is None or set(body) != {"accepted"} or not is_list_of_keys:
         raise ValueError('expected {"accepted": [key, …]}')
     accepted_keys.replace(keys)
 
 
+def _accepted_keys() -> dict[str, Any]:
+    """Return how many keys are accepted."""
+    return {"accepted": len(accepted_keys)}
+
+
 @open_to_hosts
 async def ledger(request: HttpRequest) -> HttpResponse:
-    """GET control/ledger/: what was created and what it cost."""
+    """GET control/ledger/: the sessions that were created and what they cost."""
     return JsonResponse(sessions.ledger())
 
 
-# control/faults/: what goes wrong, by route.
-control_faults = _control(faults.replace, lambda: faults.replace({}), faults.as_json)
-# control/catalogue/: what is withdrawn, by field of POST session/.
+# control/faults/: the faults by route.
+control_faults = _control(faults.replace, faults.reset, faults.as_json)
+# control/catalogue/: the withdrawn items by field of POST session/.
 control_catalogue = _control(
-    withdrawals.replace, lambda: withdrawals.replace({}), withdrawals.as_json
+    withdrawals.replace, withdrawals.reset, withdrawals.as_json
 )
-# control/keys/: which keys are accepted; told is only how many.
-control_keys = _control(
-    _accept, accepted_keys.reset, lambda: {"accepted": len(accepted_keys)}
-)
+# control/keys/: the accepted keys; it shows only how many there are.
+control_keys = _control(_accept_keys, accepted_keys.reset, _accepted_keys)

@@ -1,5 +1,9 @@
-"""The rules of `POST session/`: which fields a capability needs, which values exist, which ranges hold."""
+"""The validation of `POST session/`.
 
+Each capability requires fields, values must exist, and numbers have ranges.
+"""
+
+import math
 from typing import Any
 
 from .catalogue import CHOICES, NOT_ENABLED, find
@@ -13,6 +17,7 @@ CAPABILITIES = {
     "TTS": ("tts_type",),
     "STT": ("stt_type",),
 }
+# name → (lowest value, highest value, default)
 PADDINGS = {
     "padding_left": (-1.0, 1.0, 0.0),
     "padding_top": (0.0, 1.0, 0.0),
@@ -22,7 +27,10 @@ LOCALES = ("text_normalization_locale", "stt_text_normalization_locale")
 
 
 def clean(body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The session's parameters with defaults, and its capabilities. Raises Refusal for the first mistake."""
+    """Return the parameters, with defaults, and the capabilities of a session.
+
+    Raise Refusal for the first mistake.
+    """
     capability = _capability(body.get("capability"))
     params: dict[str, Any] = {"mcp_servers": _mcp_servers(body.get("mcp_servers"))}
     for name in CHOICES:
@@ -60,16 +68,15 @@ def _capability(wanted: Any) -> list[str]:
 
 def _choice(name: str, body: dict[str, Any], required: bool) -> str | None:
     value = body.get(name)
-    if value is None or value == "":
-        if required:
-            code, detail = ("required", "This field is required.")
-            if name in body:
-                code, detail = ("null", "This field may not be null.")
-                if value == "":
-                    code, detail = ("blank", "This field may not be blank.")
-            raise Refusal(400, code, detail, name)
+    if value not in (None, ""):
+        return _existing(name, value)
+    if not required:
         return None
-    return _existing(name, value)
+    if name not in body:
+        raise Refusal(400, "required", "This field is required.", name)
+    if value is None:
+        raise Refusal(400, "null", "This field may not be null.", name)
+    raise Refusal(400, "blank", "This field may not be blank.", name)
 
 
 def _existing(name: str, value: Any) -> str:
@@ -99,9 +106,8 @@ def _mcp_servers(wanted: Any) -> list[str]:
 def _number(name: str, value: Any, low: float, high: float, default: float) -> float:
     if value is None:
         return default
-    if (
-        isinstance(value, bool) or not isinstance(value, int | float) or value != value
-    ):  # NaN
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or math.isnan(value):
         raise Refusal(400, "invalid", "A valid number is required.", name)
     if value < low:
         raise Refusal(
@@ -117,7 +123,8 @@ def _number(name: str, value: Any, low: float, high: float, default: float) -> f
             f"Ensure this value is less than or equal to {high}.",
             name,
         )
-    return value
+    number: float = value
+    return number
 
 
 def _locale(name: str, value: Any) -> str | None:

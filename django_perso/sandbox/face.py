@@ -1,7 +1,7 @@
-"""The avatar's picture: a drawn person in front of a backdrop, whose mouth, eyes and head move.
+"""The avatar's picture: a person whose mouth, eyes and head move, and a backdrop.
 
-Painted at twice the size; libswscale (inside PyAV) makes the smooth small 4:2:0 picture of it. The picture of
-a pose is painted once and then kept, for all sessions that show the same scene.
+A picture is painted at twice its size, and libswscale (in PyAV) shrinks it to smooth
+4:2:0 planes. The pictures of a scene are cached and shared by all sessions.
 """
 
 import math
@@ -29,11 +29,11 @@ from .paint import Canvas, Point, ellipse, mirrored, mix, moved, padded, path, s
 Planes = tuple[bytes, bytes, bytes]
 
 OVERSAMPLE = 2
-# Encoding costs by the pixel: who asks for 1080 by 1920 gets that shape, not that size.
+# Encoding takes time per pixel, so large pictures keep their shape, not their size.
 MAX_PIXELS = 480 * 360
 MAX_SIDE = 640
 SIDES = (1, -1)
-# shape → (half width, height of the opening, whether teeth show, whether the tongue does)
+# shape → (half width, height of the opening, shows teeth, shows the tongue)
 MOUTHS = {
     "closed": (0.235, 0.0, False, False),
     "small": (0.21, 0.055, True, False),
@@ -42,7 +42,7 @@ MOUTHS = {
     "round": (0.155, 0.16, False, True),
     "pout": (0.115, 0.1, False, False),
 }
-# state → (how far the lids are open, how far the eyes look aside)
+# state → (how far the lids are open, how far the eyes look to the side)
 EYES = {
     "open": (1.0, 0.0),
     "half": (0.5, 0.0),
@@ -50,13 +50,13 @@ EYES = {
     "left": (1.0, -0.045),
     "right": (1.0, 0.045),
 }
-# Soft circles in the backdrop: x, y, radius, in parts of the picture
+# Soft circles in the backdrop: x, y, radius, as fractions of the picture
 BUBBLES = ((0.16, 0.22, 0.16), (1.12, 0.34, 0.22), (0.98, 0.1, 0.08), (0.3, 0.62, 0.1))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What stays the same while a session looks at one size: picture size, person, backdrop and placing."""
+    """What all pictures of a session have in common until it changes their size."""
 
     width: int
     height: int
@@ -69,7 +69,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Pose:
-    """What moves. `nod` is how far the head has sunk, in steps."""
+    """What moves. `nod` counts the steps the head has sunk."""
 
     mouth: str = "closed"
     eyes: str = "open"
@@ -77,15 +77,22 @@ class Pose:
 
 
 def fit(width: int, height: int) -> tuple[int, int]:
-    """The picture size for a wish: its shape within MAX_PIXELS and MAX_SIDE, sides even and at least 16."""
-    shrink = min(
+    """Return a picture size of the same shape within MAX_PIXELS and MAX_SIDE.
+
+    The sides are even and at least 16.
+    """
+    factor = min(
         1.0, math.sqrt(MAX_PIXELS / (width * height)), MAX_SIDE / max(width, height)
     )
-    return max(16, int(width * shrink) // 2 * 2), max(16, int(height * shrink) // 2 * 2)
+    return _even(width * factor), _even(height * factor)
+
+
+def _even(side: float) -> int:
+    return max(16, int(side) // 2 * 2)
 
 
 def scene_of(params: dict[str, Any], width: int, height: int) -> Scene:
-    """The scene that a session's parameters ask for."""
+    """Return the scene a session's parameters describe."""
     models = {style["name"]: style["model"] for style in MODEL_STYLES}
     return Scene(
         *fit(width, height),
@@ -99,7 +106,7 @@ def scene_of(params: dict[str, Any], width: int, height: int) -> Scene:
 
 @lru_cache(maxsize=96)
 def picture(scene: Scene, pose: Pose) -> Planes:
-    """The scene in a pose: Y, U and V planes of a 4:2:0 picture, their rows as long as PyAV wants them."""
+    """Return the Y, U and V planes of a 4:2:0 picture, with the rows PyAV expects."""
     canvas = _stage(scene).copy()
     look = LOOKS[scene.model]
     _place(canvas, scene, 0.022 * pose.nod)
@@ -123,24 +130,24 @@ def _shrink(canvas: Canvas, width: int, height: int) -> Planes:
 
 @lru_cache(maxsize=4)
 def _stage(scene: Scene) -> Canvas:
-    """Everything that stands still: the backdrop, the hair behind, the shoulders."""
+    """Paint what does not move: the backdrop, the hair behind and the shoulders."""
     canvas = Canvas(scene.width * OVERSAMPLE, scene.height * OVERSAMPLE)
     _, above, below = BACKDROPS[scene.background]
     canvas.shade(above, below)
     canvas.scale = canvas.height
     for x, y, radius in BUBBLES:
-        canvas.fill(
-            ellipse((x * 0.8 * scene.width / scene.height, y), (radius, radius)),
-            "#ffffff",
-            0.09,
-        )
+        centre = (x * 0.8 * scene.width / scene.height, y)
+        canvas.fill(ellipse(centre, (radius, radius)), "#ffffff", 0.09)
     _place(canvas, scene)
     _shoulders(canvas, LOOKS[scene.model])
     return canvas
 
 
 def _place(canvas: Canvas, scene: Scene, sink: float = 0.0) -> None:
-    """Put the face where the paddings want it. Its middle is the origin, half its height the unit."""
+    """Place the face as the paddings say.
+
+    The middle of the face becomes the origin, and half its height the unit.
+    """
     room = min(canvas.height, canvas.width * 1.45)
     canvas.scale = room * 0.25 * max(0.2, min(2.0, scene.padding_height))
     middle = 0.45 if canvas.width > canvas.height else 0.48
@@ -160,17 +167,17 @@ def _shoulders(canvas: Canvas, look: Look) -> None:
     canvas.fill(smooth(mirrored(path(THROAT))), mix(look.skin, "#7a2f1c", 0.35), 0.55)
     for side in SIDES:
         arm = path("1.12,2.3 1.2,2.9 1.16,4.4 1.3,4.4 1.3,2.9")
-        canvas.fill(
-            smooth(moved(arm, (0, 0), (side, 1))), mix(look.top, "#000000", 0.25), 0.5
-        )
+        shadow = mix(look.top, "#000000", 0.25)
+        canvas.fill(smooth(moved(arm, (0, 0), (side, 1))), shadow, 0.5)
         canvas.fill(smooth(moved(path(COLLAR), (0, 0), (side, 1))), look.collar)
 
 
 def _head(canvas: Canvas, look: Look) -> None:
     shade = mix(look.skin, "#8a3b22", 0.3)
-    for side in () if look.long_hair else SIDES:
-        canvas.fill(ellipse((side * 0.79, 0.1), (0.13, 0.22)), look.skin)
-        canvas.fill(ellipse((side * 0.81, 0.11), (0.07, 0.13)), shade, 0.5)
+    if not look.long_hair:
+        for side in SIDES:
+            canvas.fill(ellipse((side * 0.79, 0.1), (0.13, 0.22)), look.skin)
+            canvas.fill(ellipse((side * 0.81, 0.11), (0.07, 0.13)), shade, 0.5)
     canvas.fill(smooth(mirrored(path(SKULL))), look.skin)
     for side in SIDES:
         canvas.glow((side * 0.46, 0.36), (0.26, 0.2), look.lips, 0.26)
@@ -189,18 +196,21 @@ def _eye(canvas: Canvas, look: Look, side: int, open_by: float, gaze: float) -> 
         (-0.09, lid - 0.005),
         (0.03, lid - 0.025),
         (0.15, lid + 0.02 + 0.02 * open_by),
+        (0.235, -0.045),
+        (0.17, 0.03),
+        (0.03, lid + 0.02),
+        (-0.09, lid + 0.03),
     ]
-    lashes += [(0.235, -0.045), (0.17, 0.03), (0.03, lid + 0.02), (-0.09, lid + 0.03)]
-    canvas.fill(
-        smooth(moved(lashes, centre, (side, 1))), mix(look.hair, "#000000", 0.45)
-    )
+    lash_colour = mix(look.hair, "#000000", 0.45)
+    canvas.fill(smooth(moved(lashes, centre, (side, 1))), lash_colour)
     canvas.fill(smooth(moved(path(BROW), centre, (side, 1))), look.hair, 0.9)
 
 
 def _eyeball(
     canvas: Canvas, look: Look, centre: Point, open_by: float, gaze: float
 ) -> None:
-    top, bottom = -0.12 * open_by, 0.085
+    top = -0.12 * open_by
+    bottom = 0.085
     white = mirrored([(0, top), (0.09, top + 0.02), (0.175, 0.015), (0.08, bottom)])
     canvas.fill(smooth(moved(white, centre)), "#fbfaf8")
     iris = [
@@ -208,27 +218,30 @@ def _eyeball(
         for x, y in ellipse((0, -0.018), (0.098, 0.104))
     ]
     middle = (centre[0] + gaze, centre[1])
-    for size, colour in (
-        (1.0, mix(look.iris, "#000000", 0.35)),
-        (0.84, look.iris),
-        (0.48, "#17100d"),
-    ):
+    edge = mix(look.iris, "#000000", 0.35)
+    for size, colour in ((1.0, edge), (0.84, look.iris), (0.48, "#17100d")):
         canvas.fill(moved(iris, middle, (size, size)), colour)
     if open_by == 1:
-        canvas.fill(moved(ellipse((0.036, -0.056), (0.029, 0.031)), middle), "#ffffff")
-        canvas.fill(
-            moved(ellipse((-0.034, 0.03), (0.014, 0.014)), middle), "#ffffff", 0.7
-        )
+        light = ellipse((0.036, -0.056), (0.029, 0.031))
+        reflection = ellipse((-0.034, 0.03), (0.014, 0.014))
+        canvas.fill(moved(light, middle), "#ffffff")
+        canvas.fill(moved(reflection, middle), "#ffffff", 0.7)
 
 
 def _mouth(
     canvas: Canvas, look: Look, half: float, gap: float, teeth: bool, tongue: bool
 ) -> None:
-    corner = 0.585 if gap else 0.565  # a closed mouth smiles
-    upper, lower = 0.58 - gap * 0.25, 0.63 + gap
+    corner = 0.585 if gap else 0.565  # A closed mouth smiles.
+    upper = 0.58 - gap * 0.25
+    lower = 0.63 + gap
     dark = mix(look.lips, "#200508", 0.75)
-    lips = [(0, upper - 0.03), (half * 0.45, upper - 0.05), (half, corner)]
-    lips += [(half * 0.5, lower + 0.045), (0, lower + 0.065)]
+    lips = [
+        (0, upper - 0.03),
+        (half * 0.45, upper - 0.05),
+        (half, corner),
+        (half * 0.5, lower + 0.045),
+        (0, lower + 0.065),
+    ]
     canvas.fill(smooth(mirrored(lips)), look.lips)
     canvas.glow((0, lower + 0.03), (half * 0.5, 0.025), "#ffffff", 0.3, 4)
     if not gap:
@@ -245,25 +258,23 @@ def _mouth(
         (0, upper + 0.02),
         (half * 0.4, upper + 0.012),
         (half * 0.88, corner + 0.01),
+        (half * 0.45, lower - 0.005),
+        (0, lower + 0.008),
     ]
-    opening += [(half * 0.45, lower - 0.005), (0, lower + 0.008)]
     inside = smooth(mirrored(opening))
     canvas.fill(inside, dark)
     if tongue:
-        lying = [(x * 0.75, max(y, 0.6 + gap * 0.55) - 0.008) for x, y in inside]
-        canvas.fill(lying, mix(look.lips, "#e04f5f", 0.4))
+        tongue_top = 0.6 + gap * 0.55
+        tongue_outline = [(x * 0.75, max(y, tongue_top) - 0.008) for x, y in inside]
+        canvas.fill(tongue_outline, mix(look.lips, "#e04f5f", 0.4))
     if teeth:
-        canvas.fill(
-            [
-                (x * 0.86, min(y, upper + 0.02 + min(0.06, gap * 0.45)))
-                for x, y in inside
-            ],
-            "#fdfbf7",
-        )
+        teeth_bottom = upper + 0.02 + min(0.06, gap * 0.45)
+        teeth_outline = [(x * 0.86, min(y, teeth_bottom)) for x, y in inside]
+        canvas.fill(teeth_outline, "#fdfbf7")
 
 
 def _fringe(canvas: Canvas, look: Look) -> None:
-    """The hair in front of the face, with a little gloss."""
+    """Paint the hair in front of the face, with a little gloss."""
     locks, glosses = LONG_HAIR if look.long_hair else SHORT_HAIR
     for lock in locks:
         canvas.fill(smooth(path(lock)), look.hair)

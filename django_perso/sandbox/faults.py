@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong next, per route, and the broken answers themselves."""
+"""Faults on demand, set per route, and the broken answers they make."""
 
 import threading
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ ROUTES = LISTS | {
     "sdk",
     "*",
 }
-# Longer than any sane client waits; bounded since a thread that waits for ever keeps the process from ending.
+# Longer than any client waits, but not forever: the process waits for its threads.
 HANG_SECONDS = 60.0
 BODIES: dict[str, tuple[str, bytes]] = {
     "json": ("application/json", b'{"detail": "Something else went wrong."}'),
@@ -43,7 +43,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 
 @dataclass
 class Fault:
-    """One thing that goes wrong. Without `status` and `body` the route does its work."""
+    """What goes wrong at a route, which answers unless `status` or `body` is set."""
 
     latency_ms: int = 0
     status: int | None = None
@@ -54,33 +54,35 @@ class Fault:
     times: int | None = None
 
     def response(self) -> HttpResponse | None:
-        """The broken answer (500 unless a status is given), or None when the route answers by itself."""
+        """Return the broken answer, or None when the route itself answers.
+
+        The status is 500 unless another one is set.
+        """
         if self.status is None and self.body is None:
             return None
         status = self.status or 500
         if self.body in BODIES:
             content_type, content = BODIES[self.body]
             return HttpResponse(content, content_type=content_type, status=status)
-        return error_response(status, "error", "A fault that was asked for.")
+        return error_response(status, "error", "This fault was requested.")
 
 
 def error_response(
     status: int, code: str, detail: str, attr: str | None = None
 ) -> JsonResponse:
-    """Perso's error body: `{"errors": [{code, detail, attr}]}`."""
-    kind = (
-        "server_error"
-        if status >= 500
-        else "validation_error"
-        if attr
-        else "client_error"
-    )
+    """Return an error as Perso does: `{"errors": [{code, detail, attr}]}`."""
+    if status >= 500:
+        kind = "server_error"
+    elif attr:
+        kind = "validation_error"
+    else:
+        kind = "client_error"
     body = {"type": kind, "errors": [{"code": code, "detail": detail, "attr": attr}]}
     return JsonResponse(body, status=status)
 
 
 class Faults:
-    """The faults that are set, by route; `*` stands for every route without one of its own."""
+    """The faults by route. `*` stands for all routes without a fault of their own."""
 
     def __init__(self) -> None:
         # Added to every answer. Set by `perso_sandbox --latency`.
@@ -89,29 +91,21 @@ class Faults:
         self._faults: dict[str, Fault] = {}
 
     def replace(self, wanted: dict[str, dict[str, Any]]) -> None:
-        """Set exactly these faults. Raises ValueError when one makes no sense."""
+        """Set exactly these faults; raise ValueError for one that is not valid."""
         for route, values in wanted.items():
-            if route not in ROUTES:
-                raise ValueError(
-                    f"unknown route {route!r}: one of {', '.join(sorted(ROUTES))}"
-                )
-            for key, value in values.items():
-                if type(value) is not KINDS.get(key):
-                    kinds = ", ".join(
-                        f"{name} ({kind.__name__})" for name, kind in KINDS.items()
-                    )
-                    raise ValueError(f"{key}={value!r} is not one of {kinds}")
-            if values.get("body", "errors") not in {"errors", *BODIES}:
-                raise ValueError(
-                    f"unknown body {values['body']!r}: one of errors, {', '.join(BODIES)}"
-                )
-            if not 200 <= values.get("status", 200) <= 599:
-                raise ValueError(f"not an HTTP status: {values['status']}")
+            _validate(route, values)
         with self._lock:
             self._faults = {route: Fault(**values) for route, values in wanted.items()}
 
+    def reset(self) -> None:
+        """Remove all faults."""
+        self.replace({})
+
     def take(self, route: str) -> Fault:
-        """The fault for this request, counted down; an ordinary Fault() when nothing is wrong."""
+        """Return the fault for a request, and count it.
+
+        Without a fault this is an empty Fault().
+        """
         with self._lock:
             key = route if route in self._faults else "*"
             fault = self._faults.get(key)
@@ -124,17 +118,35 @@ class Faults:
             return fault
 
     def as_json(self) -> dict[str, dict[str, Any]]:
-        """What is set, in the form `replace` takes: only the values that differ from an ordinary request."""
-        plain = vars(Fault())
+        """Return the faults in the form replace() takes."""
         with self._lock:
-            return {
-                route: {
-                    key: value
-                    for key, value in vars(fault).items()
-                    if value != plain[key]
-                }
-                for route, fault in self._faults.items()
-            }
+            return {route: _changes(fault) for route, fault in self._faults.items()}
+
+
+def _validate(route: str, values: dict[str, Any]) -> None:
+    """Raise ValueError unless these are a route and the values of a fault."""
+    if route not in ROUTES:
+        routes = ", ".join(sorted(ROUTES))
+        raise ValueError(f"unknown route {route!r}: expected one of {routes}")
+    for key, value in values.items():
+        if type(value) is not KINDS.get(key):
+            kinds = ", ".join(
+                f"{name} ({kind.__name__})" for name, kind in KINDS.items()
+            )
+            raise ValueError(f"{key}={value!r} is not one of {kinds}")
+    body = values.get("body", "errors")
+    if body not in {"errors", *BODIES}:
+        bodies = ", ".join(BODIES)
+        raise ValueError(f"unknown body {body!r}: expected one of errors, {bodies}")
+    status = values.get("status", 200)
+    if not 200 <= status <= 599:
+        raise ValueError(f"not an HTTP status: {status}")
+
+
+def _changes(fault: Fault) -> dict[str, Any]:
+    """Return the values of a fault that differ from the defaults."""
+    defaults = vars(Fault())
+    return {key: value for key, value in vars(fault).items() if value != defaults[key]}
 
 
 faults = Faults()

@@ -1,4 +1,4 @@
-"""What every route of the sandbox shares: CORS, faults, the key check and Perso's way to say no."""
+"""What all routes share: CORS, faults, the check of the key, and Perso's errors."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from .sessions import sessions
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
-# Values of the key header that are accepted from the start. `perso_sandbox --key` adds to it.
+# The keys that are accepted at first. `perso_sandbox --key` adds to them.
 API_KEYS = {"sandbox"}
 
 CORS = {
@@ -30,44 +30,47 @@ CORS = {
 
 
 class Refusal(Exception):
-    """Perso says no: an HTTP status and one entry of `errors[]`."""
+    """An error of Perso: an HTTP status and one entry of `errors[]`."""
 
     def __init__(
         self, status: int, code: str, detail: str, attr: str | None = None
     ) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.attr = status, code, detail, attr
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.attr = attr
 
 
 class AcceptedKeys:
-    """The keys that are accepted now: those of the start, unless a test has put others in their place."""
+    """The keys that are accepted now: API_KEYS, unless a test has replaced them."""
 
     def __init__(self) -> None:
-        self._instead: frozenset[str] | None = None
+        self._replacement: frozenset[str] | None = None
 
     def replace(self, keys: Iterable[str]) -> None:
         """Accept these and no others."""
-        self._instead = frozenset(keys)
+        self._replacement = frozenset(keys)
 
     def reset(self) -> None:
-        """Accept those of the start again."""
-        self._instead = None
+        """Accept API_KEYS again."""
+        self._replacement = None
 
     def __contains__(self, key: str) -> bool:
-        return key in self._now()
+        return key in self._accepted()
 
     def __len__(self) -> int:
-        return len(self._now())
+        return len(self._accepted())
 
-    def _now(self) -> Collection[str]:
-        return API_KEYS if self._instead is None else self._instead
+    def _accepted(self) -> Collection[str]:
+        return API_KEYS if self._replacement is None else self._replacement
 
 
 accepted_keys = AcceptedKeys()
 
 
 def open_to_hosts(view: Any) -> Any:
-    """Keep a host project's ATOMIC_REQUESTS, CSRF and login walls away from a view."""
+    """Exempt a view from ATOMIC_REQUESTS, CSRF and LoginRequiredMiddleware."""
     login_not_required = getattr(auth, "login_not_required", lambda function: function)
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
@@ -81,7 +84,10 @@ def endpoint(
     needs_key: bool = False,
     sees_fault: bool = False,
 ) -> Callable[[View], View]:
-    """Make a view a route of Perso. `route` is its name in the faults; `sees_fault` hands it the fault."""
+    """Make a view a route of Perso.
+
+    `route` is its name in the faults. With `sees_fault` the view is passed the fault.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -100,7 +106,7 @@ def endpoint(
             for name, value in CORS.items():
                 response[name] = value
             if isinstance(response, HttpResponse):
-                # Without a length Django's own server closes the connection.
+                # Without a length Django's own server would close the connection.
                 response["Content-Length"] = len(response.content)
             return response
 
@@ -124,14 +130,16 @@ async def _answer(
         if needs_key:
             check_key(request)
         return await view(request, **arguments)
-    except Refusal as no:
-        return error_response(no.status, no.code, no.detail, no.attr)
+    except Refusal as refusal:
+        return error_response(
+            refusal.status, refusal.code, refusal.detail, refusal.attr
+        )
     except RequestDataTooBig:
         return error_response(413, "request_too_large", "The request is too large.")
 
 
 def check_key(request: HttpRequest) -> None:
-    """Raise unless the request carries an accepted `PersoLive-APIKey`."""
+    """Raise Refusal unless the request has an accepted `PersoLive-APIKey`."""
     key = request.headers.get("PersoLive-APIKey")
     if not key:
         raise Refusal(
@@ -142,7 +150,7 @@ def check_key(request: HttpRequest) -> None:
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
-    """The request's JSON object."""
+    """Return the JSON object in the body of a request."""
     try:
         body = json.loads(request.body)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The scripted model: a history and the tools on offer become the events of a streamed reply."""
+"""The scripted model: it turns a history and tools into the events of a reply."""
 
 import asyncio
 import json
@@ -12,12 +12,12 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from . import smalltalk
-from .toolcalls import Call, Question, Tool, choose, names_of, told
+from .toolcalls import Call, Question, Tool, choose, describe_result, names_of
 
 Event = dict[str, Any]
 Message = dict[str, Any]
 
-# Between two events, as a model needs time to think.
+# The pause before each event, as a model needs time.
 PACE_SECONDS = 0.12
 FAIL = "/fail"
 FINISH: Event = {"status": "success", "type": "finish", "role": None, "content": ""}
@@ -33,7 +33,7 @@ def _remote(name: str, description: str, **properties: Event) -> Tool:
     }
 
 
-# mcpserver_id → the tool this server runs by itself
+# mcpserver_id → the tool of this MCP server
 REMOTE_TOOLS = {
     "pmc-clock": _remote("world_clock", "The current time and date."),
     "pmc-library": _remote(
@@ -45,7 +45,10 @@ REMOTE_TOOLS = {
 def reply(
     messages: list[Message], tools: list[Tool], mcp_servers: list[str]
 ) -> Iterator[Event]:
-    """The events that answer the last message; `finish` is the last unless a failure was asked for."""
+    """Yield the events that answer the last message.
+
+    The last event is FINISH, unless the visitor has asked for a failure.
+    """
     last = messages[-1]
     text = str(last.get("content") or "").strip()
     if last.get("role") == "tool":
@@ -54,49 +57,45 @@ def reply(
         yield {"status": "fail", "reason": "The language model is not available."}
         return
     else:
-        earlier = [
-            str(m.get("content")) for m in messages[:-1] if m.get("role") == "user"
-        ]
-        yield from _respond(text, earlier, messages, tools, mcp_servers)
+        yield from _respond(text, messages, tools, mcp_servers)
     yield FINISH
 
 
 def _respond(
-    text: str,
-    earlier: list[str],
-    messages: list[Message],
-    tools: list[Tool],
-    mcp_servers: list[str],
+    text: str, messages: list[Message], tools: list[Tool], mcp_servers: list[str]
 ) -> Iterator[Event]:
-    wanted = choose(_with_question(text, earlier, messages), tools)
-    if isinstance(wanted, Question):
-        yield from _say([wanted.text])
+    """Yield the events that answer what the visitor has said."""
+    earlier = [str(m.get("content")) for m in messages[:-1] if m.get("role") == "user"]
+    chosen = choose(_with_question(text, earlier, messages), tools)
+    if isinstance(chosen, Question):
+        yield from _say([chosen.text])
         return
-    if wanted:
+    if chosen:
         yield from _say(["One moment, please."])
-        yield _tool_call(wanted, f"call_{uuid.uuid4().hex[:12]}")
+        yield _tool_call(chosen, f"call_{uuid.uuid4().hex[:12]}")
         return
+    now = datetime.now().astimezone()
     remote_tools = [
         REMOTE_TOOLS[server] for server in mcp_servers if server in REMOTE_TOOLS
     ]
-    remote = choose(text, remote_tools)
-    if isinstance(remote, Call):
-        yield from _run_remotely(remote, datetime.now().astimezone())
+    remote_call = choose(text, remote_tools)
+    if isinstance(remote_call, Call):
+        yield from _run_remotely(remote_call, now)
         return
     names = names_of([*tools, *remote_tools])
-    yield from _say(smalltalk.answer(text, earlier, datetime.now().astimezone(), names))
+    yield from _say(smalltalk.answer(text, earlier, now, names))
 
 
 def _with_question(text: str, earlier: list[str], messages: list[Message]) -> str:
-    """What the visitor said, together with what it answers when the model had asked back."""
-    asked = len(messages) > 1 and str(messages[-2].get("content", "")).endswith(
-        " do you mean?"
-    )
-    return f"{earlier[-1]} for {text}" if asked and earlier else text
+    """Return what the visitor wants, although the model had to ask back."""
+    previous = str(messages[-2].get("content", "")) if len(messages) > 1 else ""
+    if earlier and previous.endswith(" do you mean?"):
+        return f"{earlier[-1]} for {text}"
+    return text
 
 
 def _say(sentences: list[str]) -> Iterator[Event]:
-    """One event a sentence. The SDK joins them without spaces, so the spaces are in them."""
+    """Yield one event per sentence; the SDK joins them, so they end with a space."""
     for number, sentence in enumerate(sentences, start=1):
         space = " " if number < len(sentences) else ""
         yield {
@@ -123,17 +122,14 @@ def _tool_call(call: Call, call_id: str) -> Event:
 
 
 def _run_remotely(call: Call, now: datetime) -> Iterator[Event]:
-    """A tool of an MCP server: the browser sees the call and its result, and has nothing to do."""
+    """Yield the call and the result of a tool that an MCP server runs."""
     call_id = f"call_{uuid.uuid4().hex[:12]}"
-    result: dict[str, Any] = {"time": f"{now:%H:%M}", "date": f"{now:%Y-%m-%d}"}
     if call.name == "search_books":
-        result = {
-            "books": [
-                f"A Short History of {call.arguments.get('query', 'Reading')}",
-                "The Patient Reader",
-            ]
-        }
-    content = json.dumps(result)
+        subject = call.arguments.get("query", "Reading")
+        books = [f"A Short History of {subject}", "The Patient Reader"]
+        content = json.dumps({"books": books})
+    else:
+        content = json.dumps({"time": f"{now:%H:%M}", "date": f"{now:%Y-%m-%d}"})
     yield _tool_call(call, call_id)
     yield {
         "status": "success",
@@ -142,31 +138,29 @@ def _run_remotely(call: Call, now: datetime) -> Iterator[Event]:
         "content": content,
         "tool_call_id": call_id,
     }
-    yield from _say(told(call, content))
+    yield from _say(describe_result(call, content))
 
 
 def _tool_answers(messages: list[Message]) -> list[str]:
-    """Sentences for all tool results at the end of the history."""
-    calls = {
-        c["id"]: _made(c["function"])
-        for m in messages
-        for c in m.get("tool_calls") or []
-    }
+    """Return sentences for all tool results at the end of the history."""
+    calls: dict[Any, Call] = {}
     results: list[Message] = []
-    for message in reversed(messages):
-        if message.get("role") != "tool":
-            break
-        results.insert(0, message)
-    unknown = Call("The tool", {})
-    answered = [
-        (calls.get(r.get("tool_call_id"), unknown), str(r.get("content")))
-        for r in results
-    ]
-    return [sentence for call, content in answered for sentence in told(call, content)]
+    for message in messages:
+        for call in message.get("tool_calls") or []:
+            calls[call["id"]] = _parse_call(call["function"])
+        if message.get("role") == "tool":
+            results.append(message)
+        else:
+            results = []
+    sentences: list[str] = []
+    for result in results:
+        call = calls.get(result.get("tool_call_id"), Call("The tool", {}))
+        sentences += describe_result(call, str(result.get("content")))
+    return sentences
 
 
-def _made(function: dict[str, Any]) -> Call:
-    """The call that a history tells of."""
+def _parse_call(function: dict[str, Any]) -> Call:
+    """Return a call from the history."""
     try:
         arguments = json.loads(function["arguments"])
     except (KeyError, TypeError, ValueError):
@@ -174,8 +168,10 @@ def _made(function: dict[str, Any]) -> Call:
     return Call(function["name"], arguments if isinstance(arguments, dict) else {})
 
 
-def bent(events: Iterable[Event], cut: int | None, no_finish: bool) -> Iterator[Event]:
-    """The events less what a fault takes away."""
+def apply_fault(
+    events: Iterable[Event], cut: int | None, no_finish: bool
+) -> Iterator[Event]:
+    """Yield the events that a fault leaves."""
     for number, event in enumerate(events):
         if number == cut:
             return
@@ -184,29 +180,30 @@ def bent(events: Iterable[Event], cut: int | None, no_finish: bool) -> Iterator[
 
 
 def line(event: Event) -> bytes:
-    """One event on the wire: a single newline, since a blank line is an error to the SDK."""
+    """Encode an event. It ends with one newline, as a blank line breaks the SDK."""
     return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n"
 
 
 def stream(request: HttpRequest, events: Iterator[Event]) -> StreamingHttpResponse:
-    """Stream the events. With the other kind of iterator, WSGI and ASGI would send all of it at once."""
-    content = (
-        _asynchronously(events)
-        if isinstance(request, ASGIRequest)
-        else _plainly(events)
-    )
+    """Stream the events.
+
+    With the other kind of iterator, ASGI or WSGI would send all of them at once.
+    """
+    is_async = isinstance(request, ASGIRequest)
     return StreamingHttpResponse(
-        content, content_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        _async_lines(events) if is_async else _lines(events),
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-cache"},
     )
 
 
-def _plainly(events: Iterator[Event]) -> Iterator[bytes]:
+def _lines(events: Iterator[Event]) -> Iterator[bytes]:
     for event in events:
         time.sleep(PACE_SECONDS)
         yield line(event)
 
 
-async def _asynchronously(events: Iterator[Event]) -> AsyncIterator[bytes]:
+async def _async_lines(events: Iterator[Event]) -> AsyncIterator[bytes]:
     for event in events:
         await asyncio.sleep(PACE_SECONDS)
         yield line(event)

@@ -1,7 +1,7 @@
-"""What the people look like: their colours, and the outlines that the moving face and the portrait share.
+"""What the people look like: colours, and outlines that `face` and `portrait` share.
 
-An outline is written as in SVG; the middle of the face is 0,0 and half its height 1. Those of symmetric parts
-are their right half.
+Outlines are written as in SVG. The middle of the face is 0,0 and half its height is 1.
+Of symmetric parts only the right half is given.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ LOOKS = {
         long_hair=False,
     ),
 }
-# The hair in front of the face: its locks (all drawn clockwise), and where it shines
+# The hair in front of the face: its locks (all clockwise), and where it shines.
 LONG_HAIR = (
     [
         ".2,-1.2 .62,-1.1 .93,-.62 1,.1 .99,.75 .86,.9 .83,.35 .79,-.2 .62,-.55 .3,-.86",

@@ -1,23 +1,32 @@
 // @ts-check
 /**
- * A stand-in for Perso's JavaScript SDK, served by the sandbox so that demos and tests need no internet.
+ * A stand-in for Perso's JavaScript SDK, so that demos and tests need no internet.
  *
- * A test double: it offers the documented global `PersoInteractive` as far as a page that was given a session id
- * needs it. On a production page the vendor's own SDK is loaded instead.
+ * It is a test double: it has the part of the documented global `PersoInteractive` that
+ * a page with a session id uses. Production pages load the vendor's SDK instead.
  *
- * @typedef {{text: string, isUser: boolean, timestamp: Date}} Chat  one line of the chat log
+ * @typedef {{text: string, isUser: boolean, timestamp: Date}} Chat
+ *   one line of the chat log
  * @typedef {{id: string, function: {name: string, arguments: string}}} ToolCall
- * @typedef {{status: string, type?: string, role?: string|null, content?: string|null, tool_calls?: ToolCall[]|null,
- *   tool_call_id?: string, reason?: string}} LLMEvent  one line of a streamed reply
- * @typedef {Record<string, unknown>} Message  one entry of the history the model is sent
+ * @typedef {{
+ *   status: string,
+ *   type?: string,
+ *   role?: string|null,
+ *   content?: string|null,
+ *   tool_calls?: ToolCall[]|null,
+ *   tool_call_id?: string,
+ *   reason?: string,
+ * }} LLMEvent  one line of a streamed reply
+ * @typedef {Record<string, unknown>} Message  one message of the model's history
  */
+/* exported PersoInteractive */
 var PersoInteractive = (() => {
   "use strict";
 
-  const READY = { checks: 50, intervalMs: 100 };
+  const CONNECT = { checks: 50, intervalMs: 100 };
   const PING = { intervalMs: 1000, timeoutMs: 5000, graceMs: 3000 };
 
-  /** What the avatar is doing; a set of these is published. @enum {string} */
+  /** What the avatar is doing; subscribers get a set of these. @enum {string} */
   const ChatState = {
     RECORDING: "RECORDING",
     LLM: "LLM",
@@ -25,20 +34,25 @@ var PersoInteractive = (() => {
     SPEAKING: "SPEAKING",
   };
 
-  /** A refusal of the server: HTTP status and the first entry of `errors[]`. */
+  /** An error of the server: its HTTP status and the first entry of `errors[]`. */
   class ApiError extends Error {
-    /** @param {number} errorCode @param {string} code @param {string} detail @param {string|null} [attr] */
+    /**
+     * @param {number} errorCode
+     * @param {string} code
+     * @param {string} detail
+     * @param {string|null} [attr]
+     */
     constructor(errorCode, code, detail, attr) {
-      super(
-        attr === null || attr === undefined
-          ? `${errorCode}:${detail}`
-          : `${errorCode}:${attr}_${detail}`,
-      );
-      Object.assign(this, { errorCode, code, detail, attr });
+      const hasAttr = attr !== null && attr !== undefined;
+      super(hasAttr ? `${errorCode}:${attr}_${detail}` : `${errorCode}:${detail}`);
+      this.errorCode = errorCode;
+      this.code = code;
+      this.detail = detail;
+      this.attr = attr;
     }
   }
 
-  /** The reply stream said it failed, or could not be read. */
+  /** A reply stream that reports a failure or cannot be parsed. */
   class LLMStreamingResponseError extends Error {
     /** @param {string} description */
     constructor(description) {
@@ -47,7 +61,7 @@ var PersoInteractive = (() => {
     }
   }
 
-  /** A reply went wrong; `underlyingError` says how. */
+  /** A reply failed because of `underlyingError`. */
   class LLMError extends Error {
     /** @param {Error} underlyingError */
     constructor(underlyingError) {
@@ -56,12 +70,14 @@ var PersoInteractive = (() => {
     }
   }
 
-  /** A function of the page that the model may call. */
+  /** A function of the page that the model can call. */
   class ChatTool {
     /**
-     * @param {string} name @param {string} description @param {object} parameters  JSON Schema of the argument
+     * @param {string} name
+     * @param {string} description
+     * @param {object} parameters  a JSON Schema of the argument
      * @param {(argument: any) => object | Promise<object>} call
-     * @param {boolean} [executeOnly]  true: a side effect that needs no further reply
+     * @param {boolean} [executeOnly]  whether the model need not reply to the result
      */
     constructor(name, description, parameters, call, executeOnly = false) {
       this.name = name;
@@ -72,25 +88,39 @@ var PersoInteractive = (() => {
     }
   }
 
-  /** @param {string} url @param {object} [body] @returns {Promise<Response>} POST when there is a body */
+  /**
+   * Send a GET, or with a body a POST.
+   *
+   * @param {string} url
+   * @param {object} [body]
+   * @returns {Promise<Response>}
+   */
   async function request(url, body) {
-    const response = await fetch(
-      url,
-      body && {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(body),
-      },
-    );
+    const options = body && {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    };
+    const response = await fetch(url, options);
     if (response.ok) return response;
-    const [error] = (await response.json()).errors; // throws for what is no such answer, as the SDK does
+    // As in the SDK, an answer that is not JSON of this form throws here.
+    const { errors } = await response.json();
+    const [error] = errors;
     throw new ApiError(response.status, error.code, error.detail, error.attr);
   }
 
-  /** @template T @param {Set<T>} listeners @param {T} listener @returns {() => void} unsubscribe */
+  /**
+   * Add a listener and return a function that removes it.
+   *
+   * @template T
+   * @param {Set<T>} listeners
+   * @param {T} listener
+   */
   function subscribe(listeners, listener) {
     listeners.add(listener);
-    return () => void listeners.delete(listener);
+    return () => {
+      listeners.delete(listener);
+    };
   }
 
   /** A live conversation with an avatar. */
@@ -112,8 +142,11 @@ var PersoInteractive = (() => {
     #remote = /** @type {MediaStream|undefined} */ (undefined);
 
     /**
-     * @param {string} apiServer @param {string} sessionId @param {{stream: MediaStream, release: () => void}} local
-     * @param {ChatTool[]} clientTools @param {RTCConfiguration} configuration
+     * @param {string} apiServer
+     * @param {string} sessionId
+     * @param {{stream: MediaStream, release: () => void}} local
+     * @param {ChatTool[]} clientTools
+     * @param {RTCConfiguration} configuration
      */
     constructor(apiServer, sessionId, local, clientTools, configuration) {
       this.apiServer = apiServer;
@@ -124,15 +157,15 @@ var PersoInteractive = (() => {
       const dc = pc.createDataChannel("message", { protocol: "message" });
       this.perso = { pc, dc };
       this.releaseLocal = local.release;
-      for (const track of local.stream.getAudioTracks())
+      for (const track of local.stream.getAudioTracks()) {
         pc.addTrack(track, local.stream);
+      }
       pc.addTransceiver("video", { direction: "recvonly" });
       pc.ontrack = (event) => {
         this.#remote ??= event.streams[0];
       };
       pc.onconnectionstatechange = () => {
-        if (pc.connectionState === "failed" || pc.connectionState === "disconnected")
-          this.#close(408);
+        if (["failed", "disconnected"].includes(pc.connectionState)) this.#close(408);
       };
       dc.onopen = () => {
         this.#ping.timer = window.setInterval(() => this.#checkPing(), PING.intervalMs);
@@ -141,57 +174,87 @@ var PersoInteractive = (() => {
       dc.onmessage = (event) => this.#receive(JSON.parse(event.data));
     }
 
-    /** Offer, answer, and wait until picture and channel are there. @param {number} width @param {number} height */
+    /**
+     * Exchange offer and answer, and wait for the picture and the channel.
+     *
+     * @param {number} width
+     * @param {number} height
+     */
     async connect(width, height) {
-      const { pc, dc } = this.perso;
+      const { pc } = this.perso;
       const offer = await pc.createOffer();
       await pc.setLocalDescription(offer);
       const response = await request(this.#url("exchange/"), {
         client_sdp: { type: offer.type, sdp: offer.sdp },
       });
-      await pc.setRemoteDescription((await response.json()).server_sdp);
-      for (let check = 1; !(this.#remote && dc.readyState === "open"); check += 1) {
-        if (check === READY.checks) throw new Error("WebRTC connection timeout");
-        await new Promise((resolve) => setTimeout(resolve, READY.intervalMs));
-      }
+      const { server_sdp: answer } = await response.json();
+      await pc.setRemoteDescription(answer);
+      await this.#waitUntilConnected();
       this.changeSize(width, height);
+    }
+
+    async #waitUntilConnected() {
+      for (let check = 1; check <= CONNECT.checks; check += 1) {
+        if (this.#remote && this.perso.dc.readyState === "open") return;
+        await new Promise((resolve) => setTimeout(resolve, CONNECT.intervalMs));
+      }
+      throw new Error("WebRTC connection timeout");
     }
 
     getSessionId() {
       return this.sessionId;
     }
+
     getLocalStream() {
       return this.stream;
     }
+
     getRemoteStream() {
       return this.#remote;
     }
+
     /** @param {HTMLVideoElement} video */
     setSrc(video) {
       video.srcObject = this.#remote ?? null;
     }
-    /** @param {number} width @param {number} height */
+
+    /**
+     * @param {number} width
+     * @param {number} height
+     */
     changeSize(width, height) {
       this.#send("change-size", { width, height });
     }
+
     /** @param {(manual: boolean) => void} listener */
     onClose(listener) {
       return subscribe(this.#onClose, listener);
     }
+
     /** @param {(states: Set<string>) => void} listener */
     subscribeChatStates(listener) {
       return subscribe(this.#onStates, listener);
     }
-    /** Newest first, the whole log each time. @param {(log: Chat[]) => void} listener */
+
+    /**
+     * The listener gets the whole log each time, newest first.
+     *
+     * @param {(log: Chat[]) => void} listener
+     */
     subscribeChatLog(listener) {
       return subscribe(this.#onLog, listener);
     }
+
     /** @param {(error: Error) => void} listener */
     setErrorHandler(listener) {
       return subscribe(this.#onError, listener);
     }
 
-    /** Take recognised speech instead of chatting with it. @param {(text: string) => void} callback */
+    /**
+     * Pass recognised speech to a function instead of the model.
+     *
+     * @param {(text: string) => void} callback
+     */
     setSttResultCallback(callback) {
       this.#onSpeechText = callback;
       return () => {
@@ -199,29 +262,48 @@ var PersoInteractive = (() => {
       };
     }
 
-    /** Say something to the model; resolves at once, the reply comes by log, states and voice. @param {string} text */
+    /**
+     * Send a text to the model.
+     *
+     * This resolves at once; the reply arrives by chat log, states and voice.
+     *
+     * @param {string} text
+     */
     async processChat(text) {
       this.#write(text, true);
-      this.#job = this.#turn([{ role: "user", content: text }])
-        .catch((error) => {
-          // Of other failures the SDK tells nobody, and stays in its state.
-          if (!(
-            error instanceof ApiError || error instanceof LLMStreamingResponseError
-          ))
-            throw error;
-          this.#onError.forEach((listener) => listener(new LLMError(error)));
-        })
-        .then(() => this.#set(ChatState.LLM, false));
+      this.#job = this.#answer(text);
     }
 
-    /** Let the avatar say this, as part of the conversation. @param {string} text */
+    /** @param {string} text */
+    async #answer(text) {
+      try {
+        await this.#takeTurn([{ role: "user", content: text }]);
+      } catch (error) {
+        const isReported =
+          error instanceof ApiError || error instanceof LLMStreamingResponseError;
+        // The SDK does not report other errors, and its states do not change.
+        if (!isReported) throw error;
+        for (const listener of this.#onError) listener(new LLMError(error));
+      }
+      this.#setState(ChatState.LLM, false);
+    }
+
+    /**
+     * Let the avatar speak as part of the conversation.
+     *
+     * @param {string} text
+     */
     processTTSTF(text) {
       this.processCustomChat(text);
       this.#history.push({ role: "assistant", type: "message", content: text });
       this.#write(text, false);
     }
 
-    /** Let the avatar say this and forget it. @param {string} text */
+    /**
+     * Let the avatar speak without adding the text to the conversation.
+     *
+     * @param {string} text
+     */
     processCustomChat(text) {
       const message = text.trim();
       if (!message) return;
@@ -231,25 +313,26 @@ var PersoInteractive = (() => {
 
     startVoiceChat() {
       this.#send("record-start", {});
-      this.#set(ChatState.RECORDING, true);
+      this.#setState(ChatState.RECORDING, true);
     }
 
     stopVoiceChat() {
       this.#send("record-end-stt", {});
-      this.#set(ChatState.RECORDING, false);
+      this.#setState(ChatState.RECORDING, false);
       this.#analyze(1);
     }
 
     /** Stop the reply and the voice. */
     async clearBuffer() {
       this.#cancelled = true;
-      await this.#job; // of a job that failed it throws, and the flag is left to stop the next one
+      // As in the SDK, a failed job throws here and the flag stays set.
+      await this.#job;
       this.#cancelled = false;
       this.#send("clear-buffer", {});
       window.clearTimeout(this.#speaking.timer);
       this.#analyzing = 0;
       this.#states = new Set();
-      this.#tellStates();
+      this.#publishStates();
     }
 
     stopSession() {
@@ -261,9 +344,13 @@ var PersoInteractive = (() => {
       return `${this.apiServer}/api/v1/session/${this.sessionId}/${path}`;
     }
 
-    /** One request to the model and what follows from it. @param {Message[]} turn the messages not yet in the history */
-    async #turn(turn) {
-      this.#set(ChatState.LLM, true);
+    /**
+     * Send messages to the model, run the tools it calls, and send it their results.
+     *
+     * @param {Message[]} turn  the messages that are not in the history yet
+     */
+    async #takeTurn(turn) {
+      this.#setState(ChatState.LLM, true);
       const tools = this.clientTools.map(({ description, name, parameters }) => ({
         type: "function",
         function: { description, name, parameters },
@@ -274,28 +361,30 @@ var PersoInteractive = (() => {
       });
       const calls = await this.#listen(response, turn);
       if (this.#cancelled) return;
-      const executed = calls.flatMap((call) =>
+      const called = calls.flatMap((call) =>
         this.clientTools.filter((tool) => tool.name === call.function.name),
       );
       const results = await Promise.all(calls.map((call) => this.#run(call)));
       turn.push(...results.filter((result) => result !== null));
-      const unknown = calls.length > executed.length;
-      if (
-        (executed.length > 0 && unknown) ||
-        executed.some((tool) => !tool.executeOnly)
-      )
-        await this.#turn(turn);
-      else this.#history.push(...turn);
+      const hasUnknown = called.length > 0 && calls.length > called.length;
+      if (hasUnknown || called.some((tool) => !tool.executeOnly)) {
+        await this.#takeTurn(turn);
+      } else {
+        this.#history.push(...turn);
+      }
     }
 
-    /** Read a streamed reply into the turn. @param {Response} response @param {Message[]} turn */
+    /**
+     * Speak a streamed reply, add it to the turn, and return the calls of tools in it.
+     *
+     * @param {Response} response
+     * @param {Message[]} turn
+     */
     async #listen(response, turn) {
       /** @type {ToolCall[]} */
       let calls = [];
       let text = "";
       for await (const event of readEvents(response)) {
-        if (event.status !== "success")
-          throw new LLMStreamingResponseError(event.reason ?? "");
         if (event.type === "message" && !this.#cancelled) {
           text += event.content;
           this.processCustomChat(event.content ?? "");
@@ -307,80 +396,120 @@ var PersoInteractive = (() => {
           text = "";
         }
         if (this.#cancelled) return [];
-        const { type, content, tool_calls, tool_call_id } = event;
-        if (type !== "tool_call") continue;
-        turn.push(
-          tool_calls
-            ? { role: "assistant", type, content, tool_calls }
-            : { role: "tool", type, content, tool_call_id },
-        );
-        calls = tool_calls ?? calls;
+        if (event.type === "tool_call") {
+          turn.push(toolMessage(event));
+          calls = event.tool_calls ?? calls;
+        }
       }
       return calls;
     }
 
-    /** @param {ToolCall} call @returns {Promise<Message|null>} null when the page has no such tool */
+    /**
+     * Run a tool and return its result, or null if the page has no such tool.
+     *
+     * @param {ToolCall} call
+     * @returns {Promise<Message|null>}
+     */
     async #run(call) {
       const tool = this.clientTools.find(({ name }) => name === call.function.name);
       if (!tool) return null;
-      const result = await (async () =>
-        tool.call(JSON.parse(call.function.arguments)))().catch(() => ({
-        result: "error!",
-      }));
+      let result;
+      try {
+        result = await tool.call(JSON.parse(call.function.arguments));
+      } catch {
+        result = { result: "error!" };
+      }
       return { role: "tool", content: JSON.stringify(result), tool_call_id: call.id };
     }
 
-    /** @param {string} text @param {boolean} isUser */
+    /**
+     * Add a line to the chat log.
+     *
+     * @param {string} text
+     * @param {boolean} isUser
+     */
     #write(text, isUser) {
       this.#log = [{ text, isUser, timestamp: new Date() }, ...this.#log];
-      this.#onLog.forEach((listener) => listener(this.#log));
+      for (const listener of this.#onLog) listener(this.#log);
     }
 
-    /** @param {string} state @param {boolean} on */
-    #set(state, on) {
-      if (this.#states.has(state) === on) return;
-      if (on) this.#states.add(state);
+    /**
+     * @param {string} state
+     * @param {boolean} isOn
+     */
+    #setState(state, isOn) {
+      if (this.#states.has(state) === isOn) return;
+      if (isOn) this.#states.add(state);
       else this.#states.delete(state);
-      this.#tellStates();
+      this.#publishStates();
     }
 
-    #tellStates() {
-      this.#onStates.forEach((listener) => listener(new Set(this.#states)));
+    #publishStates() {
+      for (const listener of this.#onStates) listener(new Set(this.#states));
     }
 
-    /** @param {1|-1} step */
+    /**
+     * Count the texts whose voice has been requested, but has not arrived yet.
+     *
+     * @param {1|-1} step
+     */
     #analyze(step) {
       this.#analyzing = Math.max(0, this.#analyzing + step);
-      this.#set(ChatState.ANALYZING, this.#analyzing > 0);
+      this.#setState(ChatState.ANALYZING, this.#analyzing > 0);
     }
 
-    /** SPEAKING is an estimate from the lengths of the utterances. @param {number} duration in ms */
-    #speak(duration) {
+    /**
+     * Estimate from the lengths of the utterances how long the avatar is speaking.
+     *
+     * @param {number} durationMs
+     */
+    #speak(durationMs) {
       const now = Date.now();
-      const speaking = this.#states.has(ChatState.SPEAKING);
-      this.#speaking.until = speaking
-        ? this.#speaking.until + duration + 1000
-        : now + duration + 2000;
-      this.#set(ChatState.SPEAKING, true);
+      if (this.#states.has(ChatState.SPEAKING)) {
+        this.#speaking.until += durationMs + 1000;
+      } else {
+        this.#speaking.until = now + durationMs + 2000;
+      }
+      this.#setState(ChatState.SPEAKING, true);
       window.clearTimeout(this.#speaking.timer);
       this.#speaking.timer = window.setTimeout(
-        () => this.#set(ChatState.SPEAKING, false),
+        () => this.#setState(ChatState.SPEAKING, false),
         this.#speaking.until - now,
       );
     }
 
-    /** @param {string} type @param {object} data */
+    /**
+     * @param {string} type
+     * @param {object} data
+     */
     #send(type, data) {
       this.perso.dc.send(JSON.stringify({ type, data }));
     }
 
     /** @param {{type: string, data: any}} frame */
     #receive({ type, data }) {
-      if (type === "ping") this.#ping.last = Date.now();
-      if (["stf", "stt", "stt-error"].includes(type)) this.#analyze(-1);
-      if (type === "stf") this.#speak(data.duration);
-      if (type === "stt" && this.#onSpeechText) this.#onSpeechText(data.text);
-      else if (type === "stt" && data.text) void this.processChat(data.text);
+      switch (type) {
+        case "ping":
+          this.#ping.last = Date.now();
+          break;
+        case "stf":
+          this.#analyze(-1);
+          this.#speak(data.duration);
+          break;
+        case "stt":
+          this.#analyze(-1);
+          this.#hear(data.text);
+          break;
+        case "stt-error":
+          this.#analyze(-1);
+          break;
+      }
+    }
+
+    /** @param {string} text  recognised speech */
+    #hear(text) {
+      if (this.#onSpeechText) this.#onSpeechText(text);
+      else if (text) this.processChat(text);
     }
 
     #checkPing() {
@@ -388,7 +517,7 @@ var PersoInteractive = (() => {
       else this.#send("ping", {});
     }
 
-    /** @param {200|408} code 200: the page wanted it */
+    /** @param {200|408} code  200 if the page has asked for it */
     #close(code) {
       if (this.#closed) return;
       this.#closed = true;
@@ -396,11 +525,27 @@ var PersoInteractive = (() => {
       this.perso.dc.close();
       this.perso.pc.close();
       this.releaseLocal();
-      this.#onClose.forEach((listener) => listener(code === 200));
+      for (const listener of this.#onClose) listener(code === 200);
     }
   }
 
-  /** The events of a streamed reply: one `data: {…}` per line. @param {Response} response @returns {AsyncGenerator<LLMEvent>} */
+  /**
+   * Return a streamed call of tools, or the result of one, as a message of the history.
+   *
+   * @param {LLMEvent} event
+   * @returns {Message}
+   */
+  function toolMessage({ type, content, tool_calls, tool_call_id }) {
+    if (tool_calls) return { role: "assistant", type, content, tool_calls };
+    return { role: "tool", type, content, tool_call_id };
+  }
+
+  /**
+   * Yield the events of a streamed reply, one `data: {…}` per line.
+   *
+   * @param {Response} response
+   * @returns {AsyncGenerator<LLMEvent>}
+   */
   async function* readEvents(response) {
     const reader = /** @type {ReadableStream<Uint8Array>} */ (
       response.body
@@ -413,31 +558,47 @@ var PersoInteractive = (() => {
       const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
       rest = /** @type {string} */ (lines.pop());
       for (const line of lines) {
-        if (!line.startsWith("data: {"))
+        if (!line.startsWith("data: {")) {
           throw new LLMStreamingResponseError("Failed to parse SSE response");
-        yield JSON.parse(line.slice(6));
+        }
+        const event = JSON.parse(line.slice(6));
+        if (event.status !== "success") {
+          throw new LLMStreamingResponseError(event.reason ?? "");
+        }
+        yield event;
       }
     }
   }
 
-  /** Sound to send: the microphone, or silence that asks for no permission. @param {boolean} microphone */
-  async function localSound(microphone) {
-    if (microphone)
-      return {
-        stream: await navigator.mediaDevices.getUserMedia({ audio: true }),
-        release() {},
-      };
+  /**
+   * Return the sound to send: the microphone, or silence, which needs no permission.
+   *
+   * @param {boolean} hasMicrophone
+   */
+  async function localSound(hasMicrophone) {
+    if (hasMicrophone) {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      return { stream, release() {} };
+    }
     const context = new AudioContext();
+    const { stream } = context.createMediaStreamDestination();
     return {
-      stream: context.createMediaStreamDestination().stream,
-      release: () => void context.close(),
+      stream,
+      release() {
+        context.close();
+      },
     };
   }
 
   /**
    * Connect to a session that the server has created.
-   * @param {string} apiServer @param {string} sessionId @param {number} width @param {number} height
-   * @param {boolean} enableVoiceChat  asks for the microphone @param {ChatTool[]} clientTools
+   *
+   * @param {string} apiServer
+   * @param {string} sessionId
+   * @param {number} width
+   * @param {number} height
+   * @param {boolean} enableVoiceChat  whether to ask for the microphone
+   * @param {ChatTool[]} clientTools
    */
   async function createSession(
     apiServer,

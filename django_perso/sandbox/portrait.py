@@ -1,8 +1,9 @@
-"""A person as a small still picture (SVG), so that avatars can be chosen by looking at them.
+"""A small still picture (SVG) of a person, so that avatars can be chosen by sight.
 
-The outlines and colours of the moving face, with less shading, on a transparent ground. The picture is what
-`face` shows of a person in a wide frame without paddings, cut to a square: four units wide and high (a unit
-is half a face), the middle of the face at 50 % of the width and 45 % of the height.
+It has the outlines and colours of the moving face, less shading, and a transparent
+background. It shows what `face` shows in a wide picture without paddings, cut to a
+square: four units wide and high (a unit is half a face), the middle of the face at 50 %
+of the width and 45 % of the height.
 """
 
 from collections.abc import Iterable
@@ -11,10 +12,10 @@ from urllib.parse import quote
 from .looks import COLLAR, LONG_HAIR, LOOKS, SHORT_HAIR, SKULL, Look
 from .paint import Point, mirrored, mix, path
 
-# Steps of the picture's grid per unit
+# Steps of the picture's grid per unit.
 GRID = 100
-# What differs from the moving face, to take fewer characters: nothing is drawn that stays covered, the shadow
-# of the chin lies on the neck alone, and thin shapes are lines.
+# These outlines differ from the moving face to save characters: hidden parts are left
+# out, the shadow of the chin lies on the neck only, and thin shapes are lines.
 HAIR_BEHIND = "0,-1.2 .5,-1.1 .96,0 1.03,.9 .9,1.5 0,1.8"
 BODY = "0,1.3 1,1.56 1.5,1.86 1.76,2.5 1.7,3 0,3"
 NECK = "0,.8 .36,.8 .39,1.15 .62,1.42 0,2.2"
@@ -27,7 +28,7 @@ LIPS = "0,.55 .106,.53 .235,.565 .118,.675 0,.695"
 
 
 def portrait(model: str) -> str:
-    """The picture of a person as a data: URL."""
+    """Return the picture of a person as a data: URL."""
     look = LOOKS[model]
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-200,-180,400,400"'
@@ -56,7 +57,7 @@ def _face(look: Look) -> str:
 
 
 def _side(look: Look) -> str:
-    """What is there on the right and, mirrored, on the left."""
+    """Draw what is on the right and, mirrored, on the left."""
     return (
         _fill(look.collar, path(COLLAR))
         + _line(mix(look.skin, look.lips, 0.14), "M44,36h5", 34)
@@ -69,7 +70,7 @@ def _side(look: Look) -> str:
 
 
 def _in_front(look: Look) -> str:
-    """The light in the eyes and the hair in front of the face."""
+    """Draw the light in the eyes and the hair in front of the face."""
     locks, glosses = LONG_HAIR if look.long_hair else SHORT_HAIR
     return (
         _line("#fff", "M-28-5h0M36-5h0")
@@ -84,13 +85,15 @@ def _fill(colour: str, *outlines: Iterable[Point]) -> str:
 
 
 def _line(colour: str, curve: str, width: int | None = None) -> str:
-    return f'<path stroke="{colour}" d="{curve}"' + (
-        f' stroke-width="{width}"/>' if width else "/>"
-    )
+    stroke_width = f' stroke-width="{width}"' if width else ""
+    return f'<path stroke="{colour}" d="{curve}"{stroke_width}/>'
 
 
 def _curve(points: Iterable[Point], closed: bool) -> str:
-    """The soft curve that `paint.smooth` draws. From its second step on, `s` keeps the slope of a point."""
+    """Draw the smooth curve of `paint.smooth`.
+
+    From its second part on, `s` continues the slope of the part before.
+    """
     grid = [(round(GRID * x), round(GRID * y)) for x, y in points]
     around = [grid[-1], *grid, *grid[:2]] if closed else [grid[0], *grid, grid[-1]]
     numbers: list[int] = []
@@ -98,11 +101,11 @@ def _curve(points: Iterable[Point], closed: bool) -> str:
         around, around[1:], around[2:], around[3:], strict=False
     ):
         if not numbers:
-            numbers += [round((end[k] - before[k]) / 6) for k in (0, 1)]
-        numbers += [
-            end[k] - start[k] - round((after[k] - start[k]) / 6) for k in (0, 1)
-        ]
-        numbers += [end[k] - start[k] for k in (0, 1)]
+            numbers += [round((end[axis] - before[axis]) / 6) for axis in (0, 1)]
+        for axis in (0, 1):
+            slope = round((after[axis] - start[axis]) / 6)
+            numbers.append(end[axis] - start[axis] - slope)
+        numbers += [end[axis] - start[axis] for axis in (0, 1)]
     return f"M{_joined(grid[0])}c{_joined(numbers[:6])}s{_joined(numbers[6:])}"
 
 

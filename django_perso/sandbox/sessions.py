@@ -1,6 +1,7 @@
-"""The sessions of this Perso: their life from CREATED to TERMINATED, and the ledger of what they cost.
+"""The sessions of the sandbox, and the ledger of what they cost.
 
-Knows no HTTP and no WebRTC. Safe to use from every thread.
+CREATED → EXCHANGED (offer and answer) → IN_PROGRESS (connected) → TERMINATED. All
+functions are thread-safe.
 """
 
 import threading
@@ -12,14 +13,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-# A session nobody connects to ends after this.
+# A session that never connects ends after this time.
 CONNECT_SECONDS = 60.0
-# Ended sessions are remembered up to this many; the sums of the ledger go on counting.
+# So many sessions are remembered; the sums of the ledger include the forgotten ones.
 REMEMBERED = 1000
 
 
 class Status(StrEnum):
-    """Where a session is in its life."""
+    """The states of a session."""
 
     CREATED = "CREATED"
     EXCHANGED = "EXCHANGED"
@@ -34,7 +35,7 @@ LOST = "SESSION_LOST_AFTER_CONNECTION"
 
 @dataclass
 class Session:
-    """One session. Times without `_at` are readings of the registry's clock."""
+    """One session. Times without `_at` come from the registry's monotonic clock."""
 
     session_id: str
     params: dict[str, Any]
@@ -50,16 +51,15 @@ class Session:
     )
 
     def connected_seconds(self, now: float) -> float:
-        """How long the session has been (or was) connected: what Perso would bill."""
+        """Return how long the session has been connected: what Perso would bill."""
         if self.connected is None:
             return 0.0
-        return round(
-            (self.ended if self.ended is not None else now) - self.connected, 3
-        )
+        end = now if self.ended is None else self.ended
+        return round(end - self.connected, 3)
 
 
 class Sessions:
-    """The registry, one per process. `clock` gives monotonic seconds."""
+    """The registry, one per process. `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -70,16 +70,20 @@ class Sessions:
         self._forgotten_seconds = 0.0
 
     def count_request(self) -> None:
-        """Note that a request arrived."""
+        """Count a request."""
         with self._lock:
             self._requests += 1
 
     def create(self, params: dict[str, Any], capability: list[str]) -> Session:
-        """A new session."""
-        now = (
-            datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        """Return a new session."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        session = Session(
+            session_id=str(uuid.uuid4()),
+            params=params,
+            capability=capability,
+            born=self._clock(),
+            created_at=now.replace("+00:00", "Z"),
         )
-        session = Session(str(uuid.uuid4()), params, capability, self._clock(), now)
         with self._lock:
             self._created += 1
             self._sessions[session.session_id] = session
@@ -87,40 +91,40 @@ class Sessions:
         return session
 
     def find(self, session_id: str) -> Session | None:
-        """The session of this id, as it stands now."""
+        """Return the session with this id."""
         with self._lock:
             self._expire()
             return self._sessions.get(session_id)
 
     def exchanged(self, session: Session, client_sdp: str, server_sdp: str) -> None:
-        """Offer and answer have been exchanged."""
+        """Keep the offer and the answer."""
         with self._lock:
             session.sdp = {"client_sdp": client_sdp, "server_sdp": server_sdp}
 
     def reserve(self, session: Session) -> bool:
-        """Take the one connection a session has; False when it is taken or the session is over."""
+        """Take the only connection of a session; return whether it was free."""
         with self._lock:
             self._expire()
-            free = session.status is Status.CREATED
-            if free:
-                session.status = Status.EXCHANGED
-            return free
+            if session.status is not Status.CREATED:
+                return False
+            session.status = Status.EXCHANGED
+            return True
 
     def release(self, session: Session) -> None:
-        """Give the connection back: the exchange did not work out."""
+        """Free the connection after an exchange that failed."""
         with self._lock:
             if session.status is Status.EXCHANGED:
                 session.status = Status.CREATED
 
     def connect(self, session: Session) -> None:
-        """Media and data channel are up: from here on it costs money."""
+        """Note that the browser is connected; from now on Perso would bill."""
         with self._lock:
             if session.status is not Status.TERMINATED and session.connected is None:
                 session.status = Status.IN_PROGRESS
                 session.connected = self._clock()
 
     def terminate(self, session: Session, reason: str) -> None:
-        """End a session; the first reason given stays."""
+        """End a session, unless it has ended already."""
         with self._lock:
             if session.status is not Status.TERMINATED:
                 session.status = Status.TERMINATED
@@ -128,11 +132,11 @@ class Sessions:
                 session.ended = self._clock()
 
     def duration(self, session: Session) -> float:
-        """The connected seconds of a session until now."""
+        """Return the connected seconds of a session until now."""
         return session.connected_seconds(self._clock())
 
     def ledger(self) -> dict[str, Any]:
-        """What was created and what it cost."""
+        """Return what was created and what it cost."""
         with self._lock:
             self._expire()
             now = self._clock()
@@ -147,12 +151,14 @@ class Sessions:
                 }
                 for session in self._sessions.values()
             ]
-            billed = self._forgotten_seconds + sum(
-                s.connected_seconds(now) for s in self._sessions.values()
+            remembered_seconds = sum(
+                session.connected_seconds(now) for session in self._sessions.values()
             )
             return {
                 "created": self._created,
-                "billed_seconds": round(billed, 3),
+                "billed_seconds": round(
+                    self._forgotten_seconds + remembered_seconds, 3
+                ),
                 "sessions": rows,
                 "requests": self._requests,
             }

@@ -1,6 +1,7 @@
-"""What the avatar says when no tool is wanted: some topics, sums, the visitor's name, and a polite rest.
+"""What the avatar says when no tool is needed.
 
-Pure functions from what was said to sentences. No language model, and the avatar says so when asked.
+It knows some topics, does sums, remembers the visitor's name, and answers everything
+else politely. There is no language model, and the avatar says so when asked.
 """
 
 import re
@@ -9,22 +10,22 @@ from datetime import datetime
 
 Sentences = list[str]
 
-# The first pattern found in what the visitor said answers. {name} is ", Ada" once the visitor gave a name;
-# a sentence with {tools} is said where there are any.
+# The first pattern that matches chooses the answer. {name} becomes ", Ada" once the
+# visitor has given a name. A sentence with {tools} is left out when there are none.
 TOPICS: list[tuple[str, Sentences]] = [
     (
         r"\b(who|what) are you\b|\byour name\b|\bintroduce yourself\b",
         [
             "I am the avatar of your local sandbox.",
-            "My face is drawn and my voice is made on this very machine, so we can talk without an account.",
-            "With a real Perso key a lifelike person takes my place, and nothing else on the page changes.",
+            "My face and my voice are made on this machine, so we need no account.",
+            "With a real Perso key a lifelike person takes my place.",
         ],
     ),
     (
         r"\b(real|human|robot|machine|an? ai)\b.*\?|\bare you (real|human|alive)\b",
         [
             "No, I am not human.",
-            "I am a drawing with a script, but the connection between us is real WebRTC.",
+            "I am a drawing with a script, but our connection is real WebRTC.",
         ],
     ),
     (
@@ -34,16 +35,17 @@ TOPICS: list[tuple[str, Sentences]] = [
     (
         r"\bwhat can you\b|\bhelp\b|\bwhat (can|should|could) i (ask|say|do)\b",
         [
-            "You can greet me, tell me your name, ask for the time, or what 12 times 7 is, or 12 squared.",
-            "I also use the tools I am offered here: {tools}.",
-            "Everything we say is written to the conversation log, and you find it in the Django admin.",
+            "You can greet me, tell me your name, ask for the time, "
+            "or ask what 12 times 7 is.",
+            "I can also use these tools: {tools}.",
+            "Everything we say is logged, and you can read it in the Django admin.",
         ],
     ),
     (
         r"\b(django|admin|database|transcript|log)\b",
         [
-            "Django asked for this session and keeps the record of it.",
-            "Every word arrives in the database once and in order; look under Conversations.",
+            "Django has started this conversation and keeps its record.",
+            "Every word is stored once and in order; look under Conversations.",
         ],
     ),
     (
@@ -57,14 +59,14 @@ TOPICS: list[tuple[str, Sentences]] = [
         r"\bwebrtc\b|\bvideo\b|\bpicture\b|\bvoice\b",
         [
             "My picture and my voice reach you by WebRTC.",
-            "If you see my mouth move, the whole road works.",
+            "If you see my mouth move, everything works.",
         ],
     ),
     (
         r"\bweather\b|\brain\b|\bsunny\b",
         [
-            "You asked about the weather, but this page offers me no weather tool.",
-            "From in here it always looks mild.",
+            "You asked about the weather, but this page has no weather tool.",
+            "In here it is always mild.",
         ],
     ),
     (
@@ -88,18 +90,23 @@ TOPICS: list[tuple[str, Sentences]] = [
     (r"^\W*(no|nope)\b", ["All right.", "Tell me when you change your mind."]),
 ]
 NAMED = re.compile(
-    r"\b(?:my name is|my name's|call me|i am called|(?-i:I am|I'm)(?= (?-i:[A-Z])))\s+([\w'-]+)",
+    r"\b(?:my name is|my name's|call me|i am called|(?-i:I am|I'm)(?= (?-i:[A-Z])))"
+    r"\s+([\w'-]+)",
     re.IGNORECASE,
 )
 SUM = re.compile(
-    r"(-?\d+(?:\.\d+)?)\s*(\+|-|\*|x|/|plus|minus|times|divided by|multiplied by)\s*(-?\d+(?:\.\d+)?)"
+    r"(-?\d+(?:\.\d+)?)\s*"
+    r"(\+|-|\*|x|/|plus|minus|times|divided by|multiplied by)"
+    r"\s*(-?\d+(?:\.\d+)?)"
 )
 SQUARED = re.compile(
     r"(-?\d+(?:\.\d+)?)(?: squared\b|²)|\bsquare(?: number)? of (-?\d+(?:\.\d+)?)"
 )
 QUESTION_WORDS = re.compile(
-    r"^\W*((can|could|would|will) you (please )?|please |tell me |(do|did|does|is|are|was|were) |"
-    r"(what|who|where|when|why|how|which)('s| is| are| was| do| does| did| much| many)*\b ?|"
+    r"^\W*((can|could|would|will) you (please )?|please |tell me |"
+    r"(do|did|does|is|are|was|were) |"
+    r"(what|who|where|when|why|how|which)"
+    r"('s| is| are| was| do| does| did| much| many)*\b ?|"
     r"(i|you|we) |about |the |an? )+",
     re.IGNORECASE,
 )
@@ -108,53 +115,52 @@ QUESTION_WORDS = re.compile(
 def answer(
     text: str, before: Sentences, now: datetime, tools: Sequence[str] = ()
 ) -> Sentences:
-    """Sentences that answer `text`. `before` is what the visitor said earlier, oldest first; `tools` are the
-    names of those on offer."""
+    """Return sentences that answer `text`.
+
+    `before` is what the visitor has said so far, oldest first; `tools` are names.
+    """
     said = text.lower().strip()
     if found := NAMED.search(text):
         return [
             f"Nice to meet you, {found[1]}!",
-            "I shall remember your name while we talk.",
+            "I will remember your name while we talk.",
         ]
     return (
         _about_visitor(said, before)
-        or _by_reckoning(said, now)
+        or _by_calculation(said, now)
         or _by_topic(said, before, tools)
         or _politely(text, len(before))
     )
 
 
 def _name(before: Sentences) -> str | None:
-    return next(
-        (found[1] for line in reversed(before) if (found := NAMED.search(line))), None
-    )
+    """Return the name the visitor has given last."""
+    for line in reversed(before):
+        if found := NAMED.search(line):
+            return found[1]
+    return None
 
 
 def _about_visitor(said: str, before: Sentences) -> Sentences | None:
     if re.search(r"\bmy name\b|\bwho am i\b", said):
-        name = _name(before)
-        return (
-            [f"Your name is {name}."]
-            if name
-            else ["You have not told me your name yet.", "What is it?"]
-        )
+        if name := _name(before):
+            return [f"Your name is {name}."]
+        return ["You have not told me your name yet.", "What is it?"]
     if re.search(r"\bwhat did i (just )?(say|ask|tell)\b|\bremember\b", said):
-        return (
-            [f"You said: {before[-1]}"]
-            if before
-            else ["This is the first thing you say to me."]
-        )
+        if before:
+            return [f"You said: {before[-1]}"]
+        return ["You have said nothing yet."]
     return None
 
 
-def _by_reckoning(said: str, now: datetime) -> Sentences | None:
+def _by_calculation(said: str, now: datetime) -> Sentences | None:
     if found := SUM.search(said):
-        return [
-            f"{found[1]} {found[2]} {found[3]} is {_reckon(float(found[1]), found[2], float(found[3]))}."
-        ]
+        left, operator, right = found.groups()
+        result = _calculate(float(left), operator, float(right))
+        return [f"{left} {operator} {right} is {result}."]
     if found := SQUARED.search(said):
         number = found[1] or found[2]
-        return [f"{number} squared is {_reckon(float(number), '*', float(number))}."]
+        return [f"{number} squared is {_calculate(float(number), '*', float(number))}."]
     if re.search(r"\b(what|which|tell|know).*\btime\b|\btime is it\b", said):
         return [f"It is {now:%H:%M} where I am."]
     if re.search(r"\b(what|which) (day|date)\b|\btoday('s date)?\?", said):
@@ -162,27 +168,26 @@ def _by_reckoning(said: str, now: datetime) -> Sentences | None:
     return None
 
 
-def _reckon(a: float, operator: str, b: float) -> str:
+def _calculate(a: float, operator: str, b: float) -> str:
     if operator in ("/", "divided by"):
-        return (
-            "not defined, as nothing can be divided by zero"
-            if b == 0
-            else f"{a / b:.6g}"
-        )
-    results = {"+": a + b, "plus": a + b, "-": a - b, "minus": a - b}
-    return f"{results.get(operator, a * b):.15g}"
+        if b == 0:
+            return "not defined, as nothing can be divided by zero"
+        return f"{a / b:.6g}"
+    if operator in ("+", "plus"):
+        return f"{a + b:.15g}"
+    if operator in ("-", "minus"):
+        return f"{a - b:.15g}"
+    return f"{a * b:.15g}"
 
 
 def _by_topic(said: str, before: Sentences, tools: Sequence[str]) -> Sentences | None:
     name = _name(before)
-    told = {
-        "name": f", {name}" if name else "",
-        "tools": ", ".join(tools).replace("_", " "),
-    }
+    spoken_name = f", {name}" if name else ""
+    spoken_tools = ", ".join(tools).replace("_", " ")
     for pattern, sentences in TOPICS:
         if re.search(pattern, said):
             return [
-                sentence.format(**told)
+                sentence.format(name=spoken_name, tools=spoken_tools)
                 for sentence in sentences
                 if tools or "{tools}" not in sentence
             ]
@@ -190,7 +195,7 @@ def _by_topic(said: str, before: Sentences, tools: Sequence[str]) -> Sentences |
 
 
 def _politely(text: str, turn: int) -> Sentences:
-    """Something about a subject the script knows nothing of, naming it."""
+    """Answer something the script does not know, by naming it."""
     if text.rstrip().endswith("?"):
         subject = QUESTION_WORDS.sub("", text) or text
         return [
@@ -207,4 +212,6 @@ def _politely(text: str, turn: int) -> Sentences:
 
 def _short(text: str) -> str:
     text = text.strip(" ?!.,\n") or text.strip()
-    return text if len(text) <= 80 else text[:79].rsplit(" ", 1)[0] + "…"
+    if len(text) <= 80:
+        return text
+    return text[:79].rsplit(" ", 1)[0] + "…"

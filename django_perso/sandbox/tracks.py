@@ -1,4 +1,7 @@
-"""What the avatar performs: a sound track that speaks, a picture track that follows. Imports aiortc."""
+"""What the avatar performs: a track that speaks, and one whose picture follows.
+
+This module imports aiortc, so it is imported late.
+"""
 
 import asyncio
 import random
@@ -41,7 +44,10 @@ aioice.ice.get_host_addresses = _offered_addresses
 
 
 class Performance:
-    """What is to be said, and the two tracks that show it. `started` hears of each utterance as it begins."""
+    """What the avatar has to say, and its two tracks.
+
+    `started` is called with text and duration when an utterance begins.
+    """
 
     def __init__(
         self, params: dict[str, Any], started: Callable[[str, int], None]
@@ -56,23 +62,23 @@ class Performance:
         self.video = FaceTrack(self)
 
     def say(self, text: str) -> None:
-        """Speak a text after all that waits."""
+        """Queue a text."""
         self._queue.append(speak(text))
 
     def play(self, content: bytes, text: str) -> None:
-        """Play a sound file after all that waits."""
+        """Queue a sound file; one that cannot be played is silent."""
         try:
             self._queue.append(play(content, text))
         except ValueError:
             self._queue.append(speak(""))
 
     def clear(self) -> None:
-        """Stop speaking and forget what waits."""
+        """Stop speaking and empty the queue."""
         self._queue.clear()
         self._frames.clear()
 
     def resize(self, width: int, height: int) -> None:
-        """Show another picture size."""
+        """Change the size of the picture."""
         self.scene = scene_of(self._params, width, height)
 
     def stop(self) -> None:
@@ -81,19 +87,20 @@ class Performance:
         self.video.stop()
 
     def next_sound(self) -> bytes:
-        """The next 20 ms; begins the next utterance when one has ended."""
+        """Return the next 20 ms; after one utterance the next one begins."""
         if not self._frames and self._queue:
             utterance = self._queue.popleft()
             self._frames.extend(utterance.frames)
             self._started(utterance.text, utterance.duration)
-        sound, self.mouth = (
-            self._frames.popleft() if self._frames else (SILENCE, "closed")
-        )
+        if not self._frames:
+            self.mouth = "closed"
+            return SILENCE
+        sound, self.mouth = self._frames.popleft()
         return sound
 
 
 class _Paced(MediaStreamTrack):
-    """A track that gives a frame every `period` seconds of real time."""
+    """A track with a frame every `period` seconds of real time."""
 
     period = 1.0
 
@@ -104,7 +111,10 @@ class _Paced(MediaStreamTrack):
         self._count = 0
 
     async def _tick(self) -> int:
-        """Wait for the next frame's moment and return its number. After a long stall it goes on from now."""
+        """Wait until the next frame is due and return its number.
+
+        Frames that are more than a second late are skipped.
+        """
         self._count += 1
         wait = self._began + self._count * self.period - time.monotonic()
         if wait < -1:
@@ -114,26 +124,24 @@ class _Paced(MediaStreamTrack):
 
 
 class VoiceTrack(_Paced):
-    """48 kHz mono, 20 ms a frame."""
+    """48 kHz, mono, 20 ms per frame."""
 
     kind = "audio"
     period = FRAME_MS / 1000
 
     async def recv(self) -> AudioFrame:
-        """The next frame."""
+        """Return the next frame."""
         number = await self._tick()
         frame = AudioFrame(format="s16", layout="mono", samples=FRAME)
         frame.planes[0].update(self._performance.next_sound())
-        frame.pts, frame.sample_rate, frame.time_base = (
-            number * FRAME,
-            RATE,
-            Fraction(1, RATE),
-        )
+        frame.pts = number * FRAME
+        frame.sample_rate = RATE
+        frame.time_base = Fraction(1, RATE)
         return frame
 
 
 class FaceTrack(_Paced):
-    """The drawn face. It blinks, looks aside now and then, and nods a little while it speaks."""
+    """The drawn face; it blinks, looks to the side, and nods while it speaks."""
 
     kind = "video"
     period = 1 / FRAMES_PER_SECOND
@@ -144,17 +152,15 @@ class FaceTrack(_Paced):
         self._spoken = 0
 
     async def recv(self) -> VideoFrame:
-        """The next frame."""
+        """Return the next frame."""
         number = await self._tick()
         scene = self._performance.scene
         frame = VideoFrame(scene.width, scene.height, "yuv420p")
         planes = picture(scene, self._pose())
         for plane, content in zip(frame.planes, planes, strict=True):
             plane.update(content)
-        frame.pts, frame.time_base = (
-            number * VIDEO_CLOCK // FRAMES_PER_SECOND,
-            Fraction(1, VIDEO_CLOCK),
-        )
+        frame.pts = number * VIDEO_CLOCK // FRAMES_PER_SECOND
+        frame.time_base = Fraction(1, VIDEO_CLOCK)
         return frame
 
     def _pose(self) -> Pose:
@@ -162,9 +168,9 @@ class FaceTrack(_Paced):
         self._spoken = self._spoken + 1 if mouth != "closed" else 0
         if not self._eyes:
             glance = random.choice(["open", "open", "left", "right"])  # noqa: S311
-            rest = random.randint(15, 45)  # noqa: S311
-            self._eyes.extend(
-                ["half", "shut", "shut", "half"] + [glance] * 12 + ["open"] * rest
-            )
+            rest_frames = random.randint(15, 45)  # noqa: S311
+            self._eyes.extend(["half", "shut", "shut", "half"])
+            self._eyes.extend([glance] * 12)
+            self._eyes.extend(["open"] * rest_frames)
         nod = 1 if self._spoken % 18 > 9 else 0
         return Pose(mouth, self._eyes.popleft(), nod)

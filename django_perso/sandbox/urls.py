@@ -1,4 +1,4 @@
-"""The URLs of this Perso, relative to wherever it is mounted."""
+"""The URLs of the sandbox, relative to where it is mounted."""
 
 from django.urls import path
 

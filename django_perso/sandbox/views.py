@@ -1,4 +1,4 @@
-"""The routes of Perso: each reads a request and answers from the catalogue, the sessions or the avatar."""
+"""The routes of Perso."""
 
 import base64
 from pathlib import Path
@@ -12,7 +12,7 @@ from .avatar import MissingAiortc, studio
 from .creation import clean
 from .faults import Fault
 from .http import Refusal, View, endpoint, read_json
-from .sessions import Session, Status, sessions
+from .sessions import GRACEFUL, Session, Status, sessions
 from .voice import HEARD, speak, wav
 from .withdrawals import withdrawals
 
@@ -21,7 +21,7 @@ MAX_AUDIO_BYTES = 5 * 1024 * 1024
 
 
 def listing(route: str, items: list[catalogue.Item]) -> View:
-    """A route that answers a whole list of the catalogue."""
+    """Return a view that answers a list of the catalogue."""
 
     @endpoint(route, needs_key=True)
     async def view(request: HttpRequest) -> HttpResponse:
@@ -31,7 +31,7 @@ def listing(route: str, items: list[catalogue.Item]) -> View:
 
 
 def entry(route: str, items: list[catalogue.Item], key: str) -> View:
-    """A route that answers one item of a list."""
+    """Return a view that answers one item of a list."""
 
     @endpoint(route, needs_key=True)
     async def view(request: HttpRequest, item_id: str) -> HttpResponse:
@@ -49,7 +49,7 @@ def _item(items: list[catalogue.Item], key: str, item_id: str) -> catalogue.Item
 
 @endpoint("settings", needs_key=True)
 async def model_styles(request: HttpRequest) -> HttpResponse:
-    """GET settings/modelstyle/: all avatars, or those of one platform."""
+    """GET settings/modelstyle/: all avatars, or the avatars of one platform."""
     platform = request.GET.get("platform_type")
     items = [
         item
@@ -72,7 +72,8 @@ async def text_normalization(request: HttpRequest, config_id: str) -> HttpRespon
 @endpoint("session", "POST", needs_key=True)
 async def create_session(request: HttpRequest) -> HttpResponse:
     """POST session/."""
-    session = sessions.create(*clean(read_json(request)))
+    params, capability = clean(read_json(request))
+    session = sessions.create(params, capability)
     studio.warm()
     return JsonResponse(_described(session), status=201)
 
@@ -85,28 +86,27 @@ async def session_info(request: HttpRequest, session_id: str) -> HttpResponse:
 
 @endpoint("ice")
 async def ice_servers(request: HttpRequest, session_id: str) -> HttpResponse:
-    """GET session/{id}/ice-servers/: none are needed on one machine."""
+    """GET session/{id}/ice-servers/: on one machine none are needed."""
     _live(session_id)
     return JsonResponse({"ice_servers": []})
 
 
 @endpoint("exchange", "POST")
 async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
-    """POST session/{id}/exchange/: the one time offer and answer are exchanged."""
+    """POST session/{id}/exchange/: offer and answer, once per session."""
     session = _live(session_id)
     offer = read_json(request).get("client_sdp")
-    if (
-        not isinstance(offer, dict)
-        or offer.get("type") != "offer"
-        or not isinstance(offer.get("sdp"), str)
-    ):
+    if not isinstance(offer, dict) or offer.get("type") != "offer":
+        raise Refusal(400, "invalid", "An SDP offer is required.", "client_sdp")
+    sdp = offer.get("sdp")
+    if not isinstance(sdp, str):
         raise Refusal(400, "invalid", "An SDP offer is required.", "client_sdp")
     if not sessions.reserve(session):
         raise Refusal(
             400, "invalid", "This session has been exchanged already.", "client_sdp"
         )
     try:
-        answer = await studio.answer(session, offer["sdp"])
+        answer = await studio.answer(session, sdp)
     except MissingAiortc as error:
         sessions.release(session)
         raise Refusal(501, "not_implemented", str(error)) from None
@@ -115,7 +115,7 @@ async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
         raise Refusal(
             400, "invalid", f"The offer cannot be used: {error}", "client_sdp"
         ) from None
-    sessions.exchanged(session, offer["sdp"], answer)
+    sessions.exchanged(session, sdp, answer)
     return JsonResponse({"server_sdp": {"type": "answer", "sdp": answer}})
 
 
@@ -130,17 +130,14 @@ async def event(request: HttpRequest, session_id: str) -> HttpResponse:
     """POST session/{id}/event/create/."""
     session = _live(session_id)
     body = read_json(request)
-    if body.get("event") not in EVENTS:
-        raise Refusal(
-            400,
-            "invalid_choice",
-            f'"{body.get("event")}" is not a valid choice.',
-            "event",
-        )
-    if body["event"] == "SESSION_START":
+    name = body.get("event")
+    if name not in EVENTS:
+        detail = f'"{name}" is not a valid choice.'
+        raise Refusal(400, "invalid_choice", detail, "event")
+    if name == "SESSION_START":
         sessions.connect(session)
-    if body["event"] == "SESSION_END":
-        sessions.terminate(session, "GRACEFUL_TERMINATION")
+    if name == "SESSION_END":
+        sessions.terminate(session, GRACEFUL)
     return JsonResponse(
         {
             "sessionevent_id": f"pse-{session_id[:8]}",
@@ -148,7 +145,7 @@ async def event(request: HttpRequest, session_id: str) -> HttpResponse:
             "detail": body.get("detail", ""),
             "terminate": session.status is Status.TERMINATED,
             "terminate_reason": session.termination_reason,
-            "event": body["event"],
+            "event": name,
         }
     )
 
@@ -160,21 +157,24 @@ async def converse(
     """POST session/{id}/llm/v2/: a streamed reply."""
     session = _live(session_id)
     body = read_json(request)
-    messages, tools = body.get("messages"), body.get("tools", [])
-    for name, value in (("messages", messages), ("tools", tools)):
-        if not isinstance(value, list) or not all(
-            isinstance(item, dict) for item in value
-        ):
-            raise Refusal(400, "invalid", "Expected a list of objects.", name)
+    messages = _list_of_objects(body.get("messages"), "messages")
+    tools = _list_of_objects(body.get("tools", []), "tools")
     if not messages:
         raise Refusal(400, "empty", "This list may not be empty.", "messages")
     events = llm.reply(messages, tools, session.params["mcp_servers"])
-    return llm.stream(request, llm.bent(events, fault.cut, fault.no_finish))
+    return llm.stream(request, llm.apply_fault(events, fault.cut, fault.no_finish))
+
+
+def _list_of_objects(value: Any, name: str) -> list[dict[str, Any]]:
+    """Return a list of objects in a request; raise Refusal for anything else."""
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return value
+    raise Refusal(400, "invalid", "Expected a list of objects.", name)
 
 
 @endpoint("tts", "POST")
 async def tts(request: HttpRequest, session_id: str) -> HttpResponse:
-    """POST session/{id}/tts/: a complete WAV file, whatever format was asked for."""
+    """POST session/{id}/tts/: a WAV file, whatever format was requested."""
     _live(session_id)
     text = read_json(request).get("text")
     if not isinstance(text, str) or not text.strip():
@@ -184,7 +184,7 @@ async def tts(request: HttpRequest, session_id: str) -> HttpResponse:
 
 @endpoint("stt", "POST")
 async def stt(request: HttpRequest, session_id: str) -> HttpResponse:
-    """POST session/{id}/stt/: always hears the same question."""
+    """POST session/{id}/stt/: always the same question."""
     _live(session_id)
     audio = request.FILES.get("audio")
     if audio is None:
@@ -197,13 +197,13 @@ async def stt(request: HttpRequest, session_id: str) -> HttpResponse:
 
 @endpoint("*")
 async def not_found(request: HttpRequest, path: str) -> HttpResponse:
-    """Anything else below api/v1/."""
+    """Any other path below api/v1/."""
     raise Refusal(404, "not_found", "Not found.")
 
 
 @endpoint("sdk")
 async def sdk(request: HttpRequest) -> HttpResponse:
-    """The stand-in for the vendor's JavaScript SDK."""
+    """GET perso-interactive-sdk.js: the stand-in SDK."""
     return HttpResponse(
         SDK.read_bytes(),
         content_type="text/javascript; charset=utf-8",
@@ -228,7 +228,7 @@ def _live(session_id: str) -> Session:
 
 
 def _described(session: Session) -> dict[str, Any]:
-    """A session as GET session/{id}/ shows it, catalogue items written out."""
+    """Return a session as GET session/{id}/ does, with whole catalogue items."""
     params = session.params
     chosen = {
         name: catalogue.find(name, params[name])

@@ -1,7 +1,7 @@
-"""The avatar's voice: text becomes vowels and consonants, those become sound and mouth shapes.
+"""The avatar's voice: text becomes vowels and consonants, and they become sound.
 
-Nothing is computed per sample while speaking: each pitch period of each sound is made once, and speech is
-those periods in a row. Sound is 48 kHz, mono, 16 bit, cut into frames of 20 ms.
+The sound is 48 kHz, mono, 16 bit, in frames of 20 ms, each with a shape of the mouth.
+To save time, each pitch period of each vowel is computed once; speech repeats them.
 """
 
 import io
@@ -17,7 +17,7 @@ FRAME = RATE // 50
 FRAME_MS = 20
 SILENCE = bytes(2 * FRAME)
 MAX_CHARACTERS = 1500
-# There is no speech recognition here: whatever was said, this is what was heard.
+# What speech recognition returns, whatever was said.
 HEARD = "Hello, what can you do?"
 
 # sound → (the formants in Hz with their strengths, loudness, mouth shape)
@@ -30,7 +30,7 @@ VOICED: dict[str, tuple[tuple[tuple[int, float], ...], float, str]] = {
     "m": (((260, 1.0), (1050, 0.12), (2200, 0.06)), 0.45, "closed"),
     "l": (((380, 1.0), (1200, 0.3), (2700, 0.15)), 0.6, "small"),
 }
-# letter → (sound, how long in ms); anything else that is a letter or digit is one syllable of a vowel
+# letter → (sound, milliseconds). Other letters and digits become a syllable.
 LETTERS: dict[str, tuple[str, int]] = {
     **{letter: (letter, 105) for letter in "aeo"},
     "i": ("i", 95),
@@ -56,43 +56,44 @@ PAUSES = {
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something to say: its text and, per 20 ms, the sound and the shape of the mouth."""
+    """A text, and per 20 ms its sound and the shape of the mouth."""
 
     text: str
     frames: tuple[tuple[bytes, str], ...]
 
     @property
     def duration(self) -> int:
-        """Milliseconds."""
+        """The length in milliseconds."""
         return len(self.frames) * FRAME_MS
 
 
 @lru_cache(maxsize=512)
 def _period(sound: str, length: int) -> bytes:
-    """One pitch period of a voiced sound: its formants, ringing and dying away. `length` in samples."""
+    """Return one pitch period of a voiced sound: formants that fade out."""
     formants, loudness, _ = VOICED[sound]
     samples = []
-    for n in range(length):
-        t = n / RATE
-        fade = 1 - (n / length) ** 2
-        ring = sum(
-            s * math.exp(-t * 260) * math.sin(2 * math.pi * f * t) for f, s in formants
+    for number in range(length):
+        seconds = number / RATE
+        fade = (1 - (number / length) ** 2) * math.exp(-seconds * 260)
+        tone = sum(
+            strength * math.sin(2 * math.pi * frequency * seconds)
+            for frequency, strength in formants
         )
-        samples.append(int(9000 * loudness * fade * ring))
-    return struct.pack(
-        f"<{length}h", *(max(-32768, min(32767, sample)) for sample in samples)
-    )
+        sample = int(9000 * loudness * fade * tone)
+        samples.append(max(-32768, min(32767, sample)))
+    return struct.pack(f"<{length}h", *samples)
 
 
 @lru_cache(maxsize=1)
 def _hiss() -> bytes:
-    """A quarter of a second of soft noise, for s and f."""
+    """Return a quarter of a second of soft noise, for s and f."""
     noise = random.Random(7)  # noqa: S311 - sound, not secrets
-    last, samples = 0.0, []
+    last = 0.0
+    samples = []
     for _ in range(RATE // 4):
-        fresh = noise.uniform(-1, 1)
-        samples.append(int(1500 * (fresh - last)))
-        last = fresh
+        level = noise.uniform(-1, 1)
+        samples.append(int(1500 * (level - last)))
+        last = level
     return struct.pack(f"<{len(samples)}h", *samples)
 
 
@@ -107,7 +108,7 @@ def _sound(sound: str, milliseconds: int, pitch: float) -> bytes:
 
 
 def _letters(text: str) -> list[tuple[str, int]]:
-    """The sounds of a text and their lengths in milliseconds."""
+    """Return the sounds of a text and their lengths in milliseconds."""
     sounds = []
     for letter in text[:MAX_CHARACTERS].lower():
         if letter in LETTERS:
@@ -120,72 +121,65 @@ def _letters(text: str) -> list[tuple[str, int]]:
 
 
 def _shape(sound: str) -> str:
-    return (
-        VOICED[sound][2]
-        if sound in VOICED
-        else {"hiss": "small", "stop": "closed"}.get(sound, "closed")
-    )
+    if sound in VOICED:
+        return VOICED[sound][2]
+    return "small" if sound == "hiss" else "closed"
 
 
 def speak(text: str) -> Utterance:
-    """Synthesise a text. Every text has some duration, so that every request is answered by speech."""
+    """Synthesise a text. Even an empty one takes some time, as Perso always answers."""
     sounds = _letters(text)
-    track, shapes = bytearray(), list[str]()
+    track = bytearray()
+    shapes = list[str]()
     for index, (sound, milliseconds) in enumerate(sounds):
-        # The melody falls over the sentence and sways a little.
+        # The pitch falls over the sentence and varies a little.
         pitch = 215 - 45 * index / len(sounds) + 9 * math.sin(index * 0.7)
         track += _sound(sound, milliseconds, pitch)
         while len(shapes) * 2 * FRAME < len(track):
             shapes.append(_shape(sound))
     track += bytes(2 * FRAME * (len(shapes) or 5) - len(track))
     shapes = shapes or ["closed"] * 5
-    cut = range(0, len(track), 2 * FRAME)
-    return Utterance(
-        text,
-        tuple(
-            (bytes(track[at : at + 2 * FRAME]), s)
-            for at, s in zip(cut, shapes, strict=True)
-        ),
-    )
+    frames = zip(_cut(bytes(track)), shapes, strict=True)
+    return Utterance(text, tuple(frames))
+
+
+def _cut(track: bytes) -> list[bytes]:
+    """Return the frames of a track."""
+    size = 2 * FRAME
+    return [track[start : start + size] for start in range(0, len(track), size)]
 
 
 def play(data: bytes, text: str) -> Utterance:
-    """An uploaded WAV or MP3 as an utterance, the mouth as open as it is loud. Raises ValueError."""
+    """Return an utterance of an uploaded WAV or MP3 file.
+
+    The louder it is, the wider is the mouth. Raise ValueError for any other file.
+    """
     import av
 
     try:
         with av.open(io.BytesIO(data), "r") as container:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-            decoded = [
-                out
-                for frame in container.decode(audio=0)
-                for out in resampler.resample(frame)
-            ]
-            track = b"".join(
-                bytes(frame.planes[0])[: 2 * frame.samples] for frame in decoded
-            )
+            track = b""
+            for decoded in container.decode(audio=0):
+                for frame in resampler.resample(decoded):
+                    track += bytes(frame.planes[0])[: 2 * frame.samples]
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"not a sound file: {error}") from error
     track += bytes(-len(track) % (2 * FRAME))
-    cuts = (track[at : at + 2 * FRAME] for at in range(0, len(track), 2 * FRAME))
-    return Utterance(text, tuple((sound, _loudness_shape(sound)) for sound in cuts))
+    frames = tuple((sound, _loudness_shape(sound)) for sound in _cut(track))
+    return Utterance(text, frames)
 
 
 def _loudness_shape(sound: bytes) -> str:
     peak = max(memoryview(sound).cast("h"))
-    return (
-        "closed"
-        if peak < 700
-        else "small"
-        if peak < 3000
-        else "wide"
-        if peak < 9000
-        else "open"
-    )
+    for limit, shape in ((700, "closed"), (3000, "small"), (9000, "wide")):
+        if peak < limit:
+            return shape
+    return "open"
 
 
 def wav(utterance: Utterance) -> bytes:
-    """The sound of an utterance as a complete WAV file."""
+    """Return the sound of an utterance as a WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)

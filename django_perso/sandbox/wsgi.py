@@ -1,4 +1,4 @@
-"""The sandbox on its own: Django's threaded development server, our URLs, and no middleware."""
+"""The sandbox alone, served by Django's threaded development server."""
 
 from typing import Any
 
@@ -8,13 +8,16 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 
 
 class SandboxRequest(WSGIRequest):
-    """A request that is looked up in the sandbox's URLs, not in the project's."""
+    """A request that is resolved by the sandbox's URLs, not the project's."""
 
     urlconf = "django_perso.sandbox.urls"
 
 
 class SandboxHandler(WSGIHandler):
-    """A WSGI application without middleware: a project's login wall or SSL redirect has no business here."""
+    """A WSGI application without middleware.
+
+    That of the project may demand a login or redirect to HTTPS.
+    """
 
     request_class = SandboxRequest
 
@@ -23,18 +26,19 @@ class SandboxHandler(WSGIHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        self._middleware_chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        get_response = self._get_response  # type: ignore[attr-defined]
+        self._middleware_chain = convert_exception_to_response(get_response)
 
 
 class QuietRequestHandler(WSGIRequestHandler):
-    """Writes no access log: the paths of Perso contain session ids."""
+    """Write no access log, as paths contain session ids."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def make_server(host: str, port: int) -> ThreadedWSGIServer:
-    """A server for the sandbox, bound and not yet serving. Port 0 takes a free one."""
+    """Return a server that has bound its port, but does not serve yet."""
     server = ThreadedWSGIServer((host, port), QuietRequestHandler, ipv6=":" in host)
     server.set_app(SandboxHandler())
     return server

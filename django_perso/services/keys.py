@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..client import ApiError, Catalogue, PersoError, PersoUnreachable
+from ..client.parameters import CATALOGUE_LISTS
 from ..conf import conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, PersoSession, SessionPreset
@@ -66,9 +67,10 @@ def ask(key: KeySource, secret: Secret | None = None) -> Outcome:
         return _failure(key, connection, error)
     ms = int((time.monotonic() - began) * 1000)
     results = []
-    for name, (kind, *_fields) in catalogue.LISTS.items():
-        failure = str(lists.failures.get(name, ""))[:MAX_ERROR]
-        results.append(f"{kind.label} {failure or len(getattr(lists, name))}")
+    for each in CATALOGUE_LISTS:
+        failure = str(lists.failures.get(each.name, ""))[:MAX_ERROR]
+        count = len(getattr(lists, each.name))
+        results.append(f"{catalogue.label(each.kind)} {failure or count}")
     text = _("Perso answered in %(ms)d ms: %(lists)s.")
     return Outcome(Status.OK, text % {"ms": ms, "lists": ", ".join(results)}, lists)
 

@@ -1,4 +1,4 @@
-"""Presets by name, presets as Perso's session parameters, and the first preset of a fresh site."""
+"""Find presets, translate them to and from session parameters, make the first one."""
 
 from difflib import get_close_matches
 from typing import Any, cast
@@ -8,118 +8,116 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from ..client import Catalogue, SessionParams
+from ..client.parameters import PARAMETERS
 from ..conf import conf
 from ..models import SessionPreset
 from . import Refused, catalogue, connections
 
-# SessionPreset's fields that are Perso's parameters, under the same names.
-PARAMS = tuple(
-    name for name in SessionParams.__annotations__ if hasattr(SessionPreset, name)
-)
+# The fields of SessionPreset that are session parameters.
+PARAMS = tuple(parameter.name for parameter in PARAMETERS)
 
-# Those an avatar cannot do without.
-NEEDED = ("model_style", "prompt", "llm_type", "tts_type")
+# Those without which there is no avatar.
+NEEDED = tuple(parameter.name for parameter in PARAMETERS if parameter.is_needed)
 
 
 def find(slug: str) -> SessionPreset | None:
-    """The active preset of that name, or the default one for an empty name; None while a site has no preset.
+    """Return the active preset with this slug, or the default one for an empty slug.
 
-    Raises Refused for a name that is not there.
+    Returns None for the default preset of a site that has no presets yet. Raises
+    Refused if there is no such preset.
     """
     preset = _active(slug)
-    if (
-        preset is None
-        and slug in ("", conf.DEFAULT_PRESET)
-        and not SessionPreset.objects.exists()
-    ):
+    if preset is not None:
+        return preset
+    is_default_wanted = slug in ("", conf.DEFAULT_PRESET)
+    if is_default_wanted and not SessionPreset.objects.exists():
         return None
-    preset = preset or _active(slug)  # another first start may have made it by now
+    # Another request may have made the first preset since then.
+    preset = _active(slug)
     if preset is None:
         raise not_found(slug)
     return preset
 
 
 def _active(slug: str) -> SessionPreset | None:
-    # With the database's clock, for a start needs it, and a statement of its own costs more.
+    # A start needs the database's clock: here it costs no statement of its own.
     active = SessionPreset.objects.filter(is_active=True).annotate(asked_at=Now())
     marked = None if slug else active.filter(is_default=True).first()
     return marked or active.filter(slug=slug or conf.DEFAULT_PRESET).first()
 
 
 def not_found(slug: str) -> Refused:
-    """The refusal for a preset that is not there, with those that are."""
-    known = list(
-        SessionPreset.objects.filter(is_active=True)
-        .order_by("slug")
-        .values_list("slug", flat=True)
-    )
-    missing = (
-        f"No active preset {slug[:50]!r}."
-        if slug
-        else "No preset is marked as the default."
-    )
-    meant = "".join(
-        f" Did you mean {like!r}?" for like in get_close_matches(slug, known, 1)
-    )
-    hint = f"{missing}{meant} Existing: {', '.join(known[:10]) or 'none'}."
-    return Refused("preset_not_found", 404, _("This avatar does not exist."), hint=hint)
+    """Return the refusal for a missing preset. Its hint names those that exist."""
+    active = SessionPreset.objects.filter(is_active=True).order_by("slug")
+    known = list(active.values_list("slug", flat=True))
+    missing = "No preset is marked as the default."
+    hints = [f"No active preset {slug[:50]!r}." if slug else missing]
+    for similar in get_close_matches(slug, known, 1):
+        hints.append(f"Did you mean {similar!r}?")
+    hints.append(f"Existing: {', '.join(known[:10]) or 'none'}.")
+    detail = _("This avatar does not exist.")
+    return Refused("preset_not_found", 404, detail, hint=" ".join(hints))
 
 
 def params(preset: SessionPreset) -> SessionParams:
-    """What Perso is told of the preset to create a session; what is blank is left out."""
-    given = {name: getattr(preset, name) for name in PARAMS}
-    filled = {name: value for name, value in given.items() if value not in ("", [], {})}
+    """Return the session parameters of a preset, without those that are blank."""
+    values = {name: getattr(preset, name) for name in PARAMS}
+    filled = {name: value for name, value in values.items() if value not in ("", [])}
     return cast(SessionParams, {"using_stf_webrtc": True, **filled})
 
 
-def from_params(given: SessionParams, **rules: Any) -> SessionPreset:
-    """A preset, not saved yet, of Perso's parameters and our own fields."""
+def from_params(params: SessionParams, **rules: Any) -> SessionPreset:
+    """Return a preset of session parameters and of fields of our own, not saved."""
     values = {
         name: value
-        for name, value in given.items()
+        for name, value in params.items()
         if name in PARAMS and value is not None
     }
     return SessionPreset(**{**values, **rules})
 
 
 def first_params(lists: Catalogue) -> SessionParams:
-    """The first entry of each list a key may choose from.
+    """Return the first entry of each list that an avatar needs or can speak with.
 
-    Raises Refused when a list is empty, and the list's PersoError when it did not come.
+    Raises Refused if a list that is needed is empty, and the list's PersoError if it
+    could not be fetched.
     """
     chosen: dict[str, str] = {}
-    for name, (kind, value_field, _title) in catalogue.LISTS.items():
-        if kind in NEEDED or kind == catalogue.Kind.STT_TYPE:
-            if (
-                name in lists.failures
-            ):  # a preset is kept for good: better none than one without speech
-                raise lists.failures[name]
-            for entry in getattr(lists, name):
-                if not getattr(entry, "require_document", False):
-                    chosen.setdefault(kind.value, getattr(entry, value_field))
-    if missing := [name for name in NEEDED if name not in chosen]:
+    for parameter in PARAMETERS:
+        catalogue_list = parameter.catalogue
+        is_wanted = parameter.is_needed or parameter.capability
+        if catalogue_list is None or not is_wanted:
+            continue
+        if catalogue_list.name in lists.failures:
+            # The preset is kept: rather none than one without speech.
+            raise lists.failures[catalogue_list.name]
+        for entry in getattr(lists, catalogue_list.name):
+            if not getattr(entry, "require_document", False):
+                chosen[parameter.name] = getattr(entry, catalogue_list.value)
+                break
+    missing = [name for name in NEEDED if name not in chosen]
+    if missing:
         hint = (
-            f"Perso offers this key no {', '.join(missing)}; ask Perso to enable one."
+            f"Perso offers this key no {', '.join(missing)}. Ask Perso to enable one."
         )
-        raise Refused(
-            "perso_refused", 502, _("The avatar is not available right now."), hint=hint
-        )
+        detail = _("The avatar is not available right now.")
+        raise Refused("perso_refused", 502, detail, hint=hint)
     return cast(SessionParams, chosen)
 
 
 def make_default(lists: Catalogue) -> SessionPreset:
-    """The default preset of a new site, saved; for staff, since each of its conversations will cost money.
+    """Make and save the default preset of a new site.
 
-    The lists it was chosen from are kept, so that the admin has them at once.
+    It is for staff, since each of its conversations costs money. The lists it was
+    chosen from are stored, so that the admin can offer them at once.
     """
     slug = conf.DEFAULT_PRESET
-    preset = from_params(
-        first_params(lists), name="Default", slug=slug, is_default=True
-    )
+    params = first_params(lists)
+    preset = from_params(params, name="Default", slug=slug, is_default=True)
     try:
         with transaction.atomic():
             preset.save()
-    except IntegrityError:  # another first start was faster
+    except IntegrityError:  # another request was faster
         return SessionPreset.objects.get(slug=slug)
     catalogue.keep(connections.default_key(), lists)
     return preset

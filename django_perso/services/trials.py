@@ -1,63 +1,62 @@
-"""Settings that are tried before there is a preset of them: who may, and what is wrong with them."""
+"""Trials: conversations that the playground starts with settings of no saved preset."""
 
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from ..client.parameters import PARAMETERS
 from ..models import SessionPreset
-from . import Refused, catalogue, presets
+from . import Refused, catalogue
 from .limits import Visitor, is_staff
 
-NAMES = (
-    "api_key",
-    *presets.PARAMS,
-    "width",
-    "height",
-    "voice",
-    "has_intro",
-    "client_tools",
-)
-FIELDS: dict[str, Any] = {name: SessionPreset._meta.get_field(name) for name in NAMES}
-# What a browser sends for each kind of field. Django would make text of nearly everything.
-TYPES: dict[type, tuple[type, ...]] = {
-    models.ForeignKey: (str, type(None)),
-    models.CharField: (str,),
-    models.JSONField: (list,),
-    models.FloatField: (int, float),
-    models.PositiveIntegerField: (int,),
-    models.BooleanField: (bool,),
+# What a trial may set, and what the value is. The playground's script reads it, too.
+KINDS: dict[str, str] = {
+    "api_key": "key",
+    **{row.name: row.kind.value for row in PARAMETERS if row.may_be_tried},
+    "width": "pixels",
+    "height": "pixels",
+    "voice": "flag",
+    "has_intro": "flag",
+    "client_tools": "names",
 }
+# What JSON holds for each kind. A model field would convert nearly anything to text.
+TYPES: dict[str, tuple[type, ...]] = {
+    "key": (str, type(None)),
+    "text": (str,),
+    "locale": (str,),
+    "names": (list,),
+    "fraction": (int, float),
+    "pixels": (int,),
+    "flag": (bool,),
+}
+MAX_NUMBER = 1_000_000  # JSON may hold integers that no float can
 
 
 def preset(values: dict[str, Any], visitor: Visitor) -> SessionPreset:
-    """A preset of these values, for staff and never saved; raises Refused, for wrong values with `errors`.
+    """Return a preset of these values, which is never saved.
 
-    Stricter than a preset's own form: what Perso offers no longer cannot start.
+    Only staff with the permission to change presets may try settings. Unlike a preset's
+    form, this refuses what Perso has withdrawn: it could not start. Raises Refused,
+    with `errors` by field if values are wrong.
     """
-    user = visitor.user
-    if not (is_staff(user) and user.has_perm("django_perso.change_sessionpreset")):
-        hint = "It takes the permission to change presets."
-        raise Refused(
-            "not_allowed", 403, _("You may not start this conversation."), hint=hint
-        )
-    no_setting = _("This is not a setting, or no value for it.")
-    if errors := {
-        name: [no_setting] for name, value in values.items() if not _fits(name, value)
-    }:
+    _check_permission(visitor)
+    errors = {
+        name: [_("This is not a setting, or not a value for it.")]
+        for name, value in values.items()
+        if not _is_accepted(name, value)
+    }
+    if errors:
         raise _invalid(errors)
-    tried = SessionPreset(
-        **{FIELDS[name].attname: value for name, value in values.items()}
-    )
+    fields = {_field(name).attname: value for name, value in values.items()}
+    tried = SessionPreset(**fields)
     try:
         tried.full_clean(
             exclude=["name", "slug"], validate_unique=False, validate_constraints=False
         )
     except ValidationError as error:
         raise _invalid(error.message_dict) from error
-    errors = {}
     for problem in catalogue.problems(tried):
         errors.setdefault(problem.field, []).append(problem.text)
     if errors:
@@ -65,16 +64,28 @@ def preset(values: dict[str, Any], visitor: Visitor) -> SessionPreset:
     return tried
 
 
-def _fits(name: str, value: object) -> bool:
-    is_small = (
-        not isinstance(value, int) or abs(value) < 1_000_000
-    )  # no float holds Python's largest
-    return name in FIELDS and type(value) in TYPES[type(FIELDS[name])] and is_small
+def _check_permission(visitor: Visitor) -> None:
+    user = visitor.user
+    if is_staff(user) and user.has_perm("django_perso.change_sessionpreset"):
+        return
+    detail = _("You may not start this conversation.")
+    hint = "Trying settings requires the permission to change presets."
+    raise Refused("not_allowed", 403, detail, hint=hint)
+
+
+def _is_accepted(name: str, value: object) -> bool:
+    if name not in KINDS or type(value) not in TYPES[KINDS[name]]:
+        return False
+    return not isinstance(value, int) or abs(value) < MAX_NUMBER
 
 
 def _invalid(errors: dict[str, list[str]]) -> Refused:
-    labels = {name: getattr(FIELDS.get(name), "verbose_name", name) for name in errors}
-    lines = [
-        f"{capfirst(labels[name])}: {' '.join(texts)}" for name, texts in errors.items()
-    ]
+    lines = []
+    for name, texts in errors.items():
+        label = _field(name).verbose_name if name in KINDS else name
+        lines.append(f"{capfirst(label)}: {' '.join(texts)}")
     return Refused("invalid_params", 422, " ".join(lines), errors=errors)
+
+
+def _field(name: str) -> Any:
+    return SessionPreset._meta.get_field(name)

@@ -206,7 +206,7 @@ def test_a_new_key_is_tried_and_synced_at_once(
     assert re.search(r"Main: Perso answered in \d+ ms: avatar 4, .*voice 4", text)
     page = html.unescape(admin_client.get(f"{KEYS}{key.pk}/change/").content.decode())
     assert "Synced just now." in page
-    assert "avatar 4, background 4" in page
+    assert "avatar 4, prompt 4" in page
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,4 +1,4 @@
-"""The playground: who sees it, what it offers, and that its state survives a reload."""
+"""The playground: who may open it, what it offers, and the state in its URL."""
 
 import re
 from typing import Any
@@ -38,13 +38,13 @@ def chosen(client: Client, query: str = "") -> tuple[str, str]:
     return a[0], b[0]
 
 
-def test_who_may_see_presets_chooses_among_them_and_no_more() -> None:
+def test_viewer_can_only_choose_presets() -> None:
     make_preset()
     make_preset(slug="off", is_active=False)
     page = limited("view_sessionpreset").get(PLAYGROUND).content.decode()
     assert options(page) == [("guide", True)]
     assert page.count("<perso-avatar") == 2
-    for absent in ("data-perso-own", "Save as preset", "Change its settings", "Fetch"):
+    for absent in ("data-perso-own", "Save as preset", "Change settings", "Sync"):
         assert absent not in page
 
 
@@ -60,7 +60,7 @@ def test_who_may_see_presets_chooses_among_them_and_no_more() -> None:
         (("view_sessionpreset", "change_sessionpreset", "use_apikey"), False, True),
     ],
 )
-def test_who_may_change_presets_tries_settings_of_their_own(
+def test_editor_can_try_settings(
     rights: tuple[str, ...], save: bool, fetch: bool
 ) -> None:
     make_preset()
@@ -68,11 +68,11 @@ def test_who_may_change_presets_tries_settings_of_their_own(
     assert options(page) == [("guide", True), ("", False)]
     assert page.count("data-perso-own") == 2
     assert ("Save as preset" in page) is save
-    assert ("from Perso</button>" in page) is fetch
+    assert ("Sync with Perso</button>" in page) is fetch
 
 
 @pytest.mark.parametrize("client", [Client(), "nobody", "staff"])
-def test_others_do_not_see_it(client: Any) -> None:
+def test_others_cannot_open_playground(client: Any) -> None:
     if client == "staff":
         assert (
             limited("view_conversation", "use_apikey").get(PLAYGROUND).status_code
@@ -82,7 +82,7 @@ def test_others_do_not_see_it(client: Any) -> None:
         assert "/login/" in Client().get(PLAYGROUND)["Location"]
 
 
-def test_a_site_without_presets_begins_with_own_settings() -> None:
+def test_site_without_presets_starts_with_settings() -> None:
     keys.check(SETTINGS_KEY, keep_lists=True)
     page = limited(*EDIT).get(PLAYGROUND).content.decode()
     assert options(page) == [("", True)]
@@ -99,7 +99,7 @@ def test_a_site_without_presets_begins_with_own_settings() -> None:
     )
 
 
-def test_presets_are_chosen_by_the_address() -> None:
+def test_query_string_chooses_presets() -> None:
     make_preset(is_default=True)
     make_preset(slug="other", name="A name that sorts first")
     client = limited(*EDIT)
@@ -115,9 +115,7 @@ def test_presets_are_chosen_by_the_address() -> None:
     )
 
 
-def test_a_presets_settings_can_be_changed_and_the_other_column_stays_as_it_is() -> (
-    None
-):
+def test_changing_settings_keeps_other_column() -> None:
     keys.check(SETTINGS_KEY, keep_lists=True)
     make_preset(
         width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5
@@ -137,7 +135,7 @@ def test_a_presets_settings_can_be_changed_and_the_other_column_stays_as_it_is()
     assert set(TOOLS) <= set(re.findall(r'name="a-client_tools" value="(\w+)"', page))
 
 
-def test_another_key_shows_its_own_lists() -> None:
+def test_other_key_shows_its_lists() -> None:
     key = ApiKey.objects.create(name="Shop", secret=KEY)
     CatalogueItem.objects.create(
         api_key=key,
@@ -167,10 +165,10 @@ def test_another_key_shows_its_own_lists() -> None:
         assert client.get(f"{PLAYGROUND}?{nonsense}").status_code == 200
 
 
-def test_the_lists_are_fetched_by_a_button_and_never_by_looking() -> None:
+def test_only_sync_button_fetches_lists() -> None:
     with faults(**{"*": {"status": 500}}):
         page = limited(*EDIT).get(PLAYGROUND)
-        assert "never fetched" in page.content.decode()
+        assert "have not been fetched yet" in page.content.decode()
         answer = limited(*EDIT).post(PLAYGROUND, {"key": ""}, follow=True)
         assert "messagelist" in answer.content.decode()
     assert not CatalogueItem.objects.exists()
@@ -188,24 +186,26 @@ def test_the_lists_are_fetched_by_a_button_and_never_by_looking() -> None:
     assert strict.post(PLAYGROUND).status_code == 403
 
 
-def test_it_says_what_a_start_costs(settings: Any) -> None:
+def test_page_says_what_starting_costs(settings: Any) -> None:
     make_preset()
     client = limited(*EDIT)
     assert "This is the sandbox" in client.get(PLAYGROUND).content.decode()
     key = ApiKey.objects.create(name="Shop", secret=KEY)
     page = client.get(PLAYGROUND).content.decode()
-    assert "an avatar runs on the sandbox, where no start costs anything" in page
-    assert "With an API key each start makes a real session, which Perso bills." in page
+    assert "runs on the sandbox, where starting costs nothing" in page
+    assert (
+        "With an API key, each start creates a real session that Perso bills." in page
+    )
     assert KEY not in page
     keys.make_default(key)
     page = client.get(PLAYGROUND).content.decode()
     assert (
-        "<strong>Each start makes a real session, which Perso bills.</strong>" in page
+        "<strong>Each start creates a real session that Perso bills.</strong>" in page
     )
     assert "sandbox, where" not in page
 
 
-def test_the_page_names_everything_it_shows_and_runs_no_inline_script() -> None:
+def test_inputs_are_labelled_and_no_script_is_inline() -> None:
     keys.check(SETTINGS_KEY, keep_lists=True)
     make_preset(name="<script>alert(1)</script>")
     page = limited(*EDIT).get(f"{PLAYGROUND}?b=guide").content.decode()

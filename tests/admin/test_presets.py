@@ -1,4 +1,4 @@
-"""Presets as an operator meets them."""
+"""The admin of presets: form, list, import of templates."""
 
 import re
 from datetime import timedelta
@@ -72,9 +72,7 @@ def errors(client: Client, address: str, values: dict[str, Any]) -> dict[str, An
 
 
 @pytest.mark.parametrize("has_lists", [True, False])
-def test_every_field_that_does_something_is_on_the_form(
-    admin_client: Client, has_lists: bool
-) -> None:
+def test_form_has_every_field_but_voice(admin_client: Client, has_lists: bool) -> None:
     if has_lists:
         keys.check(SETTINGS_KEY, keep_lists=True)
     page = text_of(admin_client, "add/")
@@ -84,9 +82,7 @@ def test_every_field_that_does_something_is_on_the_form(
         ), field.name
 
 
-def test_choices_are_shown_by_their_names_and_pictures(
-    admin_client: Client, synced: None
-) -> None:
+def test_choices_have_titles_and_pictures(admin_client: Client, synced: None) -> None:
     page = text_of(admin_client, change(make_preset(background_image="pbi-night")))
     assert 'value="amara-front-suit-nodded_loop"' in page
     assert "nathalie-kiosk-full_dress" not in page  # made for kiosks
@@ -96,7 +92,7 @@ def test_choices_are_shown_by_their_names_and_pictures(
     assert "<p data-perso-about>Welcomes visitors and answers small talk.</p>" in page
 
 
-def test_what_is_chosen_is_saved_as_perso_calls_it(
+def test_choices_are_saved_as_values_of_perso(
     admin_client: Client, synced: None
 ) -> None:
     preset = make_preset()
@@ -112,7 +108,7 @@ def test_what_is_chosen_is_saved_as_perso_calls_it(
     assert shown(admin_client, change(preset))["client_tools"] == "show_map, get_square"
 
 
-def test_saving_what_was_not_touched_changes_nothing(
+def test_saving_untouched_form_changes_nothing(
     admin_client: Client, synced: None
 ) -> None:
     preset = make_preset(
@@ -133,7 +129,7 @@ def test_saving_what_was_not_touched_changes_nothing(
         ({"padding_left": "1.5"}, "padding_left", "less than or equal to 1"),
         ({"padding_height": "-1"}, "padding_height", "greater than or equal to 0"),
         ({"width": "4"}, "width", "greater than or equal to 16"),
-        ({"prompt": "plp-librarian"}, "document", "needs a document"),
+        ({"prompt": "plp-librarian"}, "document", "requires a document"),
         ({"model_style": "nathalie-kiosk-full_dress"}, "model_style", NOT_OFFERED),
         ({"model_style": ""}, "model_style", "required"),
         ({"tts_type": "nobody"}, "tts_type", NOT_OFFERED),
@@ -141,7 +137,7 @@ def test_saving_what_was_not_touched_changes_nothing(
         (
             {"text_normalization_locale": "en"},
             "text_normalization_locale",
-            "needs a text normalization",
+            "requires text normalization",
         ),
         (
             {
@@ -151,13 +147,17 @@ def test_saving_what_was_not_touched_changes_nothing(
             "stt_text_normalization_locale",
             "at most 10",
         ),
-        ({"max_live": ""}, "max_live", "needs both limits"),
-        ({"starts_per_hour": ""}, "starts_per_hour", "needs both limits"),
-        ({"client_tools": "show map"}, "client_tools", '"show map" is no name'),
+        ({"max_live": ""}, "max_live", "Required when everybody may start"),
+        (
+            {"starts_per_hour": ""},
+            "starts_per_hour",
+            "Required when everybody may start",
+        ),
+        ({"client_tools": "show map"}, "client_tools", '"show map" is not a name'),
         ({"api_key": "nonsense"}, "api_key", "valid"),
     ],
 )
-def test_a_mistake_is_said_with_its_field(
+def test_mistake_is_an_error_of_its_field(
     admin_client: Client, synced: None, values: dict[str, Any], field: str, said: str
 ) -> None:
     preset = make_preset()
@@ -168,9 +168,70 @@ def test_a_mistake_is_said_with_its_field(
     assert said in unescape(str(found[field]))
 
 
-def test_a_wrong_choice_is_not_lost_with_the_error(
+FOLDED = [
+    "Intro, knowledge and tools",
+    "Speech recognition and pronunciation",
+    "Framing",
+    "Slug, API key and retention",
+    "Request to Perso",
+]
+
+
+def folded(answer: Any) -> list[str]:
+    """The titles of the fieldsets that are folded."""
+    fieldsets = answer.context["adminform"]
+    return [str(each.name) for each in fieldsets if each.is_collapsible]
+
+
+def test_form_shows_the_usual_fields_and_folds_the_rest(
     admin_client: Client, synced: None
 ) -> None:
+    answer = admin_client.get(PRESETS + change(make_preset()))
+    assert folded(answer) == FOLDED
+    shown = [
+        list(line.fields)
+        for fieldset in answer.context["adminform"]
+        if not fieldset.is_collapsible
+        for line in fieldset
+    ]
+    assert shown == [
+        ["name"],
+        ["tag"],
+        ["model_style"],
+        ["background_image"],
+        ["prompt"],
+        ["llm_type"],
+        ["tts_type"],
+        ["access"],
+        ["max_live", "starts_per_hour"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "title"),
+    [
+        ({"slug": ""}, "Slug, API key and retention"),
+        ({"retention_days": "0"}, "Slug, API key and retention"),
+        ({"client_tools": "show map"}, "Intro, knowledge and tools"),
+        ({"padding_left": "9"}, "Framing"),
+        ({"height": "x"}, "Framing"),
+        ({"stt_type": "x"}, "Speech recognition and pronunciation"),
+        (
+            {"stt_text_normalization_locale": "x"},
+            "Speech recognition and pronunciation",
+        ),
+    ],
+)
+def test_fieldset_with_an_error_is_not_folded(
+    admin_client: Client, synced: None, values: dict[str, Any], title: str
+) -> None:
+    preset = make_preset()
+    sent = shown(admin_client, change(preset)) | values
+    answer = admin_client.post(PRESETS + change(preset), sent)
+    assert folded(answer) == [name for name in FOLDED if name != title]
+
+
+def test_wrong_choice_is_shown_again(admin_client: Client, synced: None) -> None:
     preset = make_preset()
     values = shown(admin_client, change(preset)) | {"tts_type": "nobody"}
     page = admin_client.post(PRESETS + change(preset), values).content.decode()
@@ -180,7 +241,7 @@ def test_a_wrong_choice_is_not_lost_with_the_error(
 # --- what Perso offers no more --------------------------------------------------------------------
 
 
-def test_what_has_gone_stays_chosen_is_marked_and_can_be_saved(
+def test_withdrawn_choice_is_marked_and_can_be_saved(
     admin_client: Client, synced: None
 ) -> None:
     preset = make_preset(
@@ -210,7 +271,7 @@ def test_what_has_gone_stays_chosen_is_marked_and_can_be_saved(
     )
 
 
-def test_what_has_gone_is_no_new_choice(admin_client: Client, synced: None) -> None:
+def test_withdrawn_entry_cannot_be_chosen(admin_client: Client, synced: None) -> None:
     with withdrawn(tts_type=["yuri"]):
         keys.check(SETTINGS_KEY, keep_lists=True)
     preset = make_preset()
@@ -221,7 +282,7 @@ def test_what_has_gone_is_no_new_choice(admin_client: Client, synced: None) -> N
         assert GONE in unescape(str(errors(admin_client, address, changed)["tts_type"]))
 
 
-def test_with_another_key_what_has_gone_there_is_no_choice(
+def test_withdrawn_entry_of_other_key_cannot_be_chosen(
     admin_client: Client, synced: None
 ) -> None:
     preset = make_preset()
@@ -238,9 +299,9 @@ def test_with_another_key_what_has_gone_there_is_no_choice(
 # --- lists that are missing, old, or another key's ------------------------------------------------
 
 
-def test_without_lists_names_can_be_typed(admin_client: Client) -> None:
+def test_names_are_typed_while_there_are_no_lists(admin_client: Client) -> None:
     page = text_of(admin_client, "add/")
-    assert "No lists of this key are kept yet" in page
+    assert "The lists of this API key have not been fetched yet" in page
     assert 'name="_sync"' in page
     assert '<input type="text" name="tts_type"' in page
     values = shown(admin_client, "add/") | {
@@ -253,15 +314,15 @@ def test_without_lists_names_can_be_typed(admin_client: Client) -> None:
     assert SessionPreset.objects.get().mcp_servers == ["pmc-clock", "x"]
 
 
-def test_old_lists_say_how_old_they_are(admin_client: Client, synced: None) -> None:
-    assert "Its lists were synced just now." in text_of(admin_client, "add/")
+def test_form_shows_age_of_lists(admin_client: Client, synced: None) -> None:
+    assert "the API key in settings, fetched just now." in text_of(admin_client, "add/")
     CatalogueItem.objects.update(seen_at=timezone.now() - timedelta(days=3))
-    assert '<span class="perso-gone">Its lists were synced 3\xa0days ago.' in text_of(
-        admin_client, "add/"
-    )
+    page = text_of(admin_client, "add/")
+    assert '<span class="perso-gone">You choose from the lists of the API key' in page
+    assert "fetched 3\xa0days ago." in page
 
 
-def test_sync_fetches_the_lists_and_keeps_what_was_entered(
+def test_sync_keeps_what_was_entered(
     admin_client: Client,
 ) -> None:
     values = {
@@ -281,16 +342,16 @@ def test_sync_fetches_the_lists_and_keeps_what_was_entered(
     assert SessionPreset.objects.count() == 0
 
 
-def test_sync_says_so_when_perso_is_down(admin_client: Client) -> None:
+def test_sync_while_perso_is_down_shows_error(admin_client: Client) -> None:
     key = ApiKey.objects.create(name="Down", secret=KEY, api_server=DOWN)
     page = admin_client.post(
         PRESETS + "add/", {"api_key": str(key.pk), "_sync": "1"}
     ).content.decode()
     assert "cannot be reached" in page
-    assert "No lists of this key are kept yet" in page
+    assert "The lists of this API key have not been fetched yet" in page
 
 
-def test_another_keys_lists_are_shown_and_nothing_is_saved_or_lost(
+def test_showing_lists_of_other_key_saves_nothing(
     admin_client: Client, synced: None
 ) -> None:
     preset = make_preset(mcp_servers=["pmc-clock", "pmc-library"])
@@ -321,7 +382,7 @@ def test_another_keys_lists_are_shown_and_nothing_is_saved_or_lost(
 @pytest.mark.parametrize(
     "rights", [("change_sessionpreset", "use_apikey"), ("change_sessionpreset",)]
 )
-def test_only_who_may_use_keys_syncs(rights: tuple[str, ...]) -> None:
+def test_sync_requires_permission_to_use_keys(rights: tuple[str, ...]) -> None:
     preset, client = make_preset(), limited(*rights, "view_sessionpreset")
     may_sync = "use_apikey" in rights
     assert ('name="_sync"' in text_of(client, change(preset))) is may_sync
@@ -330,7 +391,7 @@ def test_only_who_may_use_keys_syncs(rights: tuple[str, ...]) -> None:
     assert (catalogue.synced_at(SETTINGS_KEY) is not None) is may_sync
 
 
-def test_who_may_only_look_sees_values_and_no_button(synced: None) -> None:
+def test_viewer_sees_values_and_no_buttons(synced: None) -> None:
     preset, client = make_preset(), limited("view_sessionpreset")
     page = text_of(client, change(preset))
     assert "openai-nova" in page
@@ -345,17 +406,15 @@ def test_who_may_only_look_sees_values_and_no_button(synced: None) -> None:
 # --- the list -------------------------------------------------------------------------------------
 
 
-def test_the_list_names_what_is_no_longer_offered(
-    admin_client: Client, synced: None
-) -> None:
+def test_list_names_withdrawn_choices(admin_client: Client, synced: None) -> None:
     make_preset()
     assert "perso-badge" not in text_of(admin_client, "")
     with withdrawn(tts_type=["openai-nova"]):
         keys.check(SETTINGS_KEY, keep_lists=True)
-    assert f'The voice "openai-nova" {GONE}.' in text_of(admin_client, "")
+    assert f'Voice: "openai-nova" {GONE}.' in text_of(admin_client, "")
 
 
-def test_the_list_counts_the_conversations_of_a_week(admin_client: Client) -> None:
+def test_list_counts_starts_of_seven_days(admin_client: Client) -> None:
     preset = make_preset()
     for days in (0, 1, 6, 8, 30):
         make_conversation(
@@ -365,7 +424,7 @@ def test_the_list_counts_the_conversations_of_a_week(admin_client: Client) -> No
     assert '<td class="field-conversations">3</td>' in text_of(admin_client, "")
 
 
-def test_a_picture_is_called_as_its_preset_and_its_column_has_a_header(
+def test_picture_has_alternative_text_and_header(
     admin_client: Client, synced: None
 ) -> None:
     make_preset(name="Guide")
@@ -391,7 +450,7 @@ def test_a_picture_is_called_as_its_preset_and_its_column_has_a_header(
         ("가이드", "guide", False, "가이드 guide"),
     ],
 )
-def test_a_preset_is_listed_without_saying_anything_twice(
+def test_list_shows_name_default_and_slug_once(
     admin_client: Client, name: str, slug: str, is_default: bool, told: str
 ) -> None:
     make_preset(name=name, slug=slug, is_default=is_default)
@@ -400,7 +459,7 @@ def test_a_preset_is_listed_without_saying_anything_twice(
     assert " ".join(re.sub(r"<.*?>", " ", cell[1]).split()) == told
 
 
-def test_a_long_list_costs_no_more_queries(
+def test_list_of_fifty_takes_constant_queries(
     admin_client: Client, synced: None, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(50):
@@ -414,7 +473,7 @@ def test_a_long_list_costs_no_more_queries(
         assert "guide-49" in text_of(admin_client, "")
 
 
-def test_an_avatar_without_a_picture_has_its_initial(admin_client: Client) -> None:
+def test_avatar_without_picture_shows_initial(admin_client: Client) -> None:
     catalogue.keep(
         SETTINGS_KEY,
         Catalogue(
@@ -429,7 +488,7 @@ def test_an_avatar_without_a_picture_has_its_initial(admin_client: Client) -> No
     assert "javascript:" not in page
 
 
-def test_hostile_names_are_text(admin_client: Client) -> None:
+def test_hostile_names_are_escaped(admin_client: Client) -> None:
     voice, style = TTSType(name=HOSTILE, service=HOSTILE), ModelStyle(name=HOSTILE)
     catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=(voice,), model_styles=(style,)))
     preset = make_preset(
@@ -444,7 +503,7 @@ def test_hostile_names_are_text(admin_client: Client) -> None:
 # --- tag, JSON, duplicate, import -----------------------------------------------------------------
 
 
-def test_a_preset_shows_its_tag_and_what_perso_is_told(admin_client: Client) -> None:
+def test_preset_shows_tag_and_request(admin_client: Client) -> None:
     preset = make_preset(padding_left=0.25)
     page = text_of(admin_client, change(preset))
     assert 'value="{% perso_avatar "guide" %}"' in page
@@ -454,7 +513,7 @@ def test_a_preset_shows_its_tag_and_what_perso_is_told(admin_client: Client) -> 
     assert all(f'"{name}"' in page for name in sent)
 
 
-def test_a_duplicate_begins_with_everything_but_the_name(
+def test_duplicate_copies_everything_but_the_name(
     admin_client: Client, synced: None
 ) -> None:
     preset = make_preset(
@@ -474,7 +533,7 @@ def test_a_duplicate_begins_with_everything_but_the_name(
     assert (copy.is_default, copy.has_intro) == (False, False)
 
 
-def test_the_address_can_say_what_a_new_preset_begins_with(
+def test_initial_values_come_from_query_string(
     admin_client: Client, synced: None
 ) -> None:
     address = "add/?tts_type=yuri&mcp_servers=pmc-clock&mcp_servers=pmc-library&client_tools=a&client_tools=b"
@@ -490,15 +549,13 @@ def test_the_address_can_say_what_a_new_preset_begins_with(
 @pytest.mark.parametrize(
     "address", ["?copy=999", "?copy=x", "?api_key=x", "?mcp_servers=", "?width=x"]
 )
-def test_a_senseless_address_is_an_empty_form(
+def test_malformed_query_string_is_ignored(
     admin_client: Client, synced: None, address: str
 ) -> None:
     assert "Add preset" in text_of(admin_client, f"add/{address}")
 
 
-def test_a_session_template_becomes_a_preset(
-    admin_client: Client, synced: None
-) -> None:
+def test_session_template_becomes_preset(admin_client: Client, synced: None) -> None:
     answer = admin_client.get(PRESETS + "templates/")
     found = {each.template.name: each for each in answer.context["found"]}
     assert list(found) == ["Reception desk", "Library", "Kiosk in the hall"]
@@ -521,14 +578,14 @@ def test_a_session_template_becomes_a_preset(
     )
 
 
-def test_templates_are_those_of_the_key_that_is_chosen(admin_client: Client) -> None:
+def test_templates_are_those_of_chosen_key(admin_client: Client) -> None:
     key = ApiKey.objects.create(name="Down", secret=KEY, api_server=DOWN)
     page = text_of(admin_client, f"templates/?api_key={key.pk}")
     assert "cannot be reached" in page
-    assert "Make a preset of it" in text_of(admin_client, "templates/?api_key=nonsense")
+    assert "Save as preset" in text_of(admin_client, "templates/?api_key=nonsense")
 
 
-def test_the_default_key_has_one_name_wherever_it_is_chosen(
+def test_default_key_has_the_same_name_on_every_form(
     admin_client: Client,
 ) -> None:
     for called in ("from settings", "Main"):
@@ -550,16 +607,16 @@ def test_the_default_key_has_one_name_wherever_it_is_chosen(
         {"body": "html", "status": 200},
     ],
 )
-def test_a_perso_that_misbehaves_is_a_notice(
+def test_failure_to_fetch_templates_is_a_notice(
     admin_client: Client, fault: dict[str, Any]
 ) -> None:
     with faults(session_template=fault):
-        assert "Perso does not give its templates" in text_of(
+        assert "The templates could not be fetched" in text_of(
             admin_client, "templates/"
         )
 
 
-def test_without_a_key_the_import_says_what_to_do(
+def test_import_without_key_says_what_to_do(
     admin_client: Client, settings: Any
 ) -> None:
     settings.PERSO = {"API_KEY": ""}
@@ -567,7 +624,7 @@ def test_without_a_key_the_import_says_what_to_do(
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_that_the_default_preset_is_open_on_the_sandbox_is_said_where_it_is(
+def test_form_says_default_preset_is_open_under_debug(
     admin_client: Client, settings: Any, debug: bool
 ) -> None:
     settings.DEBUG = debug
@@ -578,7 +635,7 @@ def test_that_the_default_preset_is_open_on_the_sandbox_is_said_where_it_is(
     ) is debug
 
 
-def test_a_preset_that_says_how_long_conversations_are_kept_is_not_deleted_before_them(
+def test_preset_with_retention_outlives_conversations(
     admin_client: Client,
 ) -> None:
     said, silent = (

@@ -14,7 +14,7 @@ from django_perso.client import (
 from django_perso.client.types import Capability, LLMType, MCPServer, ModelStyle, Prompt
 
 
-def test_a_call_equals_another_that_asks_the_same() -> None:
+def test_calls_of_the_same_request_are_equal() -> None:
     assert (
         calls.get_session_info("a")
         == calls.get_session_info("a")
@@ -22,7 +22,7 @@ def test_a_call_equals_another_that_asks_the_same() -> None:
     )
 
 
-def test_a_call_shows_no_session() -> None:
+def test_repr_of_call_hides_session_id() -> None:
     assert (
         repr(calls.make_tts("ses-secret", "x")) == "<Call POST /api/v1/session/…/tts/>"
     )
@@ -42,12 +42,12 @@ def test_a_call_shows_no_session() -> None:
         ("\ud800", "/api/v1/session_template/%3F/"),
     ],
 )
-def test_an_identifier_cannot_lead_elsewhere(identifier: str, path: str) -> None:
+def test_identifier_is_quoted_in_path(identifier: str, path: str) -> None:
     assert calls.get_session_template(identifier).path == path
 
 
 @pytest.mark.parametrize("identifier", ["", ".", ".."])
-def test_what_would_be_another_path_is_no_identifier(identifier: str) -> None:
+def test_identifier_that_changes_the_path_is_refused(identifier: str) -> None:
     for ask in (
         calls.get_session_template,
         calls.get_session_info,
@@ -68,7 +68,7 @@ def test_what_would_be_another_path_is_no_identifier(identifier: str) -> None:
         ({"capability": ["STF_ONPREMISE"], "tts_type": "t"}, ["STF_ONPREMISE", "TTS"]),
     ],
 )
-def test_capability_follows_from_the_parameters(
+def test_capabilities_follow_from_parameters(
     params: SessionParams, capability: list[str]
 ) -> None:
     before = repr(params)
@@ -79,7 +79,7 @@ def test_capability_follows_from_the_parameters(
     assert repr(params) == before
 
 
-def test_what_is_left_out_is_not_sent_and_none_is() -> None:
+def test_missing_parameter_is_not_sent_and_none_is() -> None:
     assert calls.create_session_id(prompt="p", document=None).json == {
         "capability": [],
         "prompt": "p",
@@ -87,13 +87,13 @@ def test_what_is_left_out_is_not_sent_and_none_is() -> None:
     }
 
 
-def test_whole_numbers_are_written_as_javascript_writes_them() -> None:
+def test_whole_floats_are_sent_as_integers() -> None:
     assert repr(calls.create_session_id(padding_height=1.0, padding_top=0.5).json) == (
         "{'capability': [], 'padding_height': 1, 'padding_top': 0.5}"
     )
 
 
-def test_a_session_is_made_of_a_template_or_of_parameters() -> None:
+def test_template_with_parameters_is_refused() -> None:
     with pytest.raises(TypeError):
         calls.create_session_id(session_template="t", prompt="p")
 
@@ -105,7 +105,7 @@ def template(**more: Any) -> SessionTemplate:
     return SessionTemplate(sessiontemplate_id="t", **given)
 
 
-def test_a_template_becomes_the_names_and_ids_of_what_it_holds() -> None:
+def test_template_becomes_names_and_ids() -> None:
     rich = template(
         prompt=Prompt(prompt_id="p"),
         capability=(Capability(name="STF_WEBRTC"), Capability(name="LLM")),
@@ -129,7 +129,7 @@ def test_a_template_becomes_the_names_and_ids_of_what_it_holds() -> None:
     "style",
     [None, ModelStyle(name="m"), ModelStyle(name="m", platform_type="onpremise")],
 )
-def test_a_template_no_browser_can_show_is_refused_before_it_costs(
+def test_template_not_for_browsers_is_refused(
     style: ModelStyle | None,
 ) -> None:
     with pytest.raises(SessionCreationError) as caught:
@@ -137,7 +137,7 @@ def test_a_template_no_browser_can_show_is_refused_before_it_costs(
     assert caught.value.attr == "model_style"
 
 
-def test_reading_a_template_leads_to_creating_its_session() -> None:
+def test_reading_template_creates_its_session() -> None:
     body = b'{"sessiontemplate_id": "t", "model_style": {"name": "m", "platform_type": "webrtc"}}'
     following = calls.create_session_id(session_template="t").read(body)
     assert isinstance(following, Call)

@@ -40,7 +40,7 @@ from .conftest import (
 )
 
 
-def test_an_answer_comes_back_as_what_the_call_promises(ask: Ask, serve: Serve) -> None:
+def test_answer_is_returned_as_declared_by_call(ask: Ask, serve: Serve) -> None:
     server = serve(answers(http(b'[{"name": "gpt", "service": "s", "new": 1}]')))
     (llm,) = ask(server.url, calls.get_llms())
     assert (llm.name, llm.service) == ("gpt", "s")
@@ -50,7 +50,7 @@ def test_an_answer_comes_back_as_what_the_call_promises(ask: Ask, serve: Serve) 
 
 
 @pytest.mark.parametrize("behave", [never, drip, drip_body])
-def test_a_slow_answer_is_given_up_at_the_total_deadline(
+def test_slow_answer_ends_at_total_deadline(
     ask: Ask, serve: Serve, behave: Behaviour
 ) -> None:
     server, started = serve(behave), time.monotonic()
@@ -61,7 +61,7 @@ def test_a_slow_answer_is_given_up_at_the_total_deadline(
     assert len(server.requests) == 1
 
 
-def test_the_deadline_is_ten_seconds_with_three_to_connect_and_eight_to_read() -> None:
+def test_default_limits() -> None:
     assert Limits() == Limits(
         connect_seconds=3,
         read_seconds=8,
@@ -71,7 +71,7 @@ def test_the_deadline_is_ten_seconds_with_three_to_connect_and_eight_to_read() -
 
 
 @pytest.mark.parametrize("behave", [cut, hang_up, no_http])
-def test_a_post_is_never_sent_twice_once_it_may_have_left(
+def test_post_that_may_have_been_sent_is_not_repeated(
     ask: Ask, serve: Serve, behave: Behaviour
 ) -> None:
     server = serve(behave)
@@ -82,9 +82,7 @@ def test_a_post_is_never_sent_twice_once_it_may_have_left(
 
 
 @pytest.mark.parametrize("behave", [cut, hang_up, no_http])
-def test_a_get_is_asked_three_times_in_all(
-    ask: Ask, serve: Serve, behave: Behaviour
-) -> None:
+def test_get_is_sent_three_times(ask: Ask, serve: Serve, behave: Behaviour) -> None:
     server = serve(behave)
     with pytest.raises(PersoUnreachable) as caught:
         ask(server.url, calls.get_llms())
@@ -93,7 +91,7 @@ def test_a_get_is_asked_three_times_in_all(
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_get_outlives_a_passing_failure_of_a_gateway(
+def test_get_is_repeated_after_gateway_error(
     ask: Ask, serve: Serve, status: int
 ) -> None:
     server = serve(answers(http(b"<h1>Bad gateway</h1>", f"{status} X"), http(b"[]")))
@@ -101,7 +99,7 @@ def test_a_get_outlives_a_passing_failure_of_a_gateway(
 
 
 @pytest.mark.parametrize(("status", "requests"), [(500, 1), (503, 3), (404, 1)])
-def test_what_does_not_pass_is_raised(
+def test_permanent_failure_is_raised(
     ask: Ask, serve: Serve, status: int, requests: int
 ) -> None:
     server = serve(answers(http(b"", f"{status} X")))
@@ -114,7 +112,7 @@ def test_what_does_not_pass_is_raised(
     )
 
 
-def test_a_body_is_compact_utf_8_whatever_it_holds(ask: Ask, serve: Serve) -> None:
+def test_body_is_compact_utf_8(ask: Ask, serve: Serve) -> None:
     server = serve(answers(SESSION))
     ask(server.url, calls.create_session_id(prompt="é \ud800", padding_top=0.5))
     assert server.requests[0].endswith(
@@ -122,14 +120,14 @@ def test_a_body_is_compact_utf_8_whatever_it_holds(ask: Ask, serve: Serve) -> No
     )
 
 
-def test_a_refused_post_is_not_repeated(ask: Ask, serve: Serve) -> None:
+def test_refused_post_is_not_repeated(ask: Ask, serve: Serve) -> None:
     server = serve(answers(http(b"", "503 X"), SESSION))
     with pytest.raises(SessionCreationError):
         ask(server.url, calls.create_session_id(prompt="p"))
     assert len(server.requests) == 1
 
 
-def test_nothing_was_billed_where_nobody_listens(ask: Ask) -> None:
+def test_post_to_closed_port_has_not_arrived(ask: Ask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(PersoUnreachable) as caught:
@@ -137,9 +135,7 @@ def test_nothing_was_billed_where_nobody_listens(ask: Ask) -> None:
     assert not caught.value.may_have_arrived
 
 
-def test_a_failure_while_reading_the_template_has_billed_nothing(
-    ask: Ask, serve: Serve
-) -> None:
+def test_failure_to_read_template_has_not_arrived(ask: Ask, serve: Serve) -> None:
     with pytest.raises(PersoUnreachable) as caught:
         ask(
             serve(never).url,
@@ -149,9 +145,7 @@ def test_a_failure_while_reading_the_template_has_billed_nothing(
     assert not caught.value.may_have_arrived
 
 
-def test_a_redirect_is_an_error_and_its_target_never_hears_of_us(
-    ask: Ask, serve: Serve
-) -> None:
+def test_redirect_is_an_error_and_not_followed(ask: Ask, serve: Serve) -> None:
     elsewhere = serve(answers(http(b"[]")))
     for status in ("301 Moved", "302 Found", "307 Temporary", "308 Permanent"):
         server = serve(
@@ -166,16 +160,14 @@ def test_a_redirect_is_an_error_and_its_target_never_hears_of_us(
     assert elsewhere.requests == []
 
 
-def test_an_answer_of_a_mebibyte_is_read_and_a_larger_one_is_not(
-    ask: Ask, serve: Serve
-) -> None:
+def test_answer_over_a_mebibyte_is_unreadable(ask: Ask, serve: Serve) -> None:
     whole = b"[" + b" " * ((1 << 20) - 2) + b"]"
     assert ask(serve(answers(http(whole))).url, calls.get_llms()) == ()
     with pytest.raises(PersoUnreadable, match="more than 1048576 bytes"):
         ask(serve(answers(http(whole + b" "))).url, calls.get_llms())
 
 
-def test_an_endless_answer_is_not_collected(ask: Ask, serve: Serve) -> None:
+def test_endless_answer_is_not_collected(ask: Ask, serve: Serve) -> None:
     sent = []
 
     def flood(server: RawServer, connection: socket.socket) -> None:
@@ -189,7 +181,7 @@ def test_an_endless_answer_is_not_collected(ask: Ask, serve: Serve) -> None:
     assert sum(sent) < 64 << 20
 
 
-def test_speech_may_be_longer_than_a_mebibyte(ask: Ask, serve: Serve) -> None:
+def test_speech_over_a_mebibyte_is_read(ask: Ask, serve: Serve) -> None:
     server = serve(answers(http(b'{"audio": "' + b"AAAA" * (1 << 20) + b'"}')))
     assert len(ask(server.url, calls.make_tts("s", "hello"))) == 3 << 20
 
@@ -206,15 +198,13 @@ def test_speech_may_be_longer_than_a_mebibyte(ask: Ask, serve: Serve) -> None:
         b'[{"name": "a", "new": NaN}]',
     ],
 )
-def test_an_answer_that_perso_does_not_give_is_unreadable(
-    ask: Ask, serve: Serve, body: bytes
-) -> None:
+def test_malformed_answer_is_unreadable(ask: Ask, serve: Serve, body: bytes) -> None:
     with pytest.raises(PersoUnreadable):
         ask(serve(answers(http(body))).url, calls.get_llms())
 
 
 @pytest.mark.parametrize("session_id", ['""', '"a\\nb"', '"\\ud800"', "5", "null"])
-def test_what_can_be_no_session_is_unreadable(
+def test_malformed_session_id_is_unreadable(
     ask: Ask, serve: Serve, session_id: str
 ) -> None:
     server = serve(
@@ -224,7 +214,7 @@ def test_what_can_be_no_session_is_unreadable(
         ask(server.url, calls.create_session_id(prompt="p"))
 
 
-def test_speech_that_is_not_base64_and_an_event_without_an_answer_are_unreadable(
+def test_malformed_speech_and_event_answer_are_unreadable(
     ask: Ask, serve: Serve
 ) -> None:
     server = serve(answers(http(b'{"audio": "UklG*Rg=="}'), http(b"")))
@@ -236,9 +226,7 @@ def test_speech_that_is_not_base64_and_an_event_without_an_answer_are_unreadable
             ask(server.url, call)
 
 
-def test_a_template_that_is_not_there_refuses_the_session(
-    ask: Ask, serve: Serve
-) -> None:
+def test_missing_template_refuses_session(ask: Ask, serve: Serve) -> None:
     server = serve(
         answers(http(b'{"errors": [{"code": "not_found"}]}', "404 Not Found"))
     )
@@ -246,9 +234,7 @@ def test_a_template_that_is_not_there_refuses_the_session(
         ask(server.url, calls.create_session_id(session_template="t"))
 
 
-def test_a_compressed_answer_nobody_asked_for_is_not_unpacked(
-    ask: Ask, serve: Serve
-) -> None:
+def test_compressed_answer_is_not_unpacked(ask: Ask, serve: Serve) -> None:
     server = serve(
         answers(http(b"\x1f\x8b\x08\x00", "200 OK", "Content-Encoding: gzip"))
     )
@@ -265,7 +251,7 @@ def test_a_compressed_answer_nobody_asked_for_is_not_unpacked(
         ("invalid", SessionCreationError),
     ],
 )
-def test_a_session_refused_says_which_parameter_and_why(
+def test_refused_session_names_parameter(
     ask: Ask, serve: Serve, code: str, kind: type[ApiError]
 ) -> None:
     body = f'{{"errors": [{{"code": "{code}", "detail": "No such thing.", "attr": "prompt"}}]}}'.encode()
@@ -283,7 +269,7 @@ def test_a_session_refused_says_which_parameter_and_why(
     assert type(other.value) is ApiError
 
 
-def test_cookies_are_not_kept(serve: Serve) -> None:
+def test_cookies_are_not_stored(serve: Serve) -> None:
     server = serve(answers(http(b"[]", "200 OK", "Set-Cookie: a=b")))
     with PersoClient(api_key=KEY, api_server=server.url) as perso:
         perso.get_llms()
@@ -291,7 +277,7 @@ def test_cookies_are_not_kept(serve: Serve) -> None:
     assert b"cookie:" not in server.requests[1].lower()
 
 
-def test_proxies_of_the_environment_are_not_used(
+def test_proxy_variables_are_ignored(
     ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy, server = serve(answers(http(b"[]"))), serve(answers(http(b"[]")))
@@ -301,7 +287,7 @@ def test_proxies_of_the_environment_are_not_used(
     assert (len(proxy.requests), len(server.requests)) == (0, 1)
 
 
-async def test_all_settings_are_asked_at_the_same_time() -> None:
+async def test_all_lists_are_fetched_concurrently() -> None:
     under_way, most = 0, 0
 
     async def handle(request: httpx.Request) -> httpx.Response:
@@ -329,7 +315,7 @@ async def test_all_settings_are_asked_at_the_same_time() -> None:
         ("/text_normalization_config/", "text_normalizations"),
     ],
 )
-def test_a_list_that_fails_is_empty_and_its_error_is_told(path: str, name: str) -> None:
+def test_failed_list_is_empty_and_has_its_error(path: str, name: str) -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         entry = dict.fromkeys(
             ("name", "prompt_id", "document_id", "backgroundimage_id"), "x"
@@ -351,7 +337,7 @@ def test_a_list_that_fails_is_empty_and_its_error_is_told(path: str, name: str) 
 @pytest.mark.parametrize(
     ("answer", "error"), [(401, ApiError), (None, PersoUnreachable)]
 )
-async def test_all_settings_fail_only_when_every_list_does(
+async def test_all_lists_failing_raises(
     answer: int | None, error: type[Exception]
 ) -> None:
     def handle(request: httpx.Request) -> httpx.Response:

@@ -85,7 +85,7 @@ bodies = st.binary(max_size=200) | anything.map(
 @pytest.mark.parametrize("call", CALLS, ids=repr)
 @settings(deadline=None)  # the machine may be busy
 @given(status=st.integers(200, 599), body=bodies)
-def test_no_answer_raises_anything_but_a_perso_error(
+def test_every_answer_raises_perso_error_or_nothing(
     call: calls.Call[Any], status: int, body: bytes
 ) -> None:
     transport = httpx.MockTransport(
@@ -141,7 +141,7 @@ def test_no_answer_raises_anything_but_a_perso_error(
         (None, "UNKNOWN_ERROR", "Bad Request", None),
     ],
 )
-def test_what_perso_says_is_told(
+def test_error_has_facts_of_the_answer(
     body: object, code: str, detail: str, attr: str | None
 ) -> None:
     error = ApiError.of(400, json.dumps(body).encode())
@@ -165,18 +165,18 @@ def test_what_perso_says_is_told(
         b'"\\ud800"',
     ],
 )
-def test_without_json_only_the_status_speaks(body: bytes) -> None:
+def test_error_without_json_has_the_status(body: bytes) -> None:
     assert str(ApiError.of(502, body)) == "502 UNKNOWN_ERROR: Bad Gateway"
     assert str(ApiError.of(599, body)) == "599 UNKNOWN_ERROR: No reason given"
 
 
-def test_an_error_names_the_parameter_at_fault() -> None:
+def test_error_text_names_parameter() -> None:
     assert str(ApiError(400, "does_not_exist", "No such prompt.", "prompt")) == (
         "400 does_not_exist (prompt): No such prompt."
     )
 
 
-def test_errors_form_the_tree_their_module_draws() -> None:
+def test_errors_form_the_documented_tree() -> None:
     for kind in (DoesNotExistError, NotInOrganizationError):
         assert kind.__mro__[1:4] == (SessionCreationError, ApiError, PersoError)
 
@@ -184,6 +184,6 @@ def test_errors_form_the_tree_their_module_draws() -> None:
 @pytest.mark.parametrize(
     "error", [PersoUnreachable("Too slow", True), DoesNotExistError(400, "a", "b", "c")]
 )
-def test_errors_survive_the_way_to_another_process(error: PersoError) -> None:
+def test_errors_can_be_pickled(error: PersoError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

@@ -63,7 +63,7 @@ ECHO = f'{{"errors": [{{"code": "{KEY}", "detail": "{DETAIL}", "attr": "{KEY}"}}
         no_http,
     ],
 )
-def test_the_key_and_the_session_are_in_no_error_no_traceback_and_no_log(
+def test_errors_and_logs_hide_key_and_session(
     ask: Ask, serve: Serve, loud: list[str], behave: Behaviour
 ) -> None:
     server = serve(behave)
@@ -95,7 +95,7 @@ class Tearing(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("error", [httpx.WriteError, httpx.ConnectError, OSError])
-def test_a_traceback_with_local_variables_does_not_show_the_key(
+def test_traceback_with_locals_hides_key(
     error: type[Exception],
 ) -> None:
     perso = PersoClient(api_key=KEY, transport=Tearing(error))
@@ -109,19 +109,19 @@ def test_a_traceback_with_local_variables_does_not_show_the_key(
     assert KEY not in text
 
 
-def test_a_client_does_not_show_its_key() -> None:
+def test_repr_of_client_hides_key() -> None:
     for client in (PersoClient(api_key=KEY), AsyncPersoClient(api_key=KEY)):
         assert KEY not in f"{client!r} {client}"
 
 
-def test_a_key_is_not_sent_where_none_is_needed(ask: Ask, serve: Serve) -> None:
+def test_key_is_sent_only_where_needed(ask: Ask, serve: Serve) -> None:
     server = serve(answers(http(b'{"session_id": "ses-1", "status": "CREATED"}')))
     assert ask(server.url, calls.get_session_info("ses-1")).status == "CREATED"
     assert KEY.encode() not in server.requests[0]
 
 
 @pytest.mark.parametrize("key", [None, "", "  ", "a\r\nX-Other: b", "ключ"])
-def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(
+def test_malformed_key_is_refused_before_sending(
     key: str | None,
 ) -> None:
     asked: list[httpx.Request] = []
@@ -136,7 +136,7 @@ def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(
     assert str(key or "none").strip() not in str(caught.value).split() or not key
 
 
-def test_space_around_a_pasted_key_does_not_matter(serve: Serve) -> None:
+def test_spaces_around_key_are_ignored(serve: Serve) -> None:
     server = serve(answers(http(b"[]")))
     with PersoClient(api_key=f" {KEY}\n", api_server=server.url) as perso:
         perso.get_llms()
@@ -146,7 +146,7 @@ def test_space_around_a_pasted_key_does_not_matter(serve: Serve) -> None:
 @pytest.mark.parametrize(
     "server", ["http://perso.example", "http://10.0.0.1", "http://127.0.0.1.example"]
 )
-def test_plain_http_is_refused_but_on_this_machine(server: str) -> None:
+def test_plain_http_to_other_machines_is_refused(server: str) -> None:
     with pytest.raises(ValueError, match="https"):
         PersoClient(api_key=KEY, api_server=server)
     with pytest.raises(ValueError, match="https"):
@@ -170,7 +170,7 @@ def test_plain_http_is_allowed_on_this_machine(server: str) -> None:
     assert AsyncPersoClient(api_server=server).api_server == server
 
 
-def test_plain_http_is_allowed_where_no_socket_is_opened() -> None:
+def test_plain_http_without_sockets_is_allowed() -> None:
     assert (
         AsyncPersoClient(api_server="http://perso", transport=lists()).api_server
         == "http://perso"
@@ -188,7 +188,7 @@ def test_plain_http_is_allowed_where_no_socket_is_opened() -> None:
         "https://x\n",
     ],
 )
-def test_what_is_no_server_is_refused(server: str) -> None:
+def test_malformed_server_is_refused(server: str) -> None:
     if server.strip() == server:
         with pytest.raises(ValueError, match="api_server"):
             PersoClient(api_server=server)
@@ -199,5 +199,5 @@ def test_what_is_no_server_is_refused(server: str) -> None:
 @pytest.mark.parametrize(
     "server", ["", "  ", "https://platform.perso.ai", " https://platform.perso.ai// "]
 )
-def test_a_blank_server_is_persos_own(server: str) -> None:
+def test_blank_server_means_default(server: str) -> None:
     assert AsyncPersoClient(api_server=server).api_server == "https://platform.perso.ai"

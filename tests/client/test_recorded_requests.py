@@ -83,7 +83,7 @@ def _wish(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], bool]:
 
 
 @pytest.mark.parametrize("row", TABLE["calls"], ids=lambda row: row["call"])
-async def test_the_async_client_asks_what_the_vendor_asks(row: dict[str, Any]) -> None:
+async def test_async_client_sends_what_the_vendor_sends(row: dict[str, Any]) -> None:
     recorder = Recorder()
     perso = AsyncPersoClient(api_key=KEY, transport=httpx.MockTransport(recorder))
     args, kwargs, is_refused = _wish(row)
@@ -97,7 +97,7 @@ async def test_the_async_client_asks_what_the_vendor_asks(row: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("row", TABLE["calls"], ids=lambda row: row["call"])
-def test_the_blocking_client_asks_what_the_vendor_asks(row: dict[str, Any]) -> None:
+def test_blocking_client_sends_what_the_vendor_sends(row: dict[str, Any]) -> None:
     recorder = Recorder()
     perso = PersoClient(api_key=KEY, transport=httpx.MockTransport(recorder))
     args, kwargs, is_refused = _wish(row)
@@ -110,7 +110,7 @@ def test_the_blocking_client_asks_what_the_vendor_asks(row: dict[str, Any]) -> N
     assert _text(recorder.seen) == _text(row["requests"])
 
 
-def test_the_table_has_every_call() -> None:
+def test_recording_has_every_call() -> None:
     ours = {
         name
         for name in dir(PersoClient)

@@ -15,18 +15,18 @@ from django_perso.client.types import (
 )
 
 
-def test_unknown_fields_are_ignored_and_missing_ones_have_their_default() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert read(Prompt, {"prompt_id": "p", "colour": "red"}) == Prompt(prompt_id="p")
 
 
-def test_null_means_the_default_where_a_field_has_no_null() -> None:
+def test_null_becomes_default() -> None:
     value = {"prompt_id": "p", "description": None, "require_document": None}
     assert read(Prompt, value) == Prompt(
         prompt_id="p", description="", require_document=False
     )
 
 
-def test_null_stays_null_where_it_has_a_meaning_of_its_own() -> None:
+def test_null_is_kept_where_it_has_a_meaning() -> None:
     bare: dict[str, Any] = {"sessiontemplate_id": "t"}
     assert read(SessionTemplate, bare).text_normalization_locale == ""
     assert (
@@ -37,7 +37,7 @@ def test_null_stays_null_where_it_has_a_meaning_of_its_own() -> None:
     )
 
 
-def test_objects_within_objects_are_read_too() -> None:
+def test_nested_objects_are_read() -> None:
     info = read(
         SessionInfo,
         {
@@ -50,7 +50,7 @@ def test_objects_within_objects_are_read_too() -> None:
     assert (info.capability[0].name, info.prompt) == ("LLM", None)
 
 
-def test_what_has_no_shape_of_its_own_stays_as_it_came() -> None:
+def test_untyped_value_is_kept() -> None:
     files = [{"name": "a", "file": None}]
     assert read(ModelStyle, {"name": "m", "model_files": files}).model_files == files
 
@@ -70,30 +70,30 @@ def test_what_has_no_shape_of_its_own_stays_as_it_came() -> None:
         None,
     ],
 )
-def test_what_is_not_the_noun_is_unreadable(value: object) -> None:
+def test_value_of_wrong_type_is_unreadable(value: object) -> None:
     with pytest.raises(PersoUnreadable):
         read(Document, value)
 
 
-def test_one_wrong_item_makes_a_list_unreadable() -> None:
+def test_wrong_item_makes_list_unreadable() -> None:
     with pytest.raises(PersoUnreadable, match=r"TTSType\.name"):
         read(tuple[TTSType, ...], [{"name": "a"}, {}])
 
 
-def test_a_paginated_list_is_a_list() -> None:
+def test_paginated_list_is_read() -> None:
     assert read(tuple[TTSType, ...], {"count": 1, "results": [{"name": "a"}]}) == (
         TTSType(name="a"),
     )
 
 
-def test_text_can_always_be_stored() -> None:
+def test_text_can_be_stored() -> None:
     assert (
         read(Prompt, {"prompt_id": "p", "name": "half \ud83d of a pair"}).name
         == "half ? of a pair"
     )
 
 
-def test_secrets_and_prompts_are_in_no_repr() -> None:
+def test_repr_hides_secrets_and_prompts() -> None:
     info = SessionInfo(
         session_id="ses-secret",
         status="CREATED",

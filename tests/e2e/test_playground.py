@@ -1,4 +1,4 @@
-"""The playground in a browser: settings are tried, two avatars compared, the better one becomes a preset."""
+"""The playground in a browser: try settings, compare two avatars, save one."""
 
 import json
 from pathlib import Path
@@ -62,29 +62,31 @@ class Column:
     def fact(self, name: str) -> Any:
         return self.section.locator(f"[data-perso-fact={name}]")
 
+    def unfold(self, title: str) -> None:
+        """Open a group of settings."""
+        self.section.locator("summary", has_text=title).click()
+
     def hears(self, text: str) -> None:
         self.part("message-avatar").filter(has_text=text).last.wait_for()
 
 
 def change_settings(column: Column) -> None:
     """The column's preset, as settings of its own, with the lists of its key."""
-    column.section.get_by_role("button", name="Change its settings").click()
+    column.section.get_by_role("button", name="Change settings").click()
     own = column.page.locator(f"#perso-{column.prefix}-own")
     own.wait_for()
     column.wait_for(state="idle")
     assert (
         -1 < own.bounding_box()["y"] < 400
     )  # what was asked for, not the top of the page
-    column.section.get_by_role("button", name="Fetch").click()
+    column.section.get_by_role("button", name="Sync").click()
     column.page.get_by_text("Perso answered in").wait_for()
-    column.section.get_by_role("button", name="Fetch them again").wait_for()
+    column.section.get_by_role("button", name="Sync (last synced").wait_for()
     column.wait_for(state="idle")
     assert column.page.evaluate("scrollY") == 0  # where the answer stands
 
 
-def test_one_avatar_is_tried_with_settings_of_its_own(
-    site: Any, new_context: Any
-) -> None:
+def test_settings_are_tried(site: Any, new_context: Any) -> None:
     page = enter(site, new_context())
     page.goto(site.url)
     page.get_by_role("link", name="Playground").click()
@@ -94,7 +96,9 @@ def test_one_avatar_is_tried_with_settings_of_its_own(
     style = a.section.locator("[name=a-model_style]:checked").get_attribute("value")
     a.field("tts_type").select_option(index=2)
     voice = a.field("tts_type").input_value()
+    a.unfold("Intro, knowledge and tools")
     a.field("has_intro").uncheck()
+    a.unfold("Framing")
     a.section.get_by_label("Padding left", exact=True).fill("0.2")
     slider = a.section.get_by_label("Padding left, slider")
     assert slider.input_value() == "0.2"
@@ -109,7 +113,7 @@ def test_one_avatar_is_tried_with_settings_of_its_own(
     a.part("input").press("Enter")
     a.hears("144")
     assert a.fact("first").inner_text().endswith(" ms")
-    a.section.get_by_label("A line for the avatar to say").fill(
+    a.section.get_by_label("Text to say").fill(
         "This line is as long as it needs to be. " * 6
     )
     a.section.get_by_role("button", name="Say", exact=True).click()
@@ -130,7 +134,7 @@ def test_one_avatar_is_tried_with_settings_of_its_own(
     assert page.evaluate("window.reports ?? []") == []
 
 
-def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
+def test_two_avatars_are_compared_and_one_saved(
     site: Any, new_context: Any, pictures: Path
 ) -> None:
     page = enter(site, new_context(viewport={"width": 1280, "height": 1240}))
@@ -140,6 +144,7 @@ def test_two_avatars_are_compared_and_the_better_one_becomes_a_preset(
     a, b = Column(page, "a"), Column(page, "b")
     change_settings(b)
     b.field("model_style").last.check(force=True)
+    b.unfold("Framing")
     b.field("padding_height").fill("1.5")
     page.get_by_role("button", name="Start both").click()
     for column in (a, b):

@@ -1,4 +1,4 @@
-"""An operator makes presets by their pictures, under a policy that forbids inline scripts and styles."""
+"""The admin of presets in a browser, under a policy that forbids inline scripts."""
 
 import json
 from pathlib import Path
@@ -38,6 +38,11 @@ def tile(page: Any, name: str) -> Any:
     return page.locator("label.perso-tile", has_text=name)
 
 
+def unfold(page: Any, title: str) -> None:
+    """Open a group of fields."""
+    page.locator("summary", has_text=title).click()
+
+
 def figure(page: Any) -> tuple[float, float, float]:
     """Where the avatar is drawn, in parts of the frame: its left, its top, its width."""
     stage, drawn = (
@@ -47,7 +52,9 @@ def figure(page: Any) -> tuple[float, float, float]:
     return left / stage["width"], top / stage["height"], drawn["width"] / stage["width"]
 
 
-def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) -> None:
+def test_preset_is_made_by_choosing_pictures(
+    desk: Any, page: Any, pictures: Path
+) -> None:
     page.goto(desk.url + PRESETS + "add/")
     page.fill("[name=name]", "Night desk")
     tile(page, "amara").click()
@@ -57,6 +64,7 @@ def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) 
     assert page.inner_text("[data-perso-intro]").startswith("Welcome to class!")
     page.select_option("[name=llm_type]", "mistral-large")
     page.select_option("[name=tts_type]", label="yuri · azure")
+    unfold(page, "Intro, knowledge and tools")
     page.locator("label.perso-tile", has_text="World clock").click()
     page.fill("[name=client_tools]", "show_map, get_square")
     keep_pictures(page, pictures, "preset-add")
@@ -80,7 +88,7 @@ def test_a_preset_is_made_by_its_pictures(desk: Any, page: Any, pictures: Path) 
     assert row[7] == "staff"
 
 
-def test_an_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
+def test_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
     page.goto(desk.url + PRESETS + "1/change/")
     page.focus("[name=model_style]:checked")
     page.keyboard.press("ArrowRight")
@@ -89,7 +97,7 @@ def test_an_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
     assert page.evaluate(ring) != "none"
 
 
-def test_what_perso_offers_no_more_is_seen_and_stays(
+def test_withdrawn_choice_is_marked_and_kept(
     desk: Any, page: Any, pictures: Path
 ) -> None:
     desk.sandbox.withdraw(tts_type=["openai-nova"])
@@ -112,8 +120,9 @@ def test_what_perso_offers_no_more_is_seen_and_stays(
     ) == [("Renamed", "openai-nova")]
 
 
-def test_the_drawing_follows_the_numbers(desk: Any, page: Any) -> None:
+def test_framing_follows_numbers(desk: Any, page: Any) -> None:
     page.goto(desk.url + PRESETS + "1/change/")
+    unfold(page, "Framing")
     for name, value in {"width": 1000, "height": 1000, "padding_height": 1}.items():
         page.fill(f"[name={name}]", str(value))
     assert figure(page) == pytest.approx((0, 0.03, 1), abs=0.01)
@@ -130,9 +139,7 @@ def test_the_drawing_follows_the_numbers(desk: Any, page: Any) -> None:
     assert picture[-200:] in page.evaluate(drawn)
 
 
-def test_another_keys_lists_are_shown_without_losing_what_was_entered(
-    desk: Any, page: Any
-) -> None:
+def test_changing_key_keeps_what_was_entered(desk: Any, page: Any) -> None:
     desk.manage(
         "shell",
         "-c",
@@ -141,8 +148,9 @@ def test_another_keys_lists_are_shown_without_losing_what_was_entered(
     page.goto(desk.url + PRESETS + "1/change/")
     page.fill("[name=name]", "Renamed")
     tile(page, "leo").click()
+    unfold(page, "Slug, API key and retention")
     page.select_option("[name=api_key]", label="Spare")
-    page.wait_for_selector("text=No lists of this key are kept yet")
+    page.wait_for_selector("text=The lists of this API key have not been fetched yet")
     assert page.input_value("input[type=text][name=model_style]").startswith("leo")
     page.select_option("[name=api_key]", "")
     page.wait_for_selector("[name=model_style]:checked")
@@ -153,7 +161,7 @@ def test_another_keys_lists_are_shown_without_losing_what_was_entered(
     ]
 
 
-def test_the_tag_is_copied(desk: Any, page: Any) -> None:
+def test_tag_is_copied(desk: Any, page: Any) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(desk.url + PRESETS + "1/change/")
     page.click("[data-perso-copy]")
@@ -165,16 +173,30 @@ def test_the_tag_is_copied(desk: Any, page: Any) -> None:
     assert page.evaluate("getSelection().toString()") == '{% perso_avatar "default" %}'
 
 
-def test_a_template_kept_at_perso_is_imported(
-    desk: Any, page: Any, pictures: Path
-) -> None:
+def test_template_is_imported(desk: Any, page: Any, pictures: Path) -> None:
     page.goto(desk.url + PRESETS)
     page.click("a:text-is('Import')")
     keep_pictures(page, pictures, "templates")
     page.locator("li", has_text="Library").locator(
-        "a:text-is('Make a preset of it')"
+        "a:text-is('Save as preset')"
     ).click()
     assert page.input_value("[name=name]") == "Library"
     page.click("input[name=_save]")
     page.wait_for_url(desk.url + PRESETS)
     assert ("library",) in desk.rows("SELECT slug FROM django_perso_sessionpreset")
+
+
+def test_folded_group_with_an_error_is_open(desk: Any, page: Any) -> None:
+    page.goto(desk.url + PRESETS + "1/change/")
+    assert not page.is_visible("[name=width]")
+    unfold(page, "Framing")
+    page.fill("[name=width]", "4")
+    page.click("input[name=_save]")
+    page.wait_for_selector("text=greater than or equal to 16")
+    assert page.is_visible("[name=width]")
+    assert not page.is_visible("[name=client_tools]")
+    page.fill("[name=width]", "640")
+    page.click("input[name=_save]")
+    page.wait_for_url(desk.url + PRESETS)
+    widths = desk.rows("SELECT width FROM django_perso_sessionpreset WHERE id = 1")
+    assert widths == [(640,)]

@@ -52,8 +52,13 @@ async def test_the_main_road(application: Any, has_socket: bool, language: str) 
             r"/app/static/django_perso/perso-avatar\.\w{12}\.js", avatar["src"]
         )
         assert re.search(
-            r"/app/static/django_perso/log\.\w{12}\.js", avatar["data-modules"]
+            r"/app/static/django_perso/outbox\.\w{12}\.js", avatar["data-modules"]
         )
+
+        assert avatar["data-words-url"] == f"/app/{language}/perso/words/{language}/"
+        words = await http.get(avatar["data-words-url"])
+        assert words.json() == {}
+        assert words.headers["Content-Language"] == language
 
         headers = {"X-CSRFToken": avatar["csrf-token"], "Origin": SITE}
         answer = await http.post(

@@ -1,33 +1,11 @@
-// The outbox against a server that keeps the rules of the log protocol, with faults in between.
+// The outbox, through its transport, against a server that follows the log protocol.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { LIMITS } from "../../django_perso/static/django_perso/frames.js";
-import { Outbox } from "../../django_perso/static/django_perso/outbox.js";
-import { Clock, Server, settle, world } from "./world.mjs";
+import { ADDRESS, numbers, open, Server, settle, texts, upTo } from "./world.mjs";
 
-const ADDRESS = {
-  stream: "6f1c",
-  ticket: "t0",
-  ws: "ws://host/perso/log/",
-  post: "/perso/log/entries/",
-};
-
-function open({ address = ADDRESS, server = new Server(), random } = {}) {
-  const clock = new Clock();
-  const statuses = [];
-  const outbox = new Outbox(address, world(server, clock, { random }), (status) =>
-    statuses.push(status),
-  );
-  const say = (text) => outbox.add("chat", { role: "visitor", text });
-  return { server, clock, statuses, outbox, say };
-}
-
-const texts = (server) => server.rows.map((row) => row.d.text ?? row.d.reason);
-const numbers = (server) => server.rows.map((row) => row.s);
-const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
-
-test("an entry is saved once the server has acknowledged it, not before", async () => {
+test("an entry counts as saved once it is acknowledged", async () => {
   const { server, clock, statuses, say } = open();
   say("hello");
   assert.deepEqual(statuses, ["saving"]);
@@ -42,13 +20,13 @@ test("an entry is saved once the server has acknowledged it, not before", async 
   });
 });
 
-test("the ticket is never part of an address", async () => {
+test("the ticket is not part of the socket URL", async () => {
   const { server, clock } = open();
   await clock.wind(0);
   assert.equal(server.sockets[0].url, ADDRESS.ws);
 });
 
-test("an entry's time goes on from the age the server tells", async () => {
+test("an entry's time continues from the age in the welcome", async () => {
   const server = new Server();
   server.age = 48_000;
   const { clock, say } = open({ server });
@@ -59,7 +37,7 @@ test("an entry's time goes on from the age the server tells", async () => {
   assert.ok(Math.abs(server.rows[0].t - 48_500) <= 10, `t is ${server.rows[0].t}`);
 });
 
-test("entries whose acknowledgement was lost are sent again and written once", async () => {
+test("entries with a lost acknowledgement are stored once", async () => {
   const { server, clock, statuses, say } = open();
   server.answers = (frame) => (frame.t === "ack" ? [] : [frame]);
   say("one");
@@ -74,7 +52,7 @@ test("entries whose acknowledgement was lost are sent again and written once", a
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a doubled answer changes nothing", async () => {
+test("a repeated answer changes nothing", async () => {
   const { server, clock, statuses, say } = open();
   server.answers = (frame) => [frame, frame];
   for (const n of upTo(9)) say(`line ${n}`);
@@ -83,13 +61,14 @@ test("a doubled answer changes nothing", async () => {
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a late acknowledgement of fewer entries takes nothing back", async () => {
+test("a late acknowledgement takes nothing back", async () => {
   const { server, clock, statuses, say } = open();
   const late = [];
-  server.answers = (frame) =>
-    frame.t === "ack"
-      ? (late.push(frame), late.length < 3 ? [] : late.splice(0).reverse())
-      : [frame];
+  server.answers = (frame) => {
+    if (frame.t !== "ack") return [frame];
+    late.push(frame);
+    return late.length < 3 ? [] : late.splice(0).reverse();
+  };
   for (const n of upTo(3)) {
     say(`line ${n}`);
     await clock.wind(0);
@@ -102,7 +81,7 @@ test("a late acknowledgement of fewer entries takes nothing back", async () => {
   assert.deepEqual(numbers(server), upTo(4));
 });
 
-test("a frame lost on the way is answered with gap, and all is sent again in order", async () => {
+test("a lost frame makes the outbox send again in order", async () => {
   const { server, clock, say, statuses } = open();
   await clock.wind(0);
   let lost = 0;
@@ -117,7 +96,7 @@ test("a frame lost on the way is answered with gap, and all is sent again in ord
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a frame lost on a socket that lives on is missed at the next pong, and sent again on the same socket", async () => {
+test("a frame lost on an open socket is sent again after a pong", async () => {
   const { server, clock, say, statuses } = open();
   await clock.wind(0);
   server.hears = (frame) => frame.t !== "ev";
@@ -131,7 +110,7 @@ test("a frame lost on a socket that lives on is missed at the next pong, and sen
   assert.equal(server.sockets.length, 1);
 });
 
-test("a server that answers gap for ever is asked more and more slowly", async () => {
+test("repeated gap answers slow the outbox down", async () => {
   const { server, clock, say } = open();
   server.answer = () => ({ t: "gap", s: 7 });
   say("one");
@@ -144,15 +123,15 @@ test("a server that answers gap for ever is asked more and more slowly", async (
 });
 
 /** A replica takes over that knows only the first entries. */
-const failOver = (server, last) => void server.rows.splice(last);
+const failOver = (server, last) => server.rows.splice(last);
 
 for (const [how, notice] of [
-  ["a gap tells it", () => {}],
-  ["the next welcome tells it", ({ server }) => server.sockets[0].cut(1012)],
+  ["a gap says so", () => {}],
+  ["a welcome says so", ({ server }) => server.sockets[0].cut(1012)],
 ])
-  test(`entries a failover has lost become gap entries, and all that follows is stored: ${how}`, async () => {
-    const page = open(),
-      { server, clock, say, outbox, statuses } = page;
+  test(`entries lost in a failover become gaps: ${how}`, async () => {
+    const page = open();
+    const { server, clock, say, outbox, statuses } = page;
     for (const n of upTo(6)) say(`line ${n}`);
     await clock.wind(0);
     failOver(server, 4);
@@ -182,7 +161,7 @@ for (const [how, notice] of [
     assert.equal(await ended, "GRACEFUL_TERMINATION");
   });
 
-test("what a failover has lost before the goodbye is a gap, and the goodbye is heard", async () => {
+test("a failover before the end does not prevent the end", async () => {
   const { server, clock, say, outbox } = open();
   for (const n of upTo(6)) say(`line ${n}`);
   await clock.wind(0);
@@ -200,7 +179,37 @@ test("what a failover has lost before the goodbye is a gap, and the goodbye is h
   ]);
 });
 
-test("however much a failover has lost, it goes out in frames the server takes", async () => {
+test("a welcome alone makes gaps of entries lost in a failover", async () => {
+  const { server, clock, say } = open();
+  for (const n of upTo(3)) say(`line ${n}`);
+  await clock.wind(0);
+  failOver(server, 1);
+  server.sockets[0].cut(1012);
+  await clock.wind(1000);
+  assert.deepEqual(texts(server), ["line 1", "lost", "lost"]);
+});
+
+test("a failover does not raise the limit in bytes", async () => {
+  const { server, clock, say } = open();
+  for (let n = 1; n <= 8000; n += 1) {
+    say(`line ${n}`);
+    if (n % 1000 === 0) await clock.wind(0);
+  }
+  failOver(server, 0);
+  say("after");
+  await clock.wind(60_000);
+  server.hears = () => false;
+  const before = server.last;
+  for (const _n of upTo(200)) say("x".repeat(15_000));
+  server.hears = () => true;
+  server.sockets[0].cut(1012);
+  await clock.wind(60_000);
+  const stored = server.rows.slice(before);
+  assert.equal(stored.at(-1).k, "gap");
+  assert.ok(JSON.stringify(stored).length <= LIMITS.outboxBytes);
+});
+
+test("gaps for a large failover go out in normal frames", async () => {
   const { server, clock, say } = open();
   for (const n of upTo(7000)) {
     say(`line ${n}`);
@@ -220,11 +229,14 @@ test("however much a failover has lost, it goes out in frames the server takes",
   assert.equal(server.rows.at(-1).d.text, "after");
 });
 
-test("a gap that comes too late costs nothing that was stored", async () => {
+test("a late gap answer loses nothing that was stored", async () => {
   const { server, clock, say, outbox, statuses } = open();
   await clock.wind(0);
   let answer;
-  server.failsPost = () => new Promise((done) => (answer = done));
+  server.failsPost = () =>
+    new Promise((done) => {
+      answer = done;
+    });
   say("one");
   say("two");
   outbox.flush();
@@ -236,7 +248,7 @@ test("a gap that comes too late costs nothing that was stored", async () => {
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("no more frames are on their way than the server's window allows", async () => {
+test("the window limits the frames in flight", async () => {
   const server = new Server();
   server.window = 3;
   const { clock, say } = open({ server });
@@ -247,7 +259,7 @@ test("no more frames are on their way than the server's window allows", async ()
   assert.equal(server.sockets[0].sent.filter((frame) => frame.t === "ev").length, 3);
 });
 
-test("a frame holds at most fifty entries and stays under 64 KiB", async () => {
+test("a frame holds at most 50 entries and 64 KiB", async () => {
   const { server, clock, say } = open();
   for (const n of upTo(120)) say(`line ${n} ${"é".repeat(n % 2 ? 10 : 3000)}`);
   await clock.wind(0);
@@ -262,7 +274,7 @@ test("a frame holds at most fifty entries and stays under 64 KiB", async () => {
   assert.ok(frames.length < 20, `${frames.length} frames`);
 });
 
-test("what waits for the socket goes out in full frames", async () => {
+test("entries that waited for the socket go in full frames", async () => {
   const { server, clock, say } = open();
   for (const n of upTo(120)) say(`line ${n}`);
   await clock.wind(0);
@@ -273,7 +285,7 @@ test("what waits for the socket goes out in full frames", async () => {
   );
 });
 
-test("an entry over 16 KiB is cut where it is longest and says so", async () => {
+test("an entry over 16 KiB is shortened and marked", async () => {
   const { server, clock, outbox } = open();
   outbox.add("tool", {
     id: "c1",
@@ -298,7 +310,7 @@ test("an entry over 16 KiB is cut where it is longest and says so", async () => 
   assert.equal(short.d.truncated, undefined);
 });
 
-test("an entry the server rejects becomes a gap entry of the same number", async () => {
+test("a rejected entry becomes a gap with the same number", async () => {
   const { server, clock, say, statuses } = open();
   server.refuses = (entry) => (entry.d.text === "bad" ? "bad_schema" : null);
   say("one");
@@ -311,7 +323,7 @@ test("an entry the server rejects becomes a gap entry of the same number", async
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a server that takes not even the gap entry is left alone", async () => {
+test("a rejected gap ends the log", async () => {
   const { server, clock, say, statuses } = open();
   server.record = (items) => ({ t: "reject", s: [items[0].s], code: "limit" });
   say("one");
@@ -320,7 +332,7 @@ test("a server that takes not even the gap entry is left alone", async () => {
   assert.equal(statuses.at(-1), "queued");
 });
 
-test("retry keeps everything and waits as long as the server asks", async () => {
+test("retry makes the outbox wait as long as the server asks", async () => {
   const { server, clock, say, statuses } = open();
   await clock.wind(0);
   server.answer = () => ({ t: "retry", after: 9000 });
@@ -335,7 +347,7 @@ test("retry keeps everything and waits as long as the server asks", async () => 
   assert.equal(server.hellos, 1);
 });
 
-test("while the server asks for patience one frame at a time is tried, and few in half a minute", async () => {
+test("after retry one frame at a time is tried, and rarely", async () => {
   const server = new Server();
   const { clock, say } = open({ server });
   await clock.wind(0);
@@ -354,24 +366,28 @@ test("while the server asks for patience one frame at a time is tried, and few i
   assert.deepEqual(numbers(server), upTo(400));
 });
 
-test("an entry that kills every socket it is sent on becomes a gap, and no other does", async () => {
-  const server = new Server();
-  const { clock, say, statuses } = open({ server });
-  await clock.wind(0);
-  server.hears = (frame, socket) =>
-    !(frame.items?.some(({ d }) => d.text === "line 7") && (socket.die(1006), true));
-  for (const n of upTo(20)) say(`line ${n}`);
-  await clock.wind(60_000);
-  assert.deepEqual(numbers(server), upTo(20));
-  assert.deepEqual(
-    server.rows.filter(({ k }) => k === "gap").map(({ s, d }) => [s, d]),
-    [[7, { count: 1, reason: "undeliverable" }]],
-  );
-  assert.ok(server.sockets.length <= 4, `${server.sockets.length} sockets`);
-  assert.equal(statuses.at(-1), "saved");
-});
+for (const code of [1006, 1009]) {
+  test(`only the entry that cuts every socket with ${code} becomes a gap`, async () => {
+    const { server, clock, say, statuses } = open();
+    await clock.wind(0);
+    server.hears = (frame, socket) => {
+      const isDeadly = frame.items?.some(({ d }) => d.text === "line 7");
+      if (isDeadly) socket.die(code);
+      return !isDeadly;
+    };
+    for (const n of upTo(20)) say(`line ${n}`);
+    await clock.wind(60_000);
+    assert.deepEqual(numbers(server), upTo(20));
+    assert.deepEqual(
+      server.rows.filter(({ k }) => k === "gap").map(({ s, d }) => [s, d]),
+      [[7, { count: 1, reason: "undeliverable" }]],
+    );
+    assert.ok(server.sockets.length <= 4, `${server.sockets.length} sockets`);
+    assert.equal(statuses.at(-1), "saved");
+  });
+}
 
-test("an outage is no reason to doubt an entry: refused sockets, silence and unanswered requests count for nothing", async () => {
+test("an outage does not turn entries into gaps", async () => {
   const server = new Server();
   const { clock, say } = open({ server });
   await clock.wind(0);
@@ -387,7 +403,7 @@ test("an outage is no reason to doubt an entry: refused sockets, silence and una
   assert.deepEqual(texts(server), ["one"]);
 });
 
-test("what a page tells is as it was when it was told", async () => {
+test("an entry is copied when it is added", async () => {
   const { server, clock, outbox } = open();
   const result = { rows: 1, secret: () => 1 };
   outbox.add("tool", { id: "c", name: "n", phase: "answered", result });
@@ -396,7 +412,7 @@ test("what a page tells is as it was when it was told", async () => {
   assert.deepEqual(server.rows[0].d.result, { rows: 1 });
 });
 
-test("a lost socket is opened again with growing, scattered patience", async () => {
+test("a lost socket is opened again after growing waits", async () => {
   const { server, clock, say } = open({ random: () => 1 });
   await clock.wind(0);
   say("one");
@@ -416,7 +432,7 @@ test("a lost socket is opened again with growing, scattered patience", async () 
   assert.ok(clock.time > start);
 });
 
-test("browsers that lost their sockets at the same time do not come back at the same time", async () => {
+test("browsers do not all reconnect at the same moment", async () => {
   for (const [chance, after] of [
     [0.1, 50],
     [0.9, 450],
@@ -431,7 +447,7 @@ test("browsers that lost their sockets at the same time do not come back at the 
   }
 });
 
-test("patience is short again once entries were acknowledged", async () => {
+test("an acknowledgement makes waits short again", async () => {
   const { server, clock, say } = open({ random: () => 1 });
   await clock.wind(0);
   server.refusesSockets = 1006;
@@ -449,7 +465,7 @@ test("patience is short again once entries were acknowledged", async () => {
   assert.equal(server.sockets.length, before + 1);
 });
 
-test("the network coming back ends the wait", async () => {
+test("wake ends the wait", async () => {
   const { server, clock, outbox, say } = open({ random: () => 1 });
   await clock.wind(0);
   server.refusesSockets = 1006;
@@ -462,219 +478,7 @@ test("the network coming back ends the wait", async () => {
   assert.deepEqual(numbers(server), [1]);
 });
 
-test("the pings come as often as the server wants", async () => {
-  const server = new Server();
-  server.ping = 5;
-  const { clock } = open({ server });
-  await clock.wind(15_500);
-  assert.equal(server.sockets[0].sent.filter((frame) => frame.t === "ping").length, 3);
-});
-
-test("a socket that is silent for 45 s, through two pings, is taken for a lost line", async () => {
-  const { server, clock, say } = open();
-  await clock.wind(0);
-  server.hears = (frame, socket) => socket !== server.sockets[0];
-  await clock.wind(44_000);
-  assert.equal(server.sockets.length, 1);
-  await clock.wind(2000);
-  assert.equal(server.sockets.length, 2);
-  say("one");
-  await clock.wind(0);
-  assert.deepEqual(numbers(server), [1]);
-});
-
-for (const code of [4400, 4401, 4403, 4404, 4409, 4413]) {
-  test(`a socket closed with ${code} is not opened again, and the page hears that entries wait`, async () => {
-    const { server, clock, say, statuses } = open();
-    await clock.wind(0);
-    server.sockets[0].cut(code);
-    say("one");
-    await clock.wind(60_000);
-    assert.equal(server.sockets.length, 1);
-    assert.equal(server.posts.length, 0);
-    assert.equal(statuses.at(-1), "queued");
-  });
-}
-
-for (const code of [1000, 1005, 1008, 1009, 1011, 1013, 4000, 4408, 4429, 4503, 4999])
-  test(`a socket closed with ${code} is opened again, and everything is stored`, async () => {
-    const { server, clock, say, statuses } = open();
-    await clock.wind(0);
-    server.sockets[0].cut(code);
-    say("one");
-    await clock.wind(1000);
-    assert.equal(server.sockets.length, 2);
-    assert.deepEqual(texts(server), ["one"]);
-    assert.equal(statuses.at(-1), "saved");
-  });
-
-test("where sockets never open the same entries travel by POST", async () => {
-  const server = new Server();
-  server.refusesSockets = 1006;
-  const { clock, say, statuses } = open({ server });
-  for (const n of upTo(60)) say(`line ${n}`);
-  await clock.wind(5000);
-  assert.equal(server.sockets.length, 2);
-  assert.deepEqual(numbers(server), upTo(60));
-  assert.equal(statuses.at(-1), "saved");
-  assert.deepEqual(Object.keys(server.posts[0]).sort(), [
-    "items",
-    "keepalive",
-    "stream",
-    "ticket",
-    "url",
-  ]);
-});
-
-test("where the browser forbids sockets, and throws it, the entries travel by POST", async () => {
-  const server = new Server();
-  server.forbidsSockets = true;
-  const { clock, say, statuses } = open({ server });
-  for (const n of upTo(60)) say(`line ${n}`);
-  await clock.wind(5000);
-  assert.deepEqual(numbers(server), upTo(60));
-  assert.equal(statuses.at(-1), "saved");
-});
-
-test("a socket that opens but is never welcomed is given up for POST too", async () => {
-  const { server, clock, say } = open();
-  server.hears = () => false;
-  say("one");
-  await clock.wind(40_000);
-  assert.deepEqual(numbers(server), [1]);
-  assert.ok(server.posts.length >= 2);
-});
-
-test("a site without sockets starts with POST and says every 15 s that the page is there", async () => {
-  const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
-  say("one");
-  await clock.wind(100);
-  assert.deepEqual(
-    server.posts.map((post) => post.items.length),
-    [0, 1],
-  );
-  await clock.wind(45_500);
-  assert.deepEqual(
-    server.posts.map((post) => post.items.length),
-    [0, 1, 0, 0, 0],
-  );
-  assert.equal(server.sockets.length, 0);
-});
-
-test("a POST whose answer was lost is repeated and written once", async () => {
-  const { server, clock, say, statuses } = open({ address: { ...ADDRESS, ws: null } });
-  await clock.wind(0);
-  let lost = 0;
-  server.failsPost = ({ items }) => {
-    if (lost++) return Response.json(server.record(items));
-    server.record(items);
-    throw new TypeError("network");
-  };
-  say("one");
-  await clock.wind(0);
-  assert.equal(statuses.at(-1), "queued");
-  await clock.wind(5000);
-  assert.deepEqual(numbers(server), [1]);
-  assert.equal(statuses.at(-1), "saved");
-});
-
-for (const status of [408, 429, 503])
-  test(`a POST answered ${status} waits as long as Retry-After says`, async () => {
-    const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
-    await clock.wind(0);
-    server.failsPost = () =>
-      new Response("", { status, headers: { "Retry-After": "20" } });
-    say("one");
-    await clock.wind(0);
-    server.failsPost = null;
-    await clock.wind(19_000);
-    assert.deepEqual(numbers(server), []);
-    await clock.wind(2000);
-    assert.deepEqual(numbers(server), [1]);
-  });
-
-/** A refusal as this app's views write it. */
-const problem = (status, code) =>
-  new Response(JSON.stringify({ type: "about:blank", status, code }), {
-    status,
-    headers: { "Content-Type": "application/problem+json" },
-  });
-
-for (const [status, code] of [
-  [400, "bad_request"],
-  [401, "logged_out"],
-  [401, "not_authorised"],
-  [403, "origin"],
-  [404, "no_stream"],
-  [409, "superseded"],
-  [413, "bad_request"],
-  [413, "too_big"],
-])
-  test(`a POST that this app refuses with ${status} ${code} is not repeated`, async () => {
-    const { server, clock, say, statuses } = open({
-      address: { ...ADDRESS, ws: null },
-    });
-    await clock.wind(0);
-    server.failsPost = () => problem(status, code);
-    say("one");
-    await clock.wind(120_000);
-    assert.equal(server.posts.length, 2);
-    assert.equal(statuses.at(-1), "queued");
-  });
-
-const page = (status) =>
-  new Response(status === 204 ? null : "<h1>Not yours</h1>", {
-    status,
-    headers: { "Content-Type": "text/html" },
-  });
-const json = (body, status = 200, type = "application/json") =>
-  new Response(JSON.stringify(body), { status, headers: { "Content-Type": type } });
-for (const [what, answer] of [
-  ...[200, 204, 302, 400, 401, 403, 404, 405, 409, 413, 418, 429, 500, 502].map(
-    (status) => [`a page with status ${status}`, () => page(status)],
-  ),
-  ["an empty body", () => new Response("")],
-  ["JSON that is no object", () => json(null)],
-  ["JSON of somebody else", () => json({ status: "ok" })],
-  ["a frame nobody knows", () => json({ t: "hello" })],
-  ["a frame with status 404", () => json({ t: "ack", s: 1 }, 404)],
-  ["a problem of somebody else", () => json({ code: "no_stream" }, 404)],
-  ["a problem nobody knows", () => problem(404, "not_found")],
-  ["a problem called toString", () => problem(404, "toString")],
-  ["a problem that will pass", () => problem(503, "database_unavailable")],
-])
-  test(`a POST answered with ${what} is repeated until it is stored`, async () => {
-    const { server, clock, say, statuses } = open({
-      address: { ...ADDRESS, ws: null },
-    });
-    await clock.wind(0);
-    server.failsPost = answer;
-    say("one");
-    await clock.wind(60_000);
-    say("two");
-    assert.equal(statuses.at(-1), "queued");
-    assert.ok(server.posts.length > 3, `${server.posts.length} requests in a minute`);
-    assert.ok(server.posts.length < 15, `${server.posts.length} requests in a minute`);
-    server.failsPost = null;
-    await clock.wind(31_000);
-    assert.deepEqual(texts(server), ["one", "two"]);
-    assert.equal(statuses.at(-1), "saved");
-  });
-
-test("Retry-After of a proxy is obeyed for ten minutes at most", async () => {
-  const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
-  await clock.wind(0);
-  const headers = { "Retry-After": "9999999" };
-  server.failsPost = () => new Response("", { status: 503, headers });
-  say("one");
-  await clock.wind(599_000);
-  assert.equal(server.posts.length, 2);
-  server.failsPost = null;
-  await clock.wind(2000);
-  assert.deepEqual(texts(server), ["one"]);
-});
-
-test("over its bound the outbox keeps what came first and one gap entry with the count of the rest", async () => {
+test("a full outbox counts further entries in one gap", async () => {
   const server = new Server();
   server.refusesSockets = 1012;
   const { clock, say, outbox } = open({
@@ -694,7 +498,7 @@ test("over its bound the outbox keeps what came first and one gap entry with the
   assert.ok(outbox);
 });
 
-test("a gap entry that is on its way counts no further", async () => {
+test("a gap entry in flight is not changed any more", async () => {
   const server = new Server();
   server.window = 6000;
   const { clock, say } = open({ server });
@@ -714,7 +518,7 @@ test("a gap entry that is on its way counts no further", async () => {
   );
 });
 
-test("the outbox is bounded in bytes as well", async () => {
+test("the outbox is limited in bytes too", async () => {
   const server = new Server();
   server.failsPost = () => new Response("", { status: 503 });
   const { clock, outbox } = open({ server, address: { ...ADDRESS, ws: null } });
@@ -729,7 +533,7 @@ test("the outbox is bounded in bytes as well", async () => {
   assert.ok(JSON.stringify(server.rows).length <= LIMITS.outboxBytes);
 });
 
-test("what is saved makes room again", async () => {
+test("saved entries make room for new ones", async () => {
   const server = new Server();
   server.window = 1;
   const { clock, outbox } = open({ server });
@@ -749,7 +553,7 @@ test("what is saved makes room again", async () => {
   assert.ok(server.rows.every((row) => row.k === "chat"));
 });
 
-test("bye goes out when everything is acknowledged and brings the server's reason", async () => {
+test("end resolves with the server's reason", async () => {
   const { server, clock, outbox, say } = open();
   say("one");
   const ended = outbox.end("visitor");
@@ -761,7 +565,7 @@ test("bye goes out when everything is acknowledged and brings the server's reaso
   assert.equal(clock.timers.size, 0);
 });
 
-test("a bye whose answer was lost is said again on the next socket", async () => {
+test("a bye with a lost answer is sent again", async () => {
   const { server, clock, outbox, say } = open();
   say("one");
   await clock.wind(0);
@@ -784,14 +588,14 @@ test("by POST the bye is a request of its own", async () => {
   assert.deepEqual(server.posts.at(-1).bye, { last: 1, how: "visitor" });
 });
 
-test("an outbox that was given up ends without a reason and without waiting", async () => {
+test("end resolves at once after a refusal", async () => {
   const { server, clock, outbox } = open();
   await clock.wind(0);
   server.sockets[0].cut(4401);
   assert.equal(await outbox.end("visitor"), "");
 });
 
-test("a page that goes away says what is left and bye in one request nobody waits for", async () => {
+test("leave sends the rest and the bye in one request", async () => {
   const { server, clock, outbox, say } = open();
   await clock.wind(0);
   server.hears = () => false;
@@ -809,7 +613,7 @@ for (const [what, answer] of [
   ["is refused", () => new Response("", { status: 503 })],
   ["is put off", () => Response.json({ t: "retry", after: 1000 })],
 ])
-  test(`a page that goes away tries nothing more when its last request ${what}`, async () => {
+  test(`leave sends nothing more when its request ${what}`, async () => {
     const { server, clock, outbox, say } = open();
     await clock.wind(0);
     server.failsPost = answer;

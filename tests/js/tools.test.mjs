@@ -1,4 +1,4 @@
-// Browser tools: arguments from a model are checked, handlers are limited, and every call is told.
+// Browser tools: arguments are checked, handlers are limited, every call is reported.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -37,7 +37,7 @@ function box(tools, options = {}) {
 const cases = [
   ["a value of the type", { type: "number" }, 3, []],
   ["another type", { type: "number" }, "3", ["arguments must be number"]],
-  ["a number that is none", { type: "number" }, NaN, ["arguments must be number"]],
+  ["not a number", { type: "number" }, NaN, ["arguments must be number"]],
   [
     "a fraction for an integer",
     { type: "integer" },
@@ -53,15 +53,15 @@ const cases = [
   ],
   ["an array for an object", { type: "object" }, [], ["arguments must be object"]],
   ["null for an object", { type: "object" }, null, ["arguments must be object"]],
-  ["all that is required", WEATHER, { location: "Seoul", units: "celsius" }, []],
+  ["every required key", WEATHER, { location: "Seoul", units: "celsius" }, []],
   [
-    "what is required is missing",
+    "a required key is missing",
     WEATHER,
     { units: "celsius" },
     ["arguments.location is missing"],
   ],
   [
-    "a key of every object's prototype is missing too",
+    "a key of the prototype counts as missing",
     { type: "object", required: ["toString"] },
     {},
     ["arguments.toString is missing"],
@@ -78,7 +78,7 @@ const cases = [
     { location: "Seoul", units: "celsius", evil: 1 },
     ["arguments.evil is not known"],
   ],
-  ["an unknown key where any is allowed", { type: "object" }, { any: 1 }, []],
+  ["an unknown key where all are allowed", { type: "object" }, { any: 1 }, []],
   [
     "further keys of a type",
     { type: "object", additionalProperties: { type: "number" } },
@@ -97,15 +97,16 @@ const cases = [
     ["a", 2],
     ["arguments[1] must be string"],
   ],
-  ["a keyword it does not read", { type: "string", minLength: 3 }, "a", []],
-  ["a type it does not know", { type: "date" }, "today", []],
-  ["no schema at all", {}, { a: [1, { b: null }] }, []],
+  ["an unknown keyword", { type: "string", minLength: 3 }, "a", []],
+  ["a type named as a method of objects", { type: "toString" }, 3, []],
+  ["an unknown type", { type: "date" }, "today", []],
+  ["an empty schema", {}, { a: [1, { b: null }] }, []],
 ];
 for (const [what, schema, value, problems] of cases) {
   test(`check: ${what}`, () => assert.deepEqual(check(schema, value), problems));
 }
 
-test("a call is answered with the handler's object and told before and after", async () => {
+test("a call is reported before and after its handler runs", async () => {
   const { events, toolbox } = box({
     square: {
       parameters: { type: "object" },
@@ -125,7 +126,7 @@ for (const [given, answered] of [
   [[1], { result: [1] }],
   [{ a: new Date(0) }, { a: "1970-01-01T00:00:00.000Z" }],
 ]) {
-  test(`a handler that returns ${JSON.stringify(given)} is answered as a plain object`, async () => {
+  test(`a handler result ${JSON.stringify(given)} becomes an object`, async () => {
     const { toolbox } = box({ look: { handler: () => given } });
     assert.deepEqual(await toolbox.call("look", {}), answered);
   });
@@ -167,12 +168,13 @@ for (const [how, handler, message] of [
     "returns what JSON cannot hold",
     () => {
       const loop = {};
-      return (loop.loop = loop);
+      loop.loop = loop;
+      return loop;
     },
     /circular/,
   ],
 ]) {
-  test(`a handler that ${how} gives the model an error it can read`, async () => {
+  test(`a handler that ${how} gives the model an error`, async () => {
     const { events, toolbox } = box({ show_map: { handler } });
     const { error } = await toolbox.call("show_map", {});
     assert.equal(error.code, "failed");
@@ -184,10 +186,15 @@ for (const [how, handler, message] of [
   });
 }
 
-test("a handler that takes too long is given up and told so by its signal", async () => {
+test("a handler that takes too long is aborted", async () => {
   let signal;
   const { clock, events, toolbox } = box({
-    slow: { handler: (_, context) => new Promise(() => (signal = context.signal)) },
+    slow: {
+      handler: (_args, context) => {
+        signal = context.signal;
+        return new Promise(() => {});
+      },
+    },
   });
   const answer = toolbox.call("slow", {});
   await clock.wind(9999);
@@ -201,13 +208,13 @@ test("a handler that takes too long is given up and told so by its signal", asyn
   assert.equal(signal.aborted, true);
 });
 
-test("a handler in time leaves no timer behind", async () => {
+test("a handler that finishes leaves no timer", async () => {
   const { clock, toolbox } = box({ quick: { handler: async () => ({}) } });
   await toolbox.call("quick", {});
   assert.equal(clock.timers.size, 0);
 });
 
-test("a model that calls tools without end is stopped after ten rounds, until the visitor speaks again", async () => {
+test("a model may call tools in ten rounds of one turn", async () => {
   let ran = 0;
   const { report, toolbox } = box({ again: { handler: () => ran++ } });
   for (let round = 0; round < 10; round++) await toolbox.call("again", {});
@@ -218,6 +225,12 @@ test("a model that calls tools without end is stopped after ten rounds, until th
   assert.deepEqual(await toolbox.call("again", {}), { result: 10 });
 });
 
+test("a call of an unknown tool gives the model an error", async () => {
+  const { toolbox } = box({});
+  const { error } = await toolbox.call("absent", {});
+  assert.equal(error.code, "unknown_tool");
+});
+
 test("calls side by side are one round", async () => {
   const { report, toolbox } = box({ look: { handler: settle } }, { rounds: 1 });
   const answers = await Promise.all([1, 2, 3].map(() => toolbox.call("look", {})));
@@ -225,7 +238,7 @@ test("calls side by side are one round", async () => {
   assert.equal(report.rounds, 0);
 });
 
-test("the SDK is given the tools the preset names, wrapped", async () => {
+test("the SDK gets the tools that the preset names", async () => {
   const { toolbox } = box({
     one: {
       description: "first",
@@ -244,7 +257,7 @@ test("the SDK is given the tools the preset names, wrapped", async () => {
   assert.equal((await tool.call({})).error.code, "invalid_arguments");
 });
 
-test("a preset that names no tools offers every tool of the page", async () => {
+test("a preset without tool names offers every tool", async () => {
   const { toolbox } = box({ one: { handler: () => 1 }, two: { handler: () => 2 } });
   const tools = toolbox.chatTools(ChatTool, []);
   assert.deepEqual(

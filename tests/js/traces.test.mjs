@@ -1,4 +1,4 @@
-// The outbox replays the traces both ends share: what it sends, and when, is exactly what they tell.
+// The outbox replays the traces that browser and server share, frame by frame.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -6,18 +6,11 @@ import { test } from "node:test";
 import * as frames from "../../django_perso/static/django_perso/frames.js";
 import { Outbox, resend } from "../../django_perso/static/django_perso/outbox.js";
 import { Transport } from "../../django_perso/static/django_perso/transport.js";
-import { Clock, Server, settle, Shelf } from "./world.mjs";
+import { ADDRESS, Clock, Server, settle, Shelf } from "./world.mjs";
 
 const { traces } = JSON.parse(
   readFileSync(new URL("../traces/log.json", import.meta.url), "utf8"),
 );
-const ADDRESS = {
-  stream: "6f1c",
-  ticket: "t0",
-  ws: "ws://host/perso/log/",
-  post: "/perso/log/entries/",
-};
-
 const lines = ([first, last]) =>
   Array.from({ length: last - first + 1 }, (_, i) => `line ${first + i}`);
 const said = (text) => ({ k: "chat", d: { role: "visitor", text } });
@@ -27,10 +20,10 @@ const meant = (list) =>
     .map((told) => (typeof told === "string" ? said(told) : told));
 const content = (entries) => entries.map(({ k, d }) => ({ k, d }));
 
-/** A line on which nothing moves unless the trace says so. */
+/** A connection on which nothing moves unless the trace says so. */
 class Line {
   sockets = [];
-  sent = []; // what the outbox has sent and no step has told of yet
+  sent = []; // what no step has mentioned yet
   named = new Map();
   clock = new Clock();
   server = Object.assign(new Server(), {
@@ -67,7 +60,7 @@ class Line {
       setTimeout,
       clearTimeout,
     };
-    this.outbox = new Outbox(ADDRESS, this.world, (status) => (this.status = status));
+    this.outbox = new Outbox(ADDRESS, this.world, () => {});
   }
 
   async play(step) {
@@ -76,7 +69,9 @@ class Line {
     await settle();
   }
   add = (entries) => meant(entries).forEach(({ k, d }) => this.outbox.add(k, d));
-  end = (how) => void this.outbox.end(how);
+  end = (how) => {
+    this.outbox.end(how);
+  };
   hide = () => this.outbox.flush();
   leave = (how) => this.outbox.leave(how);
   visit = () => resend(this.world);
@@ -86,7 +81,8 @@ class Line {
     const socket = this.open();
     socket.onopen();
     assert.equal(this.sent.shift()?.t, "hello");
-    socket.lease = this.server.lease = (this.server.lease ?? 0) + 1;
+    this.server.lease = (this.server.lease ?? 0) + 1;
+    socket.lease = this.server.lease;
     assert.equal(this.server.last, ack);
     this.tell(socket, { t: "welcome", ack, age: this.clock.time, window: 4, ping: 15 });
   }
@@ -96,7 +92,8 @@ class Line {
   open() {
     const socket = this.sockets.shift();
     assert.ok(socket, "the outbox has opened a socket");
-    return (this.socket = socket);
+    this.socket = socket;
+    return socket;
   }
   cut(code) {
     this.socket.onclose({ code });

@@ -1,26 +1,28 @@
-// What outlives the page: what the outbox leaves in the browser's store, and what the next visit makes of it.
+// What an outbox leaves in the browser's store, and what the next page does with it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Outbox, resend } from "../../django_perso/static/django_perso/outbox.js";
 import { Store } from "../../django_perso/static/django_perso/store.js";
-import { Clock, Server, settle, Shelf, world } from "./world.mjs";
+import {
+  ADDRESS as PLAIN_ADDRESS,
+  Clock,
+  problem,
+  Server,
+  settle,
+  Shelf,
+  texts,
+  upTo,
+  world,
+} from "./world.mjs";
 
-const ADDRESS = {
-  stream: "6f1c",
-  ticket: "t0",
-  ws: "ws://host/perso/log/",
-  post: "/perso/log/entries/",
-  session_id: "secret",
-};
+const ADDRESS = { ...PLAIN_ADDRESS, session_id: "secret" };
 const DAY = 24 * 60 * 60 * 1000;
-const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
-const texts = (server) => server.rows.map((row) => row.d.text ?? row.d.reason);
 
-/** A page with an outbox; its server hears it until told otherwise. */
+/** A page with an outbox and a store. */
 async function open({ store = new Shelf(), server = new Server() } = {}) {
-  const clock = new Clock(),
-    statuses = [];
+  const clock = new Clock();
+  const statuses = [];
   const page = world(server, clock, { store });
   const outbox = new Outbox(ADDRESS, page, (status) => statuses.push(status));
   await clock.wind(0);
@@ -28,7 +30,7 @@ async function open({ store = new Shelf(), server = new Server() } = {}) {
   return { server, clock, store, statuses, outbox, say, page };
 }
 
-/** A page that wrote `lines` while nothing got through, and was gone without a word. */
+/** A page that added `lines` while nothing reached the server, and then crashed. */
 async function crashed(lines = ["one", "two"]) {
   const page = await open();
   page.server.hears = () => false;
@@ -51,7 +53,7 @@ async function visit({ server, store }, seconds = 60) {
   return clock;
 }
 
-test("an entry is in the store from the moment it is said until it is saved", async () => {
+test("an entry stays in the store until it is saved", async () => {
   const { server, clock, store, say, statuses } = await open();
   server.hears = () => false;
   say("one");
@@ -68,7 +70,7 @@ test("an entry is in the store from the moment it is said until it is saved", as
   assert.equal(store.left.size, 0);
 });
 
-test("what is left says how to reach the log, and nothing of the conversation with the avatar", async () => {
+test("the store holds no Perso session id", async () => {
   const { store } = await crashed();
   const { at, entries, ...left } = store.left.get("6f1c");
   assert.deepEqual(left, {
@@ -81,7 +83,7 @@ test("what is left says how to reach the log, and nothing of the conversation wi
   assert.ok(Math.abs(Date.now() - at) < 5000 && entries.length === 2);
 });
 
-test("many entries said at once are put into the store once", async () => {
+test("many entries at once are stored once", async () => {
   const { server, store, say } = await open();
   server.hears = () => false;
   for (const n of upTo(1000)) say(`line ${n}`);
@@ -90,7 +92,7 @@ test("many entries said at once are put into the store once", async () => {
   assert.equal(store.left.get("6f1c").entries.length, 1000);
 });
 
-test("what a crashed page left is sent by the next visit, once, and does not end the conversation", async () => {
+test("the next page sends what a crashed page left", async () => {
   const left = await crashed();
   left.server.record([{ s: 1, k: "chat", t: 0, d: { role: "visitor", text: "one" } }]); // stored, but nobody heard
   const clock = await visit(left);
@@ -101,7 +103,7 @@ test("what a crashed page left is sent by the next visit, once, and does not end
   assert.equal(clock.timers.size, 0);
 });
 
-test("a conversation that had ended is also ended by the next visit", async () => {
+test("the next page also sends the end", async () => {
   const { server, store, outbox, say } = await open();
   server.loses = () => true;
   server.hears = () => false;
@@ -116,7 +118,7 @@ test("a conversation that had ended is also ended by the next visit", async () =
   assert.equal(store.left.size, 0);
 });
 
-test("a page that left and lives on forgets what its last request has saved, and says so", async () => {
+test("a page that survives leave forgets what was saved", async () => {
   const { server, store, outbox, say, statuses } = await open();
   server.hears = () => false;
   say("one");
@@ -127,7 +129,7 @@ test("a page that left and lives on forgets what its last request has saved, and
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a page that only hides sends the rest and goes on", async () => {
+test("a hidden page sends the rest and continues", async () => {
   const { server, clock, outbox, say, statuses } = await open();
   server.hears = () => false;
   say("one");
@@ -146,7 +148,7 @@ test("a page that only hides sends the rest and goes on", async () => {
   assert.equal(server.posts.length, 1, "nothing was left, so nothing was asked");
 });
 
-test("what the server rejects of a hidden page's request becomes a gap", async () => {
+test("an entry rejected while the page hides becomes a gap", async () => {
   const { server, clock, outbox, say } = await open();
   server.refuses = ({ d }) => (d.text === "bad" ? "bad_schema" : null);
   server.hears = () => false;
@@ -158,7 +160,7 @@ test("what the server rejects of a hidden page's request becomes a gap", async (
   assert.deepEqual(texts(server), ["one", "bad_schema"]);
 });
 
-test("two last requests fit in the 64 KiB that outlive a page, and the rest is for the next visit", async () => {
+test("the last request stays under 32 KiB", async () => {
   const { server, store, outbox } = await open();
   server.hears = () => false;
   for (const n of upTo(10))
@@ -177,22 +179,49 @@ test("two last requests fit in the 64 KiB that outlive a page, and the rest is f
   assert.equal(store.left.size, 0);
 });
 
-/** A refusal as this app's views write it. */
-const problem = (status, code) =>
-  Response.json(
-    { code },
-    { status, headers: { "Content-Type": "application/problem+json" } },
-  );
+for (const [status, code] of [
+  [401, "logged_out"],
+  [404, "no_stream"],
+])
+  test(`entries refused with ${code} are dropped`, async () => {
+    const left = await crashed();
+    left.server.failsPost = () => problem(status, code);
+    await visit(left);
+    assert.equal(left.server.posts.length, 1);
+    assert.equal(left.store.left.size, 0);
+  });
 
-test("what is left of a conversation that is over is dropped", async () => {
-  const left = await crashed();
-  left.server.failsPost = () => problem(404, "no_stream");
-  await visit(left);
-  assert.equal(left.server.posts.length, 1);
-  assert.equal(left.store.left.size, 0);
-});
+for (const [code, reason] of [
+  [4401, "logged_out"],
+  [4404, "no_stream"],
+  [4404, ""],
+])
+  test(`a socket closed with ${code} "${reason}" empties the store`, async () => {
+    const { server, store, say, statuses } = await open();
+    server.hears = () => false;
+    say("one");
+    server.sockets[0].cut(code, reason);
+    await settle();
+    assert.equal(store.left.size, 0);
+    assert.equal(statuses.at(-1), "queued");
+  });
 
-test("what waits when the login runs out, or is said later, is kept for the visit after the next login", async () => {
+for (const [code, reason] of [
+  [4400, "logged_out in vain"],
+  [4401, "not_authorised"],
+  [4403, ""],
+  [4409, "superseded"],
+])
+  test(`a socket closed with ${code} "${reason}" keeps the store`, async () => {
+    const { server, store, say } = await open();
+    server.hears = () => false;
+    say("one");
+    server.sockets[0].cut(code, reason);
+    await settle();
+    assert.equal(store.left.size, 1);
+  });
+
+test("entries refused without a login wait for the next one", async () => {
   const { server, store, clock, say, statuses } = await open();
   say("one");
   await clock.wind(0);
@@ -213,7 +242,7 @@ test("what waits when the login runs out, or is said later, is kept for the visi
 });
 
 for (const status of [401, 404, 500, 503])
-  test(`what meets a ${status} is kept for another visit, and tried patiently`, async () => {
+  test(`entries answered with ${status} are kept and tried again`, async () => {
     const left = await crashed();
     left.server.failsPost = () => new Response("", { status });
     await visit(left, 600);
@@ -227,7 +256,7 @@ for (const status of [401, 404, 500, 503])
     assert.deepEqual(texts(left.server), ["one", "two"]);
   });
 
-test("after a day what was left is dropped unsent", async () => {
+test("entries older than a day are dropped", async () => {
   const left = await crashed();
   left.store.left.get("6f1c").at = Date.now() - DAY - 1000;
   await visit(left);
@@ -235,7 +264,7 @@ test("after a day what was left is dropped unsent", async () => {
   assert.equal(left.store.left.size, 0);
 });
 
-test("two pages that send the same rest at once store it once", async () => {
+test("two pages that send the same entries store them once", async () => {
   const left = await crashed(upTo(60).map((n) => `line ${n}`));
   await Promise.all([visit(left), visit(left)]);
   assert.deepEqual(
@@ -244,7 +273,7 @@ test("two pages that send the same rest at once store it once", async () => {
   );
 });
 
-test("a second tab sends for a first one that is still talking, and takes nothing from it", async () => {
+test("a second tab leaves the store of the first alone", async () => {
   const first = await open();
   first.server.hears = () => false;
   const said = upTo(60).map((n) => `line ${n}`);
@@ -265,7 +294,7 @@ test("a second tab sends for a first one that is still talking, and takes nothin
   assert.equal(first.store.left.size, 0);
 });
 
-test("a second tab that is done forgets nothing the first one has said since", async () => {
+test("a second tab keeps what the first has added since", async () => {
   const first = await open();
   first.server.hears = () => false;
   first.say("one");
@@ -283,7 +312,7 @@ test("a second tab that is done forgets nothing the first one has said since", a
   );
 });
 
-test("without a store all goes on in memory, and entries that wait are not called kept", async () => {
+test("without a store entries wait in memory", async () => {
   const { server, statuses, outbox, say, clock, page } = await open({
     store: undefined,
     server: new Server(),
@@ -300,7 +329,7 @@ test("without a store all goes on in memory, and entries that wait are not calle
   assert.ok(outbox);
 });
 
-test("where the browser has no IndexedDB the store keeps nothing and does not complain", async () => {
+test("without IndexedDB the store keeps nothing", async () => {
   const store = new Store();
   await store.put({ stream: "6f1c" });
   assert.deepEqual(await store.all(), []);

@@ -1,6 +1,25 @@
-// A world for the outbox: a clock that is wound by hand, and a server that keeps the rules of perso.log.1.
+// A world for the log: a clock that tests wind, and a server that follows perso.log.1.
 import * as frames from "../../django_perso/static/django_perso/frames.js";
+import { Outbox } from "../../django_perso/static/django_perso/outbox.js";
 import { Transport } from "../../django_perso/static/django_perso/transport.js";
+
+export const ADDRESS = {
+  stream: "6f1c",
+  ticket: "t0",
+  ws: "ws://host/perso/log/",
+  post: "/perso/log/entries/",
+};
+
+export const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
+export const texts = (server) => server.rows.map((row) => row.d.text ?? row.d.reason);
+export const numbers = (server) => server.rows.map((row) => row.s);
+
+/** A refusal as the app's views write it. */
+export const problem = (status, code) =>
+  new Response(JSON.stringify({ type: "about:blank", status, code }), {
+    status,
+    headers: { "Content-Type": "application/problem+json" },
+  });
 
 /** Timers that run when the test winds the clock; `settle` lets pending promises finish. */
 export class Clock {
@@ -12,7 +31,9 @@ export class Clock {
     this.timers.set(id, { at: this.time + ms, run });
     return id;
   };
-  clearTimeout = (id) => void this.timers.delete(id);
+  clearTimeout = (id) => {
+    this.timers.delete(id);
+  };
 
   async wind(ms) {
     const end = this.time + ms;
@@ -32,17 +53,21 @@ export class Clock {
 
 export const settle = () => new Promise((done) => setImmediate(done));
 
-/** A browser's store: what one page leaves the next one finds, as it was when it was put. */
+/** A store in memory. What one page leaves, the next one finds as it was when put. */
 export class Shelf {
   left = new Map();
   puts = 0;
-  put = (left) => void (this.puts++, this.left.set(left.stream, structuredClone(left)));
-  drop = (stream, at = Infinity) =>
-    void (this.left.get(stream)?.at <= at && this.left.delete(stream));
+  put = (left) => {
+    this.puts += 1;
+    this.left.set(left.stream, structuredClone(left));
+  };
+  drop = (stream, at = Infinity) => {
+    if (this.left.get(stream)?.at <= at) this.left.delete(stream);
+  };
   all = async () => [...this.left.values()].map((left) => structuredClone(left));
 }
 
-/** The server's side of one stream: what it has written down, and the faults a test asks for. */
+/** The server's side of one conversation: what it has stored, and the faults of a test. */
 export class Server {
   rows = [];
   hellos = 0;
@@ -51,15 +76,15 @@ export class Server {
   window = 4;
   ping = 15;
   refuses = () => null; // entry → reject code
-  answers = (frame) => [frame]; // a fault: drop, double or change what goes back
-  hears = () => true; // a fault: lose what arrives
-  loses = () => false; // a fault: a POST gets no answer, and did not arrive
+  answers = (frame) => [frame]; // a fault: drops, repeats or changes answers
+  hears = () => true; // a fault: loses what arrives
+  loses = () => false; // a fault: loses a POST
 
   get last() {
     return this.rows.length;
   }
 
-  /** One transaction, as the protocol tells it: what follows is written, a hole or a bad entry stops the rest. */
+  /** One transaction: new entries are stored until a hole or a bad entry. */
   record(items) {
     const bad = items.findIndex((entry) => entry.k !== "gap" && this.refuses(entry));
     const good = bad < 0 ? items : items.slice(0, bad);
@@ -71,7 +96,7 @@ export class Server {
     return { t: "ack", s: this.last };
   }
 
-  /** What a frame or a body is answered with. */
+  /** Return the answer to a frame or a body. */
   answer(message) {
     if (message.bye) {
       this.bye = message.bye;
@@ -83,7 +108,7 @@ export class Server {
   }
 }
 
-/** The world an outbox lives in, joined to `server` by sockets and POST. */
+/** The world of an outbox whose sockets and requests reach `server`. */
 export function world(server, clock, { random = () => 0.5, store } = {}) {
   class FakeSocket {
     sent = [];
@@ -116,14 +141,14 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
         frame,
       );
     }
-    cut(code) {
+    cut(code, reason = "") {
       this.isCut = true;
-      this.onclose?.({ code });
+      this.onclose?.({ code, reason });
     }
-    /** As cut, but later than what is being done: so a browser hears of it. */
+    /** As cut(), but after the current task, as browsers do. */
     die(code) {
       this.isCut = true;
-      queueMicrotask(() => this.onclose?.({ code }));
+      queueMicrotask(() => this.onclose?.({ code, reason: "" }));
     }
     close() {
       this.isCut = true;
@@ -153,7 +178,7 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
   };
 }
 
-/** A small chance generator (xorshift), so that a failing case can be replayed by its seed. */
+/** A random number generator (xorshift) whose cases can be replayed by their seed. */
 export function dice(seed) {
   let x = seed + 1;
   return () => {
@@ -162,4 +187,15 @@ export function dice(seed) {
     x ^= x << 5;
     return (x >>> 0) / 2 ** 32;
   };
+}
+
+/** A page with an outbox, without a store. */
+export function open({ address = ADDRESS, server = new Server(), random } = {}) {
+  const clock = new Clock();
+  const statuses = [];
+  const outbox = new Outbox(address, world(server, clock, { random }), (status) =>
+    statuses.push(status),
+  );
+  const say = (text) => outbox.add("chat", { role: "visitor", text });
+  return { server, clock, statuses, outbox, say };
 }

@@ -1,4 +1,4 @@
-"""A sandbox on a real socket inside the test process, and one in a process of its own."""
+"""A sandbox in the process of the tests, and one in a process of its own."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ Start = Callable[..., tuple[str, "subprocess.Popen[str]"]]
 
 @pytest.fixture(scope="session")
 def sandbox_url() -> Iterator[str]:
-    """Where a sandbox answers, served by threads of this process."""
+    """The address of a sandbox, served by threads of this process."""
     server = make_server("127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
@@ -57,7 +57,7 @@ def perso(sandbox_url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def control(sandbox_url: str) -> Iterator[httpx.Client]:
-    """A client of the sandbox's own controls; the faults it set are gone afterwards."""
+    """A client of the sandbox's controls; afterwards there are no faults."""
     with httpx.Client(
         base_url=f"{sandbox_url}/control/", timeout=10, trust_env=False
     ) as client:
@@ -67,15 +67,14 @@ def control(sandbox_url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def session_id(perso: httpx.Client) -> str:
-    """A session that was just created."""
-    return str(
-        perso.post("session/", json=PARAMS).raise_for_status().json()["session_id"]
-    )
+    """The id of a new session."""
+    response = perso.post("session/", json=PARAMS).raise_for_status()
+    return str(response.json()["session_id"])
 
 
 @contextmanager
 def running_sandbox(*options: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """`manage.py perso_sandbox` in a process of its own: its URL and the process."""
+    """Run `manage.py perso_sandbox` and return its address and the process."""
     command = [sys.executable, "-m", "django", "perso_sandbox", "--port", "0", *options]
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
     with subprocess.Popen(

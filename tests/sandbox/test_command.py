@@ -1,4 +1,4 @@
-"""manage.py perso_sandbox as a process: its options, and that it ends when told to, whoever is connected."""
+"""The command perso_sandbox, run in a process of its own."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from .conftest import running_sandbox
 
 
-def test_it_accepts_further_keys_and_can_be_slow() -> None:
+def test_options_add_keys_and_latency() -> None:
     with running_sandbox("--key", "pak-mine", "--latency", "300") as (url, _):
         started = time.monotonic()
         with httpx.Client(base_url=f"{url}/api/v1/", trust_env=False) as client:
@@ -24,7 +24,7 @@ def test_it_accepts_further_keys_and_can_be_slow() -> None:
         assert time.monotonic() - started > 0.9
 
 
-def test_it_logs_no_request_and_ends_at_once_on_sigterm() -> None:
+def test_sigterm_ends_it_and_requests_are_not_logged() -> None:
     with running_sandbox() as (url, process):
         httpx.get(f"{url}/api/v1/session/secret-id/", trust_env=False)
         started = time.monotonic()
@@ -35,21 +35,22 @@ def test_it_logs_no_request_and_ends_at_once_on_sigterm() -> None:
         assert process.stdout.read() == ""
 
 
-def test_it_listens_to_other_machines_only_when_that_is_meant() -> None:
+def test_public_host_needs_option() -> None:
     with pytest.raises(CommandError, match="--allow-lan"):
         call_command("perso_sandbox", host="0.0.0.0", port=0)
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(sandbox_url: str) -> None:
+def test_port_in_use_is_reported(sandbox_url: str) -> None:
     with pytest.raises(CommandError, match=r"Cannot listen on 127\.0\.0\.1 port"):
         call_command("perso_sandbox", port=int(sandbox_url.rsplit(":", 1)[1]))
 
 
-def test_importing_its_urls_is_cheap_and_loads_no_webrtc() -> None:
+def test_importing_urls_does_not_load_webrtc() -> None:
     code = (
         "import sys; from django.conf import settings; settings.configure();"
         "import django_perso.sandbox.urls;"
-        "print(sorted({'aiortc', 'av', 'httpx', 'django_perso.client'} & set(sys.modules)))"
+        "heavy = {'aiortc', 'av', 'httpx', 'django_perso.client'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -57,8 +58,8 @@ def test_importing_its_urls_is_cheap_and_loads_no_webrtc() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_without_aiortc_the_exchange_names_the_extra_to_install() -> None:
-    """A finder stands in for an installation without aiortc."""
+def test_exchange_without_aiortc_names_the_extra() -> None:
+    """An import hook hides aiortc."""
     code = """
 import sys, django
 class Missing:
@@ -75,7 +76,8 @@ with override_settings(ROOT_URLCONF="django_perso.sandbox.urls", MIDDLEWARE=[]):
     offer = {"client_sdp": {"type": "offer", "sdp": "v=0"}}
     path = f"/api/v1/session/{created.json()['session_id']}/"
     answer = client.post(path + "exchange/", offer, "application/json")
-    print(answer.status_code, answer.json()["errors"][0]["detail"], client.get(path).json()["status"])
+    print(answer.status_code, answer.json()["errors"][0]["detail"])
+    print(client.get(path).json()["status"])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

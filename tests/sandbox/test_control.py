@@ -1,4 +1,4 @@
-"""The controls of the catalogue and of the keys: on a sandbox of its own, and on a mounted one."""
+"""The controls of the catalogue and of the keys."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,12 +12,13 @@ from tests.support.servers import SandboxServer, sandbox_server
 
 from .conftest import KEY, PARAMS
 
+PROMPT_IS_MISSING = ("does_not_exist", "prompt")
 urlpatterns = [path("local-perso/", include("django_perso.sandbox.urls"))]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
-    """`manage.py perso_sandbox --key pak-started`."""
+    """A process `manage.py perso_sandbox --key pak-started`."""
     directory = tmp_path_factory.mktemp("controls") / "sandbox"
     server = sandbox_server(directory, ("--key", "pak-started"))
     server.start()
@@ -26,8 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
 
 
 @pytest.fixture
-def alone(server: SandboxServer) -> Iterator[httpx.Client]:
-    """A client of that sandbox; everything is on offer and accepted again afterwards."""
+def client(server: SandboxServer) -> Iterator[httpx.Client]:
+    """A client of that sandbox, whose controls are reset afterwards."""
     with httpx.Client(
         base_url=server.url, headers=KEY, timeout=10, trust_env=False
     ) as client:
@@ -37,13 +38,12 @@ def alone(server: SandboxServer) -> Iterator[httpx.Client]:
 
 
 def names(client: httpx.Client, route: str, key: str = "name") -> set[str]:
-    return {
-        item[key] for item in client.get(f"/api/v1/{route}/").raise_for_status().json()
-    }
+    items = client.get(f"/api/v1/{route}/").raise_for_status().json()
+    return {item[key] for item in items}
 
 
-def refused(client: httpx.Client, **params: Any) -> tuple[str, str] | None:
-    """Code and field of the refusal to create such a session, or None."""
+def refusal(client: httpx.Client, **params: Any) -> tuple[str, str] | None:
+    """Return why creating a session is refused (code, field), or None."""
     answer = client.post("/api/v1/session/", json=PARAMS | params)
     if answer.status_code == 201:
         return None
@@ -58,27 +58,24 @@ def statuses(client: httpx.Client, *keys: str) -> list[int]:
     ]
 
 
-def test_what_is_withdrawn_is_neither_listed_nor_accepted_until_it_is_back(
-    server: SandboxServer, alone: httpx.Client
+def test_withdrawn_item_is_neither_listed_nor_accepted(
+    server: SandboxServer, client: httpx.Client
 ) -> None:
-    before = names(alone, "settings/tts_type")
+    before = names(client, "settings/tts_type")
     server.withdraw(tts_type=["openai-nova"], prompt=["plp-quiet"])
-    assert alone.get("/control/catalogue/").json() == {
+    assert client.get("/control/catalogue/").json() == {
         "tts_type": ["openai-nova"],
         "prompt": ["plp-quiet"],
     }
-    assert before - names(alone, "settings/tts_type") == {"openai-nova"}
-    assert "plp-quiet" not in names(alone, "prompt", "prompt_id")
-    assert alone.get("/api/v1/prompt/plp-quiet/").status_code == 404
-    assert refused(alone) == ("does_not_exist", "tts_type")
-    assert refused(alone, tts_type="yuri", prompt="plp-quiet") == (
-        "does_not_exist",
-        "prompt",
-    )
-    assert refused(alone, tts_type="yuri") is None
-    assert alone.delete("/control/catalogue/").json() == {}
-    assert names(alone, "settings/tts_type") == before
-    assert refused(alone) is None
+    assert before - names(client, "settings/tts_type") == {"openai-nova"}
+    assert "plp-quiet" not in names(client, "prompt", "prompt_id")
+    assert client.get("/api/v1/prompt/plp-quiet/").status_code == 404
+    assert refusal(client) == ("does_not_exist", "tts_type")
+    assert refusal(client, tts_type="yuri", prompt="plp-quiet") == PROMPT_IS_MISSING
+    assert refusal(client, tts_type="yuri") is None
+    assert client.delete("/control/catalogue/").json() == {}
+    assert names(client, "settings/tts_type") == before
+    assert refusal(client) is None
 
 
 @pytest.mark.parametrize(
@@ -103,40 +100,39 @@ def test_what_is_withdrawn_is_neither_listed_nor_accepted_until_it_is_back(
         ),
     ],
 )
-def test_every_list_can_lose_an_entry(
+def test_item_of_every_list_can_be_withdrawn(
     server: SandboxServer,
-    alone: httpx.Client,
+    client: httpx.Client,
     field: str,
     route: str,
     key: str,
     value: str,
 ) -> None:
     chosen = {field: [value] if field == "mcp_servers" else value}
-    assert value in names(alone, route, key)
-    assert refused(alone, **chosen) is None
+    assert value in names(client, route, key)
+    assert refusal(client, **chosen) is None
     server.withdraw(**{field: [value]})
-    assert value not in names(alone, route, key)
-    assert refused(alone, **chosen) == ("does_not_exist", field)
+    assert value not in names(client, route, key)
+    assert refusal(client, **chosen) == ("does_not_exist", field)
 
 
-def test_withdrawing_anew_replaces_what_was_withdrawn(
-    server: SandboxServer, alone: httpx.Client
+def test_second_withdrawal_replaces_the_first(
+    server: SandboxServer, client: httpx.Client
 ) -> None:
     server.withdraw(tts_type=["openai-nova"])
     server.withdraw(tts_type=["yuri"])
-    assert {"openai-nova", "yuri"} & names(alone, "settings/tts_type") == {
-        "openai-nova"
-    }
+    offered = names(client, "settings/tts_type")
+    assert {"openai-nova", "yuri"} & offered == {"openai-nova"}
     server.withdraw()
-    assert "yuri" in names(alone, "settings/tts_type")
+    assert "yuri" in names(client, "settings/tts_type")
 
 
-def test_a_session_goes_on_with_what_was_withdrawn_later(
-    server: SandboxServer, alone: httpx.Client
+def test_session_keeps_item_withdrawn_later(
+    server: SandboxServer, client: httpx.Client
 ) -> None:
-    session_id = alone.post("/api/v1/session/", json=PARAMS).json()["session_id"]
+    session_id = client.post("/api/v1/session/", json=PARAMS).json()["session_id"]
     server.withdraw(prompt=[PARAMS["prompt"]])
-    info = alone.get(f"/api/v1/session/{session_id}/").json()
+    info = client.get(f"/api/v1/session/{session_id}/").json()
     assert info["prompt"]["prompt_id"] == PARAMS["prompt"]
 
 
@@ -150,56 +146,57 @@ def test_a_session_goes_on_with_what_was_withdrawn_later(
         [],
     ],
 )
-def test_withdrawing_what_there_is_not_is_refused_and_changes_nothing(
-    server: SandboxServer, alone: httpx.Client, wrong: Any
+def test_withdrawal_of_unknown_item_changes_nothing(
+    server: SandboxServer, client: httpx.Client, wrong: Any
 ) -> None:
     server.withdraw(prompt=["plp-quiet"])
-    answer = alone.put("/control/catalogue/", json=wrong)
+    answer = client.put("/control/catalogue/", json=wrong)
     assert answer.status_code == 400
     assert isinstance(answer.json()["detail"], str)
-    assert alone.get("/control/catalogue/").json() == {"prompt": ["plp-quiet"]}
+    assert client.get("/control/catalogue/").json() == {"prompt": ["plp-quiet"]}
 
 
-def test_keys_are_replaced_and_put_back(
-    server: SandboxServer, alone: httpx.Client
+def test_accepted_keys_are_replaced_and_reset(
+    server: SandboxServer, client: httpx.Client
 ) -> None:
-    assert statuses(alone, "sandbox", "pak-started", "pak-new") == [200, 200, 401]
+    assert statuses(client, "sandbox", "pak-started", "pak-new") == [200, 200, 401]
     server.accept_keys("pak-new", "pak-started")
-    assert statuses(alone, "sandbox", "pak-started", "pak-new") == [401, 200, 200]
-    assert alone.put("/control/keys/", json={"accepted": []}).json() == {"accepted": 0}
-    assert statuses(alone, "sandbox", "pak-started", "pak-new") == [401, 401, 401]
+    assert statuses(client, "sandbox", "pak-started", "pak-new") == [401, 200, 200]
+    assert client.put("/control/keys/", json={"accepted": []}).json() == {"accepted": 0}
+    assert statuses(client, "sandbox", "pak-started", "pak-new") == [401, 401, 401]
     server.accept_keys()
-    assert statuses(alone, "sandbox", "pak-started", "pak-new") == [200, 200, 401]
+    assert statuses(client, "sandbox", "pak-started", "pak-new") == [200, 200, 401]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{}, {"accepted": "pak-x"}, {"accepted": [5, "pak-x"]}, {"keys": ["pak-x"]}],
 )
-def test_keys_are_counted_and_never_shown(
-    server: SandboxServer, alone: httpx.Client, wrong: Any
+def test_accepted_keys_are_never_shown(
+    server: SandboxServer, client: httpx.Client, wrong: Any
 ) -> None:
     server.accept_keys("pak-secret", "sandbox", "pak-third")
-    refusal = alone.put("/control/keys/", json=wrong)
-    assert refusal.status_code == 400
-    assert "pak-" not in refusal.json()["detail"]
-    assert alone.get("/control/keys/").json() == {"accepted": 3}
+    answer = client.put("/control/keys/", json=wrong)
+    assert answer.status_code == 400
+    assert "pak-" not in answer.json()["detail"]
+    assert client.get("/control/keys/").json() == {"accepted": 3}
 
 
-def test_a_mounted_sandbox_has_the_same_controls() -> None:
-    client, root, json = Client(), "/local-perso", "application/json"
-    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
-        try:
-            client.put(f"{root}/control/catalogue/", {"document": ["pld-menu"]}, json)
-            listed = client.get(f"{root}/api/v1/document/", headers=KEY).json()
-            assert [item["document_id"] for item in listed] == ["pld-handbook"]
-            assert client.put(
-                f"{root}/control/keys/", {"accepted": ["x"]}, json
-            ).json() == {"accepted": 1}
-            assert (
-                client.get(f"{root}/api/v1/document/", headers=KEY).status_code == 401
-            )
-        finally:
-            assert client.delete(f"{root}/control/catalogue/").json() == {}
-            client.delete(f"{root}/control/keys/")
-        assert len(client.get(f"{root}/api/v1/document/", headers=KEY).json()) == 2
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+def test_mounted_sandbox_has_same_controls() -> None:
+    client = Client()
+    documents = "/local-perso/api/v1/document/"
+    catalogue = "/local-perso/control/catalogue/"
+    keys = "/local-perso/control/keys/"
+    json = "application/json"
+    try:
+        client.put(catalogue, {"document": ["pld-menu"]}, json)
+        listed = client.get(documents, headers=KEY).json()
+        assert [item["document_id"] for item in listed] == ["pld-handbook"]
+        answer = client.put(keys, {"accepted": ["x"]}, json)
+        assert answer.json() == {"accepted": 1}
+        assert client.get(documents, headers=KEY).status_code == 401
+    finally:
+        assert client.delete(catalogue).json() == {}
+        client.delete(keys)
+    assert len(client.get(documents, headers=KEY).json()) == 2

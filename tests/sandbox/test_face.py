@@ -1,4 +1,4 @@
-"""The picture and the voice: sizes, a mouth that moves, and sound that goes with it."""
+"""The avatar's picture and voice."""
 
 import io
 
@@ -13,14 +13,19 @@ SCENE = Scene(160, 120)
 
 
 def changed_rows(one: Pose, other: Pose) -> set[int]:
-    """The rows of the picture in which two poses differ visibly."""
-    a, b = picture(SCENE, one)[0], picture(SCENE, other)[0]
-    row = len(a) // SCENE.height
-    return {at // row for at in range(len(a)) if abs(a[at] - b[at]) > 12}
+    """Return the rows of the picture in which two poses differ visibly."""
+    one_luma = picture(SCENE, one)[0]
+    other_luma = picture(SCENE, other)[0]
+    line_size = len(one_luma) // SCENE.height
+    return {
+        position // line_size
+        for position in range(len(one_luma))
+        if abs(one_luma[position] - other_luma[position]) > 12
+    }
 
 
 @pytest.mark.parametrize(
-    ("wish", "size"),
+    ("requested", "size"),
     [
         ((480, 360), (480, 360)),
         ((1080, 1920), (310, 554)),
@@ -29,34 +34,34 @@ def changed_rows(one: Pose, other: Pose) -> set[int]:
         ((5000, 10), (640, 16)),
     ],
 )
-def test_the_picture_has_the_shape_wished_for_even_sides_and_few_pixels(
-    wish: tuple[int, int], size: tuple[int, int]
+def test_fit_keeps_shape_and_limits_pixels(
+    requested: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    assert fit(*wish) == size
+    assert fit(*requested) == size
     assert size[0] * size[1] <= face.MAX_PIXELS
 
 
-def test_the_planes_have_the_size_of_the_picture() -> None:
+def test_planes_have_size_of_picture() -> None:
     y, u, v = picture(SCENE, Pose())
     assert len(y) >= 160 * 120
     assert len(u) == len(v) >= 80 * 60
     assert 60 < sum(y) / len(y) < 220
 
 
-def test_an_open_mouth_changes_the_lower_half_of_the_face_only() -> None:
+def test_open_mouth_changes_lower_half_of_face() -> None:
     rows = changed_rows(Pose("closed"), Pose("open"))
     assert rows
     assert min(rows) > SCENE.height * 0.5
     assert max(rows) < SCENE.height * 0.8
 
 
-def test_closed_eyes_change_the_middle_of_the_face_only() -> None:
+def test_closed_eyes_change_middle_of_face() -> None:
     rows = changed_rows(Pose(eyes="open"), Pose(eyes="shut"))
     assert rows
     assert SCENE.height * 0.25 < min(rows) <= max(rows) < SCENE.height * 0.55
 
 
-def test_all_poses_of_all_people_are_different_pictures() -> None:
+def test_all_poses_and_people_look_different() -> None:
     poses = [
         Pose(mouth, eyes, nod) for mouth in MOUTHS for eyes in EYES for nod in (0, 1)
     ]
@@ -64,7 +69,7 @@ def test_all_poses_of_all_people_are_different_pictures() -> None:
     assert len({picture(Scene(96, 72, model), Pose()) for model in LOOKS}) == len(LOOKS)
 
 
-def test_the_parameters_of_a_session_choose_person_backdrop_and_place() -> None:
+def test_scene_follows_session_parameters() -> None:
     params = {
         "model_style": "leo-front-casual-nodded_loop",
         "background_image": "pbi-night",
@@ -74,12 +79,11 @@ def test_the_parameters_of_a_session_choose_person_backdrop_and_place() -> None:
     }
     scene = scene_of(params, 320, 240)
     assert scene == Scene(320, 240, "leo", "pbi-night", 0.2, 0.1, 1.5)
-    assert picture(scene, Pose()) != picture(
-        Scene(320, 240, "leo", "pbi-night"), Pose()
-    )
+    without_paddings = Scene(320, 240, "leo", "pbi-night")
+    assert picture(scene, Pose()) != picture(without_paddings, Pose())
 
 
-def test_paint_covers_blends_and_stays_inside_the_canvas() -> None:
+def test_fill_covers_blends_and_stays_inside() -> None:
     canvas = Canvas(10, 10)
     canvas.fill([(-5, 2), (20, 2), (20, 5), (-5, 5)], "#ffffff")
     assert canvas.planes[0] == bytes(20) + bytes([yuv("#ffffff")[0]]) * 30 + bytes(50)
@@ -88,45 +92,35 @@ def test_paint_covers_blends_and_stays_inside_the_canvas() -> None:
     assert mix("#000000", "#ff8000", 0.5) == "#804000"
 
 
-def test_a_longer_text_takes_longer_and_every_text_takes_some_time() -> None:
-    assert (
-        0
-        < voice.speak("").duration
-        < voice.speak("Hi").duration
-        < voice.speak("Hello, how are you?").duration
-    )
-    assert 1000 < voice.speak("Hello, how are you?").duration < 3000
+def test_longer_text_takes_longer() -> None:
+    texts = ["", "Hi", "Hello, how are you?"]
+    durations = [voice.speak(text).duration for text in texts]
+    assert 0 < durations[0] < durations[1] < durations[2]
+    assert 1000 < durations[2] < 3000
 
 
-def test_the_mouth_is_open_where_the_sound_is_loud_and_closed_where_it_is_silent() -> (
-    None
-):
+def test_mouth_follows_loudness() -> None:
     utterance = voice.speak("ma, ma.")
-    loudness = {
-        sound: max(memoryview(sound).cast("h")) for sound, _ in utterance.frames
-    }
+    frames = [
+        (max(memoryview(sound).cast("h")), shape) for sound, shape in utterance.frames
+    ]
     assert all(len(sound) == 2 * voice.FRAME for sound, _ in utterance.frames)
-    assert any(
-        shape == "open" and loudness[sound] > 5000 for sound, shape in utterance.frames
-    )
-    assert all(
-        shape == "closed" for sound, shape in utterance.frames if loudness[sound] == 0
-    )
+    assert any(shape == "open" and peak > 5000 for peak, shape in frames)
+    assert {shape for peak, shape in frames if peak == 0} == {"closed"}
 
 
 @pytest.mark.parametrize("text", ["Grüße", "안녕하세요", "你好", "12"])
-def test_every_script_has_a_voice(text: str) -> None:
+def test_every_script_is_spoken(text: str) -> None:
     assert {shape for _, shape in voice.speak(text).frames} - {"closed"}
 
 
-def test_a_very_long_text_is_cut() -> None:
-    assert (
-        voice.speak("a" * (2 * voice.MAX_CHARACTERS)).duration
-        == voice.speak("a" * voice.MAX_CHARACTERS).duration
-    )
+def test_very_long_text_is_cut() -> None:
+    longest = voice.speak("a" * voice.MAX_CHARACTERS)
+    longer = voice.speak("a" * (2 * voice.MAX_CHARACTERS))
+    assert longer.duration == longest.duration
 
 
-def test_an_uploaded_sound_is_played_as_it_is_and_other_bytes_are_refused() -> None:
+def test_play_accepts_sound_files_only() -> None:
     spoken = voice.speak("Good morning")
     played = voice.play(voice.wav(spoken), "again")
     assert played.text == "again"

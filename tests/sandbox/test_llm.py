@@ -1,4 +1,4 @@
-"""The scripted model: the bytes of its stream, its use of tools, and that it answers what was asked."""
+"""The scripted model: its stream, its use of tools, and its answers."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.asgi import ASGIRequest as DjangoASGIRequest
 
 from django_perso.sandbox import llm, smalltalk
-from django_perso.sandbox.toolcalls import Call, Question, choose, told
+from django_perso.sandbox.toolcalls import Call, Question, choose, describe_result
 
 from .conftest import PARAMS
 
@@ -24,14 +24,8 @@ def tool(name: str, description: str = "", **properties: Any) -> dict[str, Any]:
         "properties": properties,
         "required": list(properties),
     }
-    return {
-        "type": "function",
-        "function": {
-            "name": name,
-            "description": description,
-            "parameters": parameters,
-        },
-    }
+    function = {"name": name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": function}
 
 
 SQUARE = tool(
@@ -51,15 +45,25 @@ def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-def events(text: str, **more: Any) -> list[dict[str, Any]]:
-    return list(
-        llm.reply([user(text)], more.get("tools", []), more.get("mcp_servers", []))
-    )
+def events(
+    text: str,
+    tools: list[dict[str, Any]] | None = None,
+    mcp_servers: list[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the events that answer a text."""
+    return list(llm.reply([user(text)], tools or [], mcp_servers or []))
 
 
-def test_the_stream_is_one_line_per_event_with_single_newlines(
-    perso: httpx.Client, session_id: str
-) -> None:
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def is_event(piece: bytes) -> bool:
+    """Return whether these bytes are exactly one event of the stream."""
+    return piece.startswith(b"data: {") and piece.endswith(b"}\n")
+
+
+def test_stream_has_one_line_per_event(perso: httpx.Client, session_id: str) -> None:
     body = {"messages": [user("what is 12 times 7")], "tools": []}
     response = perso.post(f"session/{session_id}/llm/v2/", json=body)
     assert response.headers["Content-Type"] == "text/event-stream"
@@ -76,9 +80,7 @@ def test_events_arrive_one_by_one_under_wsgi(
     with perso.stream("POST", f"session/{session_id}/llm/v2/", json=body) as response:
         pieces = [piece for piece in response.iter_raw() if piece]
     assert len(pieces) == 4
-    assert all(
-        piece.startswith(b"data: {") and piece.endswith(b"}\n") for piece in pieces
-    )
+    assert all(is_event(piece) for piece in pieces)
 
 
 class SandboxASGIRequest(DjangoASGIRequest):
@@ -90,7 +92,7 @@ class SandboxASGI(ASGIHandler):
 
 
 async def test_events_arrive_one_by_one_under_asgi(session_id: str) -> None:
-    """Straight through the ASGI handler, since httpx's own ASGI transport collects a whole answer."""
+    """Call the ASGI handler, since the transport of httpx collects the whole answer."""
     body = json.dumps({"messages": [user("who are you?")], "tools": []}).encode()
     scope = {
         "type": "http",
@@ -108,10 +110,10 @@ async def test_events_arrive_one_by_one_under_asgi(session_id: str) -> None:
     await SandboxASGI()(scope | {"headers": []}, incoming.get, send)  # type: ignore[arg-type]
     lines = [piece for piece in pieces if piece]
     assert len(lines) == 4
-    assert all(line.startswith(b"data: {") and line.endswith(b"}\n") for line in lines)
+    assert all(is_event(line) for line in lines)
 
 
-async def test_the_sandbox_answers_in_process_without_a_socket() -> None:
+async def test_sandbox_answers_in_process() -> None:
     transport = httpx.ASGITransport(app=cast(Any, SandboxASGI()))
     async with httpx.AsyncClient(
         transport=transport, base_url="http://sandbox/api/v1/"
@@ -120,9 +122,8 @@ async def test_the_sandbox_answers_in_process_without_a_socket() -> None:
             "session/", json=PARAMS, headers={"PersoLive-APIKey": "sandbox"}
         )
         assert created.status_code == 201
-        assert (await client.get(f"session/{created.json()['session_id']}/")).json()[
-            "status"
-        ] == "CREATED"
+        info = await client.get(f"session/{created.json()['session_id']}/")
+        assert info.json()["status"] == "CREATED"
 
 
 @pytest.mark.parametrize(
@@ -141,21 +142,19 @@ def test_messages_and_tools_must_be_lists_of_objects(
     assert (response.status_code, response.json()["errors"][0]["attr"]) == (400, attr)
 
 
-def test_sentences_carry_their_own_spaces_and_finish_comes_last() -> None:
+def test_sentences_end_with_space_and_finish_is_last() -> None:
     spoken = events("who are you?")
-    assert "".join(event["content"] for event in spoken).count(". ") == len(spoken) - 2
-    assert [event["type"] for event in spoken] == ["message"] * (len(spoken) - 1) + [
-        "finish"
-    ]
+    sentences = spoken[:-1]
+    text = "".join(event["content"] for event in sentences)
+    assert text.count(". ") == len(sentences) - 1
+    assert types(sentences) == ["message"] * len(sentences)
+    assert spoken[-1]["type"] == "finish"
 
 
-def test_a_tool_on_offer_is_called_with_arguments_as_a_json_string() -> None:
-    called = [
-        event
-        for event in events("What is the square of twelve?", tools=TOOLS)
-        if event["type"] == "tool_call"
-    ]
-    (call,) = called[0]["tool_calls"]
+def test_tool_call_has_arguments_as_json_string() -> None:
+    answer = events("What is the square of twelve?", tools=TOOLS)
+    assert types(answer) == ["message", "tool_call", "finish"]
+    (call,) = answer[1]["tool_calls"]
     assert call["type"] == "function"
     assert call["function"] == {
         "name": "get_square_number",
@@ -163,24 +162,16 @@ def test_a_tool_on_offer_is_called_with_arguments_as_a_json_string() -> None:
     }
 
 
-def test_a_tool_that_is_not_on_offer_is_not_called() -> None:
-    assert {event["type"] for event in events("What is the square of 12?")} == {
-        "message",
-        "finish",
-    }
+def test_missing_tool_is_not_called() -> None:
+    assert types(events("What is the square of 12?")) == ["message", "finish"]
 
 
-def test_the_result_of_a_tool_is_told() -> None:
+def test_tool_result_is_spoken() -> None:
     function = {"name": "get_square_number", "arguments": '{"number": 12}'}
     call = {"id": "c1", "type": "function", "function": function}
     history = [
         user("square of 12"),
-        {
-            "role": "assistant",
-            "type": "tool_call",
-            "content": None,
-            "tool_calls": [call],
-        },
+        {"role": "assistant", "type": "tool_call", "tool_calls": [call]},
         {"role": "tool", "content": '{"result": 144}', "tool_call_id": "c1"},
     ]
     answer = list(llm.reply(history, TOOLS, []))
@@ -188,7 +179,7 @@ def test_the_result_of_a_tool_is_told() -> None:
     assert answer[-1]["type"] == "finish"
 
 
-def test_a_missing_argument_is_asked_for_and_the_answer_completes_the_call() -> None:
+def test_answer_to_question_completes_tool_call() -> None:
     question = choose("how is the weather?", TOOLS)
     assert isinstance(question, Question)
     history = [
@@ -196,13 +187,9 @@ def test_a_missing_argument_is_asked_for_and_the_answer_completes_the_call() -> 
         {"role": "assistant", "content": question.text},
         user("Paris"),
     ]
-    called = next(
-        event for event in llm.reply(history, TOOLS, []) if event["type"] == "tool_call"
-    )
-    assert (
-        json.loads(called["tool_calls"][0]["function"]["arguments"])["location"]
-        == "Paris"
-    )
+    answer = list(llm.reply(history, TOOLS, []))
+    (call,) = answer[types(answer).index("tool_call")]["tool_calls"]
+    assert json.loads(call["function"]["arguments"])["location"] == "Paris"
 
 
 @pytest.mark.parametrize(
@@ -225,13 +212,13 @@ def test_a_missing_argument_is_asked_for_and_the_answer_completes_the_call() -> 
         ("what a lovely place", None),
     ],
 )
-def test_arguments_come_from_the_words_and_the_schema(
+def test_arguments_come_from_words_and_schema(
     words: str, expected: Call | None
 ) -> None:
     assert choose(words, TOOLS) == expected
 
 
-def test_every_kind_of_argument_can_be_filled() -> None:
+def test_arguments_of_every_type_are_found() -> None:
     order = tool(
         "order_pizza",
         size={"enum": ["small", "large"]},
@@ -270,8 +257,8 @@ def test_every_kind_of_argument_can_be_filled() -> None:
         ('{"error": "no map"}', "I am sorry, t did not work: no map."),
     ],
 )
-def test_results_are_put_into_words(content: str, sentence: str) -> None:
-    assert told(Call("t", {}), content) == [sentence]
+def test_tool_result_becomes_sentence(content: str, sentence: str) -> None:
+    assert describe_result(Call("t", {}), content) == [sentence]
 
 
 @pytest.mark.parametrize(
@@ -297,14 +284,14 @@ def test_results_are_put_into_words(content: str, sentence: str) -> None:
         (Call("w", {}), '{"location": "Seoul", "sky": "clear"}', "In Seoul: clear."),
     ],
 )
-def test_an_answer_that_is_understood_is_a_sentence(
+def test_known_tool_result_becomes_better_sentence(
     call: Call, content: str, sentence: str
 ) -> None:
-    assert told(call, content) == [sentence]
+    assert describe_result(call, content) == [sentence]
 
 
 @pytest.mark.parametrize("arguments", ["{}", "nonsense", "[1]", None])
-def test_a_history_with_odd_arguments_is_answered(arguments: Any) -> None:
+def test_history_with_odd_arguments_is_answered(arguments: Any) -> None:
     call = {
         "id": "c1",
         "type": "function",
@@ -321,48 +308,38 @@ def test_a_history_with_odd_arguments_is_answered(arguments: Any) -> None:
 @pytest.mark.parametrize(
     "question", ["What is 12 squared?", "what's the square of 12", "12²?"]
 )
-def test_squares_are_reckoned_where_no_tool_does_it(question: str) -> None:
-    assert [event["content"] for event in events(question)] == [
-        "12 squared is 144.",
-        "",
-    ]
-    assert "tool_call" in {
-        event["type"] for event in events(f"{question} square", tools=TOOLS)
-    }
+def test_square_is_calculated_without_tool(question: str) -> None:
+    answer, finish = events(question)
+    assert answer["content"] == "12 squared is 144."
+    assert finish["type"] == "finish"
+    assert "tool_call" in types(events(f"{question} square", tools=TOOLS))
 
 
-def test_the_avatar_names_the_tools_it_is_offered_and_no_others() -> None:
+def test_avatar_names_offered_tools() -> None:
     def said(**offered: Any) -> str:
-        return "".join(
-            event["content"] for event in events("What can you do?", **offered)
-        )
+        answer = events("What can you do?", **offered)
+        return "".join(event["content"] for event in answer)
 
     assert "tool" not in said()
-    assert "tools I am offered here: get square number, show settings." in said(
-        tools=[SQUARE, {}, SETTINGS]
-    )
-    assert "tools I am offered here: world clock." in said(mcp_servers=["pmc-clock"])
+    with_tools = said(tools=[SQUARE, {}, SETTINGS])
+    assert "use these tools: get square number, show settings." in with_tools
+    assert "use these tools: world clock." in said(mcp_servers=["pmc-clock"])
 
 
-def test_a_remote_tool_runs_on_the_server_when_its_mcp_server_was_chosen() -> None:
-    assert not [
-        event
-        for event in events("find books about whales")
-        if event["type"] == "tool_call"
-    ]
-    call, result, *_, finish = events(
-        "find books about whales", mcp_servers=["pmc-library"]
-    )
-    assert call["tool_calls"][0]["function"]["name"] == "search_books"
-    assert (result["role"], result["tool_call_id"]) == (
-        "tool",
-        call["tool_calls"][0]["id"],
-    )
+def test_mcp_tool_runs_on_server_when_chosen() -> None:
+    question = "find books about whales"
+    assert "tool_call" not in types(events(question))
+    answer = events(question, mcp_servers=["pmc-library"])
+    (call,) = answer[0]["tool_calls"]
+    assert call["function"]["name"] == "search_books"
+    result = answer[1]
+    assert result["role"] == "tool"
+    assert result["tool_call_id"] == call["id"]
     assert "whales" in result["content"]
-    assert finish["type"] == "finish"
+    assert answer[-1]["type"] == "finish"
 
 
-def test_a_failure_can_be_asked_for() -> None:
+def test_failure_can_be_requested() -> None:
     assert events("/fail") == [
         {"status": "fail", "reason": "The language model is not available."}
     ]
@@ -384,18 +361,15 @@ def test_a_failure_can_be_asked_for() -> None:
         ("???", "?"),
     ],
 )
-def test_small_talk_answers_what_was_asked(said: str, heard: str) -> None:
+def test_small_talk_answers_question(said: str, heard: str) -> None:
     assert heard in " ".join(smalltalk.answer(said, [], NOON))
 
 
-def test_small_talk_remembers_the_visitor() -> None:
+def test_small_talk_remembers_visitor() -> None:
     assert "Ada" in smalltalk.answer("My name is Ada", [], NOON)[0]
-    assert smalltalk.answer("What is my name?", ["My name is Ada"], NOON) == [
-        "Your name is Ada."
-    ]
-    assert smalltalk.answer("thanks", ["I'm Ada"], NOON) == [
-        "You are very welcome, Ada!"
-    ]
-    assert smalltalk.answer("what did I say?", ["one", "two"], NOON) == [
-        "You said: two"
-    ]
+    name = smalltalk.answer("What is my name?", ["My name is Ada"], NOON)
+    assert name == ["Your name is Ada."]
+    thanks = smalltalk.answer("thanks", ["I'm Ada"], NOON)
+    assert thanks == ["You are very welcome, Ada!"]
+    last = smalltalk.answer("what did I say?", ["one", "two"], NOON)
+    assert last == ["You said: two"]

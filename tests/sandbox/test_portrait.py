@@ -1,4 +1,4 @@
-"""The pictures of the avatars: small, one for each person, and where the moving face would be."""
+"""The still pictures of the avatars."""
 
 import xml.etree.ElementTree as ElementTree
 from typing import Any
@@ -21,14 +21,14 @@ def drawing(url: str) -> ElementTree.Element:
 
 
 @pytest.mark.parametrize("model", LOOKS)
-def test_a_portrait_is_small_square_and_in_the_colours_of_the_person(
+def test_portrait_is_small_and_has_colours_of_person(
     model: str,
 ) -> None:
-    url, look = portrait(model), LOOKS[model]
+    url = portrait(model)
+    look = LOOKS[model]
     assert len(url) <= 2500
-    assert not set(url) & set(" \"'()<>#\n"), (
-        "it can stand in any attribute or style sheet as it is"
-    )
+    # The URL can be used in attributes and style sheets without quoting.
+    assert not set(url) & set(" \"'()<>#\n")
     svg = drawing(url)
     left, top, width, height = map(float, svg.attrib["viewBox"].split(","))
     assert (-left / width, -top / height, width) == (0.5, 0.45, height)
@@ -36,7 +36,7 @@ def test_a_portrait_is_small_square_and_in_the_colours_of_the_person(
     assert {look.skin, look.hair, look.top, look.collar, look.lips} <= colours
 
 
-def test_every_avatar_of_the_catalogue_has_the_picture_of_its_person(
+def test_every_avatar_has_its_portrait(
     perso: httpx.Client,
 ) -> None:
     styles = perso.get("settings/modelstyle/").json()
@@ -44,7 +44,7 @@ def test_every_avatar_of_the_catalogue_has_the_picture_of_its_person(
     assert len({style["file"] for style in styles}) == len(LOOKS)
 
 
-def test_sessions_and_templates_carry_the_picture_too(
+def test_sessions_and_templates_have_portraits(
     perso: httpx.Client, session_id: str
 ) -> None:
     described: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""The REST side: lists, keys, CORS, and what POST session/ refuses."""
+"""The REST routes: lists, keys, CORS, sessions, speech."""
 
 import base64
 import io
@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from django_perso.sandbox.voice import HEARD
 
 from .conftest import PARAMS
 
@@ -30,8 +32,12 @@ def error_of(response: httpx.Response) -> tuple[int, str, str | None]:
     return response.status_code, error["code"], error["attr"]
 
 
+def capabilities(session: dict[str, Any]) -> list[str]:
+    return [item["name"] for item in session["capability"]]
+
+
 @pytest.mark.parametrize(("path", "key"), LISTS.items())
-def test_a_list_of_the_catalogue_is_a_bare_array_with_distinct_keys(
+def test_catalogue_list_has_distinct_keys(
     perso: httpx.Client, path: str, key: str
 ) -> None:
     items = perso.get(path).raise_for_status().json()
@@ -39,17 +45,14 @@ def test_a_list_of_the_catalogue_is_a_bare_array_with_distinct_keys(
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_list_needs_the_key(perso: httpx.Client, path: str) -> None:
+def test_catalogue_list_needs_key(perso: httpx.Client, path: str) -> None:
     del perso.headers["PersoLive-APIKey"]
     assert error_of(perso.get(path)) == (401, "not_authenticated", None)
-    assert error_of(perso.get(path, headers={"PersoLive-APIKey": "pak-wrong"})) == (
-        401,
-        "authentication_failed",
-        None,
-    )
+    response = perso.get(path, headers={"PersoLive-APIKey": "pak-wrong"})
+    assert error_of(response) == (401, "authentication_failed", None)
 
 
-def test_avatars_can_be_asked_for_by_platform(perso: httpx.Client) -> None:
+def test_avatars_are_filtered_by_platform(perso: httpx.Client) -> None:
     everything = perso.get("settings/modelstyle/").json()
     for_browsers = perso.get(
         "settings/modelstyle/", params={"platform_type": "webrtc"}
@@ -58,21 +61,18 @@ def test_avatars_can_be_asked_for_by_platform(perso: httpx.Client) -> None:
     assert len(for_browsers) < len(everything)
 
 
-def test_single_items_are_found_by_their_id_and_others_are_not(
+def test_single_item_is_found_by_id(
     perso: httpx.Client,
 ) -> None:
     assert perso.get("prompt/plp-guide/").json()["intro_message"]
-    assert (
-        perso.get("session_template/pst-kiosk/").json()["model_style"]["platform_type"]
-        != "webrtc"
-    )
-    assert perso.get("settings/text_normalization_config/ptn-units/download/").json()[
-        "config_name"
-    ]
+    kiosk = perso.get("session_template/pst-kiosk/").json()
+    assert kiosk["model_style"]["platform_type"] == "onpremise"
+    units = perso.get("settings/text_normalization_config/ptn-units/download/").json()
+    assert units["config_name"]
     assert error_of(perso.get("prompt/plp-nobody/")) == (404, "not_found", None)
 
 
-def test_prompts_differ_in_what_they_need(perso: httpx.Client) -> None:
+def test_prompts_differ_in_requirements(perso: httpx.Client) -> None:
     prompts = perso.get("prompt/").json()
     assert {bool(prompt["require_document"]) for prompt in prompts} == {True, False}
     assert {bool(prompt["intro_message"]) for prompt in prompts} == {True, False}
@@ -88,14 +88,9 @@ def test_prompts_differ_in_what_they_need(perso: httpx.Client) -> None:
         ("PUT", "prompt/"),
     ],
 )
-def test_every_answer_may_be_read_by_every_page_errors_included(
-    perso: httpx.Client, method: str, path: str
-) -> None:
-    response = perso.request(
-        method,
-        path,
-        headers={"PersoLive-APIKey": "pak-wrong", "Origin": "http://page.test"},
-    )
+def test_errors_have_cors_headers(perso: httpx.Client, method: str, path: str) -> None:
+    headers = {"PersoLive-APIKey": "pak-wrong", "Origin": "http://page.test"}
+    response = perso.request(method, path, headers=headers)
     assert response.status_code >= 400
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert response.json()["errors"]
@@ -105,47 +100,35 @@ def test_every_answer_may_be_read_by_every_page_errors_included(
     "path",
     ["settings/llm_type/", "session/", "session/x/llm/v2/", "session/x/exchange/"],
 )
-def test_a_preflight_allows_the_two_headers_the_sdk_sends(
-    perso: httpx.Client, path: str
-) -> None:
+def test_preflight_allows_headers_of_sdk(perso: httpx.Client, path: str) -> None:
     response = perso.options(path)
     assert response.status_code == 200
-    assert (
-        response.headers["Access-Control-Allow-Headers"]
-        == "content-type, persolive-apikey"
-    )
+    allowed = response.headers["Access-Control-Allow-Headers"]
+    assert allowed == "content-type, persolive-apikey"
     assert "POST" in response.headers["Access-Control-Allow-Methods"]
 
 
-def test_a_connection_is_kept_for_the_next_request(sandbox_url: str) -> None:
+def test_connection_is_kept_alive(sandbox_url: str) -> None:
     for method in ("OPTIONS", "GET"):
         answer = httpx.request(method, f"{sandbox_url}/api/v1/prompt/", trust_env=False)
         assert answer.headers.get("Connection") != "close"
 
 
-def test_a_created_session_is_described_in_full(perso: httpx.Client) -> None:
+def test_created_session_is_described(perso: httpx.Client) -> None:
     response = perso.post("session/", json=PARAMS)
     assert response.status_code == 201
-    info = perso.get(
-        f"session/{response.json()['session_id']}/", headers={"PersoLive-APIKey": ""}
-    ).json()
+    path = f"session/{response.json()['session_id']}/"
+    info = perso.get(path, headers={"PersoLive-APIKey": ""}).json()
     assert info["status"] == "CREATED"
     assert info["termination_reason"] is None
-    assert [item["name"] for item in info["capability"]] == [
-        "STF_WEBRTC",
-        "LLM",
-        "TTS",
-        "STT",
-    ]
+    assert capabilities(info) == ["STF_WEBRTC", "LLM", "TTS", "STT"]
     assert info["prompt"]["system_prompt"]
     assert info["model_style"]["name"] == PARAMS["model_style"]
 
 
-def test_without_capability_a_session_is_for_webrtc(perso: httpx.Client) -> None:
-    body = PARAMS | {"capability": []}
-    assert [
-        item["name"] for item in perso.post("session/", json=body).json()["capability"]
-    ] == ["STF_WEBRTC"]
+def test_default_capability_is_webrtc(perso: httpx.Client) -> None:
+    session = perso.post("session/", json=PARAMS | {"capability": []}).json()
+    assert capabilities(session) == ["STF_WEBRTC"]
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -178,16 +161,14 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("wrong", "code", "attr"), REFUSED)
-def test_a_session_with_a_mistake_is_refused_by_field(
+def test_invalid_session_parameter_is_refused(
     perso: httpx.Client, wrong: dict[str, Any], code: str, attr: str
 ) -> None:
     assert error_of(perso.post("session/", json=PARAMS | wrong)) == (400, code, attr)
 
 
 @pytest.mark.parametrize("name", ["prompt", "llm_type", "model_style", "tts_type"])
-def test_a_webrtc_session_needs_what_it_speaks_with(
-    perso: httpx.Client, name: str
-) -> None:
+def test_missing_session_parameter_is_refused(perso: httpx.Client, name: str) -> None:
     body = {key: value for key, value in PARAMS.items() if key != name}
     assert error_of(perso.post("session/", json=body)) == (400, "required", name)
 
@@ -196,81 +177,62 @@ def test_a_webrtc_session_needs_what_it_speaks_with(
     ("content", "code"),
     [(b"{", "parse_error"), (b"[]", "invalid"), (b"\xff", "parse_error")],
 )
-def test_a_body_that_is_no_json_object_is_refused(
+def test_body_must_be_json_object(
     perso: httpx.Client, content: bytes, code: str
 ) -> None:
     assert error_of(perso.post("session/", content=content)) == (400, code, None)
 
 
-def test_an_unknown_session_and_a_wrong_method_are_told_apart(
+def test_unknown_session_and_wrong_method_differ(
     perso: httpx.Client, session_id: str
 ) -> None:
-    assert error_of(perso.get("session/nobody/ice-servers/")) == (
-        404,
-        "not_found",
-        None,
-    )
-    assert error_of(perso.get(f"session/{session_id}/exchange/")) == (
-        405,
-        "method_not_allowed",
-        None,
-    )
+    unknown_session = perso.get("session/nobody/ice-servers/")
+    assert error_of(unknown_session) == (404, "not_found", None)
+    wrong_method = perso.get(f"session/{session_id}/exchange/")
+    assert error_of(wrong_method) == (405, "method_not_allowed", None)
 
 
-def test_events_are_answered_with_json_and_an_end_ends_the_session(
-    perso: httpx.Client, session_id: str
-) -> None:
+def test_end_event_ends_session(perso: httpx.Client, session_id: str) -> None:
     url = f"session/{session_id}/event/create/"
     started = perso.post(url, json={"event": "SESSION_START", "detail": ""}).json()
-    assert (started["event"], started["terminate"]) == ("SESSION_START", False)
-    assert error_of(perso.post(url, json={"event": "PARTY"})) == (
-        400,
-        "invalid_choice",
-        "event",
-    )
-    assert perso.post(url, json={"event": "SESSION_END"}).json()["terminate"] is True
-    assert (
-        perso.get(f"session/{session_id}/").json()["termination_reason"]
-        == "GRACEFUL_TERMINATION"
-    )
+    assert started["event"] == "SESSION_START"
+    assert started["terminate"] is False
+    unknown = perso.post(url, json={"event": "PARTY"})
+    assert error_of(unknown) == (400, "invalid_choice", "event")
+    ended = perso.post(url, json={"event": "SESSION_END"}).json()
+    assert ended["terminate"] is True
+    info = perso.get(f"session/{session_id}/").json()
+    assert info["termination_reason"] == "GRACEFUL_TERMINATION"
     assert perso.get(f"session/{session_id}/ice-servers/").status_code == 400
 
 
-def test_speech_is_a_complete_wav_file_as_long_as_the_text(
+def test_speech_is_wav_file_as_long_as_text(
     perso: httpx.Client, session_id: str
 ) -> None:
     def seconds(text: str) -> float:
-        audio = perso.post(f"session/{session_id}/tts/", json={"text": text}).json()[
-            "audio"
-        ]
-        with wave.open(io.BytesIO(base64.b64decode(audio))) as file:
-            assert max(memoryview(file.readframes(file.getnframes())).cast("h")) > 1000
+        response = perso.post(f"session/{session_id}/tts/", json={"text": text})
+        audio = base64.b64decode(response.json()["audio"])
+        with wave.open(io.BytesIO(audio)) as file:
+            samples = memoryview(file.readframes(file.getnframes())).cast("h")
+            assert max(samples) > 1000
             return float(file.getnframes() / file.getframerate())
 
     assert 0.2 < seconds("Hello.") < 1.5
     assert seconds("Hello. " * 5) > 4 * seconds("Hello. ")
 
 
-def test_recognised_speech_names_text_and_language(
+def test_recognised_speech_has_text_and_language(
     perso: httpx.Client, session_id: str
 ) -> None:
     url = f"session/{session_id}/stt/"
-    heard = perso.post(
-        url, files={"audio": ("a.wav", b"RIFF", "audio/wav")}, data={"language": "ko"}
-    ).json()
-    assert heard == {
-        "text": heard["normalized_text"],
-        "locale": "ko",
-        "normalized_text": heard["text"],
-    }
-    assert error_of(perso.post(url, files={"sound": b"RIFF"})) == (
-        400,
-        "required",
-        "audio",
-    )
+    files = {"audio": ("a.wav", b"RIFF", "audio/wav")}
+    heard = perso.post(url, files=files, data={"language": "ko"}).json()
+    assert heard == {"text": HEARD, "locale": "ko", "normalized_text": HEARD}
+    without_audio = perso.post(url, files={"sound": b"RIFF"})
+    assert error_of(without_audio) == (400, "required", "audio")
 
 
-def test_the_stand_in_sdk_is_served_as_javascript_to_every_page(
+def test_stand_in_sdk_is_served_to_every_page(
     sandbox_url: str,
 ) -> None:
     response = httpx.get(f"{sandbox_url}/perso-interactive-sdk.js", trust_env=False)

@@ -1,4 +1,4 @@
-"""The stand-in SDK in a real browser, against `perso_sandbox` in another process and on another origin."""
+"""The stand-in SDK in a browser, with a sandbox of another origin."""
 
 import signal
 import threading
@@ -15,16 +15,31 @@ from .conftest import KEY, PARAMS, running_sandbox
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-# Starts a session and keeps what the SDK reports in `seen`. Newest log entries come first.
+pytestmark = pytest.mark.browser
+
+# Starts a session and collects what the SDK reports in `seen`. Of the log, the newest
+# entry comes first.
 START = """async ([server, id]) => {
   const P = PersoInteractive;
   window.seen = { states: [], log: [], errors: [], closed: [], squared: [] };
   const number = { type: 'number' };
   const schema = { type: 'object', properties: { number }, required: ['number'] };
-  const square = new P.ChatTool('get_square_number', 'Multiplies a number by itself.', schema,
-    (argument) => { seen.squared.push(argument.number); return { result: argument.number ** 2 }; });
-  const settings = new P.ChatTool('show_settings', 'Opens the settings.', { type: 'object', properties: {} },
-    () => { throw new Error('no settings here'); }, true);
+  const square = new P.ChatTool(
+    'get_square_number',
+    'Multiplies a number by itself.',
+    schema,
+    (argument) => {
+      seen.squared.push(argument.number);
+      return { result: argument.number ** 2 };
+    },
+  );
+  const settings = new P.ChatTool(
+    'show_settings',
+    'Opens the settings.',
+    { type: 'object', properties: {} },
+    () => { throw new Error('no settings here'); },
+    true,
+  );
   window.session = await P.createSession(server, id, 320, 240, false, [square, settings]);
   session.subscribeChatStates((states) => seen.states.push([...states].sort().join(' ')));
   const line = ({ text, isUser }) => (isUser ? '> ' : '') + text;
@@ -37,7 +52,7 @@ START = """async ([server, id]) => {
 
 
 class BlankPage(BaseHTTPRequestHandler):
-    """A page without anything, not even a missing icon."""
+    """An empty page that does not request an icon."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -53,7 +68,7 @@ class BlankPage(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def page_url() -> Iterator[str]:
-    """Another origin on this machine: only such a page may talk to loopback."""
+    """A page of another origin; it is local, since others may not call loopback."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BlankPage) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -70,7 +85,7 @@ def sandbox() -> Iterator[tuple[str, "Popen[str]"]]:
 
 @pytest.fixture
 def talking(page: "Page", page_url: str, sandbox: tuple[str, "Popen[str]"]) -> "Page":
-    """A page of one origin with a live session on another."""
+    """A page with a live session at a sandbox of another origin."""
     url, _ = sandbox
     created = httpx.post(
         f"{url}/api/v1/session/", json=PARAMS, headers=KEY, trust_env=False
@@ -89,8 +104,7 @@ def seen(page: "Page", what: str) -> Any:
     return page.evaluate(f"seen.{what}")
 
 
-@pytest.mark.browser
-def test_the_avatar_is_seen_moving_and_a_question_is_answered_with_a_tool(
+def test_question_is_answered_with_tool(
     talking: "Page",
 ) -> None:
     until(talking, "document.querySelector('video').videoWidth === 320")
@@ -110,8 +124,7 @@ def test_the_avatar_is_seen_moving_and_a_question_is_answered_with_a_tool(
     assert seen(talking, "closed") == [True]
 
 
-@pytest.mark.browser
-def test_what_the_page_says_itself_belongs_to_the_conversation(talking: "Page") -> None:
+def test_text_of_page_belongs_to_conversation(talking: "Page") -> None:
     talking.evaluate("session.processTTSTF('Welcome!')")
     talking.evaluate("session.processChat('open the settings')")
     until(talking, "seen.log.length === 3 && !seen.states.at(-1).includes('LLM')")
@@ -123,8 +136,7 @@ def test_what_the_page_says_itself_belongs_to_the_conversation(talking: "Page") 
     assert seen(talking, "errors") == []
 
 
-@pytest.mark.browser
-def test_clearing_stops_reply_and_voice(talking: "Page") -> None:
+def test_clear_buffer_stops_reply_and_voice(talking: "Page") -> None:
     talking.evaluate("session.processChat('who are you?')")
     until(talking, "seen.states.at(-1).includes('SPEAKING')")
     talking.evaluate("session.clearBuffer()")
@@ -134,8 +146,7 @@ def test_clearing_stops_reply_and_voice(talking: "Page") -> None:
     until(talking, "seen.log.length === 4")
 
 
-@pytest.mark.browser
-def test_recognised_speech_is_handed_over_or_chatted_with(talking: "Page") -> None:
+def test_recognised_speech_goes_to_callback_or_model(talking: "Page") -> None:
     keep = "(text) => { seen.heard = text; }"
     talking.evaluate(f"void (seen.unsubscribe = session.setSttResultCallback({keep}))")
     talking.evaluate("session.startVoiceChat(); session.stopVoiceChat()")
@@ -148,8 +159,7 @@ def test_recognised_speech_is_handed_over_or_chatted_with(talking: "Page") -> No
     assert seen(talking, "log")[-1] == f"> {seen(talking, 'heard')}"
 
 
-@pytest.mark.browser
-def test_failures_of_the_model_reach_the_error_handler(
+def test_failures_of_model_reach_error_handler(
     talking: "Page", sandbox: tuple[str, "Popen[str]"], console_errors: list[str]
 ) -> None:
     talking.evaluate("session.processChat('/fail')")
@@ -168,8 +178,7 @@ def test_failures_of_the_model_reach_the_error_handler(
     console_errors.clear()
 
 
-@pytest.mark.browser
-def test_a_failure_without_a_code_is_told_to_nobody_and_leaves_the_sdk_in_its_state(
+def test_failure_without_code_is_not_reported(
     talking: "Page", sandbox: tuple[str, "Popen[str]"], console_errors: list[str]
 ) -> None:
     fault = {"llm": {"status": 502, "body": "html", "times": 1}}
@@ -184,8 +193,7 @@ def test_a_failure_without_a_code_is_told_to_nobody_and_leaves_the_sdk_in_its_st
     console_errors.clear()
 
 
-@pytest.mark.browser
-def test_a_sandbox_told_to_end_ends_though_somebody_is_watching_who_then_learns_of_it(
+def test_sandbox_ends_while_page_is_connected(
     talking: "Page", sandbox: tuple[str, "Popen[str]"]
 ) -> None:
     until(talking, "document.querySelector('video').currentTime > 0.2")

@@ -1,4 +1,7 @@
-"""The avatar's side of WebRTC, seen by an aiortc peer whose offer, like a browser's, has no candidates."""
+"""The avatar's side of WebRTC, as seen by a peer like a browser.
+
+Like that of a browser, the peer's offer has no candidates.
+"""
 
 import asyncio
 import json
@@ -20,7 +23,7 @@ Scenario = Callable[["Visitor"], Awaitable[None]]
 
 
 class Visitor:
-    """A browser made of aiortc."""
+    """A browser in Python."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.AsyncClient(
@@ -31,7 +34,8 @@ class Visitor:
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.tracks: dict[str, Any] = {}
         self.path = ""
-        self.opened, self.closed = asyncio.Event(), asyncio.Event()
+        self.opened = asyncio.Event()
+        self.closed = asyncio.Event()
         self.channel.on("open", self.opened.set)
         self.channel.on("close", self.closed.set)
         self.channel.on(
@@ -65,7 +69,7 @@ class Visitor:
         return answer
 
     async def ended(self) -> str:
-        """Why the session ended, once it has."""
+        """Wait until the session has ended and return why."""
         for _ in range(100):
             info = await self.info()
             if info["status"] == "TERMINATED":
@@ -77,7 +81,7 @@ class Visitor:
         self.channel.send(json.dumps({"type": kind, "data": data}))
 
     async def receive(self, kind: str, seconds: float = 8) -> dict[str, Any]:
-        """The next frame, which has to be of this kind."""
+        """Return the next frame, which must be of this kind."""
         async with asyncio.timeout(seconds):
             frame = await self.frames.get()
         assert frame["type"] == kind, frame
@@ -91,7 +95,10 @@ class Visitor:
 
 @pytest.fixture
 def visit(sandbox_url: str) -> Callable[[Scenario], Awaitable[None]]:
-    """Runs a scenario with a connected visitor, in the studio's loop: there aiortc also dials loopback."""
+    """Run a scenario with a connected visitor.
+
+    It runs in the sandbox's thread, where aiortc uses loopback addresses too.
+    """
 
     async def run(scenario: Scenario) -> None:
         async def whole() -> None:
@@ -108,18 +115,16 @@ def visit(sandbox_url: str) -> Callable[[Scenario], Awaitable[None]]:
     return run
 
 
-async def test_a_session_becomes_exchanged_then_in_progress_then_ends_gracefully(
+async def test_session_is_in_progress_until_browser_closes(
     visit: Any,
 ) -> None:
     async def scenario(visitor: Visitor) -> None:
         info = await visitor.info()
         assert info["status"] == "IN_PROGRESS"
         assert info["client_sdp"] == visitor.offer
-        again = await visitor.exchange()
-        assert (again.status_code, again.json()["errors"][0]["attr"]) == (
-            400,
-            "client_sdp",
-        )
+        second_exchange = await visitor.exchange()
+        assert second_exchange.status_code == 400
+        assert second_exchange.json()["errors"][0]["attr"] == "client_sdp"
         await visitor.pc.close()
         assert await visitor.ended() == "GRACEFUL_TERMINATION"
         assert 0 < (await visitor.info())["duration_sec"] < 30
@@ -172,7 +177,7 @@ async def test_answer_prefers_vp8_and_has_one_stream(visit: Any) -> None:
     await visit(scenario)
 
 
-async def test_picture_and_sound_arrive_and_the_picture_takes_the_shape_wished_for(
+async def test_picture_and_sound_arrive_in_requested_size(
     visit: Any,
 ) -> None:
     async def scenario(visitor: Visitor) -> None:
@@ -187,12 +192,13 @@ async def test_picture_and_sound_arrive_and_the_picture_takes_the_shape_wished_f
     await visit(scenario)
 
 
-async def test_each_utterance_is_answered_by_one_stf_when_it_begins(visit: Any) -> None:
+async def test_each_utterance_sends_one_stf_when_it_begins(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
         for text in ("Hello there.", "Good.", ""):
             visitor.send("ttstf", message=text)
         loop = asyncio.get_running_loop()
-        first, began = await visitor.receive("stf"), loop.time()
+        first = await visitor.receive("stf")
+        began = loop.time()
         second = await visitor.receive("stf")
         assert (first["message"], second["message"]) == ("Hello there.", "Good.")
         assert first["duration"] == voice.speak("Hello there.").duration
@@ -204,25 +210,20 @@ async def test_each_utterance_is_answered_by_one_stf_when_it_begins(visit: Any) 
     await visit(scenario)
 
 
-async def test_the_voice_is_heard_while_the_avatar_speaks(visit: Any) -> None:
+async def test_voice_is_heard_while_avatar_speaks(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
         visitor.send("ttstf", message="Ah, ah, ah, ah, ah.")
         await visitor.receive("stf")
+        peak = 0
         async with asyncio.timeout(8):
-            while (
-                max(
-                    memoryview(
-                        bytes((await visitor.tracks["audio"].recv()).planes[0])
-                    ).cast("h")
-                )
-                < 3000
-            ):
-                pass
+            while peak < 3000:
+                frame = await visitor.tracks["audio"].recv()
+                peak = max(memoryview(bytes(frame.planes[0])).cast("h"))
 
     await visit(scenario)
 
 
-async def test_clearing_drops_what_waits_and_the_avatar_speaks_on_afterwards(
+async def test_clear_buffer_drops_queue(
     visit: Any,
 ) -> None:
     async def scenario(visitor: Visitor) -> None:
@@ -238,7 +239,7 @@ async def test_clearing_drops_what_waits_and_the_avatar_speaks_on_afterwards(
     await visit(scenario)
 
 
-async def test_recorded_speech_is_answered_once_with_text_or_an_error(
+async def test_recorded_speech_is_answered_once(
     visit: Any,
 ) -> None:
     async def scenario(visitor: Visitor) -> None:
@@ -251,7 +252,7 @@ async def test_recorded_speech_is_answered_once_with_text_or_an_error(
     await visit(scenario)
 
 
-async def test_frames_we_do_not_know_are_ignored(visit: Any) -> None:
+async def test_unknown_frames_are_ignored(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
         for text in (
             "{",
@@ -271,7 +272,7 @@ async def test_frames_we_do_not_know_are_ignored(visit: Any) -> None:
     await visit(scenario)
 
 
-async def test_a_sound_file_is_uploaded_in_pieces_and_played(visit: Any) -> None:
+async def test_uploaded_sound_file_is_played(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
         sound = voice.wav(voice.speak("This comes from a file."))
         answers: asyncio.Queue[str | bytes] = asyncio.Queue()
@@ -286,17 +287,15 @@ async def test_a_sound_file_is_uploaded_in_pieces_and_played(visit: Any) -> None
         visitor.send("stf", message="file", file_ref=reference, format="wav")
         played = await visitor.receive("stf")
         assert played["message"] == "file"
-        assert (
-            abs(played["duration"] - voice.speak("This comes from a file.").duration)
-            <= 40
-        )
+        expected = voice.speak("This comes from a file.").duration
+        assert abs(played["duration"] - expected) <= 40
         visitor.send("stf", message="lost", file_ref="file-lost", format="wav")
         assert (await visitor.receive("stf"))["duration"] > 0
 
     await visit(scenario)
 
 
-async def test_a_page_that_stops_pinging_is_lost(
+async def test_page_without_pings_is_lost(
     visit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(visitor: Visitor) -> None:
@@ -311,7 +310,7 @@ async def test_a_page_that_stops_pinging_is_lost(
     await visit(scenario)
 
 
-async def test_an_ended_session_closes_its_connection(visit: Any) -> None:
+async def test_ended_session_closes_connection(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
         await visitor.http.post(
             visitor.path + "event/create/", json={"event": "SESSION_END"}
@@ -326,12 +325,10 @@ async def test_an_ended_session_closes_its_connection(visit: Any) -> None:
     "offer",
     [{}, {"type": "answer", "sdp": "v=0"}, {"type": "offer", "sdp": "nonsense"}],
 )
-def test_an_offer_that_is_none_is_refused_and_costs_nothing(
+def test_invalid_offer_is_refused_unbilled(
     perso: httpx.Client, session_id: str, offer: dict[str, str]
 ) -> None:
     response = perso.post(f"session/{session_id}/exchange/", json={"client_sdp": offer})
-    assert (response.status_code, response.json()["errors"][0]["attr"]) == (
-        400,
-        "client_sdp",
-    )
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == "client_sdp"
     assert perso.get(f"session/{session_id}/").json()["status"] == "CREATED"

@@ -1,10 +1,11 @@
-"""The lists of a key: fetched, kept, and compared with what presets have chosen."""
+"""Lists of an API key are stored and compared with what presets have chosen."""
 
 from typing import Any
 
 import pytest
 
 from django_perso.client import Catalogue, PersoUnreachable
+from django_perso.client.parameters import CATALOGUE_LISTS
 from django_perso.client.types import (
     BackgroundImage,
     Document,
@@ -42,9 +43,11 @@ def kept(kind: str, key: ApiKey | None = None) -> dict[str, CatalogueItem]:
     return catalogue.offer(source)[kind]
 
 
-def test_a_sync_keeps_every_list_in_its_order() -> None:
+def test_sync_stores_every_list_in_order() -> None:
     changes = sync()
-    assert {change.kind for change in changes} == set(CatalogueItem.Kind)
+    assert {change.kind for change in changes} == {
+        each.kind for each in CATALOGUE_LISTS
+    }
     assert [change.error for change in changes if change.error] == []
     lists = catalogue.offer(SETTINGS_KEY)
     assert list(lists["tts_type"]) == [
@@ -62,46 +65,46 @@ def test_a_sync_keeps_every_list_in_its_order() -> None:
     assert catalogue.synced_at(stored_key(ApiKey.objects.create(name="Other"))) is None
 
 
-def test_a_second_sync_changes_nothing() -> None:
+def test_second_sync_changes_nothing() -> None:
     sync()
     rows = CatalogueItem.objects.count()
     changes = sync()
-    assert [(change.came, change.went) for change in changes] == [([], [])] * len(
+    assert [(change.added, change.removed) for change in changes] == [([], [])] * len(
         changes
     )
     assert CatalogueItem.objects.count() == rows
 
 
-def test_a_list_that_fails_keeps_its_former_rows_and_the_others_are_kept() -> None:
+def test_failed_list_keeps_its_rows() -> None:
     sync()
     with faults(prompt={"status": 500}), withdrawn(llm_type=["azure-gpt-4o"]):
-        changes = {change.kind.value: change for change in sync()}
+        changes = {change.kind: change for change in sync()}
     assert changes["prompt"].error
-    assert changes["llm_type"].went == ["azure-gpt-4o"]
+    assert changes["llm_type"].removed == ["azure-gpt-4o"]
     assert [item.gone_at for item in kept("prompt").values()] == [None] * 4
     assert kept("llm_type")["azure-gpt-4o"].gone_at is not None
 
 
-def test_what_vanishes_is_known_by_name_and_welcome_when_it_comes_back() -> None:
+def test_withdrawn_entry_is_kept_and_may_return() -> None:
     catalogue.keep(SETTINGS_KEY, VOICES)
     (change,) = [
         it
         for it in catalogue.keep(
             SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:])
         )
-        if it.went
+        if it.removed
     ]
-    assert (change.went, change.offered) == (["anna"], 1)
+    assert (change.removed, change.offered) == (["anna"], 1)
     gone = kept("tts_type")["anna"]
     assert gone.gone_at is not None
     catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:]))
     assert kept("tts_type")["anna"].gone_at == gone.gone_at  # since the first time
-    (change,) = [it for it in catalogue.keep(SETTINGS_KEY, VOICES) if it.came]
-    assert change.came == ["anna"]
+    (change,) = [it for it in catalogue.keep(SETTINGS_KEY, VOICES) if it.added]
+    assert change.added == ["anna"]
     assert kept("tts_type")["anna"].gone_at is None
 
 
-def test_each_key_has_lists_of_its_own_also_read_together() -> None:
+def test_each_key_has_its_own_lists() -> None:
     one, other = ApiKey.objects.create(name="One"), ApiKey.objects.create(name="Other")
     catalogue.keep(stored_key(one), VOICES)
     catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[:1]))
@@ -113,7 +116,7 @@ def test_each_key_has_lists_of_its_own_also_read_together() -> None:
     assert list(offers[one.pk]["tts_type"]) == ["anna", "ben"]
 
 
-def test_long_texts_are_cut_and_names_that_fit_no_column_are_left_out() -> None:
+def test_long_titles_are_cut_and_long_values_left_out() -> None:
     prompts = (
         Prompt(prompt_id="p", name="n" * 500),
         Prompt(prompt_id="x" * 201),
@@ -125,7 +128,7 @@ def test_long_texts_are_cut_and_names_that_fit_no_column_are_left_out() -> None:
     }
 
 
-def test_an_entry_listed_twice_is_kept_once() -> None:
+def test_repeated_entry_is_stored_once() -> None:
     catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types * 2))
     assert list(kept("tts_type")) == ["anna", "ben"]
 
@@ -144,9 +147,7 @@ def test_an_entry_listed_twice_is_kept_once() -> None:
         ("https://cdn.example/x?a.png", False),
     ],
 )
-def test_only_a_harmless_address_of_a_picture_is_kept(
-    address: str, is_shown: bool
-) -> None:
+def test_only_harmless_picture_urls_are_stored(address: str, is_shown: bool) -> None:
     lists = Catalogue(
         model_styles=(ModelStyle(name="m", file=address),),
         background_images=(BackgroundImage(backgroundimage_id="b", image=address),),
@@ -156,7 +157,7 @@ def test_only_a_harmless_address_of_a_picture_is_kept(
         assert kept(kind)[value].picture == (address if is_shown else "")
 
 
-def test_what_opens_a_document_or_a_tool_server_is_not_kept() -> None:
+def test_secrets_of_documents_and_servers_are_not_stored() -> None:
     document = Document(
         document_id="d", file="https://files.example/secret.png", description="Menu"
     )
@@ -173,7 +174,7 @@ def test_what_opens_a_document_or_a_tool_server_is_not_kept() -> None:
     assert kept("document")["d"].details["description"] == "Menu"
 
 
-def test_a_sync_of_a_deleted_key_keeps_nothing_of_the_settings() -> None:
+def test_deleting_key_deletes_its_lists() -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
     catalogue.keep(stored_key(key), VOICES)
     key.delete()
@@ -190,7 +191,7 @@ def told(**values: Any) -> list[tuple[str, str]]:
     ]
 
 
-def test_a_preset_of_what_is_offered_has_no_problem() -> None:
+def test_preset_of_offered_entries_has_no_problems() -> None:
     sync()
     everything = {
         "document": "pld-menu",
@@ -210,22 +211,22 @@ def test_a_preset_of_what_is_offered_has_no_problem() -> None:
         (
             {"tts_type": "nobody"},
             "tts_type",
-            'The voice "nobody" is not offered by Perso.',
+            'Voice: "nobody" is not offered by Perso.',
         ),
         (
             {"mcp_servers": ["pmc-clock", "x"]},
             "mcp_servers",
-            'The MCP server "x" is not offered by Perso.',
+            'MCP servers: "x" is not offered by Perso.',
         ),
         (
             {"prompt": "plp-librarian"},
             "document",
-            'The prompt "Librarian" needs a document.',
+            'The prompt "Librarian" requires a document.',
         ),
         (
             {"text_normalization_locale": "en"},
             "text_normalization_locale",
-            "A locale needs",
+            "Text normalization locale requires text normalization.",
         ),
         (
             {"stt_text_normalization_config": "x"},
@@ -234,7 +235,7 @@ def test_a_preset_of_what_is_offered_has_no_problem() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_its_field(
+def test_problem_names_field_and_value(
     values: dict[str, Any], field: str, said: str
 ) -> None:
     sync()
@@ -243,26 +244,26 @@ def test_what_is_wrong_is_said_with_its_field(
     assert said in text
 
 
-def test_what_has_gone_is_told_from_what_never_was() -> None:
+def test_withdrawn_choice_is_a_problem_of_its_own() -> None:
     catalogue.keep(SETTINGS_KEY, VOICES)
     catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:]))
     (problem,) = catalogue.problems(make_preset(tts_type="anna"))
     assert (problem.field, problem.value, problem.is_gone) == ("tts_type", "anna", True)
-    assert problem.text == 'The voice "anna" is no longer offered by Perso.'
+    assert problem.text == 'Voice: "anna" is no longer offered by Perso.'
 
 
-def test_an_avatar_that_no_browser_can_show_is_a_problem() -> None:
+def test_avatar_not_for_browsers_is_a_problem() -> None:
     style = ModelStyle(name="kiosk", platform_type="onpremise")
     catalogue.keep(SETTINGS_KEY, Catalogue(model_styles=(style,)))
     (problem,) = catalogue.problems(make_preset(model_style="kiosk"))
-    assert "No browser can show" in problem.text
+    assert problem.text == 'Avatar: no browser can show "kiosk".'
 
 
-def test_where_no_lists_are_kept_nothing_is_said() -> None:
+def test_preset_without_stored_lists_has_no_problems() -> None:
     assert told(tts_type="nobody", prompt="plp-librarian") == []
 
 
-def test_a_sync_while_perso_is_down_changes_nothing() -> None:
+def test_sync_while_perso_is_down_changes_nothing() -> None:
     catalogue.keep(SETTINGS_KEY, VOICES)
     key = ApiKey.objects.create(
         name="Down", secret=KEY, api_server="http://127.0.0.1:9"

@@ -61,7 +61,7 @@ def test_how_perso_answers_is_written_down(key: ApiKey) -> None:
     outcome = keys.check(stored_key(key))
     assert (outcome.status, outcome.is_sound) == (Status.OK, True)
     assert re.fullmatch(
-        r"Perso answered in \d+ ms: avatar 4, background 4, .*LLM 4, voice 4.*\.",
+        r"Perso answered in \d+ ms: avatar 4, prompt 4, .*LLM 4, voice 4.*\.",
         outcome.detail,
     )
     assert (again(key).status, again(key).status_detail) == ("ok", outcome.detail)
@@ -84,7 +84,7 @@ def test_a_key_that_perso_refuses_is_named_by_its_tail(perso: SandboxServer) -> 
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (200, b"<html>", "does not answer as Perso does: The answer is no JSON"),
+        (200, b"<html>", "does not answer as Perso does: The answer is not JSON"),
         (500, b"", "does not answer as Perso does: 500"),
         (404, b"x" * 5000, "does not answer as Perso does: 404"),
         (403, b"{}", "Perso refused key"),
@@ -240,7 +240,7 @@ def test_presets_that_chose_what_is_gone_are_affected(
     outcome = keys.check(stored_key(key), keep_lists=True)
     assert "Guide" in outcome.affected
     assert not outcome.is_sound
-    gone = [change.went for change in outcome.changes if change.went]
+    gone = [change.removed for change in outcome.changes if change.removed]
     assert gone == [["openai-nova"]]
 
 

@@ -1,10 +1,10 @@
-"""Presets by name, as Perso's parameters, and the first one of a fresh site."""
+"""Presets are found, become session parameters, and a new site gets its first one."""
 
 from typing import Any
 
 import pytest
 
-from django_perso.client import ApiError, Catalogue, SessionParams
+from django_perso.client import ApiError, Catalogue
 from django_perso.models import ApiKey
 from django_perso.services import Refused, catalogue, connections, presets
 from django_perso.services.connections import SETTINGS_KEY, stored_key
@@ -13,19 +13,19 @@ from tests.stage import SANDBOX, make_preset
 pytestmark = pytest.mark.django_db
 
 
-def test_a_preset_is_found_by_its_slug_and_the_default_one_without() -> None:
+def test_preset_is_found_by_slug_or_as_default() -> None:
     guide, default = make_preset(), make_preset(slug="x", is_default=True)
     assert presets.find("guide") == guide
     assert presets.find("") == default
 
 
-def test_without_a_default_the_one_named_in_settings_serves(settings: Any) -> None:
+def test_preset_named_in_settings_is_the_default(settings: Any) -> None:
     settings.PERSO = {"DEFAULT_PRESET": "guide"}
     guide = make_preset()
     assert presets.find("") == guide
 
 
-def test_a_site_without_presets_has_its_default_still_to_come() -> None:
+def test_default_of_site_without_presets_is_none() -> None:
     assert presets.find("") is None
     assert presets.find("default") is None
 
@@ -34,9 +34,7 @@ def test_a_site_without_presets_has_its_default_still_to_come() -> None:
     ("slug", "said"),
     [("nope", "No active preset 'nope'"), ("", "marked as the default")],
 )
-def test_a_preset_that_is_missing_is_told_with_those_that_are_there(
-    slug: str, said: str
-) -> None:
+def test_hint_for_missing_preset_lists_existing(slug: str, said: str) -> None:
     make_preset(slug="b")
     make_preset(slug="a")
     make_preset(slug="gone", is_active=False)
@@ -47,14 +45,14 @@ def test_a_preset_that_is_missing_is_told_with_those_that_are_there(
     assert "Existing: a, b." in caught.value.hint
 
 
-def test_an_inactive_preset_is_not_found_even_when_it_is_the_only_one() -> None:
+def test_inactive_preset_is_not_found() -> None:
     make_preset(slug="default", is_default=True, is_active=False)
     for slug in ("", "default"):
         with pytest.raises(Refused):
             presets.find(slug)
 
 
-def test_what_is_blank_is_left_to_perso_and_zero_is_not_blank() -> None:
+def test_blank_parameters_are_left_out_but_zero_is_not() -> None:
     assert presets.params(
         make_preset(padding_left=0, mcp_servers=["mcp-1"], document="")
     ) == {
@@ -70,15 +68,7 @@ def test_what_is_blank_is_left_to_perso_and_zero_is_not_blank() -> None:
     }
 
 
-def test_every_parameter_has_its_field() -> None:
-    without = set(SessionParams.__annotations__) - set(presets.PARAMS)
-    assert without == {
-        "using_stf_webrtc",
-        "capability",
-    }  # always true; implied by the others
-
-
-def test_a_catalogue_without_avatars_makes_no_preset() -> None:
+def test_empty_catalogue_makes_no_preset() -> None:
     with pytest.raises(Refused) as caught:
         presets.first_params(Catalogue())
     assert caught.value.code == "perso_refused"
@@ -88,20 +78,20 @@ def test_a_catalogue_without_avatars_makes_no_preset() -> None:
 @pytest.mark.parametrize(
     "name", ["model_styles", "prompts", "llms", "tts_types", "stt_types"]
 )
-def test_a_list_that_did_not_come_is_not_said_to_be_empty(name: str) -> None:
+def test_first_preset_raises_error_of_failed_list(name: str) -> None:
     error = ApiError(500, "error", "Broken")
     with pytest.raises(ApiError) as caught:
         presets.first_params(Catalogue(failures={name: error}))
     assert caught.value is error
 
 
-def test_parameters_become_a_preset_for_staff() -> None:
+def test_preset_from_parameters_is_for_staff() -> None:
     given: Any = {"prompt": "plp-x", "document": None, "using_stf_webrtc": True}
     preset = presets.from_params(given, name="X", slug="x")
     assert (preset.prompt, preset.document, preset.access) == ("plp-x", "", "staff")
 
 
-def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
+def test_hint_for_misspelled_preset_suggests_slug() -> None:
     for slug in ("support", "default"):
         make_preset(slug=slug)
     with pytest.raises(Refused) as caught:
@@ -115,7 +105,7 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
     assert "Did you mean" not in caught.value.hint
 
 
-def test_the_first_preset_keeps_the_lists_it_was_chosen_from(settings: Any) -> None:
+def test_first_preset_stores_its_lists(settings: Any) -> None:
     settings.PERSO = SANDBOX
     lists = connections.client(
         connections.connect(connections.default_key())

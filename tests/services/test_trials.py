@@ -1,4 +1,4 @@
-"""Settings that are tried without a preset: who may, what is refused, how many, and what is kept of it."""
+"""Trials: who may start them, what is refused, how many run, and what is stored."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -67,7 +67,7 @@ def attempt(client: Client, **values: Any) -> Any:
     )
 
 
-def test_settings_are_tried_without_a_preset_and_a_snapshot_is_kept() -> None:
+def test_trial_starts_without_preset_and_stores_params() -> None:
     user, before = editor(), created()
     answer = attempt(client_of(user))
     assert answer.status_code == 201, answer.content
@@ -92,7 +92,7 @@ def test_settings_are_tried_without_a_preset_and_a_snapshot_is_kept() -> None:
     assert not SessionPreset.objects.exists()
 
 
-def test_the_key_that_was_chosen_is_the_one_that_pays() -> None:
+def test_trial_uses_chosen_key() -> None:
     key = ApiKey.objects.create(
         name="Shop", secret=KEY, api_server="http://127.0.0.1:9"
     )
@@ -106,7 +106,7 @@ def test_the_key_that_was_chosen_is_the_one_that_pays() -> None:
     )
 
 
-def test_a_saved_preset_is_no_test() -> None:
+def test_start_of_preset_is_not_a_trial() -> None:
     SessionPreset.objects.create(
         slug="guide",
         **{k: v for k, v in GOOD.items() if k not in ("api_key", "mcp_servers")},
@@ -126,7 +126,7 @@ def test_a_saved_preset_is_no_test() -> None:
         {"is_staff": False, "is_superuser": True},
     ],
 )
-def test_who_may_not_change_presets_may_not_try_settings(
+def test_trial_without_permission_is_refused(
     who: dict[str, Any] | None,
 ) -> None:
     client, before = Client(), created()
@@ -169,7 +169,7 @@ def test_who_may_not_change_presets_may_not_try_settings(
         ("__class__", "x"),
     ],
 )
-def test_a_wrong_value_is_named_and_starts_nothing(field: str, value: Any) -> None:
+def test_trial_with_wrong_value_is_refused(field: str, value: Any) -> None:
     before = created()
     answer = attempt(client_of(editor()), **{field: value})
     told = answer.json()
@@ -181,7 +181,7 @@ def test_a_wrong_value_is_named_and_starts_nothing(field: str, value: Any) -> No
     assert (created(), Conversation.objects.count()) == (before, 0)
 
 
-def test_a_value_that_perso_offers_no_longer_is_refused_before_perso_is_asked() -> None:
+def test_trial_with_withdrawn_value_is_refused() -> None:
     keys.check(SETTINGS_KEY, keep_lists=True)
     client = client_of(editor())
     assert attempt(client).status_code == 201
@@ -195,14 +195,14 @@ def test_a_value_that_perso_offers_no_longer_is_refused_before_perso_is_asked() 
 @pytest.mark.parametrize(
     "body", [{"params": []}, {"params": "guide"}, {"params": None}, {"preset": {}}]
 )
-def test_params_that_are_no_object_are_no_request(body: dict[str, Any]) -> None:
+def test_malformed_params_are_a_bad_request(body: dict[str, Any]) -> None:
     answer = client_of(editor()).post(
         "/perso/sessions/", body, content_type="application/json"
     )
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
-def test_four_tests_of_a_user_run_at_once_and_presets_do_not_count() -> None:
+def test_user_may_run_four_trials_at_once() -> None:
     user, now = editor(), timezone.now()
     for _ in range(3):
         make_conversation(user=user, is_trial=True, status=Status.LIVE)
@@ -221,7 +221,7 @@ def test_four_tests_of_a_user_run_at_once_and_presets_do_not_count() -> None:
     assert attempt(client).status_code == 201
 
 
-def test_sixty_tests_of_a_user_start_in_an_hour() -> None:
+def test_user_may_start_sixty_trials_an_hour() -> None:
     user, now = editor(), datetime(2026, 1, 1, 12, tzinfo=UTC)
     for minute in range(TRIALS_PER_HOUR):
         at = now - timedelta(minutes=minute)
@@ -240,7 +240,7 @@ def test_sixty_tests_of_a_user_start_in_an_hour() -> None:
     limits.check_limits(SessionPreset(), visitor, now + timedelta(seconds=61))
 
 
-def test_the_users_lock_comes_before_the_counting() -> None:
+def test_user_is_locked_before_trials_are_counted() -> None:
     with CaptureQueriesContext(connection) as queries:
         limits.check_limits(SessionPreset(), Visitor("me", editor()), timezone.now())
     first, *_ = (
@@ -253,7 +253,7 @@ def test_the_users_lock_comes_before_the_counting() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_bound_holds_when_all_press_start_at_once() -> None:
+def test_concurrent_trials_keep_the_limit() -> None:
     user, before = editor(), created()
     statuses: list[int] = []
     together = threading.Barrier(12)

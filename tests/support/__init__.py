@@ -1,1 +1,1 @@
-"""What the tests stand on: real servers in processes of their own, PostgreSQL, SDK files."""
+"""What tests need: servers in processes of their own, browsers, SDK files."""

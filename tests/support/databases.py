@@ -1,4 +1,4 @@
-"""The ORM of this process on another database than the tests' own."""
+"""Another default database for the tests of this process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,9 @@ from django.db import connections
 
 @contextmanager
 def default_database(url: str) -> Iterator[None]:
-    """In the block all threads have the database of `url` as their default one, with all tables, empty."""
-    own, settings = connections["default"], connections.settings["default"]
+    """Make the database of a URL the default one of all threads, with all tables."""
+    own = connections["default"]
+    settings = connections.settings["default"]
     other = connections.configure_settings({"default": environ.Env.db_url_config(url)})
     connections.settings["default"] = other["default"]
     del connections["default"]

@@ -1,4 +1,4 @@
-"""`manage.py …` in forks of one warm process, which has imported Django and httpx, but no settings."""
+"""Run scripts in forks of one process, which saves them from importing Django."""
 
 import json
 import os
@@ -23,7 +23,7 @@ WARM = (
 
 
 class WarmPython:
-    """A process that runs scripts, each in a fork of it."""
+    """A process that runs each script in a fork of itself."""
 
     def __enter__(self) -> "WarmPython":
         command = [sys.executable, "-m", "tests.support.forks"]
@@ -39,7 +39,7 @@ class WarmPython:
     def run(
         self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run` with the text of both outputs."""
+        """Do as `subprocess.run` with both outputs as text."""
         assert self.process.stdin
         assert self.process.stdout
         outputs = [str(cwd / "stdout.txt"), str(cwd / "stderr.txt")]
@@ -53,7 +53,7 @@ class WarmPython:
 
 
 def run_here(job: dict[str, Any]) -> int:
-    """Become the process of a script, and run it; its exit status."""
+    """Become the process of a script, run it, and return its exit status."""
     os.chdir(job["cwd"])
     os.environ.clear()
     os.environ.update(job["env"])
@@ -64,11 +64,9 @@ def run_here(job: dict[str, Any]) -> int:
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as leaving:
-        return (
-            leaving.code
-            if isinstance(leaving.code, int)
-            else int(leaving.code is not None)
-        )
+        if leaving.code is None:
+            return 0
+        return leaving.code if isinstance(leaving.code, int) else 1
     except BaseException:
         traceback.print_exc()
         return 1
@@ -76,7 +74,7 @@ def run_here(job: dict[str, Any]) -> int:
 
 
 def serve() -> None:
-    """Take jobs, one a line, until there are no more."""
+    """Run jobs, one per line of the input, until it ends."""
     for name in WARM:
         import_module(name)
     while line := sys.stdin.readline():

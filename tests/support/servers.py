@@ -1,4 +1,4 @@
-"""Server processes on loopback ports. A test talks to them as a browser would; their rows it reads by SQL."""
+"""Server processes on loopback ports. Tests read their rows by SQL."""
 
 import json
 import os
@@ -25,14 +25,17 @@ ADMIN_PASSWORD = "only-for-tests"
 
 
 def unused_port() -> int:
-    """A port nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
 
 
 def environment(**values: str) -> dict[str, str]:
-    """The environment of a site on the sandbox, deaf to what the shell or a `.env` file says."""
+    """Return the environment of a site with the sandbox.
+
+    What the shell or a `.env` file sets does not affect it.
+    """
     settings = {
         "DJANGO_SETTINGS_MODULE": "example_project.settings",
         "PERSO_INTERACTIVE_API_KEY": "sandbox",
@@ -50,17 +53,23 @@ def environment(**values: str) -> dict[str, str]:
 
 
 def manage(*arguments: str, env: Mapping[str, str]) -> str:
-    """What `manage.py …` prints; fails with its errors."""
+    """Run `manage.py …` and return what it prints."""
     command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(
-        command, cwd=dev.ROOT, env=env, capture_output=True, text=True, timeout=120
+    finished = subprocess.run(
+        command,
+        cwd=dev.ROOT,
+        env=env,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
 
 
 class Server:
-    """A process that answers on `url`. What it prints is in the file `log`."""
+    """A process that serves `url` and prints into the file `log`."""
 
     def __init__(
         self,
@@ -70,13 +79,16 @@ class Server:
         log: Path,
         probe: str,
     ) -> None:
-        self.port, self.env, self.log = port, env, log
+        self.port = port
+        self.env = env
+        self.log = log
         self.url = f"http://127.0.0.1:{port}"
-        self._command, self._probe = command, probe
+        self._command = command
+        self._probe = probe
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start and return as soon as it answers."""
+        """Start the server; return as soon as it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -101,30 +113,31 @@ class Server:
         raise AssertionError(f"the server did not answer in 30 s:\n{self.printed()}")
 
     def stop(self) -> None:
-        """End it as a service manager does."""
+        """End the server as a service manager does."""
         self._end(subprocess.Popen.terminate)
 
     def kill(self) -> None:
-        """End it without a chance to say goodbye."""
+        """Kill the server."""
         self._end(subprocess.Popen.kill)
 
     def restart(self) -> None:
-        """Kill it if it still runs, and start it anew on the same port."""
+        """Kill the server if it runs, and start it on the same port."""
         self.kill()
         self.start()
 
     def printed(self) -> str:
-        """All it has printed."""
+        """Return what the server has printed."""
         return self.log.read_text(errors="replace")
 
     def memory_mib(self) -> float:
-        """How much memory the process holds (Linux)."""
+        """Return the memory of the process (Linux)."""
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
     def _end(self, how: Any) -> None:
-        process, self._process = self._process, None
+        process = self._process
+        self._process = None
         if process is None:
             return
         how(process)
@@ -139,7 +152,7 @@ class Server:
 
 
 class ExampleServer(Server):
-    """The example site behind daphne or uvicorn, on a database of its own."""
+    """The example site, by daphne or uvicorn, with a database of its own."""
 
     admin_password = ADMIN_PASSWORD
 
@@ -153,17 +166,20 @@ class ExampleServer(Server):
         super().__init__(command(sys.executable, port), port, env, log, "/")
 
     def manage(self, *arguments: str) -> str:
-        """What `manage.py …` prints on this site."""
+        """Run `manage.py …` for this site and return what it prints."""
         return manage(*arguments, env=self.env)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """The rows of a query. (The ORM refuses to work in the thread that drives a browser.)"""
+        """Return the rows of a query.
+
+        In the thread that drives a browser the ORM does not work.
+        """
         with self._database() as database:
             found: list[tuple[Any, ...]] = database.execute(query).fetchall()
         return found
 
     def execute(self, statement: str) -> None:
-        """Change the database behind the site's back."""
+        """Change the database of the running site."""
         with self._database() as database:
             database.execute(statement)
             database.commit()
@@ -175,7 +191,7 @@ class ExampleServer(Server):
 
 
 class SandboxServer(Server):
-    """`manage.py perso_sandbox`: a Perso in a process of its own."""
+    """The sandbox, in a process of its own."""
 
     def __init__(
         self, port: int, arguments: tuple[str, ...], env: Mapping[str, str], log: Path
@@ -191,22 +207,24 @@ class SandboxServer(Server):
         super().__init__(command, port, env, log, "/control/ledger/")
 
     def ledger(self) -> dict[str, Any]:
-        """What it was asked for, and what that cost."""
+        """Return what was created and what it cost."""
         answer: dict[str, Any] = self._control("ledger", "GET")
         return answer
 
     def set_faults(self, **routes: Mapping[str, Any]) -> None:
-        """These routes misbehave from now on, e.g. `session={"status": 500, "times": 1}`, and no others."""
+        """Set exactly these faults: `session={"status": 500, "times": 1}`."""
         self._control("faults", "PUT", json.dumps(routes).encode())
 
     def withdraw(self, **lists: Sequence[str]) -> None:
-        """These entries are no longer on offer, e.g. `tts_type=["openai-nova"]`, and all others are."""
+        """Withdraw exactly these items: `tts_type=["openai-nova"]`."""
         self._control("catalogue", "PUT", json.dumps(lists).encode())
 
     def accept_keys(self, *keys: str) -> None:
-        """Only these keys are accepted from now on; without any, those it was started with."""
-        body = json.dumps({"accepted": keys}).encode()
-        self._control("keys", "PUT" if keys else "DELETE", body if keys else None)
+        """Accept only these keys, or without any those of the command line."""
+        if keys:
+            self._control("keys", "PUT", json.dumps({"accepted": keys}).encode())
+        else:
+            self._control("keys", "DELETE")
 
     def _control(self, what: str, method: str, body: bytes | None = None) -> Any:
         request = urllib.request.Request(
@@ -217,7 +235,7 @@ class SandboxServer(Server):
 
 
 def sqlite_path(database_url: str) -> Path | None:
-    """The file of a SQLite database."""
+    """Return the file of a SQLite database, or None for other databases."""
     scheme, _, path = database_url.partition(":///")
     return Path(f"/{path.lstrip('/')}") if scheme == "sqlite" else None
 
@@ -225,7 +243,10 @@ def sqlite_path(database_url: str) -> Path | None:
 def example_server(
     directory: Path, template: Path, values: Mapping[str, str], is_uvicorn: bool = False
 ) -> ExampleServer:
-    """A site in `directory`, not started: seeded, on a copy of `template` or on the DATABASE_URL given."""
+    """Return a seeded site that does not run yet.
+
+    Its database is a copy of `template`, or that of DATABASE_URL.
+    """
     directory.mkdir()
     env = environment(
         **{"DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}", **values}
@@ -240,21 +261,19 @@ def example_server(
 
 
 def seed(env: Mapping[str, str]) -> None:
-    """Tables, the admin, two presets."""
+    """Create the tables, the admin user and two presets."""
     manage("seed", "--password", ADMIN_PASSWORD, env=env)
 
 
 def stand_in(api_server: str | None) -> dict[str, str]:
-    """The environment of a site whose pages load the SDK of a sandbox in another process."""
-    return (
-        {"PERSO_SDK_URL": f"{api_server}/perso-interactive-sdk.js"}
-        if api_server
-        else {}
-    )
+    """Return the environment of a site that loads the SDK of another sandbox."""
+    if not api_server:
+        return {}
+    return {"PERSO_SDK_URL": f"{api_server}/perso-interactive-sdk.js"}
 
 
 def sandbox_server(directory: Path, arguments: tuple[str, ...]) -> SandboxServer:
-    """A Perso in a process of its own, not started."""
+    """Return a sandbox that does not run yet."""
     directory.mkdir()
     env = environment(DATABASE_URL=f"sqlite:///{directory / 'none.sqlite3'}")
     return SandboxServer(unused_port(), arguments, env, directory / "server.log")

@@ -1,4 +1,4 @@
-"""A visitor's browser as far as HTTP and sockets go: cookies, CSRF, Origin; it draws nothing."""
+"""A visitor without a browser: HTTP and sockets with cookies, CSRF and Origin."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 
 class HttpVisitor:
-    """One visitor of a site. Use as `async with`."""
+    """A visitor of a site. Use with `async with`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -24,20 +24,20 @@ class HttpVisitor:
         await self.http.aclose()
 
     async def open_page(self, path: str = "/") -> str:
-        """The page; what its avatar needs to start is remembered."""
+        """Load a page, remember its CSRF token, and return the page."""
         page = (await self.http.get(path)).text
         self.csrf_token = re.findall(r'csrf-token="(\w+)"', page)[0]
         return page
 
     async def start(self, preset: str = "", **headers: str) -> httpx.Response:
-        """Press Start."""
+        """Start a conversation."""
         headers = {"X-CSRFToken": self.csrf_token, "Origin": self.url, **headers}
         return await self.http.post(
             "/perso/sessions/", json={"preset": preset}, headers=headers
         )
 
     async def post_log(self, started: dict[str, Any], **body: Any) -> httpx.Response:
-        """Send entries or a goodbye by POST."""
+        """Send entries or a bye by POST."""
         opening = {"stream": started["stream"], "ticket": started["ticket"]}
         return await self.http.post(
             started["log"]["post"],
@@ -46,11 +46,11 @@ class HttpVisitor:
         )
 
     def log_in(self, username: str, password: str) -> Any:
-        """Enter the admin."""
+        """Log in at the admin."""
         return self.submit("/admin/login/", username=username, password=password)
 
     async def submit(self, path: str, **fields: str) -> httpx.Response:
-        """Fill in and send the form of a page of Django's."""
+        """Load a page of Django's and send its form."""
         page = await self.http.get(path)
         token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
         data = {"csrfmiddlewaretoken": token, **fields}
@@ -59,7 +59,7 @@ class HttpVisitor:
         )
 
     def socket(self, path: str, origin: str | None = "") -> connect:
-        """The log's socket, from a page of this site unless another origin is given."""
+        """Return a connection to the log, from a page of this or another origin."""
         cookies = "; ".join(
             f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar
         )
@@ -72,12 +72,12 @@ class HttpVisitor:
 
 
 async def say(socket: ClientConnection, **frame: Any) -> dict[str, Any]:
-    """Send one frame and wait for the next one back."""
+    """Send a frame and return the next frame."""
     await socket.send(json.dumps(frame))
     answer: dict[str, Any] = json.loads(await socket.recv())
     return answer
 
 
 def chat(s: int, text: str, role: str = "visitor") -> dict[str, Any]:
-    """A chat entry."""
+    """Return a chat entry."""
     return {"s": s, "k": "chat", "t": s, "d": {"role": role, "text": text}}

@@ -1,4 +1,4 @@
-"""The avatar as its visitor sees and works it, in a real browser."""
+"""The avatar in a browser, as visitors see and use it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ WATCHED = """async (video) => {
 
 
 NOTE_END = """element => {
+  const note = () => { element.isOver = true; };
   element.isOver = false;
-  element.addEventListener("perso-end", () => { element.isOver = true; }, { once: true });
+  element.addEventListener("perso-end", note, { once: true });
 }"""
 
 
@@ -29,41 +30,41 @@ class Avatar:
         self.element = page.locator("perso-avatar").first
 
     def part(self, name: str) -> "Locator":
-        """What page CSS would call `::part(name)`."""
+        """Return the part that CSS selects by `::part(name)`."""
         return self.element.locator(f"[part~={name}]")
 
     def wait_for(self, **attributes: str) -> None:
-        """Wait until `data-state`, `data-log` … have these values."""
+        """Wait until `data-state`, `data-log` and so on have these values."""
         chosen = "".join(
             f'[data-{name}="{value}"]' for name, value in attributes.items()
         )
         self.page.locator(f"perso-avatar{chosen}").first.wait_for()
 
     def start(self) -> None:
-        """Press Start; return when the conversation is live and the picture moves."""
+        """Press Start, and wait until the picture moves in a live conversation."""
         self.part("start").click()
         self.wait_for(state="live")
         assert self.part("video").evaluate(WATCHED), "the picture does not move"
 
     def type(self, text: str) -> None:
-        """Type a line and send it."""
+        """Type a text and send it."""
         self.part("input").fill(text)
         self.part("input").press("Enter")
 
     def ask(self, question: str, answer: str = "") -> None:
-        """Type a question; wait for a new answer (with this text in it), and until all is saved.
+        """Type a question, and wait for a new answer with this text and for the log.
 
-        The avatar may still be speaking then: the next question interrupts it.
+        The avatar may still be speaking then, and the next question interrupts it.
         """
         answers = self.part("message-avatar")
-        heard = answers.count()
+        earlier = answers.count()
         self.type(question)
-        answers.nth(heard).wait_for()
+        answers.nth(earlier).wait_for()
         answers.filter(has_text=answer).last.wait_for()
         self.wait_for(state="live", log="saved")
 
     def end(self) -> None:
-        """Press End; return when the site has closed the conversation, with everything saved."""
+        """Press End, and wait until the conversation has ended and is saved."""
         self.element.evaluate(NOTE_END)
         self.part("end").click()
         self.page.wait_for_function(
@@ -72,7 +73,7 @@ class Avatar:
         self.wait_for(state="ended", log="saved")
 
     def messages(self) -> list[tuple[str, str]]:
-        """(visitor | avatar | tool, text) of each line of the conversation, oldest first."""
+        """Return (visitor | avatar | tool, text) of all messages, oldest first."""
         script = """(items) => items.map((item) => [
           item.getAttribute("part").match(/message-(\\w+)/)[1],
           (item.querySelector("[part~=message-text]") ?? item).textContent.trim(),

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from django_perso.client.parameters import CATALOGUE_LISTS
 from django_perso.models import (
     ApiKey,
     CatalogueItem,
@@ -76,7 +77,7 @@ def write_catalogue(key: ApiKey, corpus: list[str]) -> None:
                 "style": text,
             },
         )
-        for kind in CatalogueItem.Kind.values
+        for kind in [each.kind for each in CATALOGUE_LISTS]
         for number, text in enumerate(corpus)
     )
 

@@ -38,3 +38,41 @@ def test_page_of_html_in_place_of_an_answer_loses_no_line(
     assert site.chat == talk.messages()
     assert len(site.chat) == 4
     console_errors.clear()
+
+
+def test_store_keeps_what_a_page_leaves_in_indexeddb(site: Site, page: Any) -> None:
+    page.goto(site.url)
+    found = page.evaluate(
+        """async () => {
+          const { Store } = await import("/static/store.js");
+          const left = (stream, at) => ({ stream, at, entries: [], last: 0 });
+          const writer = new Store();
+          await writer.put(left("a", 1));
+          await writer.put(left("a", 5));
+          await writer.put(left("b", 1));
+          await writer.put(left("c", 1));
+          await writer.drop("a", 4);
+          await writer.drop("b", 1);
+          await writer.drop("c");
+          await writer.drop("unknown");
+          return new Store().all();
+        }"""
+    )
+    assert found == [{"stream": "a", "at": 5, "entries": [], "last": 0}]
+
+
+def test_store_keeps_nothing_when_indexeddb_is_refused(site: Site, page: Any) -> None:
+    page.add_init_script(
+        "indexedDB.open = () => { throw new DOMException('no', 'SecurityError'); };"
+    )
+    page.goto(site.url)
+    found = page.evaluate(
+        """async () => {
+          const { Store } = await import("/static/store.js");
+          const store = new Store();
+          await store.put({ stream: "a", at: 1 });
+          await store.drop("a");
+          return store.all();
+        }"""
+    )
+    assert found == []

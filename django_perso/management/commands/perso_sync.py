@@ -66,17 +66,18 @@ def _line(change: catalogue.Change) -> str:
     name = change.kind.removesuffix("_type")
     if change.error:
         return f"{name} failed: {change.error}"
-    moved = [f"+{len(change.came)}"] if change.came else []
-    moved += [f"-{len(change.went)}: {', '.join(change.went)}"] if change.went else []
+    moved = [f"+{len(change.added)}"] if change.added else []
+    if change.removed:
+        moved.append(f"-{len(change.removed)}: {', '.join(change.removed)}")
     return f"{name} {change.offered}" + (f" ({'; '.join(moved)})" if moved else "")
 
 
 def _as_json(name: str, outcome: keys.Outcome) -> dict[str, Any]:
     lists = {
-        change.kind.value: {
+        change.kind: {
             "offered": change.offered,
-            "came": change.came,
-            "went": change.went,
+            "added": change.added,
+            "removed": change.removed,
             "error": change.error,
         }
         for change in outcome.changes

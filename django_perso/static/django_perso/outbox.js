@@ -326,7 +326,7 @@ export class Outbox {
     return this.#entries.take(after, most, bytes ?? frameBytes);
   }
 
-  /** Send what may be sent now, and say how things are. */
+  /** Send what may be sent now, and report the status. */
   #pump() {
     const isOpen = this.#transport.isOpen;
     if (isOpen) {
@@ -405,7 +405,7 @@ export class Outbox {
       case "reject":
         this.#reject(frame);
         break;
-      default: // after a pong, too, everything sent before it has been lost
+      default: // what was sent before a pong or a retry has been lost
         this.#rewind(frame.after);
     }
     this.#pump();
@@ -461,8 +461,8 @@ export class Outbox {
   }
 
   /**
-   * Cut twice under the same frame, the outbox sends its entries one by one; the entry
-   * that still cuts the socket becomes a gap.
+   * When the same frame was cut twice, send its entries one by one. An entry that is cut
+   * alone becomes a gap.
    */
   #suspect() {
     const { first, acked } = this.#entries;
@@ -484,7 +484,7 @@ export class Outbox {
     this.#ending?.done(reason);
   }
 
-  /** Leave the rest to the next page; many changes at once are written once. */
+  /** Store what is left for the next page, once for all changes of this task. */
   async #save() {
     if (this.#isSavePending) return;
     this.#isSavePending = true;

@@ -1,17 +1,40 @@
 // @ts-check
 /**
- * The playground: gives each avatar what its column says when it starts, tells how it went, and works two at once.
- * The conversations themselves are <perso-avatar>'s.
+ * The playground: starts each avatar with the settings of its column, shows how the
+ * conversation went, and controls both avatars at once. <perso-avatar> holds the
+ * conversations.
  */
 
 /** @import { PersoAvatarElement, PersoTool } from "./perso-avatar.d.ts" */
 
-const LISTS = ["mcp_servers", "client_tools"];
+/**
+ * How the values of a field are sent, by the kind that the server gives the field.
+ * @type {Record<string, (texts: string[]) => unknown>}
+ */
+const READERS = {
+  key: ([id]) => id || null,
+  text: ([text]) => text ?? "",
+  locale: ([text]) => text ?? "",
+  names: (texts) => texts.flatMap(namesIn),
+  fraction: ([text]) => Number(text),
+  pixels: ([text]) => Number(text),
+  flag: (texts) => texts.length > 0,
+};
 
-/** What the model may call here. @param {Column} column @returns {Record<string, PersoTool>} */
-const tools = (column) => ({
+/** @param {string} text */
+function namesIn(text) {
+  const names = text.split(/[,\n]/).map((name) => name.trim());
+  return names.filter(Boolean);
+}
+
+/**
+ * The tools that the model may call on this page.
+ * @param {HTMLElement} section
+ * @returns {Record<string, PersoTool>}
+ */
+const toolsOf = (section) => ({
   get_square_number: {
-    description: "Squares a number. To be used whenever a square is asked for.",
+    description: "Squares a number. Use it whenever a square is asked for.",
     parameters: {
       type: "object",
       properties: { number: { type: "number" } },
@@ -20,8 +43,7 @@ const tools = (column) => ({
     handler: ({ number }) => ({ result: number * number }),
   },
   get_current_weather: {
-    description:
-      "Tells what the weather is like at a place now. A sample: it is the same everywhere.",
+    description: "Returns the current weather at a place. A sample: always the same.",
     parameters: {
       type: "object",
       properties: {
@@ -39,210 +61,256 @@ const tools = (column) => ({
     }),
   },
   show_settings: {
-    description:
-      "Opens the settings of this avatar. Only when somebody asks for exactly that.",
+    description: "Opens the settings of this avatar. Use it for direct commands only.",
     parameters: { type: "object", properties: {} },
     executeOnly: true,
     handler: () => {
-      for (const group of all(column.section, "details")) group.open = true;
+      for (const group of all(section, "details")) group.open = true;
       return { action: "show_settings", success: true };
     },
   },
   show_map: {
-    description: "Opens a map. Only when somebody asks for exactly that.",
+    description: "Opens a map. Use it for direct commands only.",
     parameters: { type: "object", properties: {} },
     executeOnly: true,
     handler: () => {
-      throw new Error("There is no map here."); // on purpose: what a tool that fails looks like
+      // Shows what happens when a tool fails.
+      throw new Error("There is no map here.");
     },
   },
 });
 
 /** @param {Element} within @param {string} selector @returns {any[]} */
 const all = (within, selector) => [...within.querySelectorAll(selector)];
-/** @param {Element} within @param {string} selector */
-const find = (within, selector) => all(within, selector)[0];
+/** @param {Element} within @param {string} selector @returns {any} */
+const find = (within, selector) => within.querySelector(selector);
 
-/** One avatar with its settings. */
+/** One avatar with its settings and the facts about its conversation. */
 class Column {
-  #since = 0;
-  #asked = 0;
+  /** When the conversation was started, until it is live. @type {number | null} */
+  #startedAt = null;
+  /** When the visitor asked, until the avatar answers. @type {number | null} */
+  #askedAt = null;
   #answers = 0;
 
   /** @param {HTMLElement} section @param {HTMLFormElement} form */
   constructor(section, form) {
     this.section = section;
     this.form = form;
+    this.prefix = section.dataset.persoColumn;
     this.avatar = /** @type {PersoAvatarElement} */ (find(section, "perso-avatar"));
     this.source = /** @type {HTMLSelectElement} */ (find(section, "select"));
     this.avatar.toggleAttribute("simultaneous", true);
-    for (const [name, tool] of Object.entries(tools(this)))
+    for (const [name, tool] of Object.entries(toolsOf(section)))
       this.avatar.registerTool(name, tool);
-    for (const number of all(section, "[name*=-padding_]")) this.#slide(number);
-    this.#orient();
-    section.addEventListener("input", () => this.#show());
-    this.#listen();
-    this.#show();
+    for (const number of all(section, "[data-perso-kind=fraction] input"))
+      this.#addSlider(number);
+    this.#connectOrientation();
+    this.#connectControls();
+    this.#connectFacts();
+    section.addEventListener("input", () => this.#showSource());
+    this.#showSource();
   }
 
-  /** The column's settings, under the names of a preset's fields. */
+  /** The settings of the column, under the names of a preset's fields. */
   get params() {
     const sent = new FormData(this.form);
     /** @type {Record<string, any>} */
     const params = {};
-    for (const { name: full, type } of all(this.section, "[data-perso-field] [name]")) {
-      const name = full.slice(2),
-        texts = sent.getAll(full).map(String);
-      if (LISTS.includes(name))
-        params[name] = texts.flatMap((text) => text.split(/[\s,]+/).filter(Boolean));
-      else if (type === "checkbox") params[name] = sent.has(full);
-      else if (type === "number") params[name] = Number(texts[0]);
-      else params[name] = texts[0] || (name === "api_key" ? null : "");
+    for (const { dataset } of all(this.section, "[data-perso-field]")) {
+      const name = dataset.persoField;
+      const texts = sent.getAll(`${this.prefix}-${name}`).map(String);
+      params[name] = READERS[dataset.persoKind](texts);
     }
     return params;
   }
 
-  /** Shows what goes with the chosen source. */
-  #show() {
-    const isOwn = this.source.value === "";
-    for (const part of all(this.section, "[data-perso-own]")) part.hidden = !isOwn;
-    for (const part of all(this.section, "[data-perso-preset]")) part.hidden = isOwn;
-    const pairs = Object.entries(this.params).flatMap(([name, value]) =>
-      [value].flat().map((one) => [name, one === false ? "" : (one ?? "")]),
-    );
+  /** Show what belongs to the chosen source: a preset, or the settings of the column. */
+  #showSource() {
+    const isPreset = this.source.value !== "";
+    for (const part of all(this.section, "[data-perso-own]")) part.hidden = isPreset;
+    for (const part of all(this.section, "[data-perso-preset]"))
+      part.hidden = !isPreset;
+    const query = this.#query();
     for (const link of all(this.section, "[data-perso-save]"))
-      link.href = `${link.dataset.persoSave}?${new URLSearchParams(pairs)}`;
+      link.href = `${link.dataset.persoSave}?${query}`;
   }
 
-  /** A slider beside the number. @param {HTMLInputElement} number */
-  #slide(number) {
-    const { min, max, value, labels } = number;
-    const slider = Object.assign(document.createElement("input"), {
-      type: "range",
-      min,
-      max,
-      step: "0.01",
-      value,
+  /** The settings as the query string that the form of a new preset takes. */
+  #query() {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(this.params)) {
+      const values = Array.isArray(value) ? value : [value];
+      for (const each of values) query.append(name, each || each === 0 ? each : "");
+    }
+    return query;
+  }
+
+  /** @param {HTMLInputElement} number */
+  #addSlider(number) {
+    const slider = document.createElement("input");
+    slider.type = "range";
+    slider.min = number.min;
+    slider.max = number.max;
+    slider.step = "0.01";
+    slider.value = number.value;
+    slider.ariaLabel = `${number.labels?.[0].textContent}, ${this.form.dataset.slider}`;
+    // The event bubbles, as if somebody had typed the number.
+    slider.addEventListener("input", () => {
+      number.value = slider.value;
     });
-    slider.ariaLabel = `${labels?.[0].textContent}, ${this.form.dataset.slider}`;
-    slider.oninput = () => (number.value = slider.value); // it bubbles, as if the number was typed
-    number.addEventListener("input", () => (slider.value = number.value));
+    number.addEventListener("input", () => {
+      slider.value = number.value;
+    });
     number.after(slider);
   }
 
-  #orient() {
-    const sizes = all(this.section, "[name$=-width], [name$=-height]");
-    const isPortrait = () => Number(sizes[0].value) < Number(sizes[1].value);
-    for (const way of all(this.section, "[data-perso-way]")) {
-      way.checked = (way.value === "portrait") === isPortrait();
-      way.oninput = () => {
-        const [width, height] = sizes.map(({ value }) => value);
-        if ((way.value === "portrait") !== isPortrait())
-          [sizes[0].value, sizes[1].value] = [height, width];
-      };
+  #connectOrientation() {
+    const width = find(this.section, "[name$=-width]");
+    const height = find(this.section, "[name$=-height]");
+    const orientation = () =>
+      Number(width.value) < Number(height.value) ? "portrait" : "landscape";
+    for (const choice of all(this.section, "[data-perso-way]")) {
+      choice.checked = choice.value === orientation();
+      choice.addEventListener("input", () => {
+        if (choice.value === orientation()) return;
+        [width.value, height.value] = [height.value, width.value];
+      });
     }
   }
 
-  #listen() {
+  #connectControls() {
     const { avatar, section } = this;
-    const say = find(section, "[data-perso-say]"),
-      line = find(section, "[data-perso-line]");
+    const say = find(section, "[data-perso-say]");
+    const text = find(section, "[data-perso-line]");
     const interrupt = find(section, "[data-perso-interrupt]");
-    interrupt.onclick = () => avatar.interrupt();
-    say.form.onsubmit = (/** @type {SubmitEvent} */ event) => {
+    interrupt.addEventListener("click", () => avatar.interrupt());
+    say.form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
       event.preventDefault();
-      if (avatar.say(line.value)) line.value = "";
-    };
-    avatar.addEventListener("perso-start", () => {
-      avatar.setAttribute("preset", this.source.value);
-      avatar.params = this.source.value ? null : this.params;
-      [this.#since, this.#asked, this.#answers] = [performance.now(), 0, 0];
-      for (const name of ["connected", "first", "last", "how", "reason"])
-        this.#tell(name, "–");
+      if (avatar.say(text.value)) text.value = "";
     });
     avatar.addEventListener("perso-state", ({ detail: { state, activity } }) => {
       say.disabled = state !== "live";
       interrupt.disabled = activity === "ready";
-      if (state === "live" && this.#since)
-        this.#since = this.#time("connected", this.#since);
-    });
-    avatar.addEventListener("perso-message", ({ detail }) => {
-      if (detail.role === "visitor") this.#asked = performance.now();
-      else if (this.#asked)
-        this.#asked = this.#time(this.#answers++ ? "last" : "first", this.#asked);
-    });
-    avatar.addEventListener("perso-end", ({ detail }) => {
-      this.#tell("how", this.#fact("how").dataset[detail.how]);
-      this.#tell("reason", detail.reason || this.#fact("reason").dataset.none);
     });
   }
 
-  /** The place of a fact, and the words there are for it. @param {string} name */
+  #connectFacts() {
+    const { avatar } = this;
+    avatar.addEventListener("perso-start", () => this.#reset());
+    avatar.addEventListener("perso-state", ({ detail }) => {
+      if (detail.state !== "live" || this.#startedAt === null) return;
+      this.#showTime("connected", this.#startedAt);
+      this.#startedAt = null;
+    });
+    avatar.addEventListener("perso-message", ({ detail }) => {
+      if (detail.role === "visitor") this.#askedAt = performance.now();
+      else this.#answered();
+    });
+    avatar.addEventListener("perso-end", ({ detail }) => {
+      this.#show("how", this.#fact("how").dataset[detail.how]);
+      this.#show("reason", detail.reason || this.#fact("reason").dataset.none);
+    });
+  }
+
+  /** Give the avatar its settings as it starts, and forget the last conversation. */
+  #reset() {
+    this.avatar.setAttribute("preset", this.source.value);
+    this.avatar.params = this.source.value ? null : this.params;
+    this.#startedAt = performance.now();
+    this.#askedAt = null;
+    this.#answers = 0;
+    for (const fact of all(this.section, "[data-perso-fact]")) fact.textContent = "–";
+  }
+
+  #answered() {
+    if (this.#askedAt === null) return;
+    this.#showTime(this.#answers === 0 ? "first" : "last", this.#askedAt);
+    this.#answers += 1;
+    this.#askedAt = null;
+  }
+
+  /** @param {string} name */
   #fact(name) {
     return find(this.section, `[data-perso-fact=${name}]`);
   }
 
   /** @param {string} name @param {string} text */
-  #tell(name, text) {
+  #show(name, text) {
     this.#fact(name).textContent = text;
   }
 
-  /** @param {string} name @param {number} since @returns {0} nothing to wait for any more */
-  #time(name, since) {
-    this.#tell(name, `${Math.round(performance.now() - since)} ms`);
-    return 0;
+  /** @param {string} name @param {number} since */
+  #showTime(name, since) {
+    this.#show(name, `${Math.round(performance.now() - since)} ms`);
   }
 }
 
-/** @param {Element} page */
-function bringToLife(page) {
-  const settings = find(page, "[data-perso-settings]"),
-    both = find(page, "[data-perso-both]");
-  const [a, b] = all(settings, "[data-perso-column]").map(
-    (section) => new Column(section, settings),
-  );
-  const compare = find(both, "[data-perso-compare]"),
-    question = find(both, "input");
-  const show = (/** @type {boolean} */ isCompared) => {
-    settings.elements.compare.value = isCompared ? "1" : "";
-    compare.ariaExpanded = String(isCompared);
-    for (const part of [b.section, ...all(both, "[data-perso-with-b]")])
-      part.hidden = !isCompared;
-    if (!isCompared) b.avatar.stop();
-  };
-  compare.onclick = () => show(b.section.hasAttribute("hidden"));
-  find(both, "[data-perso-start]").onclick = () =>
-    [a, b].map(({ avatar }) => avatar.start());
-  find(both, "[data-perso-stop]").onclick = () =>
-    [a, b].map(({ avatar }) => avatar.stop());
-  both.onsubmit = async (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    const sent = await Promise.all(
-      [a, b].map(({ avatar }) => avatar.send(question.value)),
+/** The page: two columns, the second of which may be hidden. */
+class Playground {
+  /** @param {Element} page */
+  constructor(page) {
+    this.page = page;
+    this.settings = find(page, "[data-perso-settings]");
+    this.both = find(page, "[data-perso-both]");
+    const sections = all(this.settings, "[data-perso-column]");
+    this.columns = sections.map((section) => new Column(section, this.settings));
+    this.second = this.columns[1];
+    this.#connectBoth();
+    this.#protectConversations();
+    this.#compare(!this.second.section.hasAttribute("hidden"));
+  }
+
+  /** @param {boolean} isCompared */
+  #compare(isCompared) {
+    this.settings.elements.compare.value = isCompared ? "1" : "";
+    find(this.both, "[data-perso-compare]").ariaExpanded = String(isCompared);
+    for (const part of all(this.both, "[data-perso-with-b]")) part.hidden = !isCompared;
+    this.second.section.hidden = !isCompared;
+    if (!isCompared) this.second.avatar.stop();
+  }
+
+  #connectBoth() {
+    const avatars = this.columns.map(({ avatar }) => avatar);
+    const question = find(this.both, "input");
+    find(this.both, "[data-perso-compare]").addEventListener("click", () =>
+      this.#compare(this.second.section.hasAttribute("hidden")),
     );
-    if (sent.some(Boolean)) question.value = "";
-  };
-  // Loading other lists ends a conversation: not by Enter in some field, and not while there is one.
-  settings.addEventListener("keydown", (/** @type {any} */ event) => {
-    const { key, target } = event;
-    if (key === "Enter" && target.matches("input") && target.form === settings)
+    find(this.both, "[data-perso-start]").addEventListener("click", () => {
+      for (const avatar of avatars) avatar.start();
+    });
+    find(this.both, "[data-perso-stop]").addEventListener("click", () => {
+      for (const avatar of avatars) avatar.stop();
+    });
+    this.both.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
       event.preventDefault();
-  });
-  page.addEventListener("perso-state", () => {
-    const states = [a, b].map(({ avatar }) => avatar.state),
-      isLive = states.includes("live");
-    for (const button of all(page, "[data-perso-reload]"))
-      button.disabled = isLive || states.includes("connecting");
-    find(both, "[data-perso-ask]").disabled = !isLive;
-  });
-  show(!b.section.hasAttribute("hidden"));
+      const sent = await Promise.all(
+        avatars.map((avatar) => avatar.send(question.value)),
+      );
+      if (sent.some(Boolean)) question.value = "";
+    });
+  }
+
+  /** Showing other lists loads the page anew, which would end a conversation. */
+  #protectConversations() {
+    this.settings.addEventListener("keydown", (/** @type {any} */ event) => {
+      const { key, target } = event;
+      const isSetting = target.matches("input") && target.form === this.settings;
+      if (key === "Enter" && isSetting) event.preventDefault();
+    });
+    this.page.addEventListener("perso-state", () => {
+      const states = this.columns.map(({ avatar }) => avatar.state);
+      const isLive = states.includes("live");
+      for (const button of all(this.page, "[data-perso-reload]"))
+        button.disabled = isLive || states.includes("connecting");
+      find(this.both, "[data-perso-ask]").disabled = !isLive;
+    });
+  }
 }
 
 customElements.whenDefined("perso-avatar").then(() => {
-  for (const page of document.querySelectorAll(
-    "[data-perso-playground]:has(perso-avatar)",
-  ))
-    bringToLife(page);
+  const pages = all(document.body, "[data-perso-playground]:has(perso-avatar)");
+  for (const page of pages) new Playground(page);
 });
 
 export {}; // a module

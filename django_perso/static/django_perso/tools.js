@@ -29,6 +29,28 @@ function isOfType(value, type) {
 }
 
 /**
+ * @param {Schema} schema
+ * @param {unknown} value
+ * @param {string} at
+ */
+function checkType({ type }, value, at) {
+  const types = [type ?? []].flat();
+  const isValid = types.length === 0 || types.some((one) => isOfType(value, one));
+  return isValid ? null : `${at} must be ${types.join(" or ")}`;
+}
+
+/**
+ * @param {Schema} schema
+ * @param {unknown} value
+ * @param {string} at
+ */
+function checkChoice(schema, value, at) {
+  const choices = schema.enum?.map((choice) => JSON.stringify(choice));
+  const isValid = !choices || choices.includes(JSON.stringify(value));
+  return isValid ? null : `${at} must be one of ${choices.join(", ")}`;
+}
+
+/**
  * Return what is wrong with a value, one sentence each. Keywords other than type, enum,
  * required, properties, additionalProperties and items are not checked.
  * @param {Schema} schema
@@ -37,14 +59,8 @@ function isOfType(value, type) {
  * @returns {string[]}
  */
 export function check(schema, value, at = "arguments") {
-  const types = [schema.type ?? []].flat();
-  if (types.length && !types.some((type) => isOfType(value, type))) {
-    return [`${at} must be ${types.join(" or ")}`];
-  }
-  const choices = schema.enum?.map((choice) => JSON.stringify(choice));
-  if (choices && !choices.includes(JSON.stringify(value))) {
-    return [`${at} must be one of ${choices.join(", ")}`];
-  }
+  const problem = checkType(schema, value, at) ?? checkChoice(schema, value, at);
+  if (problem) return [problem];
   if (Array.isArray(value)) {
     const items = schema.items ?? {};
     return value.flatMap((item, index) => check(items, item, `${at}[${index}]`));

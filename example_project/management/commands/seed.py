@@ -1,4 +1,4 @@
-"""`manage.py seed`: tables, somebody who may enter the admin, two presets of what the Perso key offers."""
+"""`manage.py seed`: create the tables, an admin user, and two presets."""
 
 import secrets
 from pathlib import Path
@@ -30,18 +30,19 @@ from example_project.databases import is_outdated, set_aside
 from example_project.settings import DEMO_DIR
 
 PASSWORD_FILE = DEMO_DIR / "admin-password"
-API_KEY, API_SERVER = str(settings.PERSO["API_KEY"]), str(settings.PERSO["API_SERVER"])
+API_KEY = str(settings.PERSO["API_KEY"])
+API_SERVER = str(settings.PERSO["API_SERVER"])
 
 
 class Command(BaseCommand):
-    """Runs as often as you like: what is there and still fits the key stays as it is."""
+    """Create what is missing; presets that still fit the key stay as they are."""
 
-    help = __doc__
+    help = "Create the tables, an admin user, and two presets for the Perso key."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--password", help="of the user admin; without it one is made up and kept"
+            "--password", help="the password of the user admin (default: a random one)"
         )
 
         parser.add_argument(
@@ -61,12 +62,12 @@ class Command(BaseCommand):
         except (PersoError, ValueError) as error:
             raise CommandError(advice(error)) from error
         catalogues.keep(SETTINGS_KEY, catalogue)
+        known_prompts = {prompt.prompt_id for prompt in catalogue.prompts}
         for slug, (name, params) in zip(("default", "second"), choices, strict=False):
             preset = SessionPreset.objects.filter(slug=slug).first()
-            if preset is None or preset.prompt not in {
-                prompt.prompt_id for prompt in catalogue.prompts
-            }:
-                make_preset(slug, name, params)  # not there, or made for another key
+            # A preset with an unknown prompt belongs to another key.
+            if preset is None or preset.prompt not in known_prompts:
+                make_preset(slug, name, params)
         password = make_admin(options["password"])
         self.stdout.write(
             f"User admin, password {password}; presets default and second."
@@ -89,7 +90,10 @@ class Command(BaseCommand):
 
 
 def make_admin(given: str | None) -> str:
-    """The superuser `admin`; returns the password, which is kept in a file unless it was given."""
+    """Create the superuser `admin` and return the password.
+
+    Unless it was given, it is random and kept in a file.
+    """
     users = get_user_model()._default_manager
     kept = PASSWORD_FILE.read_text().strip() if PASSWORD_FILE.exists() else ""
     password = given or kept or secrets.token_urlsafe(9)
@@ -107,7 +111,7 @@ def make_admin(given: str | None) -> str:
 
 
 def perso() -> PersoClient:
-    """Perso as the settings name it; the sandbox is asked in this process, under the site's own URLs."""
+    """Return a client for the settings; the sandbox is called in this process."""
     if API_KEY != "sandbox" or API_SERVER:
         return PersoClient(api_key=API_KEY, api_server=API_SERVER or DEFAULT_API_SERVER)
     sandbox: Any = ASGIHandler()
@@ -118,10 +122,11 @@ def perso() -> PersoClient:
 
 
 def from_templates(client: PersoClient) -> list[tuple[str, SessionParams]]:
-    """The key's session templates that a browser can show: names and parameters."""
+    """Return names and parameters of the session templates for browsers."""
     try:
         templates = client.get_session_templates()
-    except ApiError:  # a key without that feature
+    except ApiError:
+        # Some keys may not read templates.
         return []
     return [
         (template.name, calls.template_params(template))
@@ -131,59 +136,62 @@ def from_templates(client: PersoClient) -> list[tuple[str, SessionParams]]:
 
 
 def from_lists(catalogue: Catalogue) -> list[tuple[str, SessionParams]]:
-    """Two choices from the lists: the first entry of each, and the same with the last look."""
+    """Return two choices: the first item of each list, and the last avatar."""
     try:
         params = presets.first_params(catalogue)
     except Refused as refused:
         raise CommandError(refused.hint) from refused
-    looks = {
+    styles = {
         "First look": catalogue.model_styles[0],
         "Another look": catalogue.model_styles[-1],
     }
     return [
-        (name, {**params, "model_style": style.name}) for name, style in looks.items()
+        (name, {**params, "model_style": style.name}) for name, style in styles.items()
     ]
 
 
 def make_preset(slug: str, name: str, params: SessionParams) -> None:
-    """The preset `slug` with these parameters; everybody may start it while this is a developer's site."""
+    """Create or replace a preset. With DEBUG everybody may start it."""
     access = (
         SessionPreset.Access.PUBLIC if settings.DEBUG else SessionPreset.Access.STAFF
     )
     given = {
         key: params.get(key) for key in presets.PARAMS if params.get(key) is not None
     }
-    is_default = (
-        slug == "default"
-        and not SessionPreset.objects.filter(is_default=True)
-        .exclude(slug=slug)
-        .exists()
-    )
-    more = {
+    others = SessionPreset.objects.exclude(slug=slug)
+    has_default = others.filter(is_default=True).exists()
+    rules = {
         "name": name,
-        "is_default": is_default,
+        "is_default": slug == "default" and not has_default,
         "access": access,
         "width": 720,
         "height": 960,
     }
-    if API_KEY == "sandbox":  # where a start costs nothing
-        more["starts_per_hour"] = 200
-    SessionPreset.objects.update_or_create(slug=slug, defaults={**more, **given})
+    if API_KEY == "sandbox":
+        # Starts cost nothing there.
+        rules["starts_per_hour"] = 200
+    SessionPreset.objects.update_or_create(slug=slug, defaults={**rules, **given})
 
 
 def advice(error: Exception) -> str:
-    """One line: what went wrong with Perso and what to do about it. Shows at most the end of the key."""
+    """Return what went wrong and what to do. It shows at most the end of the key."""
     server = API_SERVER or DEFAULT_API_SERVER
     ending = f" ending in …{API_KEY[-4:]}" if len(API_KEY) >= 12 else ""
     match error:
         case ApiError(status=401 | 403 as status):
             return (
-                f"Perso refused the key{ending} ({status}): check PERSO_INTERACTIVE_API_KEY, "
-                f"and that the key belongs to {server}"
+                f"Perso refused the key{ending} ({status}). Check "
+                f"PERSO_INTERACTIVE_API_KEY, and that the key belongs to {server}."
             )
         case ApiError():
-            return f"Perso at {server} refused ({error}): check what the key{ending} may use"
+            return (
+                f"Perso at {server} refused the request ({error}). "
+                f"Check what the key{ending} may use."
+            )
         case PersoUnreachable():
-            return f"{server} cannot be reached ({error}): check the network and PERSO_INTERACTIVE_API_SERVER"
+            return (
+                f"{server} cannot be reached ({error}). "
+                "Check the network and PERSO_INTERACTIVE_API_SERVER."
+            )
         case _:
-            return f"{error}: check PERSO_INTERACTIVE_API_SERVER ({server})"
+            return f"{error}. Check PERSO_INTERACTIVE_API_SERVER ({server})."

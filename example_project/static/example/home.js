@@ -1,5 +1,5 @@
 // @ts-check
-/** The page's own part: four tools the avatar may call here, and questions that ask themselves by a click. */
+/** The page's own script: four tools the avatar can call, and questions to click. */
 
 /**
  * @typedef {(input: any) => object} Handler
@@ -65,7 +65,8 @@ const tools = {
     parameters: { type: "object", properties: {} },
     executeOnly: true,
     handler: () => {
-      throw new Error("This site has no map."); // on purpose: the page shows what a failing tool looks like
+      // This shows what a failing tool looks like.
+      throw new Error("This site has no map.");
     },
   },
 };
@@ -75,23 +76,29 @@ const settings = /** @type {HTMLDialogElement} */ (document.getElementById("sett
 const hint = /** @type {HTMLElement} */ (document.getElementById("hint"));
 
 settings.addEventListener("change", (event) => {
-  document.documentElement.style.colorScheme = /** @type {HTMLInputElement} */ (
-    event.target
-  ).value;
+  const choice = /** @type {HTMLInputElement} */ (event.target);
+  document.documentElement.style.colorScheme = choice.value;
 });
 
 customElements.whenDefined("perso-avatar").then(() => {
-  for (const [name, tool] of Object.entries(tools)) avatar.registerTool(name, tool);
+  for (const [name, tool] of Object.entries(tools)) {
+    avatar.registerTool(name, tool);
+  }
 });
 
 for (const button of document.querySelectorAll(".tries button")) {
   button.addEventListener("click", () => {
     const isLive = avatar.dataset.state === "live";
     hint.classList.toggle("is-urgent", !isLive);
-    if (isLive) return avatar.send(button.textContent ?? "");
-    hint.textContent += ""; // a change, which is read out
+    if (isLive) {
+      avatar.send(button.textContent ?? "");
+      return;
+    }
+    // Screen readers read the hint again when its text is set.
+    hint.textContent = String(hint.textContent);
     hint.scrollIntoView({ block: "nearest" });
   });
 }
 
-export {}; // a module
+// Make this file a module for the type checker too.
+export {};
