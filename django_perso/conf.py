@@ -26,7 +26,7 @@ PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 
 
 def check_installed() -> None:
-    """Raises ImproperlyConfigured, with the line to paste, where the app is used and not installed."""
+    """Raise ImproperlyConfigured if the app is used without being installed."""
     if not apps.is_installed("django_perso"):
         raise ImproperlyConfigured(
             'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
@@ -39,7 +39,7 @@ def is_test_environment() -> bool:
 
 
 class Conf:
-    """The app's settings. Every property reads `settings.PERSO` anew, so `override_settings` works."""
+    """The app's settings. Every property reads `settings.PERSO` on each access."""
 
     def _get(self, name: str, default: Any) -> Any:
         values = getattr(settings, "PERSO", {})
@@ -112,12 +112,12 @@ class Conf:
 
     @property
     def REDACTOR(self) -> str:
-        """Dotted path of `redact(kind, data) -> data`, called before an entry is written; empty: none."""
+        """Dotted path of `redact(kind, data) -> data`, called before an entry is stored."""
         return str(self._get("REDACTOR", ""))
 
     @property
     def RETENTION_DAYS(self) -> int | None:
-        """After how many days conversations are deleted where their preset does not say; None keeps them."""
+        """After how many days conversations are deleted, unless their preset says; None: never."""
         days = self._get("RETENTION_DAYS", None)
         if days is not None and not (type(days) is int and 1 <= days <= 36_500):
             raise ImproperlyConfigured(
