@@ -440,7 +440,7 @@ async def test_a_visitor_has_a_handful_of_sockets(browser: Browser) -> None:
     assert (await browser.socket().connect())[0]
 
 
-async def test_who_logs_out_is_no_longer_listened_to(
+async def test_log_is_closed_after_logout(
     browser: Browser,
     monkeypatch: pytest.MonkeyPatch,
     django_user_model: Any,

@@ -103,7 +103,7 @@ def strangers(files: Files, allowed: tuple[str, ...]) -> list[str]:
     ]
 
 
-def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
+def test_wheel_and_sdist_contain_only_the_package(
     wheel: Files, sdist: Files, figure: Callable[[str, str], None]
 ) -> None:
     assert strangers(wheel, WHEEL) == []

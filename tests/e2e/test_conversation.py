@@ -126,7 +126,7 @@ def test_killing_the_server_three_times_loses_and_doubles_nothing(
     console_errors.clear()  # the browser reports each try to reach a server that is down
 
 
-def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
+def test_failed_tool_is_reported_to_the_avatar_and_logged(
     example_server: Any, page: Any
 ) -> None:
     site = example_server()

@@ -85,7 +85,7 @@ def wait_until_sent(page: "Page") -> None:
     raise AssertionError("not all was sent within 30 s")
 
 
-def test_what_is_said_when_a_tab_closes_is_not_lost(
+def test_entries_of_closed_tabs_are_not_lost(
     new_site: Callable[..., Site],
     new_context: "Callable[..., BrowserContext]",
     row: Row,
@@ -119,7 +119,7 @@ def test_what_is_said_when_a_tab_closes_is_not_lost(
     assert wrong == too_early == 0
 
 
-def test_a_burst_that_nobody_paces_is_stored_but_for_one_gap_that_says_how_much(
+def test_unpaced_burst_is_stored_except_for_one_counted_gap(
     new_site: Callable[..., Site],
     new_context: "Callable[..., BrowserContext]",
     row: Row,
@@ -178,7 +178,7 @@ def profile(
     opened[-1].close()
 
 
-def test_what_a_killed_browser_had_kept_is_sent_by_the_next(
+def test_entries_kept_by_a_killed_browser_are_sent_later(
     new_site: Callable[..., Site], profile: Any, row: Row
 ) -> None:
     site, visitor, rounds = new_site(DEBUG="on"), "crasher", 5

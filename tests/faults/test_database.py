@@ -49,7 +49,7 @@ def waits(outboxes: list[Outbox]) -> list[float]:
 
 
 @pytest.mark.slow
-async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_nothing(
+async def test_database_outage_loses_no_entry_and_no_money(
     postgres_cluster: Postgres,
     new_site: Callable[..., Site],
     sandbox_server: Any,
@@ -105,7 +105,7 @@ async def test_a_database_that_is_gone_for_30_seconds_loses_nothing_and_spends_n
     assert all(outbox.sockets == 1 for outbox in outboxes)
 
 
-async def test_a_locked_conversation_holds_up_nobody_else(
+async def test_locked_conversation_does_not_delay_others(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     locked, *others = [
@@ -159,7 +159,7 @@ def few_connections(server: Postgres, most: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
-async def test_200_clients_get_by_on_a_server_with_10_connections(
+async def test_200_clients_are_served_with_10_connections(
     postgres_cluster: Postgres, site: Site, oracle: Oracle, row: Row
 ) -> None:
     outboxes = [Outbox(address, oracle) for address in await site.conversations(200)]
@@ -195,7 +195,7 @@ async def test_200_clients_get_by_on_a_server_with_10_connections(
 
 
 @pytest.mark.slow
-async def test_a_site_whose_redis_is_down_logs_and_starts_as_ever(
+async def test_site_without_redis_logs_and_starts_as_usual(
     new_site: Callable[..., Site], tmp_path: Path, oracle: Oracle, row: Row
 ) -> None:
     redis = Redis(tmp_path)
@@ -273,7 +273,7 @@ def small_database(
 
 
 @pytest.mark.slow
-async def test_a_full_disk_loses_nothing_and_needs_no_restart(
+async def test_full_disk_loses_nothing_and_needs_no_restart(
     small_database: tuple[str, Path],
     new_site: Callable[..., Site],
     oracle: Oracle,
@@ -309,7 +309,7 @@ async def test_a_full_disk_loses_nothing_and_needs_no_restart(
 
 
 @pytest.mark.slow
-async def test_a_database_that_falls_silent_is_waited_for(
+async def test_database_that_stops_answering_loses_nothing(
     new_site: Callable[..., Site], postgres_cluster: Postgres, oracle: Oracle, row: Row
 ) -> None:
     async with fault_proxy(postgres_cluster.port) as proxy:

@@ -19,7 +19,7 @@ Row = Callable[[str, str], None]
 ONCE = "ALTER TABLE django_perso_transcriptentry DROP CONSTRAINT perso_entry_once"
 
 
-def test_the_comparison_finds_every_kind_of_wrong(oracle: Oracle) -> None:
+def test_comparison_detects_every_kind_of_error(oracle: Oracle) -> None:
     def stored(seq: int, text: str = "a", stream: str = "s") -> tuple[object, ...]:
         return (stream, seq, "chat", seq, {"text": text})
 
@@ -71,7 +71,7 @@ def figures(outboxes: list[Outbox]) -> str:
 
 
 @pytest.mark.slow
-async def test_a_site_killed_three_times_loses_nothing(
+async def test_site_killed_three_times_loses_nothing(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     began = time.monotonic()
@@ -87,7 +87,7 @@ async def test_a_site_killed_three_times_loses_nothing(
 
 
 @pytest.mark.slow
-async def test_workers_that_are_restarted_one_after_the_other_lose_nothing(
+async def test_workers_restarted_in_turn_lose_nothing(
     new_site: Callable[..., Site], oracle: Oracle, row: Row
 ) -> None:
     daphne = new_site()
@@ -125,7 +125,7 @@ async def test_workers_that_are_restarted_one_after_the_other_lose_nothing(
 
 
 @pytest.mark.slow
-async def test_the_rig_finds_out_who_acknowledges_before_storing(
+async def test_acknowledging_before_storing_is_detected(
     new_site: Callable[..., Site], oracle: Oracle, row: Row
 ) -> None:
     site = new_site("tests.faults.controls:hasty")
@@ -140,7 +140,7 @@ async def test_the_rig_finds_out_who_acknowledges_before_storing(
 
 
 @pytest.mark.slow
-async def test_the_rig_finds_out_who_appends_blindly(
+async def test_appending_duplicates_is_detected(
     new_site: Callable[..., Site], oracle: Oracle, row: Row
 ) -> None:
     site = new_site("tests.faults.controls:blind")

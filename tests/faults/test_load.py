@@ -44,7 +44,7 @@ async def talked(outbox: Outbox, *texts: str) -> Outbox:
     return outbox
 
 
-async def test_no_message_is_so_long_that_it_is_sent_for_ever(
+async def test_message_of_any_length_is_stored_or_becomes_a_gap(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     addresses = await site.conversations(2 * len(SIZES))
@@ -72,7 +72,7 @@ async def test_no_message_is_so_long_that_it_is_sent_for_ever(
     assert gaps == sum(size > 16_300 for size in SIZES)
 
 
-async def test_a_burst_of_10_000_lines_is_held_back_and_stored(
+async def test_burst_of_10_000_lines_is_paced_and_stored(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     (address, first) = await site.conversations(2)
@@ -91,7 +91,7 @@ async def test_a_burst_of_10_000_lines_is_held_back_and_stored(
     assert more < 30
 
 
-async def test_who_ignores_the_window_is_closed_at_once(
+async def test_client_that_ignores_the_window_is_closed(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     *addresses, other, first = await site.conversations(7)
@@ -140,7 +140,7 @@ async def test_who_ignores_the_window_is_closed_at_once(
 
 
 @pytest.mark.slow
-async def test_a_thousand_connections_are_all_served(
+async def test_thousand_connections_are_served(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     outboxes = [Outbox(address, oracle) for address in await site.conversations(1000)]
@@ -175,7 +175,7 @@ async def test_a_thousand_connections_are_all_served(
 
 
 @pytest.mark.slow
-async def test_how_many_lines_go_through_and_how_long_each_takes(
+async def test_throughput_of_fifty_clients_loses_nothing(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     outboxes = [Outbox(address, oracle) for address in await site.conversations(50)]

@@ -49,7 +49,7 @@ def write_history(site: Site, conversations: int, lines: int) -> None:
 
 
 @pytest.mark.slow
-async def test_a_purge_holds_up_nobody_who_talks(
+async def test_purge_does_not_delay_conversations(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     addresses = await site.conversations(16)
@@ -97,7 +97,7 @@ async def test_a_purge_holds_up_nobody_who_talks(
 
 
 @pytest.mark.slow
-async def test_a_migration_does_not_stop_those_who_write(
+async def test_migration_does_not_stop_writes(
     new_site: Callable[..., Site], row: Row
 ) -> None:
     site = new_site()
@@ -190,7 +190,7 @@ async def test_clocks_two_hours_apart_do_not_change_the_order(
 
 
 @pytest.mark.slow
-async def test_nothing_grows_however_many_come_and_go(
+async def test_resources_do_not_grow_with_many_clients(
     new_site: Callable[..., Site], oracle: Oracle, row: Row
 ) -> None:
     site, began = new_site(), time.monotonic()

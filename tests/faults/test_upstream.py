@@ -118,7 +118,7 @@ async def timed(visitor: HttpVisitor) -> tuple[int, str, float]:
 
 
 @pytest.mark.slow
-async def test_broken_answers_are_stable_codes_and_one_creation_a_click(
+async def test_broken_answers_have_stable_codes_and_one_creation(
     new_site: Callable[..., Site], row: Row
 ) -> None:
     told: dict[int, str] = {}
@@ -149,7 +149,7 @@ async def test_broken_answers_are_stable_codes_and_one_creation_a_click(
 
 
 @pytest.mark.slow
-async def test_a_perso_that_hangs_drips_or_resets_holds_nobody_longer_than_the_deadline(
+async def test_start_ends_by_the_deadline_when_perso_hangs(
     new_site: Callable[..., Site], row: Row
 ) -> None:
     figures: list[str] = []
@@ -229,7 +229,7 @@ def garbage(chance: random.Random) -> bytes:
 
 
 @pytest.mark.slow
-async def test_garbage_never_crashes_the_site(
+async def test_garbage_from_perso_never_crashes_the_site(
     new_site: Callable[..., Site], row: Row
 ) -> None:
     chance, codes = random.Random(1), Counter[str]()
@@ -268,7 +268,7 @@ async def test_garbage_never_crashes_the_site(
 
 
 @pytest.mark.slow
-async def test_what_perso_made_without_telling_us_is_counted(
+async def test_session_created_without_an_answer_is_counted(
     new_site: Callable[..., Site], sandbox_server: Any, row: Row
 ) -> None:
     sandbox = sandbox_server()

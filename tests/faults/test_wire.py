@@ -60,7 +60,7 @@ async def fly(
 
 
 @pytest.mark.slow
-async def test_lines_cut_at_random_bytes_lose_nothing(
+async def test_connections_cut_at_random_bytes_lose_nothing(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     outboxes = await fly(site, oracle, clients=20, count=1200, seconds=60)
@@ -85,7 +85,7 @@ async def test_lines_cut_at_random_bytes_lose_nothing(
 @pytest.mark.parametrize(
     "frames", [10, pytest.param(100, marks=pytest.mark.slow)]
 )  # of each of 10 clients
-async def test_a_frame_that_comes_by_socket_and_post_at_once_is_stored_once(
+async def test_frame_sent_by_socket_and_post_is_stored_once(
     site: Site, oracle: Oracle, row: Row, frames: int
 ) -> None:
     answers: Counter[str] = Counter()
@@ -120,7 +120,7 @@ async def test_a_frame_that_comes_by_socket_and_post_at_once_is_stored_once(
     assert answers == {"ack": 20 * frames}
 
 
-async def test_frames_in_any_order_are_stored_in_theirs(
+async def test_shuffled_frames_are_stored_in_order(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     chance, answers = random.Random(1), Counter[str]()
@@ -162,7 +162,7 @@ async def test_frames_in_any_order_are_stored_in_theirs(
     assert answers["gap"] > 0
 
 
-async def test_of_two_tabs_the_newer_one_writes_and_the_older_is_told(
+async def test_newer_of_two_tabs_writes_and_older_is_closed(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     async def one(address: Address) -> tuple[int | None, int]:
@@ -195,7 +195,7 @@ async def test_of_two_tabs_the_newer_one_writes_and_the_older_is_told(
     assert mixed == 0
 
 
-async def test_where_no_socket_comes_through_all_goes_by_post(
+async def test_log_travels_by_post_where_sockets_are_blocked(
     site: Site, oracle: Oracle, row: Row
 ) -> None:
     async with fault_proxy(site.port) as proxy:

@@ -54,7 +54,7 @@ def seconds_until(page: Any, text: str, since: float) -> float:
     return time.monotonic() - since
 
 
-def test_a_line_is_in_the_open_page_within_a_second_of_being_said(
+def test_entry_appears_on_the_open_page_within_a_second(
     fleet: Fleet, operator: Any, speaker: Speaker, row: Row
 ) -> None:
     speaker.say("said before")
@@ -79,7 +79,7 @@ def test_a_line_is_in_the_open_page_within_a_second_of_being_said(
     assert fleet.tracebacks() == 0
 
 
-def test_more_at_once_than_a_page_of_the_transcript_comes_whole(
+def test_many_entries_at_once_are_all_shown(
     fleet: Fleet, operator: Any, speaker: Speaker
 ) -> None:
     open_conversation(operator, fleet.a, speaker)
@@ -94,7 +94,7 @@ def test_more_at_once_than_a_page_of_the_transcript_comes_whole(
     assert shown(operator) == [*(f"line {n}" for n in range(1, 621)), "the last"]
 
 
-def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
+def test_page_pauses_without_redis_and_loses_nothing(
     fleet: Fleet, operator: Any, speaker: Speaker, console_errors: list[str], row: Row
 ) -> None:
     open_conversation(operator, fleet.a, speaker)
@@ -127,7 +127,7 @@ def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
     console_errors[:] = [line for line in console_errors if "WebSocket" not in line]
 
 
-def test_who_loses_the_right_to_read_is_shown_no_more(
+def test_revoked_reader_sees_no_new_entries(
     fleet: Fleet,
     new_context: Callable[..., Any],
     speaker: Speaker,
@@ -167,7 +167,7 @@ def alone(fleet: Fleet) -> Iterator[servers.ExampleServer]:
     site.stop()
 
 
-def test_without_a_channel_layer_the_page_has_no_live_part(
+def test_page_without_a_channel_layer_does_not_follow(
     alone: servers.ExampleServer, page: Any, speaker: Speaker
 ) -> None:
     sockets: list[str] = []

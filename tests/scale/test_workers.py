@@ -68,7 +68,7 @@ async def read(fleet: Fleet, stream: str) -> list[str]:
     return re.findall(r"<p>(\w+ \d+)</p>", page)
 
 
-async def test_started_on_one_told_to_the_others_and_read_on_the_first(
+async def test_conversation_over_three_workers_is_complete(
     fleet: Fleet, row: Callable[[str, str], None]
 ) -> None:
     names = [f"visitor{n}" for n in range(VISITORS)]
@@ -86,7 +86,7 @@ async def test_started_on_one_told_to_the_others_and_read_on_the_first(
     assert fleet.tracebacks() == 0
 
 
-async def test_without_redis_everything_but_following_goes_on(fleet: Fleet) -> None:
+async def test_conversations_continue_without_redis(fleet: Fleet) -> None:
     fleet.redis.kill()
     try:
         stream = await hold(fleet, "alone")
@@ -146,7 +146,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
         demo.process.wait(30)
 
 
-async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_everything(
+async def test_scaled_demo_restarts_workers_and_ends_cleanly(
     demo: Demo,
 ) -> None:
     await demo.told("Press Ctrl-C to end it.")

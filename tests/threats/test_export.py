@@ -121,7 +121,7 @@ def test_no_cell_of_the_corpus_is_a_formula(figure: Callable[[str, str], None]) 
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_text_comes_back_as_it_was_and_as_text(text: str) -> None:
+def test_any_text_is_exported_unchanged_and_as_text(text: str) -> None:
     (row,) = cells(conversation(text))
     for cell in row.values():
         assert not is_formula(cell)
@@ -130,12 +130,12 @@ def test_any_text_comes_back_as_it_was_and_as_text(text: str) -> None:
 
 
 @given(TEXTS)
-def test_only_what_could_be_a_formula_is_marked(text: str) -> None:
+def test_only_possible_formulas_are_marked(text: str) -> None:
     assert safe_cell(text) == (f"'{text}" if is_formula(text) else text)
 
 
 @pytest.mark.parametrize(
     "value", [None, 0, 12, "", "plain", "a=b", "1-2", "'=1", '"=1"', "e-mail", "日本"]
 )
-def test_what_is_harmless_stays_as_it_is(value: Any) -> None:
+def test_harmless_value_is_exported_unchanged(value: Any) -> None:
     assert safe_cell(value) == ("" if value is None else str(value))

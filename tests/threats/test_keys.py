@@ -58,7 +58,7 @@ def swap(first: ApiKey, second: ApiKey) -> None:
 
 
 @pytest.mark.django_db
-def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
+def test_moved_ciphertext_is_unreadable_and_not_overwritten(
     admin_client: Client, settings: Any, figure: Figure
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
@@ -95,7 +95,7 @@ def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("wrong", [[SECOND], [Fernet.generate_key().decode(), SECOND]])
-def test_with_a_wrong_encryption_key_nothing_is_read_and_nothing_lost(
+def test_wrong_encryption_key_reads_and_loses_nothing(
     admin_client: Client, settings: Any, wrong: list[str]
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
@@ -107,7 +107,7 @@ def test_with_a_wrong_encryption_key_nothing_is_read_and_nothing_lost(
     assert ApiKey.objects.get(name="a").secret.reveal() == KEY
 
 
-async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
+async def test_secrets_are_reencrypted_while_readers_run(
     postgres: str, tmp_path: Path, figure: Figure
 ) -> None:
     def site(*keys: str) -> dict[str, str]:
@@ -151,7 +151,7 @@ def wait_for(file: Path) -> None:
     raise AssertionError(f"no {file.name}")
 
 
-async def test_a_key_is_rotated_while_fifty_conversations_start(
+async def test_key_is_rotated_while_conversations_start(
     example_server: Any, sandbox_server: Any, postgres: str, figure: Figure
 ) -> None:
     perso = sandbox_server("--key", KEY, "--key", OTHER)
@@ -221,7 +221,7 @@ NOT_PERSO = (
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_goes_to_no_server_that_only_the_operator_chose(
+def test_key_is_sent_only_to_allowed_servers(
     admin_client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     settings.PERSO = LIVE
@@ -269,7 +269,7 @@ def test_a_key_goes_to_no_server_that_only_the_operator_chose(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("perso", [SANDBOX, LIVE])
-def test_what_is_taken_for_this_machine_is_this_machine(
+def test_lookalikes_of_allowed_servers_are_refused(
     settings: Any, perso: Any
 ) -> None:
     settings.PERSO = perso
@@ -280,7 +280,7 @@ def test_what_is_taken_for_this_machine_is_this_machine(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_told_and_not_followed(
+def test_redirect_is_reported_and_not_followed(
     admin_client: Client, settings: Any, status: int, figure: Figure
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
@@ -357,7 +357,7 @@ def perso(sandbox_server: Any, settings: Any) -> str:
 
 
 @pytest.mark.django_db
-def test_each_role_does_what_it_may_and_none_sees_a_key(
+def test_roles_do_only_what_they_may_and_see_no_key(
     perso: str, figure: Figure
 ) -> None:
     seen: list[str] = []
@@ -397,7 +397,7 @@ def test_each_role_does_what_it_may_and_none_sees_a_key(
     ("action", "right"),
     [("test_selected", "use"), ("sync_selected", "use"), ("delete_selected", "delete")],
 )
-def test_actions_of_the_list_are_for_those_who_may(
+def test_list_actions_require_their_permission(
     perso: str, action: str, right: str
 ) -> None:
     for role, rights in ROLES.items():
@@ -415,7 +415,7 @@ def test_actions_of_the_list_are_for_those_who_may(
 
 
 @pytest.mark.django_db
-def test_nothing_is_pressed_without_a_token_or_by_a_link(perso: str) -> None:
+def test_buttons_require_post_and_a_csrf_token(perso: str) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso)
     User.objects.create(username="boss", is_staff=True, is_superuser=True)
     client = Client(enforce_csrf_checks=True)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.threat
 STARTS, LIVE = 200, 5
 
 
-async def test_200_starts_over_two_processes_make_exactly_as_many_sessions_as_may_live(
+async def test_parallel_starts_never_exceed_the_live_limit(
     example_server: Any,
     sandbox_server: Any,
     postgres: str,

@@ -11,7 +11,7 @@ from tests.support.visitor import HttpVisitor, say
 pytestmark = pytest.mark.threat
 
 
-async def test_only_the_sites_own_origin_opens_the_log_socket(
+async def test_only_the_own_origin_may_open_the_log(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()

@@ -8,7 +8,7 @@ import pytest
 pytestmark = [pytest.mark.threat, pytest.mark.browser]
 
 
-def test_a_page_of_another_site_cannot_start_a_session(
+def test_page_of_another_site_cannot_start_a_conversation(
     example_server: Any,
     sandbox_server: Any,
     page: Any,

@@ -54,7 +54,7 @@ def readings() -> int:
     ).count()
 
 
-def test_each_reading_is_written_down_and_only_readers_read(
+def test_only_readers_read_and_each_reading_is_recorded(
     conversation: Conversation, figure: Callable[[str, str], None]
 ) -> None:
     pages = (
@@ -87,7 +87,7 @@ def test_each_reading_is_written_down_and_only_readers_read(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_audit_row_there_is_no_page(conversation: Conversation) -> None:
+def test_transcript_is_not_shown_without_its_audit_row(conversation: Conversation) -> None:
     client: Any = staff("reader")
     with connection.cursor() as cursor:
         cursor.execute(

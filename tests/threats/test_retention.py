@@ -50,7 +50,7 @@ def write_until(stop: threading.Event, stream: Any, waits: list[float]) -> None:
     connection.close()
 
 
-def test_half_of_100000_rows_go_while_others_are_written(
+def test_purge_deletes_expired_rows_during_writes(
     postgres: str,
     transactional_db: None,
     settings: Any,
@@ -147,7 +147,7 @@ def files_of(path: Path) -> bytes:
     )
 
 
-def test_who_is_forgotten_is_in_no_dump_and_no_file_of_sqlite(
+def test_erased_visitor_is_in_no_dump_and_no_sqlite_file(
     tmp_path: Path, template_database: Path, figure: Callable[[str, str], None]
 ) -> None:
     path = tmp_path / "site.sqlite3"
@@ -164,7 +164,7 @@ def test_who_is_forgotten_is_in_no_dump_and_no_file_of_sqlite(
     )
 
 
-def test_who_is_forgotten_is_in_no_dump_of_postgresql(
+def test_erased_user_is_in_no_postgresql_dump(
     postgres: str, figure: Callable[[str, str], None]
 ) -> None:
     servers.seed(servers.environment(DATABASE_URL=postgres))

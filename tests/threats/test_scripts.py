@@ -42,7 +42,7 @@ OTHERS = (
 CORPUS = [exit + tag for exit, tag in itertools.product(EXITS, TAGS)] + list(OTHERS)
 
 
-def test_the_corpus_runs_where_nobody_escapes(
+def test_corpus_runs_as_raw_html(
     page: Any, console_errors: list[str]
 ) -> None:
     """The positive control: the same texts as raw HTML."""
@@ -55,7 +55,7 @@ def test_the_corpus_runs_where_nobody_escapes(
     assert ran > 40
 
 
-def test_nothing_that_was_stored_runs_in_the_admin(
+def test_stored_texts_do_not_run_in_the_admin(
     example_server: Any,
     page: Any,
     console_errors: list[str],
@@ -117,7 +117,7 @@ def test_nothing_that_was_stored_runs_in_the_admin(
     )
 
 
-def test_nobody_calls_a_text_safe_by_hand() -> None:
+def test_no_text_is_marked_safe_by_hand() -> None:
     package = Path(django_perso.__file__).parent
     told = [path for path in package.rglob("*.py") if "mark_safe" in path.read_text()]
     told += [

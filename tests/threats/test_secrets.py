@@ -81,7 +81,7 @@ def new_canary() -> str:
     ],
     ids=["plain", "URL-quoted", "base64", "base64 for URLs", "last eight"],
 )
-def test_the_scanner_finds_a_key_planted_on_purpose(
+def test_scanner_finds_a_planted_key(
     tmp_path: Path, form: Callable[[str], str]
 ) -> None:
     canary = new_canary()
@@ -200,7 +200,7 @@ def database(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"DATABASE_URL": url} if url else {}
 
 
-async def test_the_api_key_is_in_nothing_that_leaves_the_server(
+async def test_api_key_never_leaves_the_server(
     example_server: Any,
     sandbox_server: Any,
     database: dict[str, str],
@@ -365,7 +365,7 @@ def plant(scanner: Scanner, site: Any, secret: str) -> None:
     assert scanner.found
 
 
-async def test_a_session_id_is_in_no_url_or_log_and_opens_no_log(
+async def test_session_id_is_in_no_url_and_opens_no_log(
     example_server: Any, sandbox_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     sandbox = sandbox_server()

@@ -35,7 +35,7 @@ async def close_code(visitor: HttpVisitor, path: str, **frame: Any) -> int | Non
     return closed.value.rcvd.code if closed.value.rcvd else None
 
 
-async def test_nobody_writes_into_another_conversation(
+async def test_visitor_cannot_write_into_another_conversation(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -67,7 +67,7 @@ async def test_nobody_writes_into_another_conversation(
     )
 
 
-async def test_a_browser_cannot_speak_as_the_site(
+async def test_browser_cannot_write_as_the_site(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -102,7 +102,7 @@ async def test_a_browser_cannot_speak_as_the_site(
     )
 
 
-async def test_a_made_up_address_is_no_new_visitor(
+async def test_forged_address_does_not_avoid_the_limits(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -127,7 +127,7 @@ async def test_a_made_up_address_is_no_new_visitor(
     )
 
 
-async def test_requests_that_only_look_like_others_are_refused(
+async def test_control_bytes_and_second_host_are_refused(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -154,7 +154,7 @@ async def flood(socket: Any) -> None:
         await asyncio.wait_for(socket.recv(), 10)
 
 
-async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
+async def test_silent_and_flooding_sockets_delay_nobody(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -219,7 +219,7 @@ async def bomb(socket: Any) -> None:
 
 
 @pytest.mark.parametrize("is_uvicorn", [False, True], ids=["daphne", "uvicorn"])
-async def test_no_message_grows_on_its_way_in(
+async def test_fragments_and_deflate_bombs_are_refused(
     example_server: Any, figure: Callable[[str, str], None], is_uvicorn: bool
 ) -> None:
     site = example_server(is_uvicorn)

@@ -99,7 +99,7 @@ async def start(slug: str) -> Any:
     )
 
 
-async def test_whatever_perso_answers_is_a_stable_code(
+async def test_any_answer_of_perso_has_a_stable_code(
     settings: Any, figure: Callable[[str, str], None]
 ) -> None:
     key = f"pak-{secrets.token_hex(16)}"
@@ -136,7 +136,7 @@ async def test_whatever_perso_answers_is_a_stable_code(
     )
 
 
-async def test_a_stranger_cannot_tell_a_disabled_preset_from_one_that_never_was(
+async def test_inactive_preset_looks_like_an_unknown_one(
     figure: Callable[[str, str], None],
 ) -> None:
     await make_preset()

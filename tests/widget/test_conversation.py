@@ -57,7 +57,7 @@ def test_page_loads_only_the_first_screen_before_interest(
     assert site.starts == []
 
 
-def test_a_conversation_is_live_once_there_is_a_picture(
+def test_conversation_is_live_once_a_picture_is_shown(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.body = """<script>
@@ -69,7 +69,7 @@ def test_a_conversation_is_live_once_there_is_a_picture(
     assert page.evaluate("shown") > 0
 
 
-def test_what_the_visitor_sees_is_logged_once_and_in_order(
+def test_visible_messages_are_logged_once_and_in_order(
     site: Site, avatar: Open
 ) -> None:
     site.intro = "Welcome to our site."
@@ -98,7 +98,7 @@ def test_what_the_visitor_sees_is_logged_once_and_in_order(
     assert talk.part("reason").inner_text() == "You ended the conversation."
 
 
-def test_it_needs_nothing_that_only_secure_pages_have(
+def test_conversation_works_on_an_insecure_page(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script(INSECURE)
@@ -108,7 +108,7 @@ def test_it_needs_nothing_that_only_secure_pages_have(
     talk.end()
 
 
-def test_a_strict_content_security_policy_is_enough(
+def test_strict_content_security_policy_is_enough(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     sdk_host = site.sdk_url.split("/perso-interactive")[0].split("/gh/")[0]
@@ -122,7 +122,7 @@ def test_a_strict_content_security_policy_is_enough(
     assert console_errors == []
 
 
-def test_text_of_visitor_and_avatar_is_text(
+def test_html_in_messages_is_shown_as_text(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.intro = "<img src=x onerror=window.hit=1> intro"
@@ -135,7 +135,7 @@ def test_text_of_visitor_and_avatar_is_text(
     assert page.evaluate("window.hit") is None
 
 
-def test_a_tool_of_the_page_is_used_shown_and_logged(
+def test_tool_call_is_shown_and_logged(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.body = SQUARE + EVENTS
@@ -157,7 +157,7 @@ def test_a_tool_of_the_page_is_used_shown_and_logged(
     assert told == ["called", "answered"]
 
 
-def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
+def test_failed_tool_is_reported_to_the_avatar_and_logged(
     site: Site, avatar: Open
 ) -> None:
     site.body = BROKEN
@@ -173,7 +173,7 @@ def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
     assert site.tools[1]["code"] == "failed"
 
 
-def test_a_tool_taken_back_is_not_offered_any_more(
+def test_unregistered_tool_is_not_offered(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.body = SQUARE.replace(
@@ -186,7 +186,7 @@ def test_a_tool_taken_back_is_not_offered_any_more(
     assert site.tools == []
 
 
-def test_the_page_hears_of_everything_and_can_forbid_a_start(
+def test_page_receives_all_events_and_can_prevent_a_start(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.body = EVENTS
@@ -215,7 +215,7 @@ def test_the_page_hears_of_everything_and_can_forbid_a_start(
     assert seen[-1][1]["ms"] > 0
 
 
-def test_a_script_can_lead_the_conversation(
+def test_methods_control_the_conversation(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -240,7 +240,7 @@ def test_a_script_can_lead_the_conversation(
     )
 
 
-def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
+def test_interrupt_button_stops_speech(site: Site, avatar: Open) -> None:
     talk = avatar()
     talk.start()
     talk.type("Who are you?")
@@ -254,7 +254,7 @@ def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
     assert "interrupted" in site.states
 
 
-def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(
+def test_introduction_has_captions_while_it_is_spoken(
     site: Site, avatar: Open
 ) -> None:
     site.intro = "Welcome to our site."
@@ -266,7 +266,7 @@ def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(
     assert talk.part("captions").inner_text() == ""
 
 
-def test_who_types_while_the_avatar_speaks_interrupts_it(
+def test_message_sent_during_speech_interrupts_it(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script(
@@ -286,7 +286,7 @@ def test_who_types_while_the_avatar_speaks_interrupts_it(
     assert page.evaluate("sent.filter((type) => type === 'clear-buffer').length") == 1
 
 
-def test_start_can_be_cancelled_and_the_place_is_given_back(
+def test_cancelled_start_gives_the_session_back(
     site: Site, avatar: Open, sandbox: Any
 ) -> None:
     sandbox.set_faults(exchange={"latency_ms": 1500})
@@ -306,7 +306,7 @@ def test_start_can_be_cancelled_and_the_place_is_given_back(
     talk.end()
 
 
-def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
+def test_late_cancelled_start_leaves_the_next_picture_alone(
     site: Site, avatar: Open, sandbox: Any
 ) -> None:
     sandbox.set_faults(exchange={"latency_ms": 5000, "times": 1})
@@ -329,7 +329,7 @@ def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
 
 
 @pytest.mark.parametrize("how", ["element.remove()", "location.href = 'about:blank'"])
-def test_leaving_ends_the_conversation(
+def test_removal_or_navigation_ends_the_conversation(
     site: Site, avatar: Open, sandbox: Any, page: Any, how: str
 ) -> None:
     talk = avatar()
@@ -350,7 +350,7 @@ def test_leaving_ends_the_conversation(
     assert site.states[-1] == "ended"
 
 
-def test_an_element_that_is_only_moved_goes_on(
+def test_moved_element_continues_its_conversation(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -368,7 +368,7 @@ MOVE_AS_TURBO_DOES = """async () => {
 }"""
 
 
-def test_element_put_back_after_some_microtasks_goes_on(
+def test_element_put_back_after_microtasks_continues(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -379,7 +379,7 @@ def test_element_put_back_after_some_microtasks_goes_on(
     assert site.byes == []
 
 
-def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(
+def test_second_conversation_ends_the_first_with_a_reason(
     site: Site, page: Any
 ) -> None:
     site.avatars = 2
@@ -403,7 +403,7 @@ TRY = """<script type="module">
 </script>"""
 
 
-def test_settings_are_sent_in_the_place_of_the_preset(site: Site, avatar: Open) -> None:
+def test_params_are_sent_instead_of_the_preset(site: Site, avatar: Open) -> None:
     site.body = TRY
     talk = avatar()
     assert talk.element.evaluate("element => element.params") is None
@@ -419,7 +419,7 @@ def test_settings_are_sent_in_the_place_of_the_preset(site: Site, avatar: Open) 
 
 
 @pytest.mark.parametrize("how", ["stop", "leave"])
-def test_simultaneous_conversations_leave_each_other_alone(
+def test_simultaneous_conversations_do_not_interfere(
     site: Site, page: Any, how: str
 ) -> None:
     site.avatars, site.body = 2, TRY

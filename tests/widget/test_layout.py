@@ -34,7 +34,7 @@ def box(talk: Avatar, part: str) -> Any:
     return talk.part(part).bounding_box()
 
 
-def test_the_page_is_as_high_after_many_lines_as_before(
+def test_messages_do_not_change_the_page_height(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
@@ -48,7 +48,7 @@ def test_the_page_is_as_high_after_many_lines_as_before(
     assert page.evaluate("document.documentElement.scrollHeight") == height
 
 
-def test_the_last_line_is_in_sight_also_when_it_is_a_tools(
+def test_tool_call_at_the_end_is_visible(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
@@ -62,7 +62,7 @@ def test_the_last_line_is_in_sight_also_when_it_is_a_tools(
 
 
 @pytest.mark.parametrize("text", [LONG, "a" * 400])
-def test_captions_show_whole_lines_three_at_most(
+def test_captions_show_at_most_three_whole_lines(
     site: Site, avatar: Open, page: Any, text: str
 ) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
@@ -76,7 +76,7 @@ def test_captions_show_whole_lines_three_at_most(
     assert width <= room
 
 
-def test_every_button_is_in_sight_on_a_phone_and_none_of_them_jumps(
+def test_buttons_stay_visible_and_in_place_on_a_phone(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -106,7 +106,7 @@ def test_every_button_is_in_sight_on_a_phone_and_none_of_them_jumps(
     assert [len(seen) for seen in heights.values()] == [1, 1, 1]
 
 
-def test_who_starts_on_a_phone_sees_where_to_type(site: Site, new_context: Any) -> None:
+def test_start_on_a_phone_shows_the_text_field(site: Site, new_context: Any) -> None:
     page = new_context(**PHONE).new_page()
     page.goto(site.url)
     page.add_style_tag(content="body { padding: 300px 0 900px }")
@@ -118,7 +118,7 @@ def test_who_starts_on_a_phone_sees_where_to_type(site: Site, new_context: Any) 
     assert box(talk, "stage")["y"] >= 0
 
 
-def test_a_start_nobody_asked_for_does_not_move_the_page(
+def test_start_by_script_does_not_scroll_the_page(
     site: Site, new_context: Any
 ) -> None:
     page = new_context(**PHONE).new_page()
@@ -130,7 +130,7 @@ def test_a_start_nobody_asked_for_does_not_move_the_page(
     assert page.evaluate("scrollY") == 0
 
 
-def test_a_text_is_set_in_the_direction_of_its_own_letters(
+def test_message_direction_follows_its_letters(
     site: Site, avatar: Open
 ) -> None:
     site.intro = "שלום, ברוכים הבאים!"

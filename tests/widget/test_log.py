@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("status", [200, 403, 404])
-def test_page_of_html_in_place_of_an_answer_loses_no_line(
+def test_html_page_instead_of_an_answer_loses_no_entry(
     site: Site,
     avatar: Callable[[], Avatar],
     page: Any,

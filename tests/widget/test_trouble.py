@@ -40,7 +40,7 @@ def answer_sdk(page: Any, site: Site, **answer: Any) -> None:
     )
 
 
-def test_an_sdk_with_changed_bytes_is_refused_and_said_so(
+def test_changed_sdk_is_blocked_and_reported(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     site.sdk_url, site.sdk_integrity = (
@@ -58,7 +58,7 @@ def test_an_sdk_with_changed_bytes_is_refused_and_said_so(
     console_errors.clear()
 
 
-def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
+def test_unreachable_sdk_is_reported_and_retried(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.route(site.sdk_url, lambda route: route.abort())
@@ -70,7 +70,7 @@ def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
     talk.start()
 
 
-def test_what_could_not_be_reached_before_start_is_no_trouble_of_the_start(
+def test_failed_preloading_does_not_fail_the_start(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     gone = re.compile(
@@ -85,7 +85,7 @@ def test_what_could_not_be_reached_before_start_is_no_trouble_of_the_start(
     talk.start()
 
 
-def test_an_sdk_the_security_policy_forbids_is_said_so(
+def test_sdk_forbidden_by_the_csp_is_reported(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     site.headers["Content-Security-Policy"] = "script-src 'self'"
@@ -93,7 +93,7 @@ def test_an_sdk_the_security_policy_forbids_is_said_so(
     console_errors.clear()
 
 
-def test_a_script_that_is_no_sdk_is_said_so(
+def test_script_that_is_not_an_sdk_is_reported(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.sdk_url, site.sdk_integrity = (
@@ -104,7 +104,7 @@ def test_a_script_that_is_no_sdk_is_said_so(
     assert fail_to_start(avatar())[1] == "sdk_unusable"
 
 
-def test_modules_that_do_not_load_are_said_so(
+def test_modules_that_do_not_load_are_reported(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.route("**/outbox.js", lambda route: route.abort())
@@ -112,7 +112,7 @@ def test_modules_that_do_not_load_are_said_so(
     console_errors.clear()
 
 
-def test_what_the_site_says_of_a_refusal_is_shown(
+def test_refusal_of_the_site_is_shown(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     site.refusal = (
@@ -135,7 +135,7 @@ def test_what_the_site_says_of_a_refusal_is_shown(
 
 
 @pytest.mark.parametrize("answer", [(500, {}), (200, {"page": "sign in"})])
-def test_an_answer_without_a_session_is_an_error_in_words(
+def test_start_answer_without_a_session_is_reported(
     site: Site,
     avatar: Open,
     console_errors: list[str],
@@ -146,7 +146,7 @@ def test_an_answer_without_a_session_is_an_error_in_words(
     console_errors.clear()
 
 
-def test_a_site_that_is_gone_is_an_error_in_words(
+def test_unreachable_site_is_reported(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.route("**/start/", lambda route: route.abort())
@@ -154,7 +154,7 @@ def test_a_site_that_is_gone_is_an_error_in_words(
     console_errors.clear()
 
 
-def test_a_cancel_while_the_site_thinks_gives_the_session_back(
+def test_cancel_before_the_answer_gives_the_session_back(
     site: Site, avatar: Open
 ) -> None:
     site.start_waits = threading.Event()
@@ -183,7 +183,7 @@ def test_a_cancel_while_the_site_thinks_gives_the_session_back(
     ],
     ids=str,
 )
-def test_an_answer_that_fails_leaves_a_widget_that_works(
+def test_conversation_continues_after_a_failed_answer(
     site: Site,
     avatar: Open,
     sandbox: Any,
@@ -209,7 +209,7 @@ def test_an_answer_that_fails_leaves_a_widget_that_works(
     console_errors.clear()
 
 
-def test_a_visitor_who_is_offline_is_told_so(
+def test_offline_visitor_sees_an_error(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     talk = avatar()
@@ -223,7 +223,7 @@ def test_a_visitor_who_is_offline_is_told_so(
     ask(talk, "What is 2 times 3?", "6")
 
 
-def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
+def test_interrupt_after_failed_answer_keeps_next_question(
     site: Site, avatar: Open, sandbox: Any, page: Any, console_errors: list[str]
 ) -> None:
     talk = avatar()
@@ -241,7 +241,7 @@ def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
     console_errors.clear()
 
 
-def test_an_answer_that_never_comes_can_be_given_up(
+def test_answer_that_never_comes_can_be_interrupted(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -256,7 +256,7 @@ def test_an_answer_that_never_comes_can_be_given_up(
     talk.end()
 
 
-def test_a_model_that_calls_tools_without_end_is_stopped(
+def test_endless_tool_calls_are_stopped(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.body = "<script type=module>document.querySelector('perso-avatar').registerTool('again', () => 1)</script>"
@@ -283,7 +283,7 @@ def test_a_model_that_calls_tools_without_end_is_stopped(
     ask(talk, "What is 2 times 3?", "6")
 
 
-def test_a_conversation_the_other_side_ends_says_why(
+def test_conversation_ended_remotely_shows_the_reason(
     site: Site, avatar: Open, sandbox_server: Any, console_errors: list[str]
 ) -> None:
     perso = sandbox_server()
@@ -302,7 +302,7 @@ def test_a_conversation_the_other_side_ends_says_why(
     console_errors.clear()
 
 
-def test_a_reason_nobody_knows_is_shown_as_it_is(
+def test_unknown_reason_is_shown_unchanged(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     site.reason = "SOMETHING_NEW"
@@ -317,7 +317,7 @@ def test_a_reason_nobody_knows_is_shown_as_it_is(
     console_errors.clear()  # the SDK may have found its channel closed
 
 
-def test_a_browser_that_forbids_sound_shows_the_picture_and_a_button(
+def test_blocked_sound_shows_the_picture_and_a_button(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script(
@@ -337,7 +337,7 @@ def test_a_browser_that_forbids_sound_shows_the_picture_and_a_button(
     assert "sound_blocked" in site.states
 
 
-def test_a_button_for_sound_that_does_not_help_throws_nothing(
+def test_sound_button_without_effect_raises_nothing(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.add_init_script(
@@ -353,7 +353,7 @@ def test_a_button_for_sound_that_does_not_help_throws_nothing(
     assert console_errors == []
 
 
-def test_a_session_that_cannot_be_shown_is_given_back(
+def test_session_that_cannot_be_shown_is_given_back(
     site: Site, avatar: Open, page: Any, sandbox: Any
 ) -> None:
     page.add_init_script(
@@ -368,7 +368,7 @@ def test_a_session_that_cannot_be_shown_is_given_back(
     assert status == "TERMINATED"
 
 
-def test_a_browser_without_webrtc_shows_what_the_page_says_instead(
+def test_browser_without_webrtc_shows_the_fallback(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script("delete window.RTCPeerConnection")
@@ -376,7 +376,7 @@ def test_a_browser_without_webrtc_shows_what_the_page_says_instead(
     assert talk.element.inner_text() == "Write to us instead."
 
 
-def test_while_the_log_cannot_be_saved_the_widget_says_so_and_goes_on(
+def test_unsaved_log_is_shown_and_saved_later(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.add_init_script("Math.random = () => 0.999")  # the longest waits
