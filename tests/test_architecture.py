@@ -121,7 +121,7 @@ def test_module_has_a_docstring(path: Path) -> None:
     assert not tree.body or ast.get_docstring(tree)
 
 
-def test_the_tour_names_every_module() -> None:
+def test_package_docstring_names_every_module() -> None:
     assert django_perso.__doc__ is not None
     private = {"apps", "urls"}
     rooms = {
@@ -143,7 +143,7 @@ def test_the_tour_names_every_module() -> None:
         ("django_perso.urls", "aiortc"),
     ],
 )
-def test_a_module_does_not_bring_in_what_is_none_of_its_business(
+def test_module_does_not_import_an_unneeded_package(
     module: str, foreign: str
 ) -> None:
     script = f"""

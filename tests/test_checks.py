@@ -178,12 +178,12 @@ def forget_commands() -> None:
     cached.cache_clear()
 
 
-def test_a_project_that_is_right_is_not_spoken_to() -> None:
+def test_correct_project_has_no_messages() -> None:
     assert told() == []
 
 
 @pytest.mark.parametrize(("number", "wrong", "words"), MISTAKES)
-def test_a_mistake_is_told_with_the_line_that_mends_it(
+def test_hint_of_a_mistake_fixes_it(
     settings: Any, number: str, wrong: dict[str, Any], words: str
 ) -> None:
     for name, value in wrong.items():
@@ -254,14 +254,14 @@ def test_a_mistake_is_told_with_the_line_that_mends_it(
         },
     ],
 )
-def test_what_works_is_not_spoken_to(settings: Any, fine: dict[str, Any]) -> None:
+def test_working_settings_have_no_messages(settings: Any, fine: dict[str, Any]) -> None:
     perso = {**RIGHT["PERSO"], **fine.get("PERSO", {})}
     for name, value in {**fine, "PERSO": perso}.items():
         setattr(settings, name, value)
     assert told() == []
 
 
-def test_daphne_needs_an_application_and_the_first_place(settings: Any) -> None:
+def test_daphne_needs_an_application_and_to_come_first(settings: Any) -> None:
     try:
         settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "daphne"]
         forget_commands()
@@ -284,12 +284,12 @@ def test_daphne_needs_an_application_and_the_first_place(settings: Any) -> None:
         forget_commands()
 
 
-def test_while_perso_is_no_dict_that_is_all_that_is_told(settings: Any) -> None:
+def test_perso_that_is_not_a_dict_is_the_only_message(settings: Any) -> None:
     settings.PERSO = ["sandbox"]
     assert [message.id for message in told()] == ["django_perso.E005"]
 
 
-def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
+def test_documented_checks_are_those_of_the_code() -> None:
     """Ids, and under each the line or the words that the code prints."""
     page = (dev.ROOT / "docs/reference/checks.md").read_text("utf-8")
     rows = dict(

@@ -46,7 +46,7 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_a_sweep_says_what_it_did() -> None:
+def test_sweep_prints_counts() -> None:
     for _ in range(3):
         conversation(timezone.now() - timedelta(minutes=6), status="live")
     assert (
@@ -58,7 +58,7 @@ def test_a_sweep_says_what_it_did() -> None:
     assert set(PersoSession.objects.values_list("status", flat=True)) == {"ended"}
 
 
-def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
+def test_purge_prints_counts_and_retention_days(settings: Any) -> None:
     settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 90}
     for _ in range(1204):
         conversation(timezone.now() - timedelta(days=91))
@@ -79,7 +79,7 @@ def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
     )
 
 
-def test_a_purge_without_any_days_says_so() -> None:
+def test_purge_without_retention_days_deletes_nothing() -> None:
     conversation(timezone.now() - timedelta(days=9000))
     assert (
         run("perso_purge")
@@ -87,7 +87,7 @@ def test_a_purge_without_any_days_says_so() -> None:
     )
 
 
-def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
+def test_purge_erases_one_user_or_visitor() -> None:
     conversation(visitor="you", user=User.objects.create(username="jo"))
     conversation(visitor="me")
     stays = conversation(visitor="you")
@@ -109,7 +109,7 @@ def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
 @pytest.mark.parametrize(
     "whose", [["--visitor", ""], ["--user", ""], ["--user", "nobody"]]
 )
-def test_a_purge_of_nobody_is_none(settings: Any, whose: list[str]) -> None:
+def test_purge_of_an_unknown_person_is_refused(settings: Any, whose: list[str]) -> None:
     settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 1}
     conversation(timezone.now() - timedelta(days=2), visitor="")
     with pytest.raises(CommandError):
@@ -117,7 +117,7 @@ def test_a_purge_of_nobody_is_none(settings: Any, whose: list[str]) -> None:
     assert Conversation.objects.exists()
 
 
-def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> None:
+def test_export_is_limited_to_days_and_a_preset(settings: Any, tmp_path: Path) -> None:
     settings.TIME_ZONE = "Asia/Seoul"
     zone = timezone.get_default_timezone()
     preset = make_preset()
@@ -151,7 +151,7 @@ def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> Non
         run("perso_export", "--preset", "gide")
 
 
-def test_an_export_takes_days_without_time_zones_too(settings: Any) -> None:
+def test_export_of_days_works_without_time_zones(settings: Any) -> None:
     settings.USE_TZ = False
     conversation(datetime(2026, 11, 1, 0, 30))
     assert (
@@ -168,12 +168,12 @@ def test_an_export_takes_days_without_time_zones_too(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [["--since", "yesterday"], ["--format", "pdf"]])
-def test_an_export_that_cannot_be_is_a_usage_error(wrong: list[str]) -> None:
+def test_invalid_export_arguments_are_refused(wrong: list[str]) -> None:
     with pytest.raises(CommandError):
         run("perso_export", *wrong)
 
 
-def test_a_site_sweeps_exports_and_forgets_from_the_shell(
+def test_commands_run_from_the_shell(
     tmp_path: Path, template_database: Path
 ) -> None:
     path = tmp_path / "site.sqlite3"

@@ -183,7 +183,7 @@ def site(healthy: Path, tmp_path: Path, python: WarmPython) -> Site:
     return Site(tmp_path / "site", python)
 
 
-def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
+def test_healthy_site_is_all_ok(site: Site) -> None:
     done = site.run("manage.py", "perso_doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout
@@ -210,7 +210,7 @@ def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
     assert total == "12 ok, 0 warnings, 0 errors"
 
 
-def test_a_wrong_call_is_told_apart_from_a_problem(site: Site) -> None:
+def test_usage_error_has_its_own_exit_code(site: Site) -> None:
     assert site.run("manage.py", "perso_doctor", "--jsn").returncode == 2
     done = site.run("manage.py", "perso_doctor", "--key", "nobody")
     assert (done.returncode, done.stderr) == (
@@ -312,7 +312,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_and_its_line_mends_it(site: Site, mistake: str) -> None:
+def test_printed_fix_of_a_mistake_fixes_it(site: Site, mistake: str) -> None:
     make, number, words = MISTAKES[mistake]
     make(site)
     problems = site.doctor()
@@ -326,12 +326,12 @@ def test_a_mistake_is_told_and_its_line_mends_it(site: Site, mistake: str) -> No
     ] == []
 
 
-def test_without_urls_that_is_all_that_is_told(site: Site) -> None:
+def test_missing_urls_are_the_only_problem_reported(site: Site) -> None:
     break_urls(site)
     assert [line["id"] for line in site.doctor()] == ["django_perso.E001"]
 
 
-def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
+def test_wrong_settings_are_reported_together(site: Site) -> None:
     wrong = {
         "E004": ("LOG_TRANSPROT", "auto"),
         "E006": ("LOG_TRANSPORT", "pigeon"),
@@ -352,7 +352,7 @@ def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
     assert site.doctor() == []
 
 
-def test_what_matters_in_production_is_told_with_deploy(site: Site) -> None:
+def test_deploy_reports_problems_of_production(site: Site) -> None:
     site.set(
         f"{NO_DEBUG}\n{STAGING}\nSECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')"
     )
@@ -386,7 +386,7 @@ print(answer.status_code, answer.json()["hint"])
 """
 
 
-def test_a_start_without_tables_is_answered_with_the_line_to_run(site: Site) -> None:
+def test_start_without_tables_names_the_command_to_run(site: Site) -> None:
     lose_the_tables(site)
     answered = site.manage("shell", "-c", START)
     assert "503 no such table: django_perso_sessionpreset." in answered
@@ -408,7 +408,7 @@ ApiKey.objects.create(name="Shop", environment_variable=name, api_server="{}")
 """
 
 
-def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None:
+def test_swapped_secrets_are_reported(site: Site) -> None:
     site.manage("shell", "-c", TWO_KEYS % f"http://127.0.0.1:{unused_port()}")
     rows = site.sql("SELECT id, secret FROM django_perso_apikey")
     for (pk, _), (_, secret) in zip(rows, reversed(rows), strict=True):
@@ -427,7 +427,7 @@ def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None
     assert "which is missing. Put the old key back" in one
 
 
-def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
+def test_stale_and_expired_conversations_are_reported(
     site: Site,
 ) -> None:
     site.set('PERSO["RETENTION_DAYS"] = 30')
@@ -454,7 +454,7 @@ def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
     assert site.sql("SELECT count(*) FROM django_perso_conversation") == [(0,)]
 
 
-def test_a_server_that_is_not_there_is_told(site: Site) -> None:
+def test_unreachable_server_is_reported(site: Site) -> None:
     server = f"http://127.0.0.1:{unused_port()}"
     site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{server}"}}')
     (line,) = [line for line in site.doctor() if line["area"] == "api key"]
@@ -464,7 +464,7 @@ def test_a_server_that_is_not_there_is_told(site: Site) -> None:
     assert site.doctor() == [line]  # what cannot be reached cannot be synced
 
 
-def test_presets_that_miss_a_key_are_told_once_and_an_empty_key_with_its_variable(
+def test_missing_key_and_empty_variable_are_reported(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:
     forget_the_sync(site)
@@ -492,7 +492,7 @@ def test_presets_that_miss_a_key_are_told_once_and_an_empty_key_with_its_variabl
     ]
 
 
-def test_a_key_that_perso_refuses_is_named_and_mended_where_it_is_kept(
+def test_refused_key_is_fixed_where_it_is_kept(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:
     perso = sandbox_server("--key", KEY)
@@ -513,7 +513,7 @@ def test_a_key_that_perso_refuses_is_named_and_mended_where_it_is_kept(
     assert [line for line in site.doctor() if line["area"] == "api key"] == []
 
 
-def test_a_voice_that_perso_withdrew_is_told_first_of_the_lists_then_of_the_preset(
+def test_withdrawn_voice_is_reported_for_list_and_preset(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:
     perso = sandbox_server("--key", KEY)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("settings", ["tests.settings", "tests.hostile.settings"])
-def test_no_project_makes_a_migration_of_ours(settings: str, tmp_path: Path) -> None:
+def test_migrations_are_complete_in_any_project(settings: str, tmp_path: Path) -> None:
     env = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": settings,

@@ -127,14 +127,14 @@ def test_wheel_and_sdist_contain_only_the_package(
         "templates/django_perso/demo.html",
     ],
 )
-def test_what_is_not_python_is_shipped_too(
+def test_files_other_than_python_are_shipped(
     wheel: Files, sdist: Files, path: str
 ) -> None:
     assert f"django_perso/{path}" in wheel
     assert f"django_perso/{path}" in sdist
 
 
-def test_the_licence_and_the_notice_about_the_vendors_sdk_are_shipped(
+def test_licence_and_notice_are_shipped(
     wheel: Files, sdist: Files
 ) -> None:
     assert any(name.endswith("licenses/NOTICE") for name in wheel)
@@ -150,7 +150,7 @@ def test_tests_and_the_example_are_not_shipped(wheel: Files, sdist: Files) -> No
     ]
 
 
-def test_building_twice_gives_the_same_bytes(
+def test_two_builds_are_identical(
     built: tuple[Path, Path], tmp_path: Path
 ) -> None:
     again = build(tmp_path)
@@ -169,11 +169,11 @@ def test_building_twice_gives_the_same_bytes(
         b"var a=1;" * 200,
     ],
 )
-def test_the_search_finds_what_is_planted(planted: bytes) -> None:
+def test_planted_secret_is_found(planted: bytes) -> None:
     assert unwanted({"planted.py": b"# a line\n" + planted + b"\n"})
 
 
-def test_a_stranger_is_noticed() -> None:
+def test_unexpected_file_is_found() -> None:
     assert strangers(
         {"django_perso/notes.txt": b"", "django_perso/models.py": b""}, WHEEL
     ) == ["django_perso/notes.txt"]

@@ -198,7 +198,7 @@ def talk(page: Any, question: str) -> None:
     avatar.end()
 
 
-def test_on_plain_runserver_the_avatar_talks_and_the_transcript_comes_by_post(
+def test_plain_runserver_stores_the_transcript_by_post(
     project: Project, page: Any
 ) -> None:
     with project.runserver() as url:
@@ -211,7 +211,7 @@ def test_on_plain_runserver_the_avatar_talks_and_the_transcript_comes_by_post(
     assert "WebSocket" not in (project.directory / "server.log").read_text()
 
 
-def test_with_the_asgi_lines_the_same_comes_by_socket(
+def test_asgi_lines_store_the_transcript_by_socket(
     project: Project, page: Any
 ) -> None:
     project.type_in("### Live sockets (optional)")

@@ -60,7 +60,7 @@ def heard(settings: Any) -> Iterator[list[tuple[str, Any]]]:
         getattr(signals, name).disconnect(receive)
 
 
-def test_a_conversation_is_told_from_start_to_end(
+def test_signals_follow_a_conversation_in_order(
     heard: list[tuple[str, Any]], client: Client
 ) -> None:
     make_preset()
@@ -107,7 +107,7 @@ def test_failed_start_ends_the_conversation_with_one_signal(
     ]
 
 
-def test_a_receiver_that_fails_harms_nobody(client: Client, settings: Any) -> None:
+def test_failing_receiver_does_not_stop_a_conversation(client: Client, settings: Any) -> None:
     settings.DEBUG = True
     make_preset()
 
@@ -144,7 +144,7 @@ def hide_numbers(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def test_what_a_redactor_takes_out_is_never_written(
+def test_redacted_text_is_never_stored(
     heard: list[tuple[str, Any]],
     client: Client,
     settings: Any,

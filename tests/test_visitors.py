@@ -21,7 +21,7 @@ def with_cookie_of(response: HttpResponse) -> Any:
     return made
 
 
-def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
+def test_new_visitor_gets_an_id_and_keeps_it() -> None:
     first = visitors.identify(request())
     response = HttpResponse()
     visitors.remember(request(), response, first.id)
@@ -30,7 +30,7 @@ def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
     assert visitors.identify(request()).id != first.id
 
 
-def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
+def test_two_tabs_without_cookie_are_the_same_visitor() -> None:
     one, other, stranger = [
         (visitors.identify(request(CSRF_COOKIE=secret))).id for secret in "aab"
     ]
@@ -38,7 +38,7 @@ def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
 
 
 @pytest.mark.parametrize("secure", [True, False])
-def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(
+def test_visitor_cookie_is_signed_and_restricted(
     secure: bool,
 ) -> None:
     response = HttpResponse()
@@ -55,7 +55,7 @@ def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(
 
 
 @pytest.mark.django_db
-def test_a_socket_leaves_the_session_of_who_logged_in_under_an_older_secret_key(
+def test_login_under_an_older_secret_key_is_kept(
     settings: Any,
 ) -> None:
     client, user = Client(), User.objects.create(username="me")
@@ -74,7 +74,7 @@ def test_a_socket_leaves_the_session_of_who_logged_in_under_an_older_secret_key(
     ).exists()
 
 
-def test_an_anonymous_user_is_no_user() -> None:
+def test_anonymous_user_is_none() -> None:
     made = request()
 
     made.user = AnonymousUser()
@@ -112,7 +112,7 @@ def test_an_anonymous_user_is_no_user() -> None:
         (0, "::ffff:198.51.100.7", None, "198.51.100.7"),
     ],
 )
-def test_the_address_is_what_a_trusted_proxy_saw_and_an_ipv6_network_is_one(
+def test_address_is_that_seen_by_the_trusted_proxy(
     settings: Any, proxies: int, remote: str, forwarded: str | None, address: str | None
 ) -> None:
     settings.PERSO = {"TRUSTED_PROXY_COUNT": proxies}
@@ -164,7 +164,7 @@ def test_only_the_exact_origin_may_write(
         ("shop.example:8443", "https://shop.example:8443"),
     ],
 )
-def test_the_own_origin_is_written_as_a_browser_writes_it(
+def test_own_origin_is_compared_as_browsers_write_it(
     host: str, origin: str
 ) -> None:
     assert visitors.is_allowed_origin(
@@ -172,7 +172,7 @@ def test_the_own_origin_is_written_as_a_browser_writes_it(
     )
 
 
-def test_behind_a_proxy_the_scheme_and_host_are_those_the_settings_trust(
+def test_proxied_origin_needs_trusted_headers(
     settings: Any,
 ) -> None:
     seen = {
@@ -188,7 +188,7 @@ def test_behind_a_proxy_the_scheme_and_host_are_those_the_settings_trust(
     assert visitors.is_allowed_origin(made)
 
 
-def test_a_host_the_site_does_not_have_is_no_origin_of_it(settings: Any) -> None:
+def test_unknown_host_is_not_an_own_origin(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["shop.example"]
     made = request(HTTP_HOST="evil.test", HTTP_ORIGIN="https://evil.test", secure=True)
     assert not visitors.is_allowed_origin(made)

@@ -42,13 +42,13 @@ IMPLIED = {"using_stf_webrtc", "capability"}
 PLAYGROUND = Path(trials.__file__).parents[1] / "static/django_perso/playground.js"
 
 
-def test_each_parameter_is_a_field_of_a_preset_and_vice_versa() -> None:
+def test_parameters_are_the_fields_of_a_preset() -> None:
     of_preset = {field.name for field in SessionPreset._meta.fields}
     assert len(NAMES) == len(set(NAMES))
     assert set(NAMES) == of_preset - OWN_FIELDS
 
 
-def test_each_parameter_is_a_key_of_session_params_and_vice_versa() -> None:
+def test_parameters_are_the_keys_of_session_params() -> None:
     assert set(NAMES) == SessionParams.__annotations__.keys() - IMPLIED
 
 
@@ -62,7 +62,7 @@ def test_requirements_name_parameters() -> None:
     assert {row.requires for row in PARAMETERS if row.requires} <= set(NAMES)
 
 
-def test_each_list_is_a_field_of_the_catalogue_and_vice_versa() -> None:
+def test_lists_are_the_fields_of_the_catalogue() -> None:
     names = {field.name for field in fields(Catalogue)} - {"failures"}
     assert {each.name for each in CATALOGUE_LISTS} == names
 

@@ -40,7 +40,7 @@ def tool_phases(site: Any) -> list[tuple[str, str]]:
     ]
 
 
-def test_what_the_page_showed_is_in_the_database_in_order_and_once(
+def test_shown_messages_are_stored_once_and_in_order(
     example_server: Any, page: Any
 ) -> None:
     site = example_server()
@@ -72,7 +72,7 @@ def test_what_the_page_showed_is_in_the_database_in_order_and_once(
     ]
 
 
-def test_the_operator_reads_the_conversation_in_the_admin(
+def test_operator_reads_the_conversation_in_the_admin(
     example_server: Any, page: Any, new_context: Any
 ) -> None:
     site = example_server()
@@ -92,7 +92,7 @@ def test_the_operator_reads_the_conversation_in_the_admin(
     assert order == sorted(order)
 
 
-def test_killing_the_server_three_times_loses_and_doubles_nothing(
+def test_server_killed_three_times_loses_nothing(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     sandbox = sandbox_server()
@@ -147,7 +147,7 @@ def test_failed_tool_is_reported_to_the_avatar_and_logged(
     )
 
 
-def test_two_visitors_at_once_each_have_their_own_transcript(
+def test_two_visitors_have_separate_transcripts(
     example_server: Any, new_context: Any
 ) -> None:
     site = example_server()

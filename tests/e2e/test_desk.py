@@ -83,7 +83,7 @@ def look_at(page: Any, path: str) -> list[str]:
     ]
 
 
-def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
+def test_pages_require_permissions_and_fit_the_window(
     desk: Any, new_context: Any, console_errors: list[str]
 ) -> None:
     context = new_context()
@@ -123,7 +123,7 @@ def reports_of(page: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("desk", ["plain"], indirect=True)
-def test_while_perso_is_down_every_page_answers_at_once_and_says_so(
+def test_admin_answers_quickly_while_perso_is_down(
     desk: Any, new_context: Any
 ) -> None:
     context = new_context()

@@ -10,7 +10,7 @@ from tests.support.widget import Avatar
 pytestmark = pytest.mark.browser
 
 
-def test_a_question_before_the_start_says_on_a_phone_too_what_to_do(
+def test_question_before_start_shows_a_hint_on_a_phone(
     example_server: Any, new_context: Any
 ) -> None:
     page = new_context(
@@ -27,7 +27,7 @@ def test_a_question_before_the_start_says_on_a_phone_too_what_to_do(
     assert 0 <= hint["y"] <= 664 - hint["height"]
 
 
-def test_on_the_sandbox_a_tester_may_start_as_often_as_one_likes(
+def test_presets_of_the_sandbox_allow_many_starts(
     example_server: Any,
 ) -> None:
     starts = example_server().rows(
@@ -36,7 +36,7 @@ def test_on_the_sandbox_a_tester_may_start_as_often_as_one_likes(
     assert sorted(starts) == [("default", 200), ("second", 200)]
 
 
-def test_the_demo_page_asks_for_nothing_that_is_not_there(
+def test_demo_page_requests_no_missing_file(
     example_server: Any, page: Any
 ) -> None:
     site = example_server()
@@ -55,7 +55,7 @@ def test_the_demo_page_asks_for_nothing_that_is_not_there(
     )
 
 
-def test_a_conversation_can_be_followed_where_there_is_no_redis(
+def test_conversation_is_followed_without_redis(
     example_server: Any, page: Any, new_context: Any
 ) -> None:
     site = example_server()

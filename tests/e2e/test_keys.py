@@ -67,7 +67,7 @@ def press(page: Any, label: str) -> str:
     return told
 
 
-def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
+def test_added_key_is_tested_and_shows_its_state(
     desk: Any, perso: Any, pictures: Path
 ) -> None:
     told = add(desk, "Shop", perso.url, GOOD, default=True)
@@ -89,7 +89,7 @@ def test_a_key_is_tried_as_soon_as_it_is_added_and_says_how_it_is(
     keep_pictures(desk, pictures, "keys", full_page=False)
 
 
-def test_a_sync_says_what_went_and_whom_that_affects(
+def test_sync_lists_removed_choices_and_affected_presets(
     desk: Any, perso: Any, pictures: Path
 ) -> None:
     assert press(desk, "Sync").startswith("Perso answered in")  # the key in settings

@@ -71,7 +71,7 @@ def page(desk: Any, new_context: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["conversation", "apikey", "sessionpreset"])
-def test_a_list_shows_all_its_columns_on_a_laptop(
+def test_list_shows_all_columns_on_a_laptop(
     desk: Any, page: Any, pictures: Path, name: str
 ) -> None:
     page.goto(f"{desk.url}{HOME}{name}/")
@@ -79,7 +79,7 @@ def test_a_list_shows_all_its_columns_on_a_laptop(
     keep_pictures(page, pictures, f"list-{name}")
 
 
-def test_the_usual_server_is_one_word_in_the_list_of_keys(desk: Any, page: Any) -> None:
+def test_default_server_is_on_one_line_in_the_key_list(desk: Any, page: Any) -> None:
     page.goto(f"{desk.url}{HOME}apikey/")
     line = page.locator(
         "#result_list .perso-more", has_text="https://platform.perso.ai"
@@ -105,7 +105,7 @@ def test_the_usual_server_is_one_word_in_the_list_of_keys(desk: Any, page: Any) 
         (PRESETS + "templates/", ".perso-quiet"),
     ],
 )
-def test_small_print_can_be_read_in_any_light(
+def test_small_print_has_enough_contrast(
     desk: Any, page: Any, address: str, small_print: str
 ) -> None:
     page.goto(desk.url + address)
@@ -117,7 +117,7 @@ def test_small_print_can_be_read_in_any_light(
         assert min(contrasts) >= 4.5, scheme
 
 
-def test_a_background_fills_its_tile_wherever_it_is_chosen(
+def test_background_fills_its_tile(
     desk: Any, page: Any, pictures: Path
 ) -> None:
     for name, address in (

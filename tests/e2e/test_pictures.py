@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize(
     ("name", "width", "height"), [("avatar", 1280, 1000), ("phone", 390, 844)]
 )
-def test_the_example_site_fits_its_window(
+def test_example_site_fits_its_window(
     example_server: Any,
     new_context: Any,
     pictures: Path,

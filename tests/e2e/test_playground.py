@@ -86,7 +86,7 @@ def change_settings(column: Column) -> None:
     assert column.page.evaluate("scrollY") == 0  # where the answer stands
 
 
-def test_settings_are_tried(site: Any, new_context: Any) -> None:
+def test_settings_are_tried_in_the_playground(site: Any, new_context: Any) -> None:
     page = enter(site, new_context())
     page.goto(site.url)
     page.get_by_role("link", name="Playground").click()

@@ -12,7 +12,7 @@ PINNED = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/c
 INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 
 
-def test_an_sdk_with_changed_bytes_is_refused_and_the_widget_says_so(
+def test_changed_sdk_is_blocked_before_anything_is_paid(
     example_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     site = example_server(PERSO_SDK_URL=PINNED, PERSO_SDK_INTEGRITY=INTEGRITY)
@@ -36,7 +36,7 @@ def test_an_sdk_with_changed_bytes_is_refused_and_the_widget_says_so(
     console_errors.clear()
 
 
-def test_a_full_house_is_told_in_words_and_ends(
+def test_busy_preset_can_be_started_later(
     example_server: Any, new_context: Any, console_errors: list[str]
 ) -> None:
     site = example_server()
@@ -56,7 +56,7 @@ def test_a_full_house_is_told_in_words_and_ends(
     console_errors.clear()
 
 
-def test_when_perso_fails_the_visitor_can_try_again(
+def test_visitor_can_try_again_after_perso_failed(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     sandbox = sandbox_server()
@@ -82,7 +82,7 @@ def test_when_perso_fails_the_visitor_can_try_again(
     console_errors.clear()
 
 
-def test_when_an_answer_fails_the_conversation_goes_on(
+def test_conversation_continues_after_failed_answers(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     sandbox = sandbox_server()

@@ -36,7 +36,7 @@ def _static_files() -> None:
 @pytest.mark.parametrize(
     ("application", "has_socket"), [(get_asgi_application, True), (plain_django, False)]
 )
-async def test_the_main_road(application: Any, has_socket: bool, language: str) -> None:
+async def test_conversation_works_from_page_to_transcript(application: Any, has_socket: bool, language: str) -> None:
     await sync_to_async(make_preset)()
     app = application()
     async with httpx.AsyncClient(
@@ -128,7 +128,7 @@ def read_transcript(language: str, stream: str, is_ended: bool) -> None:
     assert Conversation.objects.get().is_complete is is_ended
 
 
-def test_under_wsgi_a_start_works_too() -> None:
+def test_start_works_under_wsgi() -> None:
     make_preset()
     client = Client(headers={"host": "shop.example", "origin": SITE})
     answer = client.post(
@@ -148,7 +148,7 @@ def test_under_wsgi_a_start_works_too() -> None:
     assert answer.json() == {"t": "ack", "s": 1}
 
 
-def test_the_walls_of_the_host_are_up() -> None:
+def test_host_enforces_its_restrictions() -> None:
     client = Client(headers={"host": "shop.example"})
     assert client.get("/en/").status_code == 301  # to https
     assert client.get("/en/admin/", secure=True).status_code == 302  # to the login
