@@ -1,4 +1,4 @@
-"""T8: other sites' pages cannot write to a log."""
+"""T8: pages of other sites cannot write to the log."""
 
 from collections.abc import Callable
 from typing import Any
@@ -55,5 +55,6 @@ async def test_only_the_own_origin_may_open_the_log(
             assert (await say(socket, **hello))["t"] == "welcome"
     figure(
         "T8",
-        f"{len(foreign)} foreign origins refused by socket and POST, the site's own let in",
+        f"{len(foreign)} foreign origins refused by socket and POST; "
+        "the site's own accepted",
     )

@@ -1,4 +1,4 @@
-"""What hands do: keys held down, double clicks, words typed on while everything changes."""
+"""Unusual input: held keys, double clicks, typing while the state changes."""
 
 import threading
 from collections.abc import Callable
@@ -14,20 +14,30 @@ pytestmark = pytest.mark.browser
 
 Open = Callable[[], Avatar]
 
-# The SDK's calls, in order, as soon as the page has it.
+# Records the calls of the SDK in their order.
 NOTE_CALLS = """window.calls = [];
 let sdk;
-Object.defineProperty(window, "PersoInteractive", { configurable: true, get: () => sdk, set(value) {
-  const { createSession } = (sdk = value);
-  sdk.createSession = async (...told) => {
-    const session = await createSession.apply(sdk, told);
-    for (const name of ["clearBuffer", "processChat"]) {
-      const call = session[name];
-      session[name] = (...said) => (calls.push([name, ...said].join(" ")), call.apply(session, said));
-    }
-    return session;
+const record = (session, name) => {
+  const method = session[name];
+  session[name] = (...args) => {
+    calls.push([name, ...args].join(" "));
+    return method.apply(session, args);
   };
-} });"""
+};
+Object.defineProperty(window, "PersoInteractive", {
+  configurable: true,
+  get: () => sdk,
+  set(value) {
+    sdk = value;
+    const { createSession } = sdk;
+    sdk.createSession = async (...args) => {
+      const session = await createSession.apply(sdk, args);
+      record(session, "clearBuffer");
+      record(session, "processChat");
+      return session;
+    };
+  },
+});"""
 
 
 def test_typing_after_the_conversation_closed_starts_nothing(
@@ -60,9 +70,7 @@ def test_key_held_on_start_starts_once(
     assert len(site.starts) == 1
 
 
-def test_double_click_on_start_again_starts_once(
-    site: Site, avatar: Open
-) -> None:
+def test_double_click_on_start_again_starts_once(site: Site, avatar: Open) -> None:
     talk = avatar()
     talk.start()
     talk.end()
@@ -99,8 +107,8 @@ def test_messages_sent_at_once_are_processed_in_order(
     talk.element.evaluate(
         "element => Promise.all([element.send('Hello!'), element.send('Thank you!')])"
     )
-    said = [call for call in page.evaluate("calls") if call.startswith("process")]
-    assert said == [
+    processed = [call for call in page.evaluate("calls") if call.startswith("process")]
+    assert processed == [
         "processChat Who are you?",
         "processChat Hello!",
         "processChat Thank you!",
@@ -121,10 +129,10 @@ def test_interrupt_by_keyboard_keeps_focus_in_the_widget(
     assert page.evaluate("document.activeElement.localName") == "perso-avatar"
 
 
-def test_params_set_before_the_script_loads_are_kept(
-    site: Site, avatar: Open
-) -> None:
-    site.body = """<script>document.querySelector("perso-avatar").params = { model_style: "leo" };</script>"""
+def test_params_set_before_the_script_loads_are_kept(site: Site, avatar: Open) -> None:
+    site.body = """<script>
+      document.querySelector("perso-avatar").params = { model_style: "leo" };
+    </script>"""
     talk = avatar()
     talk.start()
     assert site.starts == [{"params": {"model_style": "leo"}}]
@@ -159,7 +167,10 @@ def test_try_again_is_visible_in_small_windows(
     console_errors: list[str],
 ) -> None:
     page.set_viewport_size({"width": width, "height": height})
-    detail = "You have started many conversations. Please try again later, or write to help@example.org."
+    detail = (
+        "You have started many conversations. "
+        "Please try again later, or write to help@example.org."
+    )
     site.refusal = 429, {"code": "too_many_starts", "detail": detail}
     talk = avatar()
     talk.part("start").click()

@@ -1,5 +1,6 @@
-"""The widget when something is wrong: a sentence, a code, a way on; and never frozen."""
+"""Errors in the widget: each shows a sentence and a code, and the visitor can go on."""
 
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -18,14 +19,14 @@ WRONG = "sha384-" + "A" * 64
 
 
 def alert(talk: Avatar) -> tuple[str, str]:
-    """(sentence, code) of the error shown."""
+    """Return the sentence and the code of the error that is shown."""
     talk.element.locator("[role=alert] code").wait_for()
     words, code = talk.element.get_by_role("alert").inner_text().rsplit("\n", 1)
     return words.strip(), code.strip()
 
 
 def fail_to_start(talk: Avatar) -> tuple[str, str]:
-    """Press Start; (sentence, code) of what goes wrong."""
+    """Press Start and return the sentence and the code of the error."""
     talk.part("start").click()
     talk.wait_for(state="error")
     assert talk.part("start").inner_text() == "Try again"
@@ -33,7 +34,7 @@ def fail_to_start(talk: Avatar) -> tuple[str, str]:
 
 
 def answer_sdk(page: Any, site: Site, **answer: Any) -> None:
-    """The SDK's address answers this."""
+    """Let the SDK's address answer this."""
     headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
     page.route(
         site.sdk_url, lambda route: route.fulfill(**{"headers": headers, **answer})
@@ -43,10 +44,8 @@ def answer_sdk(page: Any, site: Site, **answer: Any) -> None:
 def test_changed_sdk_is_blocked_and_reported(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    site.sdk_url, site.sdk_integrity = (
-        "https://cdn.example/perso-interactive-sdk.js",
-        WRONG,
-    )
+    site.sdk_url = "https://cdn.example/perso-interactive-sdk.js"
+    site.sdk_integrity = WRONG
     answer_sdk(page, site, body="globalThis.PersoInteractive = {}")
     words, code = fail_to_start(avatar())
     assert (words, code) == (
@@ -73,14 +72,13 @@ def test_unreachable_sdk_is_reported_and_retried(
 def test_failed_preloading_does_not_fail_the_start(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    gone = re.compile(
-        rf"{re.escape(site.sdk_url)}|/static/(conversation|sdk-loader|outbox|store|tools)"
-    )
-    page.route(gone, lambda route: route.abort())
+    modules = "/static/(conversation|sdk-loader|outbox|store|tools)"
+    preloaded = re.compile(rf"{re.escape(site.sdk_url)}|{modules}")
+    page.route(preloaded, lambda route: route.abort())
     talk = avatar()
     talk.element.hover()
     page.wait_for_timeout(500)
-    page.unroute(gone)
+    page.unroute(preloaded)
     console_errors.clear()
     talk.start()
 
@@ -96,10 +94,8 @@ def test_sdk_forbidden_by_the_csp_is_reported(
 def test_script_that_is_not_an_sdk_is_reported(
     site: Site, avatar: Open, page: Any
 ) -> None:
-    site.sdk_url, site.sdk_integrity = (
-        "https://cdn.example/perso-interactive-sdk.js",
-        "",
-    )
+    site.sdk_url = "https://cdn.example/perso-interactive-sdk.js"
+    site.sdk_integrity = ""
     answer_sdk(page, site, body="var PersoInteractive = {}")
     assert fail_to_start(avatar())[1] == "sdk_unusable"
 
@@ -231,9 +227,8 @@ def test_interrupt_after_failed_answer_keeps_next_question(
     sandbox.set_faults(llm={"status": 502, "body": "html", "times": 1})
     talk.type("Hello!")
     assert alert(talk)[1] == "llm_failed"
-    page.evaluate(
-        "document.querySelector('perso-avatar').say('A long sentence that can be stopped.')"
-    )
+    text = "A long sentence that can be stopped."
+    talk.element.evaluate("(element, text) => element.say(text)", text)
     talk.wait_for(activity="speaking")
     talk.part("interrupt").click()
     talk.wait_for(activity="ready")
@@ -256,21 +251,24 @@ def test_answer_that_never_comes_can_be_interrupted(
     talk.end()
 
 
-def test_endless_tool_calls_are_stopped(
-    site: Site, avatar: Open, page: Any
-) -> None:
-    site.body = "<script type=module>document.querySelector('perso-avatar').registerTool('again', () => 1)</script>"
-    rounds: list[str] = []
-    call = '{"id": "c", "type": "function", "function": {"name": "again", "arguments": "{}"}}'
-    event = f'{{"status": "success", "type": "tool_call", "role": "assistant", "tool_calls": [{call}]}}'
+def test_endless_tool_calls_are_stopped(site: Site, avatar: Open, page: Any) -> None:
+    site.body = """<script type=module>
+      document.querySelector("perso-avatar").registerTool("again", () => 1);
+    </script>"""
+    function = {"name": "again", "arguments": "{}"}
+    event = {
+        "status": "success",
+        "type": "tool_call",
+        "role": "assistant",
+        "tool_calls": [{"id": "c", "type": "function", "function": function}],
+    }
 
     def answer(route: Any) -> None:
-        rounds.append(route.request.post_data)
         headers = {
             "access-control-allow-origin": "*",
             "content-type": "text/event-stream",
         }
-        route.fulfill(body=f"data: {event}\n", headers=headers)
+        route.fulfill(body=f"data: {json.dumps(event)}\n", headers=headers)
 
     talk = avatar()
     talk.start()
@@ -287,7 +285,8 @@ def test_conversation_ended_remotely_shows_the_reason(
     site: Site, avatar: Open, sandbox_server: Any, console_errors: list[str]
 ) -> None:
     perso = sandbox_server()
-    site.perso, site.reason = perso.url, "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED"
+    site.perso = perso.url
+    site.reason = "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED"
     talk = avatar()
     talk.start()
     talk.part("input").fill("half a sen")
@@ -379,7 +378,7 @@ def test_browser_without_webrtc_shows_the_fallback(
 def test_unsaved_log_is_shown_and_saved_later(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    page.add_init_script("Math.random = () => 0.999")  # the longest waits
+    page.add_init_script("Math.random = () => 0.999")  # makes each wait the longest
     talk = avatar()
     talk.start()
     page.route("**/log/", lambda route: route.abort())
