@@ -143,9 +143,7 @@ def test_package_docstring_names_every_module() -> None:
         ("django_perso.urls", "aiortc"),
     ],
 )
-def test_module_does_not_import_an_unneeded_package(
-    module: str, foreign: str
-) -> None:
+def test_module_does_not_import_an_unneeded_package(module: str, foreign: str) -> None:
     script = f"""
 import os, sys
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"

@@ -173,9 +173,7 @@ def test_invalid_export_arguments_are_refused(wrong: list[str]) -> None:
         run("perso_export", *wrong)
 
 
-def test_commands_run_from_the_shell(
-    tmp_path: Path, template_database: Path
-) -> None:
+def test_commands_run_from_the_shell(tmp_path: Path, template_database: Path) -> None:
     path = tmp_path / "site.sqlite3"
     path.write_bytes(template_database.read_bytes())
     env = servers.environment(DATABASE_URL=f"sqlite:///{path}")

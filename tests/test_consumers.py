@@ -211,7 +211,9 @@ async def test_pings_keep_a_quiet_conversation_alive(
     assert timezone.now() - (await row()).last_seen_at < timedelta(minutes=1)
 
 
-async def test_same_entries_by_socket_and_post_are_stored_once(browser: Browser) -> None:
+async def test_same_entries_by_socket_and_post_are_stored_once(
+    browser: Browser,
+) -> None:
     socket = await browser.hello()
     body = {"stream": browser.started["stream"], "ticket": browser.started["ticket"]}
 
@@ -521,9 +523,7 @@ async def test_frames_are_retried_while_the_database_is_down(
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 
-async def test_writer_continues_after_an_error(
-    browser: Browser, settings: Any
-) -> None:
+async def test_writer_continues_after_an_error(browser: Browser, settings: Any) -> None:
     socket = await browser.hello()
     settings.PERSO, usual = ["nonsense"], settings.PERSO
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "retry", "after": 1000}

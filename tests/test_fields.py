@@ -107,9 +107,7 @@ def test_copy_of_a_secret_is_hidden(row: ApiKey) -> None:
 @pytest.mark.parametrize(
     ("secret", "tail"), [(KEY, KEY[-4:]), ("elevenchars", ""), ("", "")]
 )
-def test_tail_is_shown_only_for_long_secrets(
-    secret: str, tail: str
-) -> None:
+def test_tail_is_shown_only_for_long_secrets(secret: str, tail: str) -> None:
     assert Secret(secret).tail == tail
 
 
@@ -214,9 +212,7 @@ def test_unreadable_row_does_not_break_lists(row: ApiKey) -> None:
     assert [key.name for key in ApiKey.objects.order_by("name")] == ["Main", "Other"]
 
 
-def test_new_encryption_key_replaces_an_old_one(
-    settings: Any, row: ApiKey
-) -> None:
+def test_new_encryption_key_replaces_an_old_one(settings: Any, row: ApiKey) -> None:
     settings.PERSO = {"ENCRYPTION_KEYS": [OLD]}
     first = again(row)
     assert first.secret.reveal() == KEY  # sealed before there were encryption keys
@@ -236,9 +232,7 @@ def test_new_encryption_key_replaces_an_old_one(
         again(row).save()
 
 
-def test_encryption_keys_default_to_the_secret_keys(
-    settings: Any, row: ApiKey
-) -> None:
+def test_encryption_keys_default_to_the_secret_keys(settings: Any, row: ApiKey) -> None:
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [settings.SECRET_KEY]
     assert again(row).secret.reveal() == KEY
     settings.SECRET_KEY_FALLBACKS = []

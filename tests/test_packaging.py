@@ -134,9 +134,7 @@ def test_files_other_than_python_are_shipped(
     assert f"django_perso/{path}" in sdist
 
 
-def test_licence_and_notice_are_shipped(
-    wheel: Files, sdist: Files
-) -> None:
+def test_licence_and_notice_are_shipped(wheel: Files, sdist: Files) -> None:
     assert any(name.endswith("licenses/NOTICE") for name in wheel)
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
     assert {"LICENSE", "NOTICE"} <= set(sdist)
@@ -150,9 +148,7 @@ def test_tests_and_the_example_are_not_shipped(wheel: Files, sdist: Files) -> No
     ]
 
 
-def test_two_builds_are_identical(
-    built: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_two_builds_are_identical(built: tuple[Path, Path], tmp_path: Path) -> None:
     again = build(tmp_path)
     assert [path.read_bytes() for path in built] == [
         path.read_bytes() for path in again

@@ -211,9 +211,7 @@ def test_plain_runserver_stores_the_transcript_by_post(
     assert "WebSocket" not in (project.directory / "server.log").read_text()
 
 
-def test_asgi_lines_store_the_transcript_by_socket(
-    project: Project, page: Any
-) -> None:
+def test_asgi_lines_store_the_transcript_by_socket(project: Project, page: Any) -> None:
     project.type_in("### Live sockets (optional)")
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))

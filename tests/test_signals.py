@@ -107,7 +107,9 @@ def test_failed_start_ends_the_conversation_with_one_signal(
     ]
 
 
-def test_failing_receiver_does_not_stop_a_conversation(client: Client, settings: Any) -> None:
+def test_failing_receiver_does_not_stop_a_conversation(
+    client: Client, settings: Any
+) -> None:
     settings.DEBUG = True
     make_preset()
 

@@ -146,9 +146,7 @@ def test_sdk_and_integrity_follow_the_settings(
     assert attributes(sdk, "script") == expected
 
 
-def test_hashed_names_of_static_files_are_used(
-    settings: Any, tmp_path: Any
-) -> None:
+def test_hashed_names_of_static_files_are_used(settings: Any, tmp_path: Any) -> None:
     names = ["perso-avatar", *MODULES]
     paths = {
         f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js"

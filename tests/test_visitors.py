@@ -164,9 +164,7 @@ def test_only_the_exact_origin_may_write(
         ("shop.example:8443", "https://shop.example:8443"),
     ],
 )
-def test_own_origin_is_compared_as_browsers_write_it(
-    host: str, origin: str
-) -> None:
+def test_own_origin_is_compared_as_browsers_write_it(host: str, origin: str) -> None:
     assert visitors.is_allowed_origin(
         request(HTTP_HOST=host, HTTP_ORIGIN=origin, secure=True)
     )

@@ -143,7 +143,9 @@ def test_answer_of_the_model_ends_with_another_event(
     assert events[-1]["type"] != "message"
 
 
-def test_session_answers_connection_requests(perso: PersoClient, session_id: str) -> None:
+def test_session_answers_connection_requests(
+    perso: PersoClient, session_id: str
+) -> None:
     assert perso.get_ice_servers(session_id) == ()
     with pytest.raises(ApiError) as caught:
         perso.exchange_sdp(session_id, {"type": "answer", "sdp": "v=0"})

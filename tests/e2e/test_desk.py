@@ -123,9 +123,7 @@ def reports_of(page: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("desk", ["plain"], indirect=True)
-def test_admin_answers_quickly_while_perso_is_down(
-    desk: Any, new_context: Any
-) -> None:
+def test_admin_answers_quickly_while_perso_is_down(desk: Any, new_context: Any) -> None:
     context = new_context()
     be(context, desk, "superuser")
     paths = discover(context, desk)

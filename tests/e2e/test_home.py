@@ -36,9 +36,7 @@ def test_presets_of_the_sandbox_allow_many_starts(
     assert sorted(starts) == [("default", 200), ("second", 200)]
 
 
-def test_demo_page_requests_no_missing_file(
-    example_server: Any, page: Any
-) -> None:
+def test_demo_page_requests_no_missing_file(example_server: Any, page: Any) -> None:
     site = example_server()
     missing: list[str] = []
     page.on(

@@ -117,9 +117,7 @@ def test_small_print_has_enough_contrast(
         assert min(contrasts) >= 4.5, scheme
 
 
-def test_background_fills_its_tile(
-    desk: Any, page: Any, pictures: Path
-) -> None:
+def test_background_fills_its_tile(desk: Any, page: Any, pictures: Path) -> None:
     for name, address in (
         ("form", f"{PRESETS}2/change/"),
         ("play", f"{PLAYGROUND}?preset=second&take=a"),

@@ -34,7 +34,8 @@ OPEN = """async ({ stream, ticket }) => {
   const { Outbox, makeWorld } = modules.outbox;
   const ws = location.origin.replace("http", "ws") + "/perso/log/";
   const post = "/perso/log/entries/";
-  window.outbox = new Outbox({ stream, ticket, ws, post }, makeWorld(modules), () => {});
+  const log = { stream, ticket, ws, post };
+  window.outbox = new Outbox(log, makeWorld(modules), () => {});
   addEventListener("pagehide", () => outbox.leave("visitor"));
 }"""
 SAY = """(count) => {

@@ -36,7 +36,9 @@ def _static_files() -> None:
 @pytest.mark.parametrize(
     ("application", "has_socket"), [(get_asgi_application, True), (plain_django, False)]
 )
-async def test_conversation_works_from_page_to_transcript(application: Any, has_socket: bool, language: str) -> None:
+async def test_conversation_works_from_page_to_transcript(
+    application: Any, has_socket: bool, language: str
+) -> None:
     await sync_to_async(make_preset)()
     app = application()
     async with httpx.AsyncClient(

@@ -63,7 +63,8 @@ def fleet(
             part.start()
             stack.callback(part.kill)
         fleet.a.execute(
-            "UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000"
+            "UPDATE django_perso_sessionpreset "
+            "SET max_live = 1000, starts_per_hour = 1000"
         )
         yield fleet
 
