@@ -12,9 +12,9 @@ from django.db.models import Count
 from django.http import HttpResponse
 
 from django_perso import visitors
-from django_perso.models import AvatarSession, TranscriptEntry
-from django_perso.protocol import MAX_ITEMS
-from django_perso.services.sessions import TICKET_SALT
+from django_perso.log.frames import MAX_ITEMS
+from django_perso.models import Conversation, TranscriptEntry
+from django_perso.services.tickets import SALT as TICKET_SALT
 
 from .figures import Figure, Runs, middle, over
 from .load import Visitor, connect, load
@@ -33,10 +33,13 @@ CONTESTANTS = {  # which site, and how many entries a frame takes
 
 def browsers(many: int) -> list[Visitor]:
     """As many conversations that were started, with what opens their logs."""
-    sessions = AvatarSession.objects.bulk_create(
-        AvatarSession(visitor=uuid.uuid4().hex, status="live") for _ in range(many)
+    conversations = Conversation.objects.bulk_create(
+        Conversation(visitor=uuid.uuid4().hex) for _ in range(many)
     )
-    return [_browser(str(session.pk), session.visitor) for session in sessions]
+    return [
+        _browser(str(conversation.pk), conversation.visitor)
+        for conversation in conversations
+    ]
 
 
 def _browser(stream: str, visitor: str) -> Visitor:
@@ -70,9 +73,7 @@ def durable_rows(site: str, size: int) -> Run:
         before = server.cpu_seconds()
         told = asyncio.run(load(server.port, browsers(SOCKETS), SECONDS, WINDOW, size))
         cpu, acked = server.cpu_seconds() - before, told.pop("acked")
-        rows = TranscriptEntry.objects.values_list("avatar_session").annotate(
-            Count("pk")
-        )
+        rows = TranscriptEntry.objects.values_list("conversation").annotate(Count("pk"))
         there = (
             {str(stream): count for stream, count in rows} if site != "echo" else acked
         )

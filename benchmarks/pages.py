@@ -20,9 +20,10 @@ from django.urls import reverse
 import dev
 from django_perso.client import calls
 from django_perso.client.parameters import CATALOGUE_LISTS
-from django_perso.models import AvatarSession, CatalogueItem, TranscriptEntry
+from django_perso.models import CatalogueItem, Conversation, TranscriptEntry
 from django_perso.services import catalogue as lists
-from django_perso.services import upstream
+from django_perso.services import connections
+from django_perso.services.connections import SETTINGS_KEY
 from tests.support import scripts as javascript
 from tests.support.servers import environment, example_server, sandbox_server, seed
 
@@ -62,11 +63,12 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def catalogue() -> Iterator[Figure]:
     """All lists of a key, fetched and kept, and then as a screen reads them; each list takes 100 ms."""
-    account = upstream.account_of_key(None)
+    connection = connections.connect(SETTINGS_KEY)
+    client = connections.client(connection)
     with tempfile.TemporaryDirectory() as directory:
         perso = sandbox_server(Path(directory) / "perso", ())
         perso.start()
-        copy_lists(perso.url, account.api_server)
+        copy_lists(perso.url, connection.api_server)
         perso.stop()
     runs: dict[str, list[float]] = {
         "one list": [],
@@ -76,14 +78,12 @@ def catalogue() -> Iterator[Figure]:
     }
     for _ in range(11):
         CatalogueItem.objects.all().delete()
-        runs["one list"].append(seconds(upstream.client(account).get_llms))
-        runs["all"].append(seconds(upstream.client(account).get_all_settings))
+        runs["one list"].append(seconds(client.get_llms))
+        runs["all"].append(seconds(client.get_all_settings))
         runs["all, and kept"].append(
-            seconds(
-                lambda: lists.keep(None, upstream.client(account).get_all_settings())
-            )
+            seconds(lambda: lists.keep(SETTINGS_KEY, client.get_all_settings()))
         )
-        runs["as kept"].append(seconds(lambda: lists.offer(None)))
+        runs["as kept"].append(seconds(lambda: lists.offer(SETTINGS_KEY)))
     one, _, cold, warm = (median(times[1:]) for times in runs.values())
     for name, times in runs.items():
         yield Figure(f"catalogue: {name}", 1000 * median(times[1:]), "ms")
@@ -138,12 +138,10 @@ def scripts() -> Iterator[Figure]:
 
 def transcript() -> Iterator[Figure]:
     """A long conversation in the admin: its first page."""
-    session = AvatarSession.objects.create(
-        visitor="visitor", status="ended", last_seq=ENTRIES
-    )
+    session = Conversation.objects.create(visitor="visitor", last_seq=ENTRIES)
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=n,
             kind="chat",
@@ -160,7 +158,7 @@ def transcript() -> Iterator[Figure]:
     reader.force_login(
         users.create(username="reader", is_staff=True, is_superuser=True)
     )
-    url = reverse("admin:django_perso_avatarsession_change", args=[session.pk])
+    url = reverse("admin:django_perso_conversation_change", args=[session.pk])
     assert b"Sentence 100 " in reader.get(url).content
     times = [seconds(lambda: reader.get(url)) for _ in range(5)]
     yield Figure(

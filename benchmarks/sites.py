@@ -31,7 +31,7 @@ class Stock(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             return
         for item in content["items"]:
             await TranscriptEntry.objects.acreate(
-                avatar_session_id=self.stream,
+                conversation_id=self.stream,
                 source="browser",
                 seq=item["s"],
                 kind=item["k"],

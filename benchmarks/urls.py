@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from django_perso.models import AvatarSession
+from django_perso.models import PersoSession
 from example_project.urls import urlpatterns as example
 
 URL = f"{settings.PERSO['API_SERVER']}/api/v1/session/"
@@ -26,9 +26,7 @@ def plain(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return HttpResponse(status=403)
     session_id = httpx.post(URL, json=PARAMS, headers=HEADERS).json()["session_id"]
-    session = AvatarSession.objects.create(
-        user=request.user, session_id=session_id, params=PARAMS
-    )
+    session = PersoSession.objects.create(session_id=session_id, params=PARAMS)
     return JsonResponse(
         {"session_id": session_id, "stream": str(session.pk)}, status=201
     )
@@ -46,7 +44,7 @@ async def floor(request: HttpRequest) -> HttpResponse:
     session_id = (await pooled().post(URL, json=PARAMS, headers=HEADERS)).json()[
         "session_id"
     ]
-    session = await AvatarSession.objects.acreate(session_id=session_id, params=PARAMS)
+    session = await PersoSession.objects.acreate(session_id=session_id, params=PARAMS)
     return JsonResponse(
         {"session_id": session_id, "stream": str(session.pk)}, status=201
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db.models import Count
 
+from django_perso.log.frames import MAX_ITEMS
 from django_perso.models import TranscriptEntry
-from django_perso.protocol import MAX_ITEMS
 
 from .figures import Figure, Runs, middle, over
 from .load import load
@@ -68,8 +68,8 @@ def durable_rows(servers: Sequence[Process]) -> dict[str, Any]:
 
     told = asyncio.run(all_of_them())
     acked = {stream: count for one in told for stream, count in one["acked"].items()}
-    rows = TranscriptEntry.objects.filter(avatar_session__in=acked).values_list(
-        "avatar_session"
+    rows = TranscriptEntry.objects.filter(conversation__in=acked).values_list(
+        "conversation"
     )
     there = {str(stream): count for stream, count in rows.annotate(Count("pk"))}
     lost = sum(max(0, count - there.get(stream, 0)) for stream, count in acked.items())

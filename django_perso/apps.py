@@ -13,3 +13,6 @@ class PersoConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401 -- importing registers them
+        from .services import deleting
+
+        deleting.connect()

@@ -1,7 +1,7 @@
-"""Mistakes in the settings, as `manage.py check` tells them: one function each, its hint the line to paste.
+"""System checks for mistakes in the settings: one function each, whose hint is the fix.
 
-They ask neither the network nor the database; `manage.py perso_doctor` does. What a message is about (`obj`)
-is the area in which the doctor shows it.
+They use neither the network nor the database; `manage.py perso_doctor` does. The object of
+a message (`obj`) is the area in which the doctor shows it.
 """
 
 import re
@@ -22,15 +22,17 @@ from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf
 
 TAG = "django_perso"
 ADD = "Add to settings.py: "
-API_SERVER = r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"  # as the client takes it
+# What the client accepts as an address.
+API_SERVER = r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"
 NO_VOICE = (
     "There is no voice input yet: visitors type, and the avatar speaks and writes."
 )
-Found = Iterator[tuple[str, str]]  # what is wrong, and the hint
+# What is wrong, and the hint.
+Found = Iterator[tuple[str, str]]
 
 
 def problem(number: str, text: str, hint: str = "", area: str = "") -> CheckMessage:
-    """What is wrong, as an Error (E…) or a Warning (W…)."""
+    """Return a message: an Error (E…) or a Warning (W…)."""
     kind = Error if number[0] == "E" else Warning
     return kind(text, hint, area, f"{TAG}.{number}")
 
@@ -40,7 +42,8 @@ def check(
 ) -> Callable[[Callable[[], Found]], Any]:
     """Register what a function finds as problems of `area`.
 
-    `deploy`: under `check --deploy` only. While PERSO is no dict none but that is told.
+    With `deploy` it runs under `check --deploy` only. If PERSO is not a dict, no other
+    check runs.
     """
 
     def decorate(function: Callable[[], Found]) -> Any:
@@ -59,7 +62,7 @@ def _perso() -> Any:
 
 
 def _refused(name: str, instead: str) -> Found:
-    """A setting that `conf` refuses, in its words."""
+    """Yield what `conf` says about a setting that it refuses."""
     try:
         getattr(conf, name)
     except ImproperlyConfigured as error:
@@ -67,8 +70,10 @@ def _refused(name: str, instead: str) -> Found:
 
 
 def _badly_listed(name: str, pattern: str, what: str, line: str = "") -> Found:
-    """A setting that is there and no list of texts like `pattern`. `line`: what else to set than these texts,
-    corrected."""
+    """Yield a problem if a setting is given and is not a list of texts like `pattern`.
+
+    The fix is these texts, corrected, or `line`.
+    """
     values = _perso().get(name)
     listed = values if isinstance(values, list | tuple | set) else [str(values)]
     is_right = listed is values and all(
@@ -101,14 +106,14 @@ def a_setting_is_unknown() -> Found:
     for name in sorted(set(map(str, _perso())).difference(NAMES)):
         near = get_close_matches(name, NAMES, n=1)
         yield (
-            f'PERSO has no "{name}".',
-            f'Did you mean "{near[0]}"?' if near else f"Known: {', '.join(NAMES)}",
+            f'PERSO contains an unknown setting: "{name}".',
+            f'Did you mean "{near[0]}"?' if near else f"Settings: {', '.join(NAMES)}",
         )
 
 
 @check("W002", "api key")
 def there_is_no_key() -> Found:
-    # Keys in the database are not seen here. A site that has some has encryption keys; the doctor knows.
+    # Checks do not read the database. A site with keys there has encryption keys, too.
     if not conf.API_KEY and not _perso().get("ENCRYPTION_KEYS"):
         text = "No Perso API key. Set PERSO_INTERACTIVE_API_KEY, add a key in the admin, or while developing:"
         yield text, f'{ADD}PERSO["API_KEY"] = "sandbox"'
@@ -186,11 +191,10 @@ def the_redactor_cannot_be_used() -> Found:
 
 @check("E018", "settings")
 def a_router_leads_elsewhere() -> Found:
-    models = apps.get_app_config("django_perso").get_models()
-    if any(
-        {router.db_for_read(it), router.db_for_write(it)} != {DEFAULT_DB_ALIAS}
-        for it in models
-    ):
+    models = list(apps.get_app_config("django_perso").get_models())
+    aliases = {router.db_for_read(model) for model in models}
+    aliases |= {router.db_for_write(model) for model in models}
+    if aliases != {DEFAULT_DB_ALIAS}:
         text = "DATABASE_ROUTERS lead django_perso to another database than default, or to a replica."
         line = 'if model._meta.app_label == "django_perso": return "default"'
         yield text, f"Add to your router's db_for_read and db_for_write: {line}"
@@ -228,14 +232,12 @@ def runserver_speaks_no_websocket() -> Found:
         and get_commands()["runserver"] != "daphne"
     ):
         apps = list(settings.INSTALLED_APPS)
-        now = (
+        position = (
             f"position {apps.index('daphne') + 1} now"
             if "daphne" in apps
             else "it is missing now"
         )
-        text = (
-            f'runserver is the WSGI one. Put "daphne" first in INSTALLED_APPS ({now}).'
-        )
+        text = f'runserver is the WSGI one. Put "daphne" first in INSTALLED_APPS ({position}).'
         yield (
             text,
             f'{ADD}INSTALLED_APPS = ["daphne", *(app for app in INSTALLED_APPS if app != "daphne")]',
@@ -312,12 +314,10 @@ def the_channel_layer_ends_at_the_process() -> Found:
 
 @check("W014", "settings", deploy=True)
 def the_proxy_settings_do_not_fit() -> Found:
-    has_count, header = (
-        bool(_perso().get("TRUSTED_PROXY_COUNT")),
-        settings.SECURE_PROXY_SSL_HEADER,
-    )
+    has_count = bool(_perso().get("TRUSTED_PROXY_COUNT"))
+    header = settings.SECURE_PROXY_SSL_HEADER
     if has_count and not header:
-        text = "Behind a proxy that ends TLS, this site takes itself for http and refuses its own pages' log."
+        text = "Behind a proxy that ends TLS, this site believes it is http and refuses its pages' log."
         yield (
             text,
             f'{ADD}SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")',

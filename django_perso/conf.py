@@ -26,7 +26,7 @@ PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 
 
 def check_installed() -> None:
-    """Raises ImproperlyConfigured, with the line to paste, where the app is used and not installed."""
+    """Raise ImproperlyConfigured if the app is used without being installed."""
     if not apps.is_installed("django_perso"):
         raise ImproperlyConfigured(
             'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
@@ -39,7 +39,7 @@ def is_test_environment() -> bool:
 
 
 class Conf:
-    """The app's settings. Every property reads `settings.PERSO` anew, so `override_settings` works."""
+    """The app's settings. Every property reads `settings.PERSO` on each access."""
 
     def _get(self, name: str, default: Any) -> Any:
         values = getattr(settings, "PERSO", {})
@@ -52,14 +52,14 @@ class Conf:
 
     @property
     def API_KEY(self) -> str:
-        """The key used where no ApiKey row applies; `sandbox` turns the emulator on."""
+        """The key used where no ApiKey row applies; "sandbox" turns the sandbox on."""
         return str(
             self._get("API_KEY", os.environ.get("PERSO_INTERACTIVE_API_KEY", ""))
         )
 
     @property
     def API_SERVER(self) -> str:
-        """The server `API_KEY` belongs to; empty means Perso's default, or the emulator in this process."""
+        """The server `API_KEY` belongs to; empty means Perso's default, or the sandbox in this process."""
         return str(self._get("API_SERVER", "")).strip().rstrip("/")
 
     @property
@@ -75,7 +75,7 @@ class Conf:
 
     @property
     def SDK_URL(self) -> str:
-        """Where the browser gets the SDK: the pinned CDN file, or on the emulator empty: its stand-in."""
+        """Where the browser gets the SDK: the pinned CDN file, or empty on the sandbox, which has a stand-in."""
         return str(self._get("SDK_URL", "")) or (
             "" if self.is_sandbox_on else PINNED_SDK_URL
         )
@@ -112,12 +112,12 @@ class Conf:
 
     @property
     def REDACTOR(self) -> str:
-        """Dotted path of `redact(kind, data) -> data`, called before an entry is written; empty: none."""
+        """Dotted path of `redact(kind, data) -> data`, called before an entry is stored."""
         return str(self._get("REDACTOR", ""))
 
     @property
     def RETENTION_DAYS(self) -> int | None:
-        """After how many days conversations are deleted where their preset does not say; None keeps them."""
+        """After how many days conversations are deleted, unless their preset says; None: never."""
         days = self._get("RETENTION_DAYS", None)
         if days is not None and not (type(days) is int and 1 <= days <= 36_500):
             raise ImproperlyConfigured(
@@ -137,17 +137,17 @@ class Conf:
 
     @property
     def SANDBOX_ALLOW_IN_PRODUCTION(self) -> bool:
-        """Let the emulator answer with DEBUG off too (a staging site)."""
+        """Let the sandbox answer with DEBUG off too (a staging site)."""
         return bool(self._get("SANDBOX_ALLOW_IN_PRODUCTION", False))
 
     @property
     def uses_sandbox_key(self) -> bool:
-        """Whether `API_KEY` means the emulator inside this process."""
+        """Whether `API_KEY` means the sandbox inside this process."""
         return self.API_KEY == SANDBOX_KEY and not self.API_SERVER
 
     @property
     def is_sandbox_on(self) -> bool:
-        """Whether the emulator inside this process answers."""
+        """Whether the sandbox inside this process answers."""
         return self.uses_sandbox_key and (
             settings.DEBUG
             or self.SANDBOX_ALLOW_IN_PRODUCTION

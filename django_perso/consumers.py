@@ -15,41 +15,54 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, InterfaceError
 
-from . import payloads, protocol, visitors
-from .models import AvatarSession
-from .payloads import BadFrame
-from .protocol import Hello
-from .services import Refused, following, sessions, transcripts
+from . import visitors
+from .log import frames, payloads
+from .log.codes import CloseCode
+from .log.frames import Bye, Events, Hello, Ping
+from .log.payloads import BadFrame
+from .models import Conversation
+from .services import Refused, ending, following, tickets, transcripts
 from .services.database import in_database
 from .services.limits import is_staff
-from .services.transcripts import Report
+from .services.transcripts import Answer, Report
 from .services.writer import writer
 
 log = logging.getLogger("django_perso")
 
 RETRY_MS = 1000
-MAX_SOCKETS = 5  # of a visitor, in a process
-# Until the visitor is looked at again; and the age at which a socket has to say hello again.
-CHECK_SECONDS, MAX_AGE_SECONDS = 30, 3600
-NOTHING = protocol.Events(())
-_open_sockets: Counter[str] = Counter()  # of this process, by visitor
-_tasks: set[asyncio.Task[None]] = set()  # the event loop keeps only weak references
+# Sockets of a visitor in a process.
+MAX_SOCKETS = 5
+# How often the visitor is authenticated again.
+CHECK_SECONDS = 30
+# The age at which a socket is closed, so that the page says hello again.
+MAX_AGE_SECONDS = 3600
+NOTHING = Events(())
+# What may go wrong while a frame is handled.
+FAILURES = (BadFrame, Refused, DatabaseError, InterfaceError)
+# Sockets of this process, by visitor.
+_open_sockets: Counter[str] = Counter()
+# The event loop keeps only weak references.
+_tasks: set[asyncio.Task[None]] = set()
 
 
 class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """One browser's log, `perso.log.1`. It has no channel layer: with one it would die when Redis does."""
+    """One browser's log, `perso.log.1`.
 
-    hello_seconds: float = protocol.HELLO_SECONDS
-    silence_seconds: float = protocol.SILENCE_SECONDS
+    It has no channel layer: with one it would die whenever Redis does.
+    """
+
+    hello_seconds: float = frames.HELLO_SECONDS
+    silence_seconds: float = frames.SILENCE_SECONDS
     check_seconds: float = CHECK_SECONDS
-    window: int = protocol.WINDOW
+    window: int = frames.WINDOW
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.scope, self.base_send = scope, send
+        self.scope = scope
+        self.base_send = send
         self.visitor = visitors.cookie_id(self.request)
         self.hello: Hello | None = None
-        self.session: AvatarSession | None = None
-        self.answers: list[transcripts.Answer] = []
+        self.conversation: Conversation | None = None
+        self.answers: list[Answer] = []
         self.unanswered = 0
         self.is_pinged = False
         self.is_closed = False
@@ -58,7 +71,8 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         watch = asyncio.create_task(self.watch())
         _open_sockets[self.visitor] += 1
         try:
-            # Channels' own loop waits for the process's one shared thread first, with every frame.
+            # Channels' own loop waits for the one shared thread of the process before
+            # each frame.
             while (message := await receive())["type"] != "websocket.disconnect":
                 await getattr(self, message["type"].replace(".", "_"))(message)
         finally:
@@ -70,29 +84,29 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     @property
     def request(self) -> ASGIRequest:
-        """The opening request, made anew each time: kept, it would weigh on every idle socket."""
+        """The opening request, made anew: keeping it would weigh on every idle socket."""
         return ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
 
     async def connect(self) -> None:
         if not visitors.is_allowed_origin(self.request):
-            await self.close(protocol.ORIGIN)
+            await self.close(CloseCode.ORIGIN)
         elif self.visitor and _open_sockets[self.visitor] > MAX_SOCKETS:
-            await self.close(protocol.TOO_FAST)
+            await self.close(CloseCode.TOO_FAST)
         else:
             await self.accept()
 
     async def watch(self) -> None:
-        """Close a socket that says no hello, falls silent, or is so old that it has to say hello again."""
+        """Close a socket without a hello, a silent one, and one that is too old."""
         await asyncio.sleep(self.hello_seconds)
-        if self.hello is None:  # a hello that has come may wait for the database
-            await self.close(protocol.HELLO_TIMEOUT)
+        # A hello that has come may be waiting for the database.
+        if self.hello is None:
+            await self.close(CloseCode.HELLO_TIMEOUT)
         while not self.is_closed:
-            await asyncio.sleep(
-                max(0.05, self.heard + self.silence_seconds - monotonic())
-            )
+            silent_at = self.heard + self.silence_seconds
+            await asyncio.sleep(max(0.05, silent_at - monotonic()))
             is_silent = monotonic() >= self.heard + self.silence_seconds
             if is_silent or monotonic() >= self.began + MAX_AGE_SECONDS:
-                await self.close(protocol.RECONNECT)
+                await self.close(CloseCode.RECONNECT)
 
     async def close(self, code: int | None = None, reason: str | None = None) -> None:
         self.is_closed = True
@@ -101,164 +115,183 @@ class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
     ) -> None:
-        if self.is_closed:  # frames that were on their way
+        # Frames may have been under way when the socket was closed.
+        if self.is_closed:
             return
         self.heard = monotonic()
         try:
             if text_data is None:
-                raise BadFrame(payloads.BAD_FRAME, "binary frame")
-            await self.read(protocol.parse(payloads.load(text_data), len(text_data)))
-        except (BadFrame, Refused, DatabaseError, InterfaceError) as error:
+                raise BadFrame(CloseCode.BAD_FRAME, "binary frame")
+            await self.read(frames.parse(payloads.load(text_data), len(text_data)))
+        except FAILURES as error:
             await self.fail(error)
 
-    async def read(self, frame: protocol.Frame) -> None:
+    async def read(self, frame: frames.Frame) -> None:
         """Act on one frame."""
         if isinstance(frame, Hello):
-            if self.hello is not None:
-                raise BadFrame(payloads.BAD_FRAME, "a socket says hello once")
-            self.hello = frame
-            self.run(self.welcome(frame))
+            self.take_hello(frame)
             return
-        if self.session is None:
-            raise BadFrame(protocol.NOT_AUTHORISED, "say hello first")
-        if (
-            self.heard > self.checked + self.check_seconds
-        ):  # the visitor may have logged out meanwhile
-            self.session, self.checked = (
-                await in_database(self.authenticate)(),
-                self.heard,
-            )
-        stream, lease = self.session.pk, self.session.lease
-        if isinstance(frame, protocol.Bye):
-            if self.has_said_bye:
-                raise BadFrame(payloads.BAD_FRAME, "bye was said already")
-            self.has_said_bye = True
-            self.run(self.end(self.session, frame))
-        elif frame is not None and self.unanswered >= self.window:
-            raise BadFrame(protocol.TOO_FAST, "more frames than the window has")
-        elif frame is not None:
-            self.unanswered += 1
-            writer().put(Report(stream, frame, lease), self.answered)
-        elif (
-            not self.is_pinged
-        ):  # of several one is enough; they have no place in the window
-            self.is_pinged = True
-            # A quiet conversation is a live one, for it is billed: a ping is a report of nothing.
-            writer().put(Report(stream, NOTHING, lease), self.answered_ping)
+        if self.conversation is None:
+            raise BadFrame(CloseCode.NOT_AUTHORISED, "say hello first")
+        if self.heard > self.checked + self.check_seconds:
+            # The visitor may have logged out meanwhile.
+            self.conversation = await in_database(self.authenticate)()
+            self.checked = self.heard
+        if isinstance(frame, Bye):
+            self.take_bye(self.conversation, frame)
+        elif isinstance(frame, Ping):
+            self.take_ping(self.conversation)
+        else:
+            self.take_events(self.conversation, frame)
+
+    def take_hello(self, hello: Hello) -> None:
+        if self.hello is not None:
+            raise BadFrame(CloseCode.BAD_FRAME, "a socket says hello once")
+        self.hello = hello
+        self.run(self.welcome())
+
+    def take_bye(self, conversation: Conversation, bye: Bye) -> None:
+        if self.has_said_bye:
+            raise BadFrame(CloseCode.BAD_FRAME, "bye was said already")
+        self.has_said_bye = True
+        self.run(self.end(conversation, bye))
+
+    def take_ping(self, conversation: Conversation) -> None:
+        # One ping waits for its answer at a time; pings take no part of the window.
+        if self.is_pinged:
+            return
+        self.is_pinged = True
+        # A quiet conversation is billed too, so a ping is stored as a sign of life.
+        report = Report(conversation.pk, NOTHING, conversation.lease)
+        writer().put(report, self.answered_ping)
+
+    def take_events(self, conversation: Conversation, events: Events) -> None:
+        if self.unanswered >= self.window:
+            raise BadFrame(CloseCode.TOO_FAST, "more frames than the window has")
+        self.unanswered += 1
+        report = Report(conversation.pk, events, conversation.lease)
+        writer().put(report, self.answered)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Do work that waits for the database or Perso beside the receive loop.
 
         While the loop waits, the server buffers whatever the browser sends.
         """
-
-        async def attempt() -> None:
-            try:
-                await work
-            except (BadFrame, Refused, DatabaseError, InterfaceError) as error:
-                await self.fail(error)
-
-        task = asyncio.create_task(attempt())
+        task = asyncio.create_task(self.attempt(work))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
 
-    async def end(self, session: AvatarSession, bye: protocol.Bye) -> None:
-        """End the conversation; the browser says bye again unless it is done."""
-        answer: dict[str, Any] = {}
+    async def attempt(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            answer = await sessions.end(session, bye)
-        finally:
-            self.has_said_bye = answer.get("t") == "done"
-        await self.reply(answer)
-        following.notice(session.pk)
+            await work
+        except FAILURES as error:
+            await self.fail(error)
 
-    def answered_ping(self, answer: transcripts.Answer) -> None:
-        self.is_pinged = False
-        is_alive = not isinstance(answer, Exception) and answer["t"] == "ack"
-        self.tell_soon({"t": "pong"} if is_alive else answer)
-
-    def answered(self, answer: transcripts.Answer) -> None:
-        """The writer's answer; those of one commit go out together."""
-        self.unanswered -= 1
-        self.tell_soon(answer)
-
-    def tell_soon(self, answer: transcripts.Answer) -> None:
-        self.answers.append(answer)
-        if len(self.answers) == 1:
-            self.telling = asyncio.create_task(self.tell())
-
-    async def tell(self) -> None:
-        answers, self.answers = self.answers, []
-        for answer, next_one in zip(answers, [*answers[1:], None], strict=True):
-            if isinstance(answer, Exception):
-                await self.fail(answer)
-            elif not (_is_ack(answer) and _is_ack(next_one)):  # an ack is cumulative
-                await self.reply(answer)
-        if self.session is not None and any(map(_is_ack, answers)):
-            following.notice(self.session.pk)
-
-    async def fail(self, error: Exception) -> None:
-        """Close with the code that says why, or ask for patience."""
-        if isinstance(error, BadFrame):
-            await self.close(error.code, str(error))
-        elif isinstance(error, Refused):
-            await self.close(4000 + error.status, error.code)
-        elif isinstance(error, transcripts.Superseded):
-            await self.close(protocol.SUPERSEDED, "superseded")
-        elif self.session is None:  # a browser says hello only on a new socket
-            await self.close(protocol.BUSY, "busy")
-        else:
-            await self.reply({"t": "retry", "after": RETRY_MS})
-
-    async def welcome(self, hello: Hello) -> None:
-        self.session = await in_database(self.take_over)()
+    async def welcome(self) -> None:
+        self.conversation = await in_database(self.take_over)()
         await self.reply(
             {
                 "t": "welcome",
-                "ack": self.session.last_seq,
-                "age": transcripts.age_ms(self.session),
+                "ack": self.conversation.last_seq,
+                "age": transcripts.age_ms(self.conversation),
                 "window": self.window,
                 "frame": payloads.MAX_FRAME,
-                "ping": protocol.PING_SECONDS,
+                "ping": frames.PING_SECONDS,
             }
         )
 
-    def take_over(self) -> AvatarSession:
-        # One thread and connection for all of it: after a restart everybody says hello at once.
-        return sessions.raise_lease(self.authenticate())
+    async def end(self, conversation: Conversation, bye: Bye) -> None:
+        """End the conversation; the browser says bye again unless it is done."""
+        answer: dict[str, Any] = {}
+        try:
+            answer = await ending.end(conversation, bye)
+        finally:
+            self.has_said_bye = answer.get("t") == "done"
+        await self.reply(answer)
+        following.notice(conversation.pk)
 
-    def authenticate(self) -> AvatarSession:
-        """The conversation of the hello, if it still may be written to. Not for the event loop's thread."""
+    def answered_ping(self, answer: Answer) -> None:
+        self.is_pinged = False
+        is_alive = not isinstance(answer, Exception) and answer["t"] == "ack"
+        self.reply_soon({"t": "pong"} if is_alive else answer)
+
+    def answered(self, answer: Answer) -> None:
+        """Take an answer of the writer; those of one commit go out together."""
+        self.unanswered -= 1
+        self.reply_soon(answer)
+
+    def reply_soon(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        if len(self.answers) == 1:
+            self.replying = asyncio.create_task(self.reply_all())
+
+    async def reply_all(self) -> None:
+        answers = self.answers
+        self.answers = []
+        for position, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                await self.fail(answer)
+                continue
+            # An ack is cumulative: one that is followed by another need not be sent.
+            is_followed_by_ack = any(map(_is_ack, answers[position + 1 : position + 2]))
+            if not (_is_ack(answer) and is_followed_by_ack):
+                await self.reply(answer)
+        if self.conversation is not None and any(map(_is_ack, answers)):
+            following.notice(self.conversation.pk)
+
+    async def fail(self, error: Exception) -> None:
+        """Close with the code that says why, or ask the page to retry."""
+        if isinstance(error, BadFrame):
+            await self.close(error.code, str(error))
+        elif isinstance(error, Refused):
+            await self.close(CloseCode.for_status(error.status), error.code)
+        elif isinstance(error, transcripts.Superseded):
+            await self.close(CloseCode.SUPERSEDED, "superseded")
+        elif self.conversation is None:
+            # A browser says hello only on a new socket.
+            await self.close(CloseCode.BUSY, "busy")
+        else:
+            await self.reply({"t": "retry", "after": RETRY_MS})
+
+    def take_over(self) -> Conversation:
+        # One thread and connection for all of it: after a restart everybody says hello
+        # at once.
+        return tickets.raise_lease(self.authenticate())
+
+    def authenticate(self) -> Conversation:
+        """Return the conversation of the hello, if it may still be written to.
+
+        Reads the database, so not for the event loop's thread.
+        """
         assert self.hello is not None  # noqa: S101
         user = visitors.logged_in(self.request)
-        session = sessions.open_stream(self.hello, self.visitor, user)
-        session.lease = (
-            self.session.lease if self.session is not None else session.lease
-        )
-        return session
+        conversation = tickets.open_log(self.hello, self.visitor, user)
+        if self.conversation is not None:
+            conversation.lease = self.conversation.lease
+        return conversation
 
     async def reply(self, frame: dict[str, Any]) -> None:
         if not self.is_closed:
             await self.send(text_data=json.dumps(frame))
 
 
-def _is_ack(answer: transcripts.Answer | None) -> bool:
+def _is_ack(answer: Answer) -> bool:
     return isinstance(answer, dict) and answer["t"] == "ack"
 
 
 class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """Tells a page of the admin that a conversation has news; the page asks the admin for them."""
+    """Tell a page of the admin that a conversation has news, which the page then gets."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
-        except Exception as error:  # a channel layer fails in ways of its own; the page will come again
-            log.warning(
-                "nobody is told of news, the channel layer or the database fails: %r",
-                error,
-            )
-            with suppress(Exception):  # the page may be gone already
-                await send({"type": "websocket.close", "code": protocol.RECONNECT})
+        except Exception as error:
+            # A channel layer fails in ways of its own; the page will connect again.
+            text = "followers get no news, the channel layer or the database fails: %r"
+            log.warning(text, error)
+            # The page may be gone already.
+            with suppress(Exception):
+                await send({"type": "websocket.close", "code": CloseCode.RECONNECT})
 
     async def connect(self) -> None:
         if await self.join():
@@ -267,24 +300,20 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
     ) -> None:
-        """The page asks now and then: rights are taken away, groups expire, a Redis is emptied."""
+        """Join again: rights are withdrawn, groups expire, a Redis is emptied."""
         if await self.join():
             await self.perso_look({})
 
     async def join(self) -> bool:
-        """Be told from now on, if this user may; else close."""
+        """Join the conversation's group if this user may follow it, or else close."""
         request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
         may_follow = await in_database(_may_follow)(request)
-        if (
-            self.channel_layer is None
-            or not may_follow
-            or not visitors.is_allowed_origin(request)
-        ):
-            await self.close(protocol.ORIGIN)
+        is_allowed = may_follow and visitors.is_allowed_origin(request)
+        if self.channel_layer is None or not is_allowed:
+            await self.close(CloseCode.ORIGIN)
             return False
-        await self.channel_layer.group_add(
-            following.group(self.stream), self.channel_name
-        )
+        group = following.group(self.stream)
+        await self.channel_layer.group_add(group, self.channel_name)
         return True
 
     async def perso_look(self, message: dict[str, Any]) -> None:
@@ -292,9 +321,8 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def disconnect(self, code: int) -> None:
         if self.channel_layer is not None:
-            await self.channel_layer.group_discard(
-                following.group(self.stream), self.channel_name
-            )
+            group = following.group(self.stream)
+            await self.channel_layer.group_discard(group, self.channel_name)
 
     @property
     def stream(self) -> UUID:
@@ -303,5 +331,5 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
 def _may_follow(request: ASGIRequest) -> bool:
     user = visitors.logged_in(request)
-    rights = ("django_perso.view_avatarsession", "django_perso.view_transcriptentry")
+    rights = ("django_perso.view_conversation", "django_perso.view_transcriptentry")
     return is_staff(user) and user.has_perms(rights)

@@ -1,7 +1,7 @@
-"""HTTP in, one service, HTTP out: start a session, take log entries, the demo page, the emulator's gate.
+"""HTTP in, one service, HTTP out: start a conversation, take log entries, the demo page.
 
-Every refusal is problem JSON (RFC 9457) with a stable `code`; its `hint`, for whoever runs the site, is shown
-to staff, and to all under DEBUG.
+Every refusal is problem JSON (RFC 9457) with a stable `code`. Its `hint` is for whoever
+runs the site: it is shown to staff, and to everybody under DEBUG.
 """
 
 import logging
@@ -23,20 +23,35 @@ from django.http import (
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import get_supported_language_variant, override
+from django.utils.translation import (
+    get_language,
+    get_supported_language_variant,
+    override,
+)
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import conditional_page
 from django.views.i18n import JSONCatalog
 
-from . import payloads, protocol, visitors
+from . import visitors
 from .conf import conf
 from .consumers import FollowConsumer, LogConsumer
-from .models import AvatarSession
-from .services import Refused, following, sessions, transcripts, upstream
+from .log import frames, payloads
+from .log.codes import CloseCode
+from .models import Conversation
+from .services import (
+    Refused,
+    connections,
+    ending,
+    following,
+    starting,
+    tickets,
+    transcripts,
+)
 from .services.database import in_database, loop_lasts, without_transaction
-from .services.limits import Visitor, is_staff
+from .services.limits import is_staff
+from .services.starting import Reservation, StartRequest
 
 log = logging.getLogger("django_perso")
 
@@ -44,7 +59,7 @@ View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
-    """A refusal as problem JSON."""
+    """Return a refusal as problem JSON."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": refused.code.replace("_", " ").capitalize(),
@@ -88,7 +103,10 @@ def _check_csrf(request: HttpRequest) -> None:
 
 
 def _endpoint(view: View) -> Any:
-    """POST only, JSON in and out; safe in a host that requires logins or wraps requests in transactions."""
+    """POST only, JSON in and out.
+
+    Works in a host that requires logins or wraps requests in transactions.
+    """
 
     async def guarded(request: HttpRequest) -> HttpResponseBase:
         if request.method != "POST":
@@ -102,54 +120,48 @@ def _endpoint(view: View) -> Any:
                 visitor = await in_database(visitors.identify)(request)
                 return problem(refused, show_hint=is_staff(visitor.user))
         except payloads.BadFrame as bad:
-            return problem(Refused("bad_request", bad.code - 4000, str(bad)))
+            return problem(Refused("bad_request", bad.code.status, str(bad)))
         except ImproperlyConfigured as error:
             detail = _("The avatar is not available right now.")
             return problem(Refused("not_configured", 503, detail, hint=f"{error}."))
         except (DatabaseError, InterfaceError) as error:
-            detail = _("This site is busy. Please try again in a moment.")
-            # A table or column that is not there yet: how SQLite says it, and how all others do.
-            is_missing = "no such" in str(error) or isinstance(error, ProgrammingError)
-            hint = (
-                f"{error}. Run: python manage.py migrate django_perso"
-                if is_missing
-                else ""
-            )
-            return problem(Refused("database_unavailable", 503, detail, hint=hint))
+            return problem(_database_unavailable(error))
 
     return login_not_required(without_transaction(guarded))
 
 
+def _database_unavailable(error: Exception) -> Refused:
+    detail = _("This site is busy. Please try again in a moment.")
+    hint = ""
+    # A table or column that does not exist yet: how SQLite says it, and how others do.
+    if "no such" in str(error) or isinstance(error, ProgrammingError):
+        hint = f"{error}. Run: python manage.py migrate django_perso"
+    return Refused("database_unavailable", 503, detail, hint=hint)
+
+
 def _body(request: HttpRequest) -> str:
-    # As a stream and no further than a frame goes: a body may hide its length, and forms are not parsed.
+    # Read as a stream and no further than a frame goes: a body may hide its length, and
+    # forms must not be parsed.
     return request.read(payloads.MAX_FRAME + 1).decode(errors="replace")
 
 
 async def _start_session(request: HttpRequest) -> HttpResponseBase:
-    body, has_socket = _body(request), False
-
-    def ask() -> tuple[str | dict[str, Any], Visitor]:
-        nonlocal has_socket
-        _check_csrf(request)
-        visitor = visitors.identify(request)
-        has_socket = _has_sockets(request) and visitors.is_known_to_sockets(
-            request, visitor.user
-        )
-        return _wanted(body), visitor
-
-    started = await sessions.start(ask)
-    session, preset = started.session, started.preset
+    reserve = in_database(_reserve)
+    reservation, has_socket = await reserve(request, _body(request))
+    started = await starting.start(reservation)
+    conversation = started.conversation
+    session = started.session
     response = JsonResponse(
         {
-            "stream": str(session.pk),
-            "ticket": sessions.ticket(session),
+            "stream": str(conversation.pk),
+            "ticket": tickets.issue(conversation),
             "session_id": session.session_id.reveal(),
-            "api_server": session.api_server or _emulator(request),
+            "api_server": session.api_server or _sandbox_url(request),
             "intro_message": started.intro_message,
-            "width": preset.width,
-            "height": preset.height,
-            "voice": preset.voice,
-            "tools": preset.client_tools,
+            "width": started.preset.width,
+            "height": started.preset.height,
+            "voice": started.preset.voice,
+            "tools": started.preset.client_tools,
             "log": {
                 "ws": reverse("django_perso:log") if has_socket else None,
                 "post": reverse("django_perso:log_entries"),
@@ -158,66 +170,80 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
         status=201,
         headers={"Cache-Control": "no-store"},
     )
-    visitors.remember(request, response, session.visitor)
+    visitors.remember(request, response, conversation.visitor)
     return response
 
 
-def _emulator(request: HttpRequest) -> str:
-    """Where a browser finds the one in this process."""
-    return request.build_absolute_uri(
-        reverse("django_perso:sandbox", args=[""])
-    ).rstrip("/")
+def _reserve(request: HttpRequest, body: str) -> tuple[Reservation, bool]:
+    """Do all of a start that needs the database before Perso is asked.
 
-
-def _wanted(body: str) -> str | dict[str, Any]:
+    Return the reservation, and whether the page may open a socket. One call, because
+    each change of threads takes time.
+    """
+    _check_csrf(request)
+    visitor = visitors.identify(request)
     data = payloads.load(body)
-    wanted: Any = data["params"] if "params" in data else data.get("preset", "")
-    if not isinstance(wanted, dict if "params" in data else str):
-        raise payloads.BadFrame(
-            payloads.BAD_FRAME, "preset must be a string, params an object"
-        )
-    return wanted
+    start_request = StartRequest(
+        visitor,
+        slug=_value(data, "preset", str, ""),
+        trial=_value(data, "params", dict, None),
+        language=get_language() or "",
+    )
+    has_socket = _has_sockets(request) and visitors.is_known_to_sockets(
+        request, visitor.user
+    )
+    return starting.reserve(start_request), has_socket
+
+
+def _value(data: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = data.get(name, default)
+    if name in data and not isinstance(value, kind):
+        text = "preset must be a string, params an object"
+        raise payloads.BadFrame(CloseCode.BAD_FRAME, text)
+    return value
+
+
+def _sandbox_url(request: HttpRequest) -> str:
+    """Return where a browser finds the sandbox of this process."""
+    url = reverse("django_perso:sandbox", args=[""])
+    return request.build_absolute_uri(url).rstrip("/")
 
 
 def _has_sockets(request: HttpRequest) -> bool:
-    # Our ASGI application marks its requests: plain django.core.asgi has a scope too, but no sockets.
-    marked = "django_perso.websocket" in getattr(request, "scope", {})
-    return conf.LOG_TRANSPORT == "websocket" or (
-        conf.LOG_TRANSPORT == "auto" and marked
-    )
+    # Our ASGI application marks its requests: plain django.core.asgi has a scope too,
+    # but no sockets.
+    is_marked = "django_perso.websocket" in getattr(request, "scope", {})
+    transport = conf.LOG_TRANSPORT
+    return transport == "websocket" or (transport == "auto" and is_marked)
 
 
 async def _log_entries(request: HttpRequest) -> HttpResponseBase:
-    """What the socket takes, by POST: `items`, `bye` or both; answers the same frames."""
+    """Take by POST what the socket takes: `items`, `bye` or both; answer its frames."""
     if not visitors.is_allowed_origin(request):
-        raise Refused(
-            "origin",
-            403,
-            _("This page may not write here."),
-            hint=visitors.origin_hint(request),
-        )
+        text = _("This page may not write here.")
+        raise Refused("origin", 403, text, hint=visitors.origin_hint(request))
     body = payloads.load(_body(request))
-    hello, events = (
-        protocol.parse_hello(body),
-        protocol.parse_items(body.get("items", [])),
-    )
-    bye = protocol.parse_bye(body["bye"]) if "bye" in body else None
-
-    def record() -> tuple[AvatarSession, dict[str, Any]]:
-        visitor = visitors.identify(request)
-        session = sessions.open_stream(hello, visitor.id, visitor.user)
-        return session, transcripts.record(session.pk, events)
-
-    session, answer = await in_database(record)()
+    hello = frames.parse_hello(body)
+    events = frames.parse_items(body.get("items", []))
+    bye = frames.parse_bye(body["bye"]) if "bye" in body else None
+    conversation, answer = await in_database(_record)(request, hello, events)
     if bye is not None and answer["t"] == "ack":
-        answer = await sessions.end(session, bye)
+        answer = await ending.end(conversation, bye)
     if loop_lasts():
-        following.notice(session.pk)
+        following.notice(conversation.pk)
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})
 
 
-# The first checks the CSRF token itself, to answer in JSON (`_check_csrf`); the second needs a ticket, and an
-# Origin of this site.
+def _record(
+    request: HttpRequest, hello: frames.Hello, events: frames.Events
+) -> tuple[Conversation, dict[str, Any]]:
+    visitor = visitors.identify(request)
+    conversation = tickets.open_log(hello, visitor.id, visitor.user)
+    return conversation, transcripts.record(conversation.pk, events)
+
+
+# Both check by themselves who asks: the first the CSRF token, to answer in JSON; the
+# second a ticket and the Origin.
 start_session = csrf_exempt(_endpoint(_start_session))
 log_entries = csrf_exempt(_endpoint(_log_entries))
 
@@ -225,13 +251,16 @@ log_entries = csrf_exempt(_endpoint(_log_entries))
 @login_not_required
 @without_transaction
 async def log_socket(request: HttpRequest) -> HttpResponse:
-    """The log's socket, for those who come by HTTP: sockets reach `log_socket.websocket` through `asgi`."""
-    hint = "In asgi.py: from django_perso.asgi import get_asgi_application; and run it with an ASGI server."
-    return problem(
-        Refused(
-            "websocket_only", 426, _("This address speaks WebSocket only."), hint=hint
-        )
+    """Answer whoever comes to the log's socket by HTTP.
+
+    Sockets reach `log_socket.websocket` through `asgi`.
+    """
+    text = _("This address speaks WebSocket only.")
+    hint = (
+        "In asgi.py: from django_perso.asgi import get_asgi_application; "
+        "and run it with an ASGI server."
     )
+    return problem(Refused("websocket_only", 426, text, hint=hint))
 
 
 log_socket.websocket = LogConsumer.as_asgi()  # type: ignore[attr-defined]
@@ -240,7 +269,7 @@ log_socket.websocket = LogConsumer.as_asgi()  # type: ignore[attr-defined]
 @login_not_required
 @without_transaction
 async def follow_socket(request: HttpRequest, stream: UUID) -> HttpResponse:
-    """The socket of an admin page that follows a conversation, for those who come by HTTP."""
+    """Answer whoever comes by HTTP to the socket that follows a conversation."""
     return await log_socket(request)
 
 
@@ -274,7 +303,7 @@ def words(request: HttpRequest, language: str) -> HttpResponseBase:
 
 @login_not_required
 def demo(request: HttpRequest) -> HttpResponse:
-    """A page with the avatar, while DEBUG is on."""
+    """Show a page with the avatar, while DEBUG is on."""
     if not settings.DEBUG:
         raise Http404
     return render(request, "django_perso/demo.html")
@@ -284,7 +313,7 @@ def demo(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @without_transaction
 async def sandbox(request: HttpRequest, path: str) -> HttpResponseBase:
-    """The emulator's gate: 404 while it is off."""
+    """Pass a request to the sandbox of this process; 404 while it is off."""
     if not conf.is_sandbox_on:
         raise Http404
-    return await upstream.emulate(request, f"/{path}")
+    return await connections.answer_as_sandbox(request, f"/{path}")

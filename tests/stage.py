@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.db.models import Model
 from django.test import Client
 
-from django_perso.models import SessionPreset
-from django_perso.protocol import Entry, Events
+from django_perso.log.frames import Entry, Events
+from django_perso.models import Conversation, PersoSession, SessionPreset
+from django_perso.services import starting
+from django_perso.services.database import in_database
+from django_perso.services.limits import Visitor
 
 START = "/perso/sessions/"
 LOG = "/perso/log/entries/"
@@ -32,6 +36,30 @@ def make_preset(**values: Any) -> SessionPreset:
         "tts_type": "openai-nova",
     }
     return SessionPreset.objects.create(**{**defaults, **values})
+
+
+def make_conversation(**values: Any) -> Conversation:
+    """A conversation and its Perso session; saved. Each value goes where it belongs."""
+    usual = {"visitor": "me", **values}
+    conversation = Conversation.objects.create(**_fields_of(Conversation, usual))
+    PersoSession.objects.create(
+        conversation=conversation, **_fields_of(PersoSession, values)
+    )
+    return conversation
+
+
+def update_conversations(**values: Any) -> None:
+    """Update all conversations and their Perso sessions."""
+    for model in (Conversation, PersoSession):
+        if fields := _fields_of(model, values):
+            model._default_manager.update(**fields)
+
+
+def _fields_of(model: type[Model], values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in model._meta.concrete_fields} - {"id"}
+    if model is Conversation:
+        names |= {"pk", "id"}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def start(client: Client, preset: Any = "guide", **extra: Any) -> Any:
@@ -63,6 +91,13 @@ def chat(s: int, text: str = "hi") -> dict[str, Any]:
 def events(*numbers: int, rejected: tuple[int, str] | None = None) -> Events:
     """Return parsed chat entries."""
     return Events(tuple(Entry(**chat(n, f"line {n}")) for n in numbers), rejected)
+
+
+async def begin(slug: str, visitor: Visitor) -> starting.Started:
+    """Start a conversation as the view does."""
+    request = starting.StartRequest(visitor, slug)
+    reservation = await in_database(starting.reserve)(request)
+    return await starting.start(reservation)
 
 
 @contextmanager

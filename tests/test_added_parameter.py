@@ -33,7 +33,12 @@ def run(copy: Path, *arguments: str) -> str:
         "PERSO_TEST_DIR": str(copy),
     }
     process = subprocess.run(
-        [sys.executable, *arguments], cwd=copy, env=env, capture_output=True, text=True
+        [sys.executable, *arguments],
+        check=False,
+        cwd=copy,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout

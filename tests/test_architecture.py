@@ -138,7 +138,7 @@ def test_the_tour_names_every_module() -> None:
     [
         ("django_perso", "django"),
         ("django_perso.client", "django"),
-        ("django_perso.protocol", "django"),
+        ("django_perso.log.frames", "django"),
         ("django_perso.sandbox.urls", "aiortc"),
         ("django_perso.urls", "aiortc"),
     ],

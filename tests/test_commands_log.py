@@ -11,16 +11,16 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from django_perso.models import AvatarSession, TranscriptEntry
-from tests.stage import SANDBOX, make_preset
+from django_perso.models import Conversation, PersoSession, TranscriptEntry
+from tests.stage import SANDBOX, make_conversation, make_preset
 from tests.support import servers
 
 pytestmark = pytest.mark.django_db
 
 
-def conversation(at: datetime | None = None, **values: Any) -> AvatarSession:
+def conversation(at: datetime | None = None, **values: Any) -> Conversation:
     at = at or timezone.now()
-    session = AvatarSession.objects.create(
+    session = make_conversation(
         **{
             "visitor": "me",
             "status": "ended",
@@ -30,7 +30,7 @@ def conversation(at: datetime | None = None, **values: Any) -> AvatarSession:
         }
     )
     TranscriptEntry.objects.create(
-        avatar_session=session,
+        conversation=session,
         source="browser",
         seq=1,
         kind="chat",
@@ -51,11 +51,11 @@ def test_a_sweep_says_what_it_did() -> None:
         conversation(timezone.now() - timedelta(minutes=6), status="live")
     assert (
         run("perso_sweep", "--limit", "2")
-        == "closed 2; Perso says 0 run, 0 have ended; 2 left to ask\n"
+        == "closed 2; at Perso 0 are running; 0 settled, 2 still to be settled\n"
     )
-    swept = {"closed": 1, "running": 0, "told": 0, "untold": 3}
+    swept = {"closed": 1, "running": 0, "settled": 0, "unsettled": 3}
     assert json.loads(run("perso_sweep", "--json")) == swept
-    assert set(AvatarSession.objects.values_list("status", flat=True)) == {"ended"}
+    assert set(PersoSession.objects.values_list("status", flat=True)) == {"ended"}
 
 
 def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
@@ -68,12 +68,11 @@ def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
     told = "would delete 1,204 conversations, 1,204 entries older than 30 or 90 days\n"
     assert run("perso_purge", "--dry-run") == told
     numbers = {"conversations": 1204, "entries": 1204}
-    assert json.loads(run("perso_purge", "--json", "--dry-run")) == {
-        **numbers,
-        "dry_run": True,
-    }
-    assert AvatarSession.objects.count() == 1204
-    assert json.loads(run("perso_purge", "--json")) == {**numbers, "dry_run": False}
+    would_delete = {**numbers, "perso_sessions": 0, "dry_run": True}
+    assert json.loads(run("perso_purge", "--json", "--dry-run")) == would_delete
+    assert Conversation.objects.count() == 1204
+    deleted = {**numbers, "perso_sessions": 1204, "dry_run": False}
+    assert json.loads(run("perso_purge", "--json")) == deleted
     assert (
         run("perso_purge")
         == "deleted 0 conversations, 0 entries older than 30 or 90 days\n"
@@ -84,7 +83,7 @@ def test_a_purge_without_any_days_says_so() -> None:
     conversation(timezone.now() - timedelta(days=9000))
     assert (
         run("perso_purge")
-        == "deleted 0 conversations, 0 entries (no days to keep are set)\n"
+        == "deleted 0 conversations, 0 entries (no retention period is set)\n"
     )
 
 
@@ -104,7 +103,7 @@ def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
         run("perso_purge", "--visitor", "me")
         == "deleted 1 conversations, 1 entries of this visitor\n"
     )
-    assert list(AvatarSession.objects.all()) == [stays]
+    assert list(Conversation.objects.all()) == [stays]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,7 @@ def test_a_purge_of_nobody_is_none(settings: Any, whose: list[str]) -> None:
     conversation(timezone.now() - timedelta(days=2), visitor="")
     with pytest.raises(CommandError):
         run("perso_purge", *whose)
-    assert AvatarSession.objects.exists()
+    assert Conversation.objects.exists()
 
 
 def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> None:

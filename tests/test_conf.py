@@ -99,7 +99,7 @@ def test_unusable_redactor_raises_with_its_path(settings: Any, path: str) -> Non
         ({}, True, False),
     ],
 )
-def test_the_emulator_is_on_for_its_key_alone_and_in_production_only_when_told(
+def test_the_sandbox_is_on_for_its_key_alone_and_in_production_only_when_told(
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
     perso: dict[str, Any],

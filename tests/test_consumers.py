@@ -17,10 +17,11 @@ from django.db.utils import InterfaceError
 from django.test import AsyncClient
 from django.utils import timezone
 
-from django_perso import consumers, payloads, protocol
+from django_perso import consumers
 from django_perso.asgi import get_asgi_application
 from django_perso.consumers import LogConsumer
-from django_perso.models import AvatarSession
+from django_perso.log import frames, payloads
+from django_perso.models import Conversation
 from django_perso.services.database import IDLE_SECONDS
 from tests.stage import chat, make_preset
 
@@ -104,8 +105,8 @@ async def closed(socket: WebsocketCommunicator) -> int:
     return int(output["code"])
 
 
-async def row() -> AvatarSession:
-    return await AvatarSession.objects.aget()
+async def row() -> Conversation:
+    return await Conversation.objects.aget()
 
 
 async def stored() -> list[int]:
@@ -144,7 +145,11 @@ async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -
     done = {"t": "done", "reason": "GRACEFUL_TERMINATION"}
     assert await say(socket, t="bye", last=3, how="visitor") == done
     session = await row()
-    assert (session.is_complete, session.status, session.last_seq) == (True, "ended", 3)
+    assert (session.is_complete, session.ended_by, session.last_seq) == (
+        True,
+        "visitor",
+        3,
+    )
     assert await stored() == [1, 2, 3]
 
 
@@ -155,7 +160,7 @@ async def test_what_comes_again_or_out_of_order_or_cannot_be_stored_leaves_no_ho
     assert await say(socket, t="ev", items=[chat(2)]) == {"t": "gap", "s": 0}
     assert await say(socket, t="ev", items=[chat(1), chat(3)]) == {"t": "gap", "s": 1}
     assert await say(socket, t="ev", items=[chat(1), chat(2)]) == {"t": "ack", "s": 2}
-    too_big = chat(3, "x" * protocol.MAX_ENTRY)
+    too_big = chat(3, "x" * frames.MAX_ENTRY)
     assert await say(socket, t="ev", items=[too_big, chat(4)]) == {
         "t": "reject",
         "s": [3],
@@ -199,7 +204,7 @@ async def test_a_quiet_conversation_stays_alive_while_its_socket_pings(
     browser: Browser,
 ) -> None:
     socket = await browser.hello()
-    await AvatarSession.objects.aupdate(
+    await Conversation.objects.aupdate(
         last_seen_at=timezone.now() - timedelta(minutes=6)
     )
     assert await say(socket, t="ping") == {"t": "pong"}
@@ -288,9 +293,9 @@ async def test_only_the_ticket_of_this_visitor_and_this_stream_opens_it(
 async def test_a_conversation_that_is_over_for_a_day_or_deleted_is_not_there(
     browser: Browser,
 ) -> None:
-    await AvatarSession.objects.aupdate(ended_at=timezone.now() - timedelta(hours=25))
+    await Conversation.objects.aupdate(ended_at=timezone.now() - timedelta(hours=25))
     assert await refused_hello(browser) == 4404
-    await AvatarSession.objects.all().adelete()
+    await Conversation.objects.all().adelete()
     assert await refused_hello(browser) == 4404
 
 
@@ -298,7 +303,7 @@ async def test_a_conversation_deleted_meanwhile_takes_nothing_more(
     browser: Browser,
 ) -> None:
     socket = await browser.hello()
-    await AvatarSession.objects.all().adelete()
+    await Conversation.objects.all().adelete()
     await socket.send_json_to({"t": "ev", "items": [chat(1)]})
     assert await closed(socket) == 4404
 
@@ -464,8 +469,8 @@ async def test_who_logs_out_is_no_longer_listened_to(
 
 async def test_a_conversation_has_an_end(browser: Browser) -> None:
     socket = await browser.hello()
-    await AvatarSession.objects.aupdate(last_seq=protocol.MAX_STREAM - 1)
-    last = protocol.MAX_STREAM
+    await Conversation.objects.aupdate(last_seq=frames.MAX_STREAM - 1)
+    last = frames.MAX_STREAM
     limit = {"t": "reject", "s": [last + 1], "code": "limit"}
     assert await say(socket, t="ev", items=[chat(last), chat(last + 1)]) == limit
     assert await say(socket, t="ev", items=[chat(last + 1)]) == limit

@@ -44,7 +44,8 @@ def policies(get_response):
 SEED = """
 from django_perso.models import SessionPreset
 from django_perso.services import keys
-keys.check(None, keep_lists=True)
+from django_perso.services.connections import SETTINGS_KEY
+keys.check(SETTINGS_KEY, keep_lists=True)
 SessionPreset.objects.create(
     name="Support", slug="support", is_default=True, model_style="nathalie-front-full_dress-nodded_loop",
     prompt="plp-guide", llm_type="azure-gpt-4o", tts_type="openai-nova",
@@ -414,7 +415,7 @@ def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None
         site.sql("UPDATE django_perso_apikey SET secret = ? WHERE id = ?", secret, pk)
     told = [line for line in site.doctor() if line["area"] == "encryption"]
     assert len(told) == 2
-    assert all("holds the secret of another row" in line["text"] for line in told)
+    assert all("has the secret of another row" in line["text"] for line in told)
     assert all("/admin/django_perso/apikey/" in line["fix"] for line in told)
     for line in told:
         site.follow(line["fix"], new_secret=KEY)
@@ -423,7 +424,7 @@ def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None
     (one, _two) = [
         line["text"] for line in site.doctor() if line["area"] == "encryption"
     ]
-    assert "which is gone. Put the old key back" in one
+    assert "which is missing. Put the old key back" in one
 
 
 def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
@@ -434,11 +435,15 @@ def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
     site.manage(
         "shell",
         "-c",
-        "from django_perso.models import *; AvatarSession.objects.create(visitor='me')",
+        "from django_perso.models import *; "
+        "c = Conversation.objects.create(visitor='me'); "
+        "PersoSession.objects.create(conversation=c)",
     )
-    site.sql(
-        f"UPDATE django_perso_avatarsession SET last_seen_at = {days_ago}, created_at = {days_ago}"
-    )
+    for table in ("conversation", "persosession"):
+        site.sql(
+            f"UPDATE django_perso_{table} "
+            f"SET last_seen_at = {days_ago}, created_at = {days_ago}"
+        )
     told = [line for line in site.doctor() if line["area"] == "upkeep"]
     assert [line["id"] for line in told] == ["django_perso.W037", "django_perso.W038"]
     for line in told:
@@ -446,7 +451,7 @@ def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
             line["fix"].replace(" every minute", "").replace(" every night", "")
         )
     assert [line for line in site.doctor() if line["area"] == "upkeep"] == []
-    assert site.sql("SELECT count(*) FROM django_perso_avatarsession") == [(0,)]
+    assert site.sql("SELECT count(*) FROM django_perso_conversation") == [(0,)]
 
 
 def test_a_server_that_is_not_there_is_told(site: Site) -> None:

@@ -13,17 +13,17 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.test import Client
+from django.utils import timezone
 
 from django_perso.asgi import get_asgi_application
-from django_perso.models import AvatarSession
 from django_perso.services import following
-from tests.stage import chat, make_preset, post_log, start
+from tests.stage import chat, make_conversation, make_preset, post_log, start
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SITE = "http://testserver"
 IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-READER = ("view_avatarsession", "view_transcriptentry")
+READER = ("view_conversation", "view_transcriptentry")
 LOOK = '{"t": "look"}'
 
 
@@ -99,7 +99,7 @@ async def test_however_much_is_said_one_hint_tells_it() -> None:
     ("rights", "values"),
     [
         ((), {}),
-        (("view_avatarsession",), {}),
+        (("view_conversation",), {}),
         (("view_transcriptentry",), {}),
         (READER, {"is_staff": False}),
         (READER, {"is_active": False}),
@@ -148,7 +148,7 @@ async def test_a_layer_that_forgets_its_groups_is_told_again() -> None:
 async def test_without_a_layer_there_is_nothing_to_follow(
     settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "_warned_at", -1000.0)
+    monkeypatch.setattr(following._warning, "due_at", 0.0)
     settings.CHANNEL_LAYERS = {}
     following.notice(uuid4())
     await asyncio.sleep(2 * following.PAUSE_SECONDS)
@@ -161,7 +161,7 @@ async def test_without_a_layer_there_is_nothing_to_follow(
 async def test_a_broken_layer_costs_nobody_more_than_the_hint(
     caplog: pytest.LogCaptureFixture, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "_warned_at", -1000.0)
+    monkeypatch.setattr(following._warning, "due_at", 0.0)
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.test_following.Broken"}}
     stream = uuid4()
     for _ in range(4):
@@ -181,15 +181,13 @@ def test_a_page_follows_only_what_runs_and_only_with_a_layer(
     admin_client: Client, settings: Any, layers: dict[str, Any]
 ) -> None:
     settings.CHANNEL_LAYERS = layers
-    running, ended = (
-        AvatarSession.objects.create(visitor="v", status=status)
-        for status in ("live", "ended")
-    )
-    page = f"/admin/django_perso/avatarsession/{running.pk}/change/"
+    running = make_conversation(status="live")
+    ended = make_conversation(status="ended", ended_at=timezone.now())
+    page = f"/admin/django_perso/conversation/{running.pk}/change/"
     assert (
         f"/perso/log/follow/{running.pk}/" in admin_client.get(page).content.decode()
     ) is bool(layers)
-    page = f"/admin/django_perso/avatarsession/{ended.pk}/change/"
+    page = f"/admin/django_perso/conversation/{ended.pk}/change/"
     assert "follow" not in admin_client.get(page).content.decode()
 
 

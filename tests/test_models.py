@@ -8,8 +8,14 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 
 from django_perso import models
-from django_perso.models import ApiKey, AvatarSession, SessionPreset, TranscriptEntry
-from tests.stage import KEY, make_preset
+from django_perso.models import (
+    ApiKey,
+    Conversation,
+    PersoSession,
+    SessionPreset,
+    TranscriptEntry,
+)
+from tests.stage import KEY, make_conversation, make_preset
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +71,7 @@ def test_a_preset_for_everybody_has_both_limits_whoever_writes_it(missing: str) 
     unlimited = make_preset(access="staff", **{missing: None})
     assert mistakes(unlimited) == {}
     unlimited.access = "public"
-    assert "sessions cost money" in str(mistakes(unlimited))
+    assert "each conversation costs money" in str(mistakes(unlimited))
     with pytest.raises(IntegrityError):
         SessionPreset.objects.update(access="public")
 
@@ -107,17 +113,27 @@ def test_an_api_server_that_is_no_url_is_refused(server: str) -> None:
 def test_a_conversation_outlives_its_key_its_preset_and_its_user() -> None:
     user = get_user_model().objects.create(username="u")
     key, preset = ApiKey.objects.create(name="a", secret=KEY), make_preset()
-    AvatarSession.objects.create(api_key=key, preset=preset, user=user, visitor="me")
+    make_conversation(
+        api_key=key,
+        key_name="a",
+        preset=preset,
+        user=user,
+        user_ref=str(user.pk),
+        status="ended",
+    )
     for row in (key, preset, user):
         row.delete()
-    session = AvatarSession.objects.get()
-    assert (session.api_key, session.preset, session.user) == (None, None, None)
+    conversation = Conversation.objects.get()
+    assert (conversation.preset, conversation.user) == (None, None)
+    assert conversation.user_ref
+    session = PersoSession.objects.get()
+    assert (session.api_key, session.preset, session.key_name) == (None, None, "a")
 
 
 def test_an_entry_goes_with_its_conversation_and_is_there_once() -> None:
-    session = AvatarSession.objects.create(visitor="me")
+    session = make_conversation(visitor="me")
     entry = {
-        "avatar_session": session,
+        "conversation": session,
         "source": "browser",
         "kind": "chat",
         "at_ms": 61_500,
@@ -127,14 +143,14 @@ def test_an_entry_goes_with_its_conversation_and_is_there_once() -> None:
     TranscriptEntry.objects.create(seq=1, **{**entry, "source": "server"})
     session.delete()
     assert not TranscriptEntry.objects.exists()
-    again = AvatarSession.objects.create(visitor="me")
-    TranscriptEntry.objects.create(seq=1, **{**entry, "avatar_session": again})
+    again = make_conversation(visitor="me")
+    TranscriptEntry.objects.create(seq=1, **{**entry, "conversation": again})
     with pytest.raises(IntegrityError):
-        TranscriptEntry.objects.create(seq=1, **{**entry, "avatar_session": again})
+        TranscriptEntry.objects.create(seq=1, **{**entry, "conversation": again})
 
 
 def test_a_row_is_called_what_people_know_it_by() -> None:
-    session = AvatarSession.objects.create(visitor="me", session_id="psn-secret")
+    session = make_conversation(visitor="me", session_id="psn-secret")
     rows = [ApiKey(name="Main", secret=KEY), SessionPreset(name="Guide"), session]
     assert [str(row) for row in rows] == ["Main", "Guide", str(session.pk)]
     assert (
@@ -143,6 +159,6 @@ def test_a_row_is_called_what_people_know_it_by() -> None:
 
 
 def test_log_tables_are_not_sorted_behind_anybodys_back() -> None:
-    assert not AvatarSession._meta.ordering
+    assert not Conversation._meta.ordering
     assert not TranscriptEntry._meta.ordering
     assert models.DEFAULT_API_SERVER == "https://platform.perso.ai"

@@ -8,10 +8,10 @@ import pytest
 from django.core.management import call_command
 
 import dev
-from django_perso.models import AvatarSession, TranscriptEntry
-from django_perso.protocol import Entry, Events
+from django_perso.log.frames import Entry, Events
+from django_perso.models import TranscriptEntry
 from django_perso.services import transcripts
-from tests.stage import make_preset
+from tests.stage import make_conversation, make_preset
 
 OPERATE = (dev.ROOT / "docs/how-to/operate.md").read_text("utf-8")
 PRIVACY = (dev.ROOT / "docs/how-to/privacy.md").read_text("utf-8")
@@ -35,7 +35,7 @@ def redact(kind: str, data: dict[str, Any]) -> Any:
 def test_redactor_removes_long_numbers(settings: Any) -> None:
     settings.PERSO = {"REDACTOR": f"{__name__}.redact"}
     said = {"role": "visitor", "text": "my card is 4111111111111111, room 12"}
-    session = AvatarSession.objects.create(visitor="me")
+    session = make_conversation(visitor="me")
     entries = (Entry(1, "chat", 0, said), Entry(2, "state", 0, {"name": "live"}))
     transcripts.record(session.pk, Events(entries))
     chat, state = TranscriptEntry.objects.order_by("seq")

@@ -7,12 +7,20 @@ import pytest
 from django.test import Client
 
 from django_perso import signals
-from django_perso.models import AvatarSession, TranscriptEntry
-from tests.stage import chat, make_preset, post_log, start
+from django_perso.client import calls
+from django_perso.models import Conversation, PersoSession, TranscriptEntry
+from django_perso.services import connections, sweeping
+from tests.stage import chat, faults, make_preset, post_log, start
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAMES = ("session_started", "entry_recorded", "session_ended")
+senders = {
+    "conversation_started": Conversation,
+    "entry_recorded": Conversation,
+    "conversation_ended": Conversation,
+    "perso_session_settled": PersoSession,
+}
+NAMES = tuple(senders)
 
 
 @pytest.fixture
@@ -23,24 +31,24 @@ def heard(settings: Any) -> Iterator[list[tuple[str, Any]]]:
 
     def receiver(name: str) -> Any:
         def receive(sender: Any, **facts: Any) -> None:
-            assert sender is AvatarSession
             if name == "entry_recorded":
+                entries = facts["entries"]
                 stored = TranscriptEntry.objects.filter(
-                    avatar_session=facts["avatar_session_id"], source="browser"
+                    conversation=facts["conversation_id"], source=entries[0]["source"]
                 )
-                told.append(
-                    (
-                        name,
-                        ([entry["seq"] for entry in facts["entries"]], stored.count()),
-                    )
+                numbers = [(entry["source"], entry["seq"]) for entry in entries]
+                assert (
+                    stored.filter(seq=numbers[-1][1]).get().data
+                    == (entries[-1]["data"])
                 )
+                told.append((name, numbers))
+            elif name == "perso_session_settled":
+                session = PersoSession.objects.get(pk=facts["perso_session"].pk)
+                told.append((name, session.termination_reason))
             else:
-                told.append(
-                    (
-                        name,
-                        AvatarSession.objects.get(pk=facts["avatar_session"].pk).status,
-                    )
-                )
+                conversation = Conversation.objects.get(pk=facts["conversation"].pk)
+                told.append((name, conversation.ended_by))
+            assert sender is senders[name]
 
         return receive
 
@@ -62,8 +70,41 @@ def test_a_conversation_is_told_from_start_to_end(
     post_log(client, started, items=[chat(3)])
     for _ in range(2):
         post_log(client, started, bye={"last": 3, "how": "visitor"})
-    recorded = [("entry_recorded", ([1, 2], 2)), ("entry_recorded", ([3], 3))]
-    assert heard == [("session_started", "live"), *recorded, ("session_ended", "ended")]
+    assert heard == [
+        ("entry_recorded", [("server", 1)]),
+        ("conversation_started", ""),
+        ("entry_recorded", [("browser", 1), ("browser", 2)]),
+        ("entry_recorded", [("browser", 3)]),
+        ("entry_recorded", [("server", 2)]),
+        ("conversation_ended", "visitor"),
+    ]
+
+
+def test_session_is_settled_once_when_perso_says_why(
+    heard: list[tuple[str, Any]], client: Client
+) -> None:
+    make_preset()
+    started = start(client).json()
+    call = calls.send_session_event(started["session_id"], "SESSION_END")
+    session = PersoSession.objects.get()
+    connections.client(connections.without_key(session)).send(call)
+    for _ in range(2):
+        post_log(client, started, bye={"last": 0, "how": "visitor"})
+        sweeping.sweep()
+    settled = [what for name, what in heard if name == "perso_session_settled"]
+    assert settled == ["GRACEFUL_TERMINATION"]
+
+
+def test_failed_start_ends_the_conversation_with_one_signal(
+    heard: list[tuple[str, Any]], client: Client
+) -> None:
+    make_preset()
+    with faults(session={"status": 401}):
+        assert start(client).status_code == 502
+    assert heard == [
+        ("entry_recorded", [("server", 1)]),
+        ("conversation_ended", "error"),
+    ]
 
 
 def test_a_receiver_that_fails_harms_nobody(client: Client, settings: Any) -> None:

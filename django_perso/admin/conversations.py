@@ -33,8 +33,8 @@ from django.utils.timezone import now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import AvatarSession, TranscriptEntry
-from ..services import following, limits, retention
+from ..models import Conversation, TranscriptEntry
+from ..services import following, reasons, retention
 from ..services.export import export, length_of
 from . import search
 from .buttons import SUCCESS, ButtonAdmin, Pressed, button
@@ -44,8 +44,9 @@ from .filters import (
     ToolFilter,
     TroubleFilter,
     VisitorFilter,
+    is_cut_off,
 )
-from .words import local, reason, state
+from .words import local, state
 
 ENTRIES_A_PAGE = 500
 END = "9" * 18  # after the key of every entry
@@ -73,21 +74,21 @@ def _export_as(name: str, label: Any) -> Any:
     return action
 
 
-@admin.register(AvatarSession)
-class AvatarSessionAdmin(ButtonAdmin):
+@admin.register(Conversation)
+class ConversationAdmin(ButtonAdmin):
     buttons = ("export", "erase")
     actions = [_export_as(name, label) for name, (label, *_rest) in EXPORTS.items()]
     list_display = ["created_at", "how", "preset", "who", "length", "entries_stored"]
     list_filter = [
         VisitorFilter,
-        "status",
+        "perso_sessions__status",
         "preset",
-        "api_key",
+        "perso_sessions__api_key",
         LengthFilter,
         ToolFilter,
         TroubleFilter,
-        ("termination_reason", ReasonFilter),
-        "is_test",
+        ("perso_sessions__termination_reason", ReasonFilter),
+        "is_trial",
         "created_at",
     ]
     list_select_related = ["preset", "user"]
@@ -102,7 +103,7 @@ class AvatarSessionAdmin(ButtonAdmin):
         (_("What Perso was told"), {"classes": ["collapse"], "fields": ["snapshot"]})
     ]
     readonly_fields = ["snapshot"]
-    change_form_template = "admin/django_perso/avatarsession/transcript.html"
+    change_form_template = "admin/django_perso/conversation/transcript.html"
 
     class Media:
         css = {"all": ["django_perso/conversations.css"]}
@@ -110,41 +111,50 @@ class AvatarSessionAdmin(ButtonAdmin):
     # --- the list -----------------------------------------------------------------------------------------
 
     @admin.display(description=_("visitor"), ordering="user")
-    def who(self, session: AvatarSession) -> str:
+    def who(self, conversation: Conversation) -> str:
         others = reverse(
-            "admin:django_perso_avatarsession_changelist",
+            "admin:django_perso_conversation_changelist",
             current_app=self.admin_site.name,
         )
         return format_html(
-            '<a href="{}?visitor={}">{}</a>', others, session.visitor, _name(session)
+            '<a href="{}?visitor={}">{}</a>',
+            others,
+            conversation.visitor,
+            _name(conversation),
         )
 
     @admin.display(description=_("length"))
-    def length(self, session: AvatarSession) -> str:
-        seconds = length_of(session)
+    def length(self, conversation: Conversation) -> str:
+        seconds = length_of(conversation)
         return f"{seconds // 60}:{seconds % 60:02}"
 
     @admin.display(description=_("entries"), ordering="last_seq")
-    def entries_stored(self, session: AvatarSession) -> int:
-        return session.last_seq
+    def entries_stored(self, conversation: Conversation) -> int:
+        return conversation.last_seq
 
-    @admin.display(description=_("status"), ordering="status")
-    def how(self, session: AvatarSession) -> str:
-        told = [session.get_status_display(), reason(session.termination_reason)]
-        told = [
-            word
-            for word in [*told, session.error_code.replace("_", " ").lower()]
-            if word
-        ]
-        if (
-            session.ended_at and not session.is_complete and not session.error_code
-        ):  # else it never began
-            told.append(gettext("without a goodbye"))
-        return format_html('<span class="perso-how">{}</span>', " · ".join(told))
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        return super().get_queryset(request).prefetch_related("perso_sessions")
+
+    @admin.display(description=_("status"), ordering="ended_at")
+    def how(self, conversation: Conversation) -> str:
+        words = []
+        session = conversation.newest_session
+        if session is not None:
+            words = [
+                session.get_status_display(),
+                reasons.for_staff(session.termination_reason),
+                session.error_code.replace("_", " ").lower(),
+            ]
+        if is_cut_off(conversation):
+            words.append(gettext("without a goodbye"))
+        text = " · ".join(word for word in words if word)
+        return format_html('<span class="perso-how">{}</span>', text)
 
     @admin.display(description=_("parameters"))
-    def snapshot(self, session: AvatarSession) -> str:
-        text = json.dumps(session.params, indent=2, ensure_ascii=False)
+    def snapshot(self, conversation: Conversation) -> str:
+        session = conversation.newest_session
+        params = session.params if session is not None else {}
+        text = json.dumps(params, indent=2, ensure_ascii=False)
         return format_html('<pre class="perso-json">{}</pre>', text)
 
     def get_search_results(
@@ -176,7 +186,7 @@ class AvatarSessionAdmin(ButtonAdmin):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.entries_view)
-        name = "django_perso_avatarsession_entries"
+        name = "django_perso_conversation_entries"
         return [path("<uuid:object_id>/entries/", view, name=name), *super().get_urls()]
 
     def change_view(
@@ -187,68 +197,73 @@ class AvatarSessionAdmin(ButtonAdmin):
         extra_context: Any = None,
     ) -> HttpResponse:
         """The facts, and for those who may read it, the transcript."""
-        session = self.get_object(request, object_id)
+        conversation = self.get_object(request, object_id)
         context: dict[str, Any] = {"entries": None}
-        if session is not None and self.has_view_permission(request, session):
-            context["facts"] = self.facts(session)
-            context["subtitle"] = _called(session)
+        if conversation is not None and self.has_view_permission(request, conversation):
+            context["facts"] = self.facts(conversation)
+            context["subtitle"] = _called(conversation)
             if self.may_press(request, "export"):
                 context["formats"] = [
                     (name, label) for name, (label, *_rest) in EXPORTS.items()
                 ]
-        if session is not None and self.may_read(request, session):
-            context |= self.read(request, session)
-            if session.status in limits.RUNNING and following.is_possible():
-                context["follow"] = reverse("django_perso:follow", args=[session.pk])
+        if conversation is not None and self.may_read(request, conversation):
+            context |= self.read(request, conversation)
+            if conversation.ended_at is None and following.is_possible():
+                context["follow"] = reverse(
+                    "django_perso:follow", args=[conversation.pk]
+                )
         return super().change_view(
             request, object_id, form_url, {**(extra_context or {}), **context}
         )
 
-    def facts(self, session: AvatarSession) -> list[tuple[Any, Any]]:
-        """What is known of a conversation besides its words; what is empty is left out."""
+    def facts(self, conversation: Conversation) -> list[tuple[Any, Any]]:
+        """Return what is known of a conversation besides its words, as far as it is."""
+        session = conversation.newest_session
         facts = [
-            (_("Started"), session.created_at),
-            (_("Length"), self.length(session)),
-            (_("Status"), self.how(session)),
+            (_("Started"), conversation.created_at),
+            (_("Length"), self.length(conversation)),
+            (_("Status"), self.how(conversation)),
             (
                 _("Preset"),
-                session.preset
-                or (gettext("a test in the playground") if session.is_test else ""),
+                conversation.preset
+                or (
+                    gettext("a trial in the playground")
+                    if conversation.is_trial
+                    else ""
+                ),
             ),
-            (_("API key"), session.api_key),
-            (_("Visitor"), self.who(session)),
-            (_("Address"), session.address),
-            (_("Id"), session.pk),
-            (_("Seconds at Perso"), session.duration_seconds or None),
+            (_("API key"), session and (session.api_key or session.key_name)),
+            (_("Visitor"), self.who(conversation)),
+            (_("Address"), conversation.address),
+            (_("Id"), conversation.pk),
+            (_("Seconds at Perso"), session and session.duration_seconds),
         ]
-        return [(label, value) for label, value in facts if value not in (None, "")]
+        return [(label, value) for label, value in facts if value not in (None, "", 0)]
 
     def entries_view(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         """What was said after the entry `?after=`, for a page that follows.
 
         `X-More`: there is more already; `X-Running`: more may come.
         """
-        session = self.get_object(request, str(object_id))
-        if session is None:
+        conversation = self.get_object(request, str(object_id))
+        if conversation is None:
             raise Http404
-        if not self.may_read(request, session):
+        if not self.may_read(request, conversation):
             raise PermissionDenied
-        page = self.read(request, session)
-        response = render(
-            request, "admin/django_perso/avatarsession/entries.html", page
-        )
+        page = self.read(request, conversation)
+        response = render(request, "admin/django_perso/conversation/entries.html", page)
         response["X-More"] = "yes" if page["has_later"] else "no"
-        response["X-Running"] = "yes" if session.status in limits.RUNNING else "no"
+        response["X-Running"] = "yes" if conversation.ended_at is None else "no"
         return response
 
-    def may_read(self, request: HttpRequest, session: AvatarSession) -> bool:
+    def may_read(self, request: HttpRequest, conversation: Conversation) -> bool:
         """Whether this user may read what was said, and not only that something was."""
         may_read: bool = request.user.has_perm("django_perso.view_transcriptentry")
-        return may_read and self.has_view_permission(request, session)
+        return may_read and self.has_view_permission(request, conversation)
 
-    def read(self, request: HttpRequest, session: AvatarSession) -> dict[str, Any]:
+    def read(self, request: HttpRequest, conversation: Conversation) -> dict[str, Any]:
         """A page of the transcript, by the key of the entry it begins after, or ends before; written down."""
-        entries = TranscriptEntry.objects.filter(avatar_session=session)
+        entries = TranscriptEntry.objects.filter(conversation=conversation)
         after, before = (_number(request.GET.get(name)) for name in ("after", "before"))
         if before:
             page = list(entries.filter(pk__lt=before).order_by("-pk")[:ENTRIES_A_PAGE])[
@@ -259,7 +274,9 @@ class AvatarSessionAdmin(ButtonAdmin):
         if page or not after:
             first = page[0].seq if page else 0
             self.log_change(
-                request, session, gettext("Read the transcript from entry %d.") % first
+                request,
+                conversation,
+                gettext("Read the transcript from entry %d.") % first,
             )
         for entry in page:
             if entry.kind == "state":
@@ -291,21 +308,23 @@ class AvatarSessionAdmin(ButtonAdmin):
         ]  # has a choice beside
 
     @button(_("Export"))
-    def export(self, request: HttpRequest, session: AvatarSession) -> HttpResponseBase:
+    def export(
+        self, request: HttpRequest, conversation: Conversation
+    ) -> HttpResponseBase:
         """This one, in the format that is chosen beside the button."""
         name = request.POST.get("format", "")
         if name not in EXPORTS:
             raise Http404
         return self.export_as(
-            request, AvatarSession.objects.filter(pk=session.pk), name
+            request, Conversation.objects.filter(pk=conversation.pk), name
         )
 
     def export_as(
         self, request: HttpRequest, queryset: QuerySet[Any], name: str
     ) -> HttpResponseBase:
         """All of the chosen conversations as a file that is written while it is sent."""
-        for session in queryset.iterator(chunk_size=1000):
-            self.log_change(request, session, gettext("Exported as %s.") % name)
+        for conversation in queryset.iterator(chunk_size=1000):
+            self.log_change(request, conversation, gettext("Exported as %s.") % name)
         pieces = export(queryset.order_by(), name)
         body: Any = _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
         _label, kind, ending = EXPORTS[name]
@@ -320,66 +339,71 @@ class AvatarSessionAdmin(ButtonAdmin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What a deletion takes with it, as numbers: nobody reads a list of all entries."""
         is_one = not isinstance(objs, QuerySet)
-        doomed = AvatarSession.objects.filter(pk=objs[0].pk) if is_one else objs
+        doomed = Conversation.objects.filter(pk=objs[0].pk) if is_one else objs
         counted = retention.delete(doomed, dry_run=True)
         models = {"conversations": self.opts, "entries": TranscriptEntry._meta}
         numbers = {
             str(models[name].verbose_name_plural): count
             for name, count in counted.items()
         }
-        return [_called(session) for session in objs[:LISTED]], numbers, set(), []
+        return (
+            [_called(conversation) for conversation in objs[:LISTED]],
+            numbers,
+            set(),
+            [],
+        )
 
-    def delete_model(self, request: HttpRequest, obj: AvatarSession) -> None:
-        self.delete_queryset(request, AvatarSession.objects.filter(pk=obj.pk))
+    def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
+        self.delete_queryset(request, Conversation.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         retention.delete(queryset)
 
     @button(_("Erase this visitor"), permission="delete")
-    def erase(self, request: HttpRequest, session: AvatarSession) -> Pressed:
+    def erase(self, request: HttpRequest, conversation: Conversation) -> Pressed:
         """All conversations of the visitor, after a question."""
         whose = (
-            {"user": session.user} if session.user_id else {"visitor": session.visitor}
+            {"user": conversation.user}
+            if conversation.user_id
+            else {"visitor": conversation.visitor}
         )
         counted = retention.erase(**whose, dry_run="confirmed" not in request.POST)
         if "confirmed" not in request.POST:
             context = {
                 **self.admin_site.each_context(request),
                 **counted,
-                "object": session,
+                "object": conversation,
             }
             context |= {
                 "title": _("Erase this visitor"),
                 "opts": self.opts,
-                "name": _name(session),
+                "name": _name(conversation),
             }
             return TemplateResponse(
-                request, "admin/django_perso/avatarsession/erase.html", context
+                request, "admin/django_perso/conversation/erase.html", context
             )
         text = gettext("Erased: %(conversations)d conversations.") % counted
         user: Any = request.user
         kind = ContentType.objects.get_for_model(
-            AvatarSession
+            Conversation
         )  # and not a word of who was erased
         LogEntry.objects.create(
             user=user, content_type=kind, action_flag=DELETION, object_repr=text
         )
         self.message_user(request, text, SUCCESS)
-        return self.response_post_save_change(request, session)
+        return self.response_post_save_change(request, conversation)
 
 
-def _called(session: AvatarSession) -> str:
+def _called(conversation: Conversation) -> str:
     """When it was and who: what an operator knows it by."""
-    return (
-        f"{date_format(local(session.created_at), 'DATETIME_FORMAT')}, {_name(session)}"
-    )
+    return f"{date_format(local(conversation.created_at), 'DATETIME_FORMAT')}, {_name(conversation)}"
 
 
-def _name(session: AvatarSession) -> str:
+def _name(conversation: Conversation) -> str:
     return (
-        str(session.user)
-        if session.user_id
-        else gettext("anonymous %s") % session.visitor[:6]
+        str(conversation.user)
+        if conversation.user_id
+        else gettext("anonymous %s") % conversation.visitor[:6]
     )
 
 

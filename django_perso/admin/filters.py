@@ -10,13 +10,22 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import TranscriptEntry
-from .words import reason
+from ..models import Conversation, EndedBy, TranscriptEntry
+from ..services import reasons
+
+# Ends of conversations that may lack a goodbye without anything being wrong.
+EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT)
+
+
+def is_cut_off(conversation: Conversation) -> bool:
+    """Return whether a conversation has ended without a goodbye of its page."""
+    is_explained = conversation.is_complete or conversation.ended_by in EXPLAINED
+    return conversation.ended_at is not None and not is_explained
 
 
 def _with(kind: TranscriptEntry.Kind) -> Exists:
     return Exists(
-        TranscriptEntry.objects.filter(avatar_session=OuterRef("pk"), kind=kind)
+        TranscriptEntry.objects.filter(conversation=OuterRef("pk"), kind=kind)
     )
 
 
@@ -76,11 +85,14 @@ class ToolFilter(_Filter):
 class TroubleFilter(_Filter):
     title, parameter_name = _("trouble"), "trouble"
     conditions = {
-        "errors": (_("errors"), ~Q(error_code="") | _with(TranscriptEntry.Kind.ERROR)),
+        "errors": (
+            _("errors"),
+            Q(ended_by=EndedBy.ERROR) | _with(TranscriptEntry.Kind.ERROR),
+        ),
         "gaps": (_("entries missing"), _with(TranscriptEntry.Kind.GAP)),
         "open": (
             _("ended without a goodbye"),
-            Q(ended_at__isnull=False, is_complete=False, error_code=""),
+            Q(ended_at__isnull=False, is_complete=False) & ~Q(ended_by__in=EXPLAINED),
         ),
     }
 
@@ -97,5 +109,7 @@ class ReasonFilter(admin.AllValuesFieldListFilter):
             )  # ` (3)`, where they are counted
             yield {
                 **choice,
-                "display": (reason(code) or gettext("reason not told")) + space + count,
+                "display": (reasons.for_staff(code) or gettext("reason not told"))
+                + space
+                + count,
             }

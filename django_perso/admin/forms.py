@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 from ..client.parameters import PARAMETERS, CatalogueList, Group, Kind
 from ..conf import conf
 from ..models import ApiKey, CatalogueItem, SessionPreset
-from ..services import catalogue, presets, upstream
+from ..services import catalogue, connections, presets
 from .pickers import Boxes, Entry, NamesField, Picker, Tiles, entry
 from .words import ago, default_key
 
@@ -66,8 +66,11 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self.is_redrawn = self.is_bound and not REDRAWING.isdisjoint(self.data)
         self._use_own_fields()
-        # The key whose lists are offered; None is the one in settings.
-        self.key = self._chosen_key() or upstream.row_for(None)
+        row = self._chosen_key()
+        # The key whose lists are offered.
+        self.key = (
+            connections.default_key() if row is None else connections.stored_key(row)
+        )
         self.offer = catalogue.offer(self.key)
         synced_at = catalogue.synced_at(self.key)
         self.age = ago(synced_at) if synced_at else ""

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from ..client import PersoError, SessionCreationError, SessionTemplate, calls
 from ..models import ApiKey, CatalogueItem, SessionPreset
-from ..services import Refused, catalogue, presets, upstream
+from ..services import Refused, catalogue, connections, presets
 from .words import default_key
 
 MAX_NAME = 100
@@ -76,9 +76,10 @@ def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     found: list[Importable] = []
     notice = ""
     try:
-        account = upstream.account_for(SessionPreset(api_key=key))
-        styles = catalogue.offer(account.row)["model_style"]
-        templates = upstream.client(account).get_session_templates()
+        source = connections.key_for(SessionPreset(api_key=key))
+        connection = connections.connect_to_start(source)
+        styles = catalogue.offer(source)["model_style"]
+        templates = connections.client(connection).get_session_templates()
         found = [_importable(template, key, styles) for template in templates]
     except Refused as refused:
         notice = refused.hint
@@ -101,8 +102,9 @@ def _importable(
     picture = style.picture if style else ""
     try:
         preset = presets.from_params(calls.template_params(template))
-    except SessionCreationError as error:
-        return Importable(template, picture, reason=error.detail)
+    except SessionCreationError:
+        reason = _("No browser can show the avatar of this template.")
+        return Importable(template, picture, reason=reason)
     slug = slugify(template.name)[:MAX_SLUG] or "imported"
     values = {
         **{name: getattr(preset, name) for name in presets.PARAMS},

@@ -12,7 +12,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from ..conf import KEYS_LINE, MAKE_A_KEY, SANDBOX_KEY, conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey
-from ..services import upstream
+from ..services import connections
 
 NO_ENCRYPTION_KEYS = format_lazy(
     _(
@@ -95,7 +95,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_api_server(self) -> str:
         try:
-            return upstream.check_server(self.cleaned_data["api_server"])
+            return connections.check_server(self.cleaned_data["api_server"])
         except ValueError as error:
             text = str(error).replace(
                 "api_server", str(self.fields["api_server"].label)

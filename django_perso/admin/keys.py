@@ -23,8 +23,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from ..fields import SecretUnreadable
-from ..models import ApiKey, AvatarSession, CatalogueItem, SessionPreset
-from ..services import Refused, catalogue, keys, upstream
+from ..models import ApiKey, CatalogueItem, PersoSession, SessionPreset
+from ..services import Refused, catalogue, connections, deleting, keys
+from ..services.connections import SETTINGS_KEY
 from .buttons import SUCCESS, WARNING, ButtonAdmin, Pressed, button
 from .key_form import ApiKeyForm, RotateForm, StrictFilter
 from .words import affected, ago, first, named, told
@@ -38,7 +39,7 @@ def _asking(label: Any, *, keep_lists: bool) -> Any:
 
     @button(label, permission="use")
     def ask(self: Any, request: HttpRequest, key: ApiKey) -> Pressed:
-        return told(keys.check(key, keep_lists=keep_lists))
+        return told(keys.check(connections.stored_key(key), keep_lists=keep_lists))
 
     return ask
 
@@ -81,7 +82,7 @@ class ApiKeyAdmin(ButtonAdmin):
         presets = SessionPreset.objects.filter(
             Q(api_key=OuterRef("pk")) | Q(api_key=None) & is_fallback
         )
-        lately = AvatarSession.objects.filter(
+        lately = PersoSession.objects.filter(
             api_key=OuterRef("pk"), created_at__gte=timezone.now() - LATELY
         )
         rows: QuerySet[ApiKey] = super().get_queryset(request)
@@ -151,7 +152,9 @@ class ApiKeyAdmin(ButtonAdmin):
     def offered(self, key: ApiKey) -> str:
         """How old the lists are, what is no longer offered, and which presets have chosen that."""
         items = [
-            item for kind in catalogue.offer(key).values() for item in kind.values()
+            item
+            for kind in catalogue.offer(connections.stored_key(key)).values()
+            for item in kind.values()
         ]
         lines = [_age(items)]
         if gone := [
@@ -160,7 +163,7 @@ class ApiKeyAdmin(ButtonAdmin):
             if item.gone_at
         ]:
             lines.append(_("No longer offered: %s.") % first(gone))
-        if names := list(keys.affected(key)):
+        if names := list(keys.affected(connections.stored_key(key))):
             lines.append(affected(names))
         return "\n".join(lines)
 
@@ -169,7 +172,7 @@ class ApiKeyAdmin(ButtonAdmin):
     ) -> HttpResponse:
         extra = (
             {"settings_key": self._settings_key(request)}
-            if upstream.row_for(None) is None
+            if connections.default_key().is_in_settings
             else {}
         )
         return super().changelist_view(request, {**(extra_context or {}), **extra})
@@ -177,23 +180,37 @@ class ApiKeyAdmin(ButtonAdmin):
     def _settings_key(self, request: HttpRequest) -> dict[str, Any]:
         """The key in settings, while no stored one is the default, and what it was last told here."""
         try:
-            account = upstream.account_of_key(None)
+            connection = connections.connect(SETTINGS_KEY)
         except Refused as refused:
             return {"what": refused.hint}
-        where = {"key": _masked(account.api_key.tail), "server": account.api_server}
+        key = _masked(connection.secret.tail)
+        where = {"key": key, "server": connection.api_server}
         items = [
-            item for kind in catalogue.offer(None).values() for item in kind.values()
+            item
+            for kind in catalogue.offer(SETTINGS_KEY).values()
+            for item in kind.values()
         ]
         tested = LogEntry.objects.filter(**_settings_key()).order_by("-pk").first()
         return {
             "what": _("the sandbox.")
-            if account.is_sandbox
+            if connection.is_sandbox
             else _("%(key)s at %(server)s.") % where,
             "age": _age(items),
             "told": tested and f"{tested.change_message} ({ago(tested.action_time)})",
             "buttons": [(name, getattr(self, name).label) for name in ("test", "sync")],
             "may_press": self.has_use_permission(request),
         }
+
+    # --- deleting -----------------------------------------------------------------------------------------
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Refuse to delete a key while presets need it, and name them."""
+        reasons = []
+        for key in objs:
+            reasons += deleting.reasons_to_keep_key(key)
+        if reasons:
+            return [str(key) for key in objs], {}, set(), reasons
+        return super().get_deleted_objects(objs, request)
 
     # --- what is saved ------------------------------------------------------------------------------------
 
@@ -214,7 +231,7 @@ class ApiKeyAdmin(ButtonAdmin):
             transaction.on_commit(lambda: self._try_out(request, obj))
 
     def _try_out(self, request: HttpRequest, key: ApiKey) -> None:
-        level, text = told(keys.check(key, keep_lists=True))
+        level, text = told(keys.check(connections.stored_key(key), keep_lists=True))
         self.tell(request, key, _("Tested"), min(level, WARNING), text)
 
     # --- buttons ------------------------------------------------------------------------------------------
@@ -279,7 +296,7 @@ class ApiKeyAdmin(ButtonAdmin):
             raise Http404
         if not self.has_use_permission(request):
             raise PermissionDenied
-        level, text = told(keys.check(None, keep_lists=name == "sync"))
+        level, text = told(keys.check(SETTINGS_KEY, keep_lists=name == "sync"))
         message = f"{getattr(self, name).label}: {text}"
         entry = {
             "user_id": str(request.user.pk),

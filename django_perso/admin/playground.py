@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from ..client.parameters import Group
 from ..conf import conf
 from ..models import ApiKey, SessionPreset
-from ..services import catalogue, keys, presets, trials, upstream
+from ..services import catalogue, connections, keys, presets, trials
 from .forms import FOLDED_GROUPS, GROUP_TITLES, SessionParamsForm, fields_of
 from .pickers import Boxes, Entry, names_in
 from .words import told
@@ -126,7 +126,7 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
         "may_sync": may_sync,
         # A preset without an API key of its own runs on the sandbox while there is no
         # default key.
-        "has_sandbox": conf.is_sandbox_on and upstream.row_for(None) is None,
+        "has_sandbox": conf.is_sandbox_on and connections.default_key().is_in_settings,
         "has_keys": ApiKey.objects.filter(is_active=True).exists(),
     }
     return model_admin.page(request, "playground.html", _("Playground"), **context)  # type: ignore[no-any-return]

@@ -22,8 +22,8 @@ from django.views.decorators.csrf import csrf_protect
 
 from ..client import calls
 from ..client.parameters import Group
-from ..models import AvatarSession, CatalogueItem, SessionPreset
-from ..services import catalogue, keys, presets, upstream
+from ..models import CatalogueItem, Conversation, SessionPreset
+from ..services import catalogue, connections, deleting, keys, presets
 from . import imports, playground
 from .buttons import ButtonAdmin
 from .forms import (
@@ -48,15 +48,19 @@ class PresetList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = self.result_list = list(self.result_list)
-        default = upstream.row_for(None)
-        offers = catalogue.offers({row.api_key or default for row in rows})
-        recent = AvatarSession.objects.filter(
+        default = connections.default_key()
+        keys_of_rows = {
+            row.pk: connections.stored_key(row.api_key) if row.api_key else default
+            for row in rows
+        }
+        offers = catalogue.offers(keys_of_rows.values())
+        recent = Conversation.objects.filter(
             preset__in=rows, created_at__gt=timezone.now() - WEEK
         )
         counts = dict(recent.values_list("preset").annotate(Count("pk")).order_by())
         for row in rows:
-            key = row.api_key or default
-            row.offer, row.conversations = offers[key and key.pk], counts.get(row.pk, 0)
+            row.offer = offers[keys_of_rows[row.pk].pk]
+            row.conversations = counts.get(row.pk, 0)
 
 
 @admin.register(SessionPreset)
@@ -89,17 +93,23 @@ class SessionPresetAdmin(ButtonAdmin):
         return PresetList
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """A preset that says how long its conversations are kept stays until they are gone."""
+        """Refuse to delete a preset that is in use.
+
+        Somebody may be talking to its avatar, or it may say how long its conversations
+        are kept.
+        """
         *found, protected = super().get_deleted_objects(objs, request)
-        listed = SessionPreset.objects.filter(pk__in=[preset.pk for preset in objs])
-        kept = listed.exclude(retention_days=None).exclude(avatarsession=None)
+        presets = SessionPreset.objects.filter(pk__in=[preset.pk for preset in objs])
+        reasons = []
+        for preset in presets:
+            reasons += deleting.reasons_to_keep_preset(preset)
         text = gettext(
-            "%(name)s: its conversations are kept for %(days)d days. Switch it off meanwhile."
+            "%(name)s: its conversations are kept for %(days)d days. Deactivate it instead."
         )
-        keeping = [
-            text % {"name": preset, "days": preset.retention_days} for preset in kept
-        ]
-        return *found, [*protected, *keeping]
+        keeping = presets.exclude(retention_days=None).exclude(conversation=None)
+        for preset in keeping.distinct():
+            reasons.append(text % {"name": preset, "days": preset.retention_days})
+        return *found, [*protected, *reasons]
 
     @admin.display(description=_("picture"))
     def thumbnail(self, preset: Any) -> SafeString:
@@ -173,7 +183,7 @@ class SessionPresetAdmin(ButtonAdmin):
 
     @admin.display(description=_("preview"))
     def framing(self, preset: Any) -> SafeString:
-        about = _("Roughly; how an avatar fills its frame differs.")
+        about = _("An approximation: avatars fill their frames differently.")
         return format_html(
             '<div data-perso-framing></div><span class="perso-quiet">{}</span>', about
         )

@@ -27,7 +27,7 @@ def said(term: str) -> QuerySet[TranscriptEntry, UUID]:
         ).filter(words=words)
     else:
         entries = entries.filter(data__text__icontains=term)
-    return entries.values_list("avatar_session_id", flat=True)  # type: ignore[no-any-return]
+    return entries.values_list("conversation_id", flat=True)  # type: ignore[no-any-return]
 
 
 def users(term: str) -> QuerySet[Any]:

@@ -9,34 +9,19 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
-from ..models import ApiKey
-from ..services import catalogue, keys, upstream
+from ..models import ApiKey, EndedBy
+from ..services import catalogue, connections, keys, reasons
 from .buttons import ERROR, SUCCESS, WARNING
 
 NAMED = 5  # of what came, went or is affected, so many are told by name
 
-# Why a conversation ended, as Perso says it and once as `perso_sweep` does. There may be others.
-REASONS = {
-    "GRACEFUL_TERMINATION": gettext_lazy("closed normally"),
-    "SESSION_EXPIRED_BEFORE_CONNECTION": gettext_lazy("never connected"),
-    "SESSION_LOST_AFTER_CONNECTION": gettext_lazy("connection lost"),
-    "SESSION_MISC_ERROR": gettext_lazy("an error at Perso"),
-    "MAX_ACTIVE_SESSION_QUOTA_EXCEEDED": gettext_lazy("too many at once"),
-    "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": gettext_lazy("time limit reached"),
-    "TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED": gettext_lazy("minutes of the month used up"),
-    "INSUFFICIENT_CREDITS": gettext_lazy("no credits left"),
-    "NOT_FOUND": gettext_lazy("no longer known to Perso"),
-}
-# By whom or what, as a page or this site says it.
+# Who or what ended a conversation, as a page or this site says it.
 ENDINGS = {
-    "visitor": gettext_lazy("by the visitor"),
-    "remote": gettext_lazy("by the other side"),
-    "other": gettext_lazy("by another conversation"),
-    "error": gettext_lazy("by a failure"),
-    "silence": gettext_lazy("after a long silence"),
-    "pagehide": gettext_lazy("as the page was left"),
+    **dict(EndedBy.choices),
+    "other": EndedBy.REPLACED.label,
+    "pagehide": EndedBy.LEFT.label,
 }
 
 
@@ -53,8 +38,10 @@ def local(moment: datetime) -> datetime:
 
 
 def default_key() -> str:
-    """What the choice to name no key is called, after the key that is used then."""
-    return _("The default key (%s)") % (upstream.row_for(None) or _("from settings"))
+    """Return the label of the choice to use the default key, which it names."""
+    key = connections.default_key()
+    name = _("from settings") if key.is_in_settings else key.name
+    return _("The default key (%s)") % name
 
 
 def named(row: Any) -> SafeString:
@@ -65,23 +52,18 @@ def named(row: Any) -> SafeString:
     return format_html('{} <span class="perso-pill">{}</span>', row.name, word)
 
 
-def reason(code: str) -> str:
-    """Why a conversation ended; what is not known here is made legible."""
-    return str(REASONS.get(code, code.replace("_", " ").lower()))
-
-
 def state(data: dict[str, Any]) -> str:
-    """The line of an entry that tells of a state; a page may have sent anything."""
-    name, how, why, detail = (
-        str(data.get(name) or "") for name in ("name", "how", "reason", "detail")
+    """Return the line of a state entry, whatever a page may have sent."""
+    name, how, reason, detail = (
+        str(data.get(key) or "") for key in ("name", "how", "reason", "detail")
     )
-    told = [
+    words = [
         name.replace("_", " "),
         ENDINGS.get(how, how),
-        reason(why),
+        reasons.for_staff(reason),
         ENDINGS.get(detail, detail),
     ]
-    return " · ".join(str(word) for word in told if word)
+    return " · ".join(str(word) for word in words if word)
 
 
 def first(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@
  * }} LLMEvent  one line of a streamed reply
  * @typedef {Record<string, unknown>} Message  one message of the model's history
  */
-// eslint-disable-next-line no-unused-vars -- pages use this global
+/* exported PersoInteractive */
 var PersoInteractive = (() => {
   "use strict";
 
@@ -385,34 +385,23 @@ var PersoInteractive = (() => {
       let calls = [];
       let text = "";
       for await (const event of readEvents(response)) {
-        if (event.status !== "success") {
-          throw new LLMStreamingResponseError(event.reason ?? "");
-        }
         if (event.type === "message" && !this.#cancelled) {
           text += event.content;
           this.processCustomChat(event.content ?? "");
           continue;
         }
-        this.#endMessage(text, turn);
-        text = "";
+        if (text) {
+          turn.push({ role: "assistant", type: "message", content: text });
+          this.#write(text, false);
+          text = "";
+        }
         if (this.#cancelled) return [];
-        if (event.type !== "tool_call") continue;
-        turn.push(toolMessage(event));
-        calls = event.tool_calls ?? calls;
+        if (event.type === "tool_call") {
+          turn.push(toolMessage(event));
+          calls = event.tool_calls ?? calls;
+        }
       }
       return calls;
-    }
-
-    /**
-     * Add what the avatar has said to the turn and the chat log.
-     *
-     * @param {string} text
-     * @param {Message[]} turn
-     */
-    #endMessage(text, turn) {
-      if (!text) return;
-      turn.push({ role: "assistant", type: "message", content: text });
-      this.#write(text, false);
     }
 
     /**
@@ -541,7 +530,7 @@ var PersoInteractive = (() => {
   }
 
   /**
-   * Return the message of the history for a tool call, or for its result.
+   * Return a streamed call of tools, or the result of one, as a message of the history.
    *
    * @param {LLMEvent} event
    * @returns {Message}
@@ -572,7 +561,11 @@ var PersoInteractive = (() => {
         if (!line.startsWith("data: {")) {
           throw new LLMStreamingResponseError("Failed to parse SSE response");
         }
-        yield JSON.parse(line.slice(6));
+        const event = JSON.parse(line.slice(6));
+        if (event.status !== "success") {
+          throw new LLMStreamingResponseError(event.reason ?? "");
+        }
+        yield event;
       }
     }
   }

@@ -1,12 +1,15 @@
-"""What the product does: the only floor that knows both the database and Perso.
+"""What the product does: the only layer that knows both the database and Perso.
 
-A service answers, or raises `Refused`, which says what to tell whom.
+A service returns an answer or raises `Refused`.
 """
 
 
 class Refused(Exception):
-    """A request that is not granted. `detail` is for the visitor, `hint` for whoever runs the site; `errors`
-    are texts for each field that is wrong."""
+    """A request that is not granted.
+
+    `detail` is for the visitor and `hint` for whoever runs the site. `errors` are
+    texts by the field that they are about.
+    """
 
     def __init__(
         self,
@@ -19,5 +22,9 @@ class Refused(Exception):
         errors: dict[str, list[str]] | None = None,
     ) -> None:
         super().__init__(code)
-        self.code, self.status, self.detail = code, status, str(detail)
-        self.hint, self.retry_after, self.errors = str(hint), retry_after, errors
+        self.code = code
+        self.status = status
+        self.detail = str(detail)
+        self.hint = str(hint)
+        self.retry_after = retry_after
+        self.errors = errors

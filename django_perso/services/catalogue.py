@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max, Q
@@ -19,7 +20,8 @@ from django.utils.translation import gettext as _
 from ..client import Catalogue
 from ..client.parameters import CATALOGUE_LISTS, PARAMETERS, CatalogueList, Parameter
 from ..models import ApiKey, CatalogueItem, SessionPreset
-from . import upstream
+from . import connections
+from .connections import KeySource
 
 MAX_LENGTH = 200  # of a value or title
 Offer = dict[str, dict[str, CatalogueItem]]  # by kind and value, in Perso's order
@@ -64,29 +66,30 @@ class Change:
     error: str = ""
 
 
-def keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
+def keep(key: KeySource, catalogue: Catalogue) -> list[Change]:
     """Store the lists. One that could not be fetched stays as it was."""
     try:
-        return _keep(api_key, catalogue)
+        return _keep(key, catalogue)
     except IntegrityError:
         # A sync at the same time has added an entry first; now it is found.
-        return _keep(api_key, catalogue)
+        return _keep(key, catalogue)
 
 
-def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
+def _keep(key: KeySource, catalogue: Catalogue) -> list[Change]:
     now = timezone.now()
     with transaction.atomic():
-        if api_key is not None:  # locks the key: one sync at a time
-            ApiKey.objects.filter(pk=api_key.pk).update(tested_at=now)
-        stored = _stored_items(api_key, catalogue)
+        if key.row is not None:
+            # The lock lets one sync of a key happen at a time.
+            ApiKey.objects.filter(pk=key.row.pk).update(tested_at=now)
+        stored = _stored_items(key, catalogue)
         offered = _offered_items(catalogue)
         new = []
         known = []
-        for key, item in offered.items():
-            item.api_key = api_key
+        for place, item in offered.items():
+            item.api_key = key.row
             item.seen_at = now
-            if key in stored:
-                item.pk = stored[key].pk
+            if place in stored:
+                item.pk = stored[place].pk
                 known.append(item)
             else:
                 new.append(item)
@@ -95,10 +98,10 @@ def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
         ]
         withdrawn = [
             item.pk
-            for key, item in stored.items()
-            if key not in offered and not item.gone_at
+            for place, item in stored.items()
+            if place not in offered and not item.gone_at
         ]
-        rows = CatalogueItem.objects.filter(api_key=api_key)
+        rows = CatalogueItem.objects.filter(api_key=key.row)
         rows.filter(pk__in=withdrawn).update(gone_at=now)
         rows.filter(pk__in=[item.pk for item in known]).update(
             seen_at=now, gone_at=None
@@ -108,9 +111,9 @@ def _keep(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
     return _changes(stored, offered, catalogue)
 
 
-def drift(api_key: ApiKey | None, catalogue: Catalogue) -> list[Change]:
+def drift(key: KeySource, catalogue: Catalogue) -> list[Change]:
     """Return what `keep` would find, without storing anything."""
-    stored = _stored_items(api_key, catalogue)
+    stored = _stored_items(key, catalogue)
     return _changes(stored, _offered_items(catalogue), catalogue)
 
 
@@ -118,10 +121,10 @@ def _fetched(catalogue: Catalogue) -> list[CatalogueList[Any]]:
     return [each for each in CATALOGUE_LISTS if each.name not in catalogue.failures]
 
 
-def _stored_items(api_key: ApiKey | None, catalogue: Catalogue) -> Items:
+def _stored_items(key: KeySource, catalogue: Catalogue) -> Items:
     """Return what is stored of the lists that were fetched."""
     kinds = [each.kind for each in _fetched(catalogue)]
-    items = CatalogueItem.objects.filter(api_key=api_key, kind__in=kinds)
+    items = CatalogueItem.objects.filter(api_key=key.row, kind__in=kinds)
     return {(item.kind, item.value): item for item in items}
 
 
@@ -161,16 +164,16 @@ def _items(
 
 
 def _changes(stored: Items, offered: Items, catalogue: Catalogue) -> list[Change]:
-    before = {key for key, item in stored.items() if not item.gone_at}
+    before = {place for place, item in stored.items() if not item.gone_at}
     changes = []
     for each in CATALOGUE_LISTS:
-        now = [key for key in offered if key[0] == each.kind]
-        gone = [key for key in stored if key[0] == each.kind and key not in offered]
+        now = [value for kind, value in offered if kind == each.kind]
+        gone = [value for kind, value in before - offered.keys() if kind == each.kind]
         change = Change(
             each.kind,
             offered=len(now),
-            added=[value for kind, value in now if (kind, value) not in before],
-            removed=[value for kind, value in gone if (kind, value) in before],
+            added=[value for value in now if (each.kind, value) not in before],
+            removed=sorted(gone),
             error=str(catalogue.failures.get(each.name, "")),
         )
         changes.append(change)
@@ -191,20 +194,17 @@ def _harmless_picture(url: str) -> str:
     return url if is_picture or url.startswith("data:image/") else ""
 
 
-def offer(api_key: ApiKey | None) -> Offer:
-    """Return what is stored for a key, or for the one in settings if it is None.
-
-    This includes what Perso has withdrawn.
-    """
-    return offers([api_key])[api_key and api_key.pk]
+def offer(key: KeySource) -> Offer:
+    """Return what is stored for a key, including what Perso has withdrawn."""
+    return offers([key])[key.pk]
 
 
-def offers(api_keys: Iterable[ApiKey | None]) -> dict[Any, Offer]:
+def offers(keys: Iterable[KeySource]) -> dict[UUID | None, Offer]:
     """Return the same for several keys, by their primary keys, in one query."""
-    found: dict[Any, Offer] = {
-        key and key.pk: {each.kind: {} for each in CATALOGUE_LISTS} for key in api_keys
+    found: dict[UUID | None, Offer] = {
+        key.pk: {each.kind: {} for each in CATALOGUE_LISTS} for key in keys
     }
-    is_wanted = Q(api_key__in=[pk for pk in found if pk])
+    is_wanted = Q(api_key__in=[pk for pk in found if pk is not None])
     if None in found:
         is_wanted |= Q(api_key=None)
     for item in CatalogueItem.objects.filter(is_wanted).order_by("position", "pk"):
@@ -214,9 +214,9 @@ def offers(api_keys: Iterable[ApiKey | None]) -> dict[Any, Offer]:
     return found
 
 
-def synced_at(api_key: ApiKey | None) -> datetime | None:
+def synced_at(key: KeySource) -> datetime | None:
     """Return when the lists were fetched last, or None if they never were."""
-    items = CatalogueItem.objects.filter(api_key=api_key)
+    items = CatalogueItem.objects.filter(api_key=key.row)
     last: datetime | None = items.aggregate(at=Max("seen_at"))["at"]
     return last
 
@@ -236,7 +236,7 @@ def problems(preset: SessionPreset, offered: Offer | None = None) -> list[Proble
 
     An empty list is not evidence: nothing is known about its parameter then.
     """
-    lists = offer(upstream.row_for(preset)) if offered is None else offered
+    lists = offer(connections.key_for(preset)) if offered is None else offered
     return [
         *_problems_of_choices(preset, lists),
         *_problems_of_document(preset, lists),

@@ -1,7 +1,8 @@
-"""Conversations as text to take away, piece by piece: however many there are, few are in memory.
+"""Conversations as text to take away, piece by piece: few are in memory at a time.
 
-jsonl: a line for each, with its entries. csv: a row for each entry, and no cell is a formula, whatever a
-visitor has typed. text: to be read. vtt: captions of what was said, one conversation after the other.
+jsonl: a line for each conversation, with its entries. csv: a row for each entry, without
+formulas, whatever a visitor typed. text: for reading. vtt: captions of what was said, one
+conversation after the other.
 """
 
 import json
@@ -15,14 +16,33 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
-from ..models import AvatarSession, TranscriptEntry
+from ..models import Conversation, PersoSession, TranscriptEntry
 
-CHUNK, PIECE = 50, 1000  # conversations, and entries, that are read at once
-CUE_MS = 4000  # how long the last thing said is shown
-TIMES = ["created_at", "ended_at", "duration_seconds"]
-FACTS = [*TIMES, "status", "termination_reason", "is_test", "is_complete"]
-ENTRY = ["source", "seq", "kind", "at_ms"]
-HEAD = [
+# Conversations, and entries, that are read at once.
+CHUNK = 50
+PIECE = 1000
+# How long the last caption of a conversation is shown.
+CUE_MS = 4000
+CONVERSATION = (
+    "created_at",
+    "ended_at",
+    "ended_by",
+    "language",
+    "is_trial",
+    "is_complete",
+)
+PERSO_SESSION = (
+    "number",
+    "created_at",
+    "ended_at",
+    "status",
+    "ended_by",
+    "error_code",
+    "termination_reason",
+    "duration_seconds",
+)
+ENTRY = ("source", "seq", "kind", "at_ms")
+CSV_HEAD = [
     "conversation",
     "preset",
     "user",
@@ -33,122 +53,124 @@ HEAD = [
     "text",
     "data",
 ]
-TOLD = [
-    "name",
-    "phase",
-    "how",
-    "code",
-    "message",
-    "count",
-    "reason",
-    "detail",
-]  # of what is not chat
-CONTROLS = dict.fromkeys(
-    [*range(32), *range(127, 160)], "?"
-)  # a terminal would obey them
+# The content of an entry that is not chat, as far as it is text for people.
+WORDS = ("name", "phase", "how", "code", "message", "count", "reason", "detail")
+# Control characters, which a terminal would obey.
+CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "?")
 
-Conversations = Iterator[tuple[AvatarSession, Iterator[TranscriptEntry]]]
+Conversations = Iterator[tuple[Conversation, Iterator[TranscriptEntry]]]
 
 
-def export(sessions: QuerySet[AvatarSession], format: str) -> Iterator[str]:
-    """These conversations in one of FORMATS, oldest first, as pieces of text."""
-    return FORMATS[format](_conversations(sessions))
+def export(conversations: QuerySet[Conversation], format: str) -> Iterator[str]:
+    """Yield conversations in one of FORMATS, oldest first, as pieces of text."""
+    return FORMATS[format](_with_entries(conversations))
 
 
-def _conversations(sessions: QuerySet[AvatarSession]) -> Conversations:
-    # Page by page: one long cursor would keep SQLite's file from writers while a slow reader takes its time.
-    rows, after = (
-        sessions.select_related("preset", "user").order_by("created_at", "pk"),
-        Q(),
+def length_of(conversation: Conversation) -> int:
+    """Return whole seconds from the start to the end, or to the last sign of life."""
+    last = conversation.ended_at or conversation.last_seen_at
+    return int((last - conversation.created_at).total_seconds())
+
+
+def _with_entries(conversations: QuerySet[Conversation]) -> Conversations:
+    # Page by page: one long cursor would keep SQLite's file from writers while a slow
+    # reader takes its time.
+    rows = (
+        conversations.select_related("preset", "user")
+        .prefetch_related("perso_sessions")
+        .order_by("created_at", "pk")
     )
+    after = Q()
     while page := list(rows.filter(after)[:CHUNK]):
-        said = TranscriptEntry.objects.filter(avatar_session__in=page)
-        entries = said.order_by("avatar_session__created_at", "avatar_session_id", "pk")
-        groups = groupby(
-            entries.iterator(chunk_size=PIECE), attrgetter("avatar_session_id")
-        )
-        pk, found = next(groups, (None, iter(())))
-        for session in page:
-            yield session, found if session.pk == pk else iter(())
-            if session.pk == pk:
-                pk, found = next(groups, (None, iter(())))
+        yield from _entries_of(page)
         last = page[-1]
-        after = Q(created_at__gt=last.created_at) | Q(
-            created_at=last.created_at, pk__gt=last.pk
-        )
+        after = Q(created_at__gt=last.created_at)
+        after |= Q(created_at=last.created_at, pk__gt=last.pk)
 
 
-def length_of(session: AvatarSession) -> int:
-    """Whole seconds from the start to the end, or to the last sign of life."""
-    return int(
-        (
-            (session.ended_at or session.last_seen_at) - session.created_at
-        ).total_seconds()
+def _entries_of(page: list[Conversation]) -> Conversations:
+    """Yield each conversation of a page with its entries, from one query for all."""
+    entries = TranscriptEntry.objects.filter(conversation__in=page).order_by(
+        "conversation__created_at", "conversation_id", "pk"
     )
+    groups = groupby(entries.iterator(chunk_size=PIECE), attrgetter("conversation_id"))
+    nothing: Any = (None, iter(()))
+    pk, group = next(groups, nothing)
+    for conversation in page:
+        if conversation.pk == pk:
+            yield conversation, group
+            pk, group = next(groups, nothing)
+        else:
+            yield conversation, iter(())
 
 
 def _jsonl(conversations: Conversations) -> Iterator[str]:
-    for session, entries in conversations:
-        facts = {name: getattr(session, name) for name in FACTS} | {
-            "length_seconds": length_of(session)
+    for conversation, entries in conversations:
+        facts = {
+            **_names(conversation),
+            **_values(conversation, CONVERSATION),
+            "length_seconds": length_of(conversation),
+            "perso_sessions": [
+                _values(session, PERSO_SESSION) for session in _sessions(conversation)
+            ],
         }
-        yield _json(_names(session) | facts)[:-1] + ', "entries": ['
-        for n, entry in enumerate(entries):
-            yield (", " if n else "") + _json(
-                {name: getattr(entry, name) for name in [*ENTRY, "data"]}
-            )
+        # The object stays open for the entries.
+        yield _json(facts).removesuffix("}") + ', "entries": ['
+        separator = ""
+        for entry in entries:
+            yield separator + _json(_values(entry, (*ENTRY, "data")))
+            separator = ", "
         yield "]}\n"
 
 
 def _csv(conversations: Conversations) -> Iterator[str]:
-    yield _row(HEAD)
-    for session, entries in conversations:
-        whose = [*_names(session).values(), session.created_at.isoformat()]
+    yield _row(CSV_HEAD)
+    for conversation, entries in conversations:
+        names = _names(conversation).values()
+        started = conversation.created_at.isoformat()
         for entry in entries:
-            numbers = [getattr(entry, name) for name in ENTRY]
-            yield _row(
-                [
-                    *whose,
-                    *numbers,
-                    entry.data.get("role", ""),
-                    _told(entry),
-                    _json(entry.data),
-                ]
-            )
+            numbers = _values(entry, ENTRY).values()
+            role = entry.data.get("role", "")
+            content = [role, _words(entry), _json(entry.data)]
+            yield _row([*names, started, *numbers, *content])
 
 
 def _text(conversations: Conversations) -> Iterator[str]:
-    for session, entries in conversations:
-        yield f"# {session.created_at:%Y-%m-%d %H:%M %Z}  {session.preset or ''}  {session.pk}\n"
+    for conversation, entries in conversations:
+        started = f"{conversation.created_at:%Y-%m-%d %H:%M %Z}"
+        yield f"# {started}  {conversation.preset or ''}  {conversation.pk}\n"
         for entry in entries:
-            who = _speaker(entry) if entry.kind == "chat" else f"[{entry.kind}]"
+            speaker = _speaker(entry) if entry.kind == "chat" else f"[{entry.kind}]"
+            lines = [line.translate(CONTROLS) for line in _words(entry).splitlines()]
             # Further lines are indented, or they could pass for somebody else's.
-            lines = [line.translate(CONTROLS) for line in _told(entry).splitlines()]
-            yield f"{entry.offset} {who}: " + "\n      ".join(lines) + "\n"
+            yield f"{entry.offset} {speaker}: " + "\n      ".join(lines) + "\n"
         yield "\n"
 
 
 def _vtt(conversations: Conversations) -> Iterator[str]:
     yield "WEBVTT\n"
     end = 0
-    for session, entries in conversations:
-        yield f"\nNOTE {session.pk} {session.created_at:%Y-%m-%d %H:%M %Z}\n"
-        start, begin, cue = end, end, ""
+    for conversation, entries in conversations:
+        started = f"{conversation.created_at:%Y-%m-%d %H:%M %Z}"
+        yield f"\nNOTE {conversation.pk} {started}\n"
+        begin = end
+        start = begin
+        # A caption is shown until the next one, so each waits for its successor.
+        waiting = ""
         for entry in entries:
-            lines = [
-                line for line in _told(entry).splitlines() if line.strip()
-            ]  # a blank one ends a cue
-            if entry.kind == "chat" and lines:
-                start, before = begin + entry.at_ms, start
-                if cue:
-                    start = max(
-                        start, before + 1
-                    )  # a browser's clock may stand still, or go back
-                    yield _cue(before, start, cue)
-                cue = f"<v {_speaker(entry)}>" + escape("\n".join(lines), quote=False)
-        if cue:
+            caption = _caption(entry)
+            if not caption:
+                continue
+            previous_start = start
+            start = begin + entry.at_ms
+            if waiting:
+                # A browser's clock may stand still, or go back.
+                start = max(start, previous_start + 1)
+                yield _cue(previous_start, start, waiting)
+            waiting = caption
+        if waiting:
             end = start + CUE_MS
-            yield _cue(start, end, cue)
+            yield _cue(start, end, waiting)
 
 
 FORMATS: dict[str, Callable[..., Iterator[str]]] = {
@@ -159,21 +181,43 @@ FORMATS: dict[str, Callable[..., Iterator[str]]] = {
 }
 
 
-def _names(session: AvatarSession) -> dict[str, Any]:
-    preset, user = session.preset, session.user
-    names = {"preset": preset and preset.slug, "user": user and user.get_username()}
-    return {"conversation": str(session.pk), **names, "visitor": session.visitor}
+def _names(conversation: Conversation) -> dict[str, Any]:
+    preset = conversation.preset
+    user = conversation.user
+    return {
+        "conversation": str(conversation.pk),
+        "preset": preset and preset.slug,
+        "user": user and user.get_username(),
+        "visitor": conversation.visitor,
+    }
+
+
+def _values(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
+
+
+def _sessions(conversation: Conversation) -> list[PersoSession]:
+    return sorted(conversation.perso_sessions.all(), key=attrgetter("number"))
 
 
 def _speaker(entry: TranscriptEntry) -> str:
     return _("Avatar") if entry.data.get("role") == "avatar" else _("Visitor")
 
 
-def _told(entry: TranscriptEntry) -> str:
+def _words(entry: TranscriptEntry) -> str:
     if entry.kind == "chat":
         return str(entry.data.get("text", ""))
-    words = [str(entry.data[name]) for name in TOLD if entry.data.get(name) is not None]
+    values = [entry.data.get(name) for name in WORDS]
+    words = [str(value) for value in values if value is not None]
     return " · ".join([*words, *entry.details.values()])
+
+
+def _caption(entry: TranscriptEntry) -> str:
+    # A blank line would end a cue.
+    lines = [line for line in _words(entry).splitlines() if line.strip()]
+    if entry.kind != "chat" or not lines:
+        return ""
+    return f"<v {_speaker(entry)}>" + escape("\n".join(lines), quote=False)
 
 
 def _json(value: object) -> str:
@@ -183,18 +227,21 @@ def _json(value: object) -> str:
 
 
 def _row(cells: list[Any]) -> str:
-    return (
-        ",".join('"' + safe_cell(cell).replace('"', '""') + '"' for cell in cells)
-        + "\r\n"
-    )
+    quoted = ['"' + safe_cell(cell).replace('"', '""') + '"' for cell in cells]
+    return ",".join(quoted) + "\r\n"
 
 
 def safe_cell(value: object) -> str:
-    """A value as a spreadsheet's cell that is text: one that could be taken for a formula begins with `'`."""
+    """Return a value as the text of a spreadsheet cell.
+
+    Text that a program could take for a formula begins with an apostrophe.
+    """
     text = "" if value is None else str(value)
-    seen = next((c for c in text if unicodedata.category(c)[0] not in "CZ"), "")
-    first = unicodedata.normalize("NFKC", seen)[:1]  # full width is as good
-    return f"'{text}" if first in [*"=+-@"] or text[:1] in ["\t", "\r", "\n"] else text
+    visible = (char for char in text if unicodedata.category(char)[0] not in "CZ")
+    # Programs take full-width signs for plain ones.
+    first = unicodedata.normalize("NFKC", next(visible, ""))[:1]
+    is_formula = first in {"=", "+", "-", "@"} or text[:1] in {"\t", "\r", "\n"}
+    return f"'{text}" if is_formula else text
 
 
 def _cue(start: int, end: int, text: str) -> str:
@@ -202,4 +249,7 @@ def _cue(start: int, end: int, text: str) -> str:
 
 
 def _clock(ms: int) -> str:
-    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
+    hours = ms // 3_600_000
+    minutes = ms // 60_000 % 60
+    seconds = ms // 1000 % 60
+    return f"{hours:02}:{minutes:02}:{seconds:02}.{ms % 1000:03}"

@@ -12,24 +12,29 @@ from django.db.models import F, Model, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..models import AvatarSession, SessionPreset
-from . import Refused
+from ..models import Conversation, PersoSession, SessionPreset
+from . import Refused, database
 
-Status = AvatarSession.Status
+Status = PersoSession.Status
 
-RUNNING = (Status.STARTING, Status.LIVE, Status.UNKNOWN)  # as far as is known
-# A conversation that shows no sign of life counts as live for this long, for Perso may still be billing it.
+# A session without a sign of life keeps its place this long: Perso may still bill it.
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 RETRY_SECONDS = 30
-TRIES = 10  # that Perso refused, and so cost nothing, for each start that is allowed
-NO_ADDRESS = 'Visitors without an address share one limit. Behind a proxy: PERSO["TRUSTED_PROXY_COUNT"] = 1'
-LIVE_TESTS, TESTS_PER_HOUR = 4, 60  # of one user, in the playground
+# Starts that Perso refused, and that so cost nothing, for each start that is allowed.
+TRIES = 10
+NO_ADDRESS = (
+    "Visitors without an address share one limit. "
+    'Behind a proxy: PERSO["TRUSTED_PROXY_COUNT"] = 1'
+)
+# Trials of one user in the playground.
+LIVE_TRIALS = 4
+TRIALS_PER_HOUR = 60
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who asks: the id in the visitor's cookie, the logged-in user or None, the address or None."""
+    """Who asks: the id in the visitor's cookie, the logged-in user, the address."""
 
     id: str
     user: Any = None
@@ -37,123 +42,148 @@ class Visitor:
 
 
 def is_staff(user: Any) -> bool:
-    """Whether somebody works for this site; only the admin asks that of a user model."""
+    """Return whether a user is staff; only the admin requires that of a user model."""
     return bool(getattr(user, "is_staff", False))
 
 
 def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -> None:
-    """Raises Refused unless the preset is offered and lets this visitor in.
+    """Raise Refused unless the preset is active and open to this visitor.
 
-    The default preset on the emulator is open under DEBUG: it costs nothing, and a new project talks at once.
+    Under DEBUG everybody may start the default preset on the sandbox: it costs nothing,
+    and the avatar of a new project talks at once.
     """
-    user, access = visitor.user, SessionPreset.Access(preset.access)
+    access = SessionPreset.Access(preset.access)
     if not preset.is_active:
+        text = _("This avatar does not exist.")
         hint = f'Preset "{preset.slug}" is not active.'
-        raise Refused(
-            "preset_not_found", 404, _("This avatar does not exist."), hint=hint
-        )
-    if access == access.PUBLIC or (is_sandbox and settings.DEBUG and preset.is_default):
+        raise Refused("preset_not_found", 404, text, hint=hint)
+    is_free = is_sandbox and settings.DEBUG and preset.is_default
+    if is_free or access == access.PUBLIC:
         return
-    if user is None:
-        hint = f'Preset "{preset.slug}" is for {access.label}. Change "who may start" in the admin.'
-        raise Refused(
-            "login_required",
-            403,
-            _("Please log in to start a conversation."),
-            hint=hint,
+    if visitor.user is None:
+        text = _("Please log in to start a conversation.")
+        hint = (
+            f'Preset "{preset.slug}" is for {access.label}. '
+            'Change "who may start" in the admin.'
         )
-    if access == access.STAFF and not is_staff(user):
-        hint = f'Preset "{preset.slug}" is for staff only. Change "who may start" in the admin to open it.'
-        raise Refused(
-            "not_allowed", 403, _("You may not start this conversation."), hint=hint
+        raise Refused("login_required", 403, text, hint=hint)
+    if access == access.STAFF and not is_staff(visitor.user):
+        text = _("You may not start this conversation.")
+        hint = (
+            f'Preset "{preset.slug}" is for staff only. '
+            'Change "who may start" in the admin to open it.'
         )
+        raise Refused("not_allowed", 403, text, hint=hint)
 
 
 @contextmanager
 def place(preset: SessionPreset, visitor: Visitor, now: datetime) -> Iterator[None]:
-    """What adds a row in here adds it within the limits; raises Refused as `check_limits` does."""
-    if preset.pk and preset.max_live is None is preset.starts_per_hour:
-        yield
+    """Hold the limits while rows are added; raises Refused as `check_limits` does."""
+    is_limited = preset.max_live is not None or preset.starts_per_hour is not None
+    if preset.pk and not is_limited:
+        with transaction.atomic():
+            yield
         return
-    # No read comes before the lock: SQLite would refuse to go on from it once somebody else has written.
+    # Nothing is read before the lock: SQLite would refuse to write after a read that
+    # another write has outrun.
     with transaction.atomic():
         check_limits(preset, visitor, now)
         yield
 
 
 def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None:
-    """Raises Refused when the preset is full or the visitor has started too often.
+    """Raise Refused if the preset is full or the visitor has started too often.
 
-    Takes the preset's lock, so call it in the transaction that adds the row. A test has no preset: all tests
-    of a user count together, under the user's lock.
+    Takes a lock, so call it in the transaction that adds the rows. A preset that is not
+    saved is a trial: all trials of a user count together, under the user's lock.
     """
     if preset.pk is None:
         _lock(visitor.user, visitor.user.USERNAME_FIELD)
-        same, max_live, starts_per_hour = (
-            Q(is_test=True, user=visitor.user),
-            LIVE_TESTS,
-            TESTS_PER_HOUR,
-        )
+        running = Q(conversation__is_trial=True, conversation__user=visitor.user)
+        started = Q(is_trial=True, user=visitor.user)
+        max_live: int | None = LIVE_TRIALS
+        starts_per_hour: int | None = TRIALS_PER_HOUR
     else:
         _lock(preset, "is_active")
-        try:
-            preset.refresh_from_db(
-                fields=["max_live", "starts_per_hour", "is_active", "access"]
-            )
-        except SessionPreset.DoesNotExist:
-            preset.is_active = False
-        same, max_live, starts_per_hour = (
-            Q(preset=preset),
-            preset.max_live,
-            preset.starts_per_hour,
-        )
-    if max_live is not None and live(now).filter(same).count() >= max_live:
+        _refresh_rules(preset)
+        running = Q(preset=preset)
+        started = Q(preset=preset)
+        max_live = preset.max_live
+        starts_per_hour = preset.starts_per_hour
+    if max_live is not None and live(now).filter(running).count() >= max_live:
         text = _("All lines are busy. Please try again in a moment.")
         raise Refused("too_many_live", 429, text, retry_after=RETRY_SECONDS)
     if starts_per_hour is not None:
-        _check_rate(AvatarSession.objects.filter(same), visitor, now, starts_per_hour)
+        conversations = Conversation.objects.filter(started)
+        _check_rate(conversations, visitor, now, starts_per_hour)
 
 
 def _lock(row: Model, column: str) -> None:
-    # An UPDATE locks the row on PostgreSQL and the file on SQLite, where SELECT FOR UPDATE does nothing.
+    # An UPDATE locks the row on PostgreSQL and the file on SQLite, where SELECT FOR
+    # UPDATE does nothing.
     row._meta.model._base_manager.filter(pk=row.pk).update(**{column: F(column)})
 
 
+def _refresh_rules(preset: SessionPreset) -> None:
+    rules = ["max_live", "starts_per_hour", "is_active", "access"]
+    try:
+        preset.refresh_from_db(fields=rules)
+    except SessionPreset.DoesNotExist:
+        preset.is_active = False
+
+
+def silent_since(now: datetime | None = None) -> datetime:
+    """Return when a session that is silent by now was last heard of."""
+    return (now or database.now()) - LIVE_FOR
+
+
 def live(now: datetime) -> Any:
-    """The conversations that are running, or may be: Perso may not know of an end that a browser tells."""
-    untold = Q(status=Status.ENDED, termination_reason="")
-    return AvatarSession.objects.filter(
-        Q(status__in=RUNNING) | untold, last_seen_at__gt=now - LIVE_FOR
-    )
+    """Return the Perso sessions that hold a place.
+
+    They run, or may run: Perso may not have heard of the end that a page reports.
+    """
+    then = silent_since(now)
+    is_running = Q(status__in=PersoSession.RUNNING, last_sign_at__gt=then)
+    is_untold = Q(status=Status.ENDED, termination_reason="", last_seen_at__gt=then)
+    return PersoSession.objects.with_last_sign().filter(is_running | is_untold)
 
 
 def _check_rate(
-    sessions: QuerySet[AvatarSession], visitor: Visitor, now: datetime, most: int
+    conversations: QuerySet[Conversation],
+    visitor: Visitor,
+    now: datetime,
+    allowed: int,
 ) -> None:
-    starts = sessions.filter(created_at__gt=now - HOUR).order_by("-created_at")
-    same_person = (
-        Q(visitor=visitor.id) if visitor.user is None else Q(user=visitor.user)
-    )
-    same_address = Q(address=visitor.address)  # those without one share one limit
-    for same in [same_person, same_address]:
-        tried = list(
-            starts.filter(same).values_list("created_at", "status")[: TRIES * most]
+    recent = conversations.filter(
+        created_at__gt=now - HOUR, perso_sessions__number=1
+    ).order_by("-created_at")
+    is_anonymous = visitor.user is None
+    same_person = Q(visitor=visitor.id) if is_anonymous else Q(user=visitor.user)
+    # Visitors without an address share one limit.
+    same_address = Q(address=visitor.address)
+    for same in (same_person, same_address):
+        columns = recent.filter(same).values_list(
+            "created_at", "perso_sessions__status"
         )
-        made = [at for at, status in tried if status != Status.FAILED][:most]
-        if len(made) == most or len(tried) == TRIES * most:
-            oldest = made[-1] if len(made) == most else tried[-1][0]
-            wait = max(1, int((oldest + HOUR - now).total_seconds()) + 1)
-            minutes = wait // 60 + 1
-            text = ngettext(
-                "You have started many conversations. Please try again in %d minute.",
-                "You have started many conversations. Please try again in %d minutes.",
-                minutes,
-            )
-            hint = (
-                f"A person and an address may start {most} an hour here."
-                if visitor.address
-                else NO_ADDRESS
-            )
-            raise Refused(
-                "too_many_starts", 429, text % minutes, retry_after=wait, hint=hint
-            )
+        tries = list(columns[: TRIES * allowed])
+        starts = [at for at, status in tries if status != Status.FAILED][:allowed]
+        if len(starts) == allowed:
+            raise _too_many_starts(visitor, allowed, starts[-1] + HOUR - now)
+        if len(tries) == TRIES * allowed:
+            raise _too_many_starts(visitor, allowed, tries[-1][0] + HOUR - now)
+
+
+def _too_many_starts(visitor: Visitor, allowed: int, wait: timedelta) -> Refused:
+    seconds = max(1, int(wait.total_seconds()) + 1)
+    minutes = seconds // 60 + 1
+    text = ngettext(
+        "You have started many conversations. Please try again in %d minute.",
+        "You have started many conversations. Please try again in %d minutes.",
+        minutes,
+    )
+    hint = NO_ADDRESS
+    if visitor.address:
+        hint = f"A person and an address may start {allowed} an hour here."
+    return Refused(
+        "too_many_starts", 429, text % minutes, retry_after=seconds, hint=hint
+    )

@@ -11,7 +11,7 @@ from ..client import Catalogue, SessionParams
 from ..client.parameters import PARAMETERS
 from ..conf import conf
 from ..models import SessionPreset
-from . import Refused, catalogue, upstream
+from . import Refused, catalogue, connections
 
 # The fields of SessionPreset that are session parameters.
 PARAMS = tuple(parameter.name for parameter in PARAMETERS)
@@ -119,5 +119,5 @@ def make_default(lists: Catalogue) -> SessionPreset:
             preset.save()
     except IntegrityError:  # another request was faster
         return SessionPreset.objects.get(slug=slug)
-    catalogue.keep(upstream.row_for(None), lists)
+    catalogue.keep(connections.default_key(), lists)
     return preset

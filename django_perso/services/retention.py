@@ -1,109 +1,153 @@
-"""How long conversations are kept, and how they go: when they are old, or when somebody is to be forgotten.
+"""How long conversations are kept, and how they are deleted.
 
-They go whole, and from every query and dump at once. Their bytes: SQLite overwrites them (`secure_delete`),
-and after an erasure the file is rewritten (VACUUM), for copies lie about in it; PostgreSQL frees them when it
-vacuums by itself.
+They are deleted whole: because they are old, or because somebody is to be forgotten. What
+their Perso sessions cost is kept for a while longer, without what was said.
+
+On SQLite deleted bytes are overwritten (`secure_delete`), and after an erasure the file
+is rewritten (VACUUM), since it may hold copies. PostgreSQL frees them when it vacuums.
 """
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ..conf import conf
-from ..models import AvatarSession, SessionPreset, TranscriptEntry
+from ..models import Conversation, PersoSession, SessionPreset, TranscriptEntry
+from . import lifecycle
 
-BATCH, PAUSE_SECONDS = (
-    50,
-    0.02,
-)  # conversations a transaction; then others who wait may write
+# Conversations in a transaction.
+BATCH = 50
+# Between two transactions, for others who wait to write.
+PAUSE_SECONDS = 0.02
+# How long the Perso sessions of deleted conversations are kept: two months of bills.
+COSTS_KEPT_DAYS = 62
 
 
 def periods() -> dict[int | None, int]:
-    """How many days are kept, by what a preset says; under None for those that say nothing."""
-    said = SessionPreset.objects.exclude(retention_days=None).values_list(
-        "retention_days", flat=True
-    )
-    own: dict[int | None, int] = {days: days for days in said.distinct() if days}
-    return own if conf.RETENTION_DAYS is None else {None: conf.RETENTION_DAYS, **own}
+    """Return the days to keep, by the `retention_days` of a preset.
+
+    Under None: for presets that leave it to the setting.
+    """
+    days_of_presets = SessionPreset.objects.exclude(retention_days=None)
+    values = days_of_presets.values_list("retention_days", flat=True).distinct()
+    periods: dict[int | None, int] = {days: days for days in values if days}
+    if conf.RETENTION_DAYS is not None:
+        periods[None] = conf.RETENTION_DAYS
+    return periods
 
 
-def expired(now: datetime) -> QuerySet[AvatarSession]:
-    """The conversations without a sign of life for more days than they are to be kept: none that runs."""
-    is_old = Q(pk__in=[])
-    for said, days in periods().items():
+def expired(now: datetime) -> QuerySet[Conversation]:
+    """Return conversations without a sign of life for longer than they are kept."""
+    is_expired = Q(pk__in=[])
+    for retention_days, days in periods().items():
         then = now - timedelta(days=days)
-        is_old |= Q(
-            preset__retention_days=said, created_at__lt=then, last_seen_at__lt=then
+        running = PersoSession.objects.running().filter(
+            conversation=OuterRef("pk"), last_seen_at__gte=then
         )
-    return AvatarSession.objects.filter(is_old)
+        is_expired |= Q(
+            ~Exists(running),
+            preset__retention_days=retention_days,
+            created_at__lt=then,
+            last_seen_at__lt=then,
+        )
+    return Conversation.objects.filter(is_expired)
 
 
 def purge(now: datetime | None = None, dry_run: bool = False) -> dict[str, int]:
-    """Delete what has expired, or only count it; gives how many conversations and how many entries."""
-    return delete(expired(now or timezone.now()), dry_run)
+    """Delete what has expired, or only count it.
+
+    Return counts by `conversations`, `entries` and `perso_sessions`; the latter are those
+    whose conversations were deleted earlier.
+    """
+    now = now or timezone.now()
+    counts = delete(expired(now), dry_run)
+    then = now - timedelta(days=COSTS_KEPT_DAYS)
+    left = PersoSession.objects.filter(conversation=None, last_seen_at__lt=then)
+    counts["perso_sessions"] = left.count()
+    if not dry_run:
+        left.delete()
+    return counts
 
 
 def erase(
     *, visitor: str = "", user: Any = None, dry_run: bool = False
 ) -> dict[str, int]:
-    """Delete all conversations of a visitor who was not logged in (by the id in the cookie) or of a user,
-    also those that run. What a user has said before logging in is the visitor's.
+    """Delete all conversations of a user, or of an anonymous visitor.
 
-    On SQLite to be called outside of a transaction: the file is rewritten only there.
+    Running ones too. A visitor is the id in the cookie; what a user said before logging
+    in belongs to the visitor. On SQLite call this outside of transactions, because the
+    file is rewritten only there.
     """
     if bool(visitor) == (user is not None):
-        raise ValueError("a visitor or a user")
-    whose = Q(visitor=visitor, user=None) if visitor else Q(user=user)
-    deleted = delete(AvatarSession.objects.filter(whose), dry_run)
+        raise ValueError("pass either a visitor or a user")
+    owner = Q(visitor=visitor, user=None) if visitor else Q(user=user)
+    counts = delete(Conversation.objects.filter(owner), dry_run)
     if connection.vendor == "sqlite" and not dry_run and not connection.in_atomic_block:
         for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
             connection.cursor().execute(statement)
-    return deleted
+    return counts
 
 
-def delete(doomed: QuerySet[AvatarSession], dry_run: bool = False) -> dict[str, int]:
-    """Delete these conversations, batch by batch, or only count them; gives numbers as `purge` does."""
+def delete(
+    conversations: QuerySet[Conversation], dry_run: bool = False
+) -> dict[str, int]:
+    """Delete conversations in batches, or only count them.
+
+    Return counts by `conversations` and `entries`.
+    """
     if dry_run:
-        said = TranscriptEntry.objects.filter(avatar_session__in=doomed)
-        return {"conversations": doomed.count(), "entries": said.count()}
+        entries = TranscriptEntry.objects.filter(conversation__in=conversations)
+        return {"conversations": conversations.count(), "entries": entries.count()}
     if connection.vendor == "sqlite":
         connection.cursor().execute("PRAGMA secure_delete = ON")
-    gone: Counter[str] = Counter()
-    while batch := sorted(
-        doomed.order_by("created_at").values_list("pk", "last_seen_at")[:BATCH]
-    ):
+    deleted: Counter[str] = Counter()
+    oldest = conversations.order_by("created_at").values_list("pk", "last_seen_at")
+    while batch := list(oldest[:BATCH]):
         with transaction.atomic():
-            pks = [
-                pk for pk, seen in batch if _lock(pk, seen)
-            ]  # sorted, so that nobody waits in a ring
+            pks = _locked(batch)
             _forget_history(pks)
-            gone.update(AvatarSession.objects.filter(pk__in=pks).delete()[1])
+            lifecycle.detach(pks)
+            rows = Conversation.objects.filter(pk__in=pks)
+            deleted.update(rows.delete()[1])
         time.sleep(PAUSE_SECONDS)
-    models = {"conversations": AvatarSession, "entries": TranscriptEntry}
-    return {name: gone[model._meta.label] for name, model in models.items()}
+    return {
+        "conversations": deleted[Conversation._meta.label],
+        "entries": deleted[TranscriptEntry._meta.label],
+    }
 
 
-def _lock(pk: UUID, seen: datetime) -> int:
-    # By an UPDATE, as every database can; not what has shown a sign of life since it was read.
-    return AvatarSession.objects.filter(pk=pk, last_seen_at__lte=seen).update(
-        lease=F("lease")
-    )
+def _locked(batch: Sequence[tuple[UUID, datetime]]) -> list[UUID]:
+    """Lock conversations, and return those without a newer sign of life.
+
+    They are locked in the order of their keys, so that transactions cannot wait for each
+    other in a circle.
+    """
+    pks = []
+    for pk, seen_at in sorted(batch):
+        # An UPDATE locks on every database.
+        row = Conversation.objects.filter(pk=pk, last_seen_at__lte=seen_at)
+        if row.update(lease=F("lease")):
+            pks.append(pk)
+    return pks
 
 
 def _forget_history(pks: list[UUID]) -> None:
-    """Of the admin's history of these conversations only who did something, and when, stays."""
-    if apps.is_installed("django.contrib.admin"):
-        from django.contrib.admin.models import LogEntry
+    """Keep only who did something and when of the admin's history of conversations."""
+    if not apps.is_installed("django.contrib.admin"):
+        return
+    from django.contrib.admin.models import LogEntry
 
-        kind = Q(
-            content_type__app_label="django_perso", content_type__model="avatarsession"
-        )
-        told = LogEntry.objects.filter(kind, object_id__in=list(map(str, pks)))
-        told.update(object_id=None, object_repr="", change_message="")
+    history = LogEntry.objects.filter(
+        content_type__app_label=Conversation._meta.app_label,
+        content_type__model=Conversation._meta.model_name,
+        object_id__in=[str(pk) for pk in pks],
+    )
+    history.update(object_id=None, object_repr="", change_message="")

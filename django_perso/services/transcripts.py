@@ -1,10 +1,11 @@
-"""The one write path of the transcript: once, in order, and durable before it is acknowledged."""
+"""The one write path of the transcript: once, in order, and durable before it is acked."""
 
 import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -15,16 +16,18 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from .. import payloads
 from ..conf import conf
-from ..models import AvatarSession, TranscriptEntry
-from ..protocol import MAX_STREAM, Entry, Events
+from ..log import payloads
+from ..log.frames import MAX_STREAM, Entry, Events
+from ..models import Conversation, TranscriptEntry
 from ..signals import entry_recorded
 from . import Refused, bulk
 
 log = logging.getLogger("django_perso")
 
 Answer = dict[str, Any] | Exception
+# What receivers of `entry_recorded` get of an entry.
+RECORDED = ("source", "seq", "kind", "at_ms", "data")
 
 
 class Superseded(Exception):
@@ -33,7 +36,10 @@ class Superseded(Exception):
 
 @dataclass(frozen=True)
 class Report:
-    """What a browser reports of one conversation; with the `lease` of its socket, or by POST without."""
+    """What a browser reports of a conversation, with the `lease` of its socket.
+
+    A POST has no lease.
+    """
 
     stream: UUID
     events: Events
@@ -41,154 +47,181 @@ class Report:
 
 
 def record(stream: UUID, events: Events, *, lease: int | None = None) -> dict[str, Any]:
-    """Store what the browser reports, and answer it: ack (stored), gap (send again from there) or reject.
+    """Store what the browser reports, and return the frame that answers it.
 
-    Entries already stored are dropped; a hole or a bad entry stops the rest. With a `lease` (a socket) raises
-    Superseded when a newer socket has come; the POST road has none. Refused (404) when the conversation was
-    deleted. Safe to repeat, from both at once too.
+    The answer is an ack (stored), a gap (send again from there) or a reject. Entries
+    that are stored already are dropped; a missing number or a bad entry stops the rest.
+    With a `lease`, raises Superseded if a newer socket has come. Raises Refused (404) if
+    the conversation was deleted. Safe to repeat, and to call from two places at once.
     """
     (answer,) = commit([Report(stream, events, lease)])
-    if not isinstance(answer, dict):
-        raise answer or Superseded
+    if answer is None:
+        raise AssertionError("a commit that waits answers every report")
+    if isinstance(answer, Exception):
+        raise answer
     return answer
 
 
 def commit(reports: Sequence[Report], *, wait: bool = True) -> list[Answer | None]:
-    """Store reports of many conversations in one transaction; their answers hold once this returns.
+    """Store reports of many conversations in one transaction.
 
-    Without `wait` a conversation whose row somebody else has locked is left alone: its answers are None.
+    The answers are valid once this returns. Without `wait`, a conversation whose row is
+    locked by somebody else is skipped: the answers to its reports are None.
     """
-    now, rows = timezone.now(), list[bulk.Row]()
+    now = timezone.now()
+    rows: list[bulk.Row] = []
     streams = {report.stream for report in reports}
+    answers: list[Answer | None] = []
     with transaction.atomic():
-        sessions = _locked(streams, now, wait)
-        missing = streams - sessions.keys()
-        busy = (
-            set(
-                AvatarSession.objects.filter(pk__in=missing).values_list(
-                    "pk", flat=True
-                )
-            )
-            if missing
-            else ()
-        )
-        answers = [
-            None
-            if report.stream in busy
-            else _take(sessions.get(report.stream), report, rows)
-            for report in reports
-        ]
-        bulk.store(
-            rows, {pk: session.last_seq for pk, session in sessions.items()}, now
-        )
-    if entry_recorded.has_listeners(AvatarSession):
-        for stream, told in groupby(
-            sorted(rows, key=itemgetter("stream")), itemgetter("stream")
-        ):
-            entry_recorded.send_robust(
-                AvatarSession, avatar_session_id=stream, entries=list(told)
-            )
+        conversations = _locked(streams, now, wait)
+        busy = _existing(streams - conversations.keys())
+        for report in reports:
+            if report.stream in busy:
+                answers.append(None)
+            else:
+                conversation = conversations.get(report.stream)
+                answers.append(_take(conversation, report, rows))
+        bulk.store(rows, list(conversations.values()), now)
+    if entry_recorded.has_listeners(Conversation):
+        stream_of = itemgetter("stream")
+        for stream, stored in groupby(sorted(rows, key=stream_of), stream_of):
+            _send_recorded(stream, [{"source": "browser", **row} for row in stored])
     return answers
+
+
+def _send_recorded(stream: UUID, rows: list[dict[str, Any]]) -> None:
+    entries = [{name: row[name] for name in RECORDED} for row in rows]
+    entry_recorded.send_robust(Conversation, conversation_id=stream, entries=entries)
 
 
 def _locked(
     streams: Iterable[UUID], now: datetime, wait: bool
-) -> dict[UUID, AvatarSession]:
-    """The conversations, locked until the transaction ends, in one order, so that nobody waits in a ring."""
-    known = ("last_seq", "lease", "is_complete")
-    found = AvatarSession.objects.filter(pk__in=streams).order_by("pk").only(*known)
+) -> dict[UUID, Conversation]:
+    """Return the conversations, locked until the transaction ends.
+
+    They are locked in the order of their keys, so that transactions cannot wait for
+    each other in a circle.
+    """
+    columns = ("last_seq", "lease", "is_complete", "bytes_stored")
+    rows = Conversation.objects.filter(pk__in=streams)
+    conversations = rows.order_by("pk").only(*columns)
     if connection.features.has_select_for_update_skip_locked:
         no_key = connection.features.has_select_for_no_key_update
-        found = found.select_for_update(skip_locked=not wait, no_key=no_key)
-    else:  # an UPDATE takes the lock, for SQLite would refuse to write after a read somebody else has outrun
-        AvatarSession.objects.filter(pk__in=streams).update(last_seen_at=now)
-    return {session.pk: session for session in found}
+        conversations = conversations.select_for_update(
+            skip_locked=not wait, no_key=no_key
+        )
+    else:
+        # SQLite refuses to write after a read that another write has outrun. An UPDATE
+        # takes the lock first.
+        rows.update(last_seen_at=now)
+    return {conversation.pk: conversation for conversation in conversations}
+
+
+def _existing(missing: set[UUID]) -> set[UUID]:
+    """Return which conversations exist of those that could not be locked."""
+    if not missing:
+        return set()
+    rows = Conversation.objects.filter(pk__in=missing)
+    return set(rows.values_list("pk", flat=True))
 
 
 def _take(
-    session: AvatarSession | None, report: Report, rows: list[bulk.Row]
+    conversation: Conversation | None, report: Report, rows: list[bulk.Row]
 ) -> Answer:
-    """Move what is new of a report to `rows`, and answer it."""
-    items, rejected = report.events.items, report.events.rejected
-    highest = max((entry.s for entry in items), default=0)
-    if session is None or (session.is_complete and highest > session.last_seq):
+    """Append what is new in a report to `rows`, and return the answer to it."""
+    highest = max((entry.s for entry in report.events.items), default=0)
+    if conversation is None or _is_over(conversation, highest):
         return Refused("no_stream", 404, _("This conversation is over."))
-    if report.lease is not None and report.lease != session.lease:
+    if report.lease is not None and report.lease != conversation.lease:
         return Superseded()
-    for entry in items:
-        if entry.s == session.last_seq + 1 <= MAX_STREAM:
+    for entry in report.events.items:
+        if entry.s > min(conversation.last_seq + 1, MAX_STREAM):
+            break
+        if entry.s > conversation.last_seq:
             kind, data = _redacted(entry)
             rows.append(
                 {
-                    "stream": session.pk,
+                    "stream": conversation.pk,
                     "seq": entry.s,
                     "kind": kind,
                     "at_ms": entry.t,
                     "data": data,
                 }
             )
-            session.last_seq = entry.s
-        elif entry.s > session.last_seq:
-            break
-    last = session.last_seq
-    if highest > last == MAX_STREAM:
-        return {"t": "reject", "s": [last + 1], "code": "limit"}
-    if highest > last:
-        return {"t": "gap", "s": last}
-    if rejected and rejected[0] > last:
+            conversation.last_seq = entry.s
+            conversation.bytes_stored += payloads.json_size(data)
+    return _answer(conversation.last_seq, highest, report.events.rejected)
+
+
+def _is_over(conversation: Conversation, highest: int) -> bool:
+    return conversation.is_complete and highest > conversation.last_seq
+
+
+def _answer(
+    last_seq: int, highest: int, rejected: tuple[int, str] | None
+) -> dict[str, Any]:
+    """Return the frame that answers a report, once `last_seq` is stored of it."""
+    if highest > last_seq == MAX_STREAM:
+        return {"t": "reject", "s": [last_seq + 1], "code": "limit"}
+    if highest > last_seq:
+        return {"t": "gap", "s": last_seq}
+    if rejected is not None:
         number, code = rejected
-        return (
-            {"t": "reject", "s": [number], "code": code}
-            if number == last + 1
-            else {"t": "gap", "s": last}
-        )
-    return {"t": "ack", "s": last}
+        if number == last_seq + 1:
+            return {"t": "reject", "s": [number], "code": code}
+        if number > last_seq:
+            return {"t": "gap", "s": last_seq}
+    return {"t": "ack", "s": last_seq}
 
 
 def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
-    """Return the entry's kind and data after the site's redactor, or a gap if it raises.
+    """Return kind and content as the site's redactor leaves them, or a gap if it fails.
 
-    ImproperlyConfigured if the redactor cannot be imported; the browser then keeps what
-    it has and sends it again.
+    Raises ImproperlyConfigured if the redactor cannot be imported; the browser then keeps
+    its entries and sends them again.
     """
     redact = conf.redactor
     if redact is None:
         return entry.k, entry.d
     try:
         return entry.k, payloads.load(json.dumps(redact(entry.k, entry.d)))
-    except Exception:  # it is the site's code, and what failed to be redacted must not be shown by a log
+    except Exception:
+        # Without the traceback, whose values may hold what was to be redacted.
         log.error("%s failed on entry %d; a gap stands for it", conf.REDACTOR, entry.s)
     return "gap", {"count": 1, "reason": "redactor"}
 
 
 def note(
-    session: AvatarSession,
+    conversation: Conversation,
     kind: TranscriptEntry.Kind,
     data: dict[str, Any],
     *,
-    saving: Sequence[str] = (),
+    seq: int | None = None,
 ) -> None:
-    """Store something this site did itself, with its own numbering; and with it `saving`, fields of a
-    conversation that is not told to anybody yet."""
+    """Store an entry of this site, with the next server number or one that was taken."""
+    source = TranscriptEntry.Source.SERVER
     with transaction.atomic():
-        if saving:
-            session.last_server_seq += 1
-            session.save(update_fields=[*saving, "last_server_seq"])
-        else:
-            AvatarSession.objects.filter(pk=session.pk).update(
-                last_server_seq=F("last_server_seq") + 1
-            )
-            session.refresh_from_db(fields=["last_server_seq"])
-        TranscriptEntry.objects.create(
-            avatar_session=session,
-            source=TranscriptEntry.Source.SERVER,
-            seq=session.last_server_seq,
+        if seq is None:
+            row = Conversation.objects.filter(pk=conversation.pk)
+            row.update(last_server_seq=F("last_server_seq") + 1)
+            conversation.refresh_from_db(fields=["last_server_seq"])
+            seq = conversation.last_server_seq
+        entry = TranscriptEntry.objects.create(
+            conversation=conversation,
+            source=source,
+            seq=seq,
             kind=kind,
-            at_ms=age_ms(session),
+            at_ms=age_ms(conversation),
             data=data,
         )
+        recorded = {name: getattr(entry, name) for name in RECORDED}
+        # Plain strings, as in the entries of browsers.
+        recorded |= {"source": source.value, "kind": kind.value}
+        if entry_recorded.has_listeners(Conversation):
+            transaction.on_commit(partial(_send_recorded, conversation.pk, [recorded]))
 
 
-def age_ms(session: AvatarSession) -> int:
-    """Milliseconds since the conversation started."""
-    return max(0, int((timezone.now() - session.created_at).total_seconds() * 1000))
+def age_ms(conversation: Conversation) -> int:
+    """Return the milliseconds since the conversation started."""
+    age = timezone.now() - conversation.created_at
+    return max(0, int(age.total_seconds() * 1000))

@@ -16,6 +16,7 @@ from django_perso.client import Catalogue, PersoClient, calls
 from django_perso.client.types import Capability, Gesture, ModelStyle, SessionTemplate
 from django_perso.models import CatalogueItem, SessionPreset
 from django_perso.services import Refused, catalogue, keys, presets, trials
+from django_perso.services.connections import SETTINGS_KEY
 from django_perso.services.limits import Visitor
 from tests.stage import make_preset
 
@@ -50,11 +51,11 @@ def test_sync_fetches_and_stores_the_list() -> None:
         return httpx.Response(200, json=entries)
 
     perso = PersoClient(api_key="pak-x", transport=httpx.MockTransport(answer))
-    changes = catalogue.keep(None, perso.get_all_settings())
+    changes = catalogue.keep(SETTINGS_KEY, perso.get_all_settings())
     assert [change.added for change in changes if change.kind == "gestures"] == [
         ["wave"]
     ]
-    assert catalogue.offer(None)["gestures"]["wave"].title == "Wave a hand"
+    assert catalogue.offer(SETTINGS_KEY)["gestures"]["wave"].title == "Wave a hand"
 
 
 def test_request_has_the_parameter_and_its_capability() -> None:
@@ -77,13 +78,13 @@ def test_template_has_the_parameter() -> None:
 
 
 def test_problem_names_the_parameter() -> None:
-    catalogue.keep(None, LISTS)
+    catalogue.keep(SETTINGS_KEY, LISTS)
     (problem,) = catalogue.problems(make_preset(gestures=["wave", "jump"]))
     assert problem.text == 'Gestures: "jump" is not offered by Perso.'
 
 
 def test_preset_form_offers_the_list_in_its_fieldset(admin: Client) -> None:
-    catalogue.keep(None, LISTS)
+    catalogue.keep(SETTINGS_KEY, LISTS)
     preset = make_preset()
     page = admin.get(f"{PRESETS}{preset.pk}/change/")
     groups = {
@@ -103,7 +104,7 @@ def test_preset_form_offers_the_list_in_its_fieldset(admin: Client) -> None:
 
 
 def test_new_preset_takes_the_parameter_from_the_query_string(admin: Client) -> None:
-    catalogue.keep(None, LISTS)
+    catalogue.keep(SETTINGS_KEY, LISTS)
     page = admin.get(f"{PRESETS}add/?gestures=wave&gestures=bow")
     assert page.context["adminform"].form["gestures"].value() == CHOSEN
 
@@ -114,7 +115,7 @@ def test_names_are_typed_while_there_is_no_list(admin: Client) -> None:
 
 
 def test_playground_shows_the_parameter_and_tells_the_script(admin: Client) -> None:
-    catalogue.keep(None, LISTS)
+    catalogue.keep(SETTINGS_KEY, LISTS)
     page = admin.get(f"{PRESETS}playground/?key=").content.decode()
     field = 'data-perso-field="gestures" data-perso-kind="names"'
     assert page.count(field) == 2
@@ -137,10 +138,10 @@ def test_trial_accepts_the_parameter() -> None:
 
 
 def test_key_check_counts_the_list() -> None:
-    assert ", gestures " in keys.ask(None).detail
+    assert ", gestures " in keys.ask(SETTINGS_KEY).detail
 
 
 def test_stored_kind_is_the_name_of_the_parameter() -> None:
-    catalogue.keep(None, LISTS)
+    catalogue.keep(SETTINGS_KEY, LISTS)
     kinds = CatalogueItem.objects.values_list("kind", flat=True)
     assert set(kinds) == {"gestures"}

@@ -11,7 +11,7 @@ from django_perso.models import ApiKey
 
 KEYS = "/admin/django_perso/apikey/"
 PRESETS = "/admin/django_perso/sessionpreset/"
-CONVERSATIONS = "/admin/django_perso/avatarsession/"
+CONVERSATIONS = "/admin/django_perso/conversation/"
 OTHER = (
     "pak-0ther0ther0ther0ther0ther0ther0"  # a key the sandbox of these tests takes, too
 )

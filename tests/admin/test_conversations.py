@@ -15,20 +15,22 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from django_perso.admin.conversations import END, ENTRIES_A_PAGE
-from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.models import Conversation, TranscriptEntry
 from tests.admin.desk import CONVERSATIONS, HOSTILE, limited
-from tests.stage import make_preset
+from tests.stage import make_conversation, make_preset, update_conversations
+
+REASON = "perso_sessions__termination_reason"
 
 pytestmark = pytest.mark.django_db
 
 
-def conversation(*entries: tuple[str, dict[str, Any]], **values: Any) -> AvatarSession:
-    session = AvatarSession.objects.create(
+def conversation(*entries: tuple[str, dict[str, Any]], **values: Any) -> Conversation:
+    session = make_conversation(
         visitor="me", session_id="psn-secret", preset=make_preset(), **values
     )
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=n,
             kind=kind,
@@ -40,7 +42,7 @@ def conversation(*entries: tuple[str, dict[str, Any]], **values: Any) -> AvatarS
     return session
 
 
-def transcript(client: Client, session: AvatarSession, page: str = "") -> str:
+def transcript(client: Client, session: Conversation, page: str = "") -> str:
     answer = client.get(f"{CONVERSATIONS}{session.pk}/change/{page}")
     assert answer.status_code == 200
     return answer.content.decode()
@@ -189,7 +191,7 @@ def test_a_list_of_conversations_costs_the_same_however_long_it_is(
     preset = make_preset()
     for n in range(30):
         user = User.objects.create(username=f"u{n}")
-        AvatarSession.objects.create(
+        make_conversation(
             visitor=f"v{n}", user=user, preset=preset, session_id="psn-secret"
         )
     with django_assert_max_num_queries(12):
@@ -212,7 +214,7 @@ def test_a_search_that_finds_nothing_finds_nothing(
 
 def test_a_conversation_is_found_by_its_id(admin_client: Client) -> None:
     session = conversation()
-    AvatarSession.objects.create(visitor="other")
+    make_conversation(visitor="other")
     for query in (str(session.pk), session.pk.hex):
         page = admin_client.get(CONVERSATIONS, {"q": query}).content.decode()
         assert str(session.pk) in page
@@ -229,7 +231,7 @@ def test_conversations_are_read_only(admin_client: Client) -> None:
         == 403
     )
     assert 'name="_save"' not in transcript(admin_client, session)
-    assert AvatarSession.objects.get().status == "starting"
+    assert Conversation.objects.get().ended_at is None
 
 
 def test_without_permission_there_is_no_transcript() -> None:
@@ -241,15 +243,15 @@ def test_without_permission_there_is_no_transcript() -> None:
             .status_code
             == 403
         )
-    assert "private" not in transcript(limited("view_avatarsession"), session)
+    assert "private" not in transcript(limited("view_conversation"), session)
     assert (
-        limited("view_avatarsession")
+        limited("view_conversation")
         .get(f"{CONVERSATIONS}{session.pk}/entries/")
         .status_code
         == 403
     )
     assert "private" in transcript(
-        limited("view_avatarsession", "view_transcriptentry"), session
+        limited("view_conversation", "view_transcriptentry"), session
     )
 
 
@@ -268,15 +270,15 @@ def found(client: Client, **query: str) -> set[str]:
     page = client.get(CONVERSATIONS, query)
     assert page.status_code == 200
     return set(
-        re.findall(r"avatarsession/([0-9a-f-]{36})/change", page.content.decode())
+        re.findall(r"conversation/([0-9a-f-]{36})/change", page.content.decode())
     )
 
 
 def talk(*entries: tuple[str, dict[str, Any]], **values: Any) -> str:
-    session = AvatarSession.objects.create(**{"visitor": "somebody", **values})
+    session = make_conversation(**{"visitor": "somebody", **values})
     for seq, (kind, data) in enumerate(entries, 1):
         TranscriptEntry.objects.create(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=seq,
             kind=kind,
@@ -290,10 +292,10 @@ def test_what_was_said_is_found_by_those_who_may_read_it(admin_client: Client) -
     mine = talk(("chat", {"role": "visitor", "text": "Where is the Library?"}))
     talk(("chat", {"role": "visitor", "text": "good morning"}))
     assert found(admin_client, q="library") == {mine}
-    assert found(limited("view_avatarsession"), q="library") == set()
-    assert found(
-        limited("view_avatarsession", "view_transcriptentry"), q="library"
-    ) == {mine}
+    assert found(limited("view_conversation"), q="library") == set()
+    assert found(limited("view_conversation", "view_transcriptentry"), q="library") == {
+        mine
+    }
 
 
 def test_a_visitor_and_a_user_are_found_with_all_their_conversations(
@@ -320,7 +322,7 @@ def test_a_visitor_and_a_user_are_found_with_all_their_conversations(
         ({"trouble": "errors"}, {"short", "long"}),
         ({"trouble": "gaps"}, {"middle"}),
         ({"trouble": "open"}, {"middle"}),
-        ({"termination_reason": "GRACEFUL_TERMINATION"}, {"middle"}),
+        ({REASON: "GRACEFUL_TERMINATION"}, {"middle"}),
         ({"length": "nonsense"}, {"short", "middle", "long"}),
     ],
 )
@@ -343,7 +345,7 @@ def test_conversations_are_filtered(
             termination_reason="GRACEFUL_TERMINATION",
             ended_at=timezone.now(),
         ): "middle",
-        lasting(30, error_code="perso_refused", ended_at=timezone.now()): "long",
+        lasting(30, ended_by="error", ended_at=timezone.now()): "long",
     }
     assert {named[pk] for pk in found(admin_client, **query)} == expected
 
@@ -356,7 +358,7 @@ def test_visitor_id_of_32_hex_digits_is_found(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["visitor", "termination_reason", "status__exact", "length", "q"]
+    "name", ["visitor", REASON, "perso_sessions__status__exact", "length", "q"]
 )
 def test_a_nul_is_looked_up_as_any_wrong_value(admin_client: Client, name: str) -> None:
     answer = admin_client.get(CONVERSATIONS, {name: "a\0"})
@@ -378,21 +380,20 @@ def test_the_list_and_its_filter_say_in_words_how_conversations_ended(
     page = admin_client.get(CONVERSATIONS).content.decode()
     for raw, words in reasons.items():
         assert f">ended · {words}<" in page if raw else ">ended<" in page
-        assert re.search(
-            rf'<a href="\?termination_reason={raw}">\s*{words}\s*</a>', page
-        )
-        assert found(admin_client, termination_reason=raw) == {made[raw]}
+        assert re.search(rf'<a href="\?{REASON}={raw}">\s*{words}\s*</a>', page)
+        assert found(admin_client, **{REASON: raw}) == {made[raw]}
     assert re.search(r">\s*All\s*</a>", page)
     counted = admin_client.get(CONVERSATIONS, {"_facets": "True"}).content.decode()
     assert re.search(r">\s*closed normally \(1\)\s*</a>", counted)
 
 
 def test_only_what_began_can_end_without_a_goodbye(admin_client: Client) -> None:
-    for code in ("", "perso_refused"):
-        talk(status="ended", ended_at=timezone.now(), error_code=code)
+    now = timezone.now()
+    talk(status="ended", ended_at=now, ended_by="silence")
+    talk(status="failed", ended_at=now, ended_by="error", error_code="perso_refused")
     page = admin_client.get(CONVERSATIONS).content.decode()
     told = re.findall(r'<span class="perso-how">(.*?)</span>', page)
-    assert sorted(told) == ["ended · perso refused", "ended · without a goodbye"]
+    assert sorted(told) == ["ended · without a goodbye", "failed · perso refused"]
 
 
 @pytest.mark.parametrize(("use_tz", "hour"), [(True, "6 p.m."), (False, "9 a.m.")])
@@ -451,7 +452,7 @@ def test_conversations_are_read_and_exported_without_time_zones_too(
     settings.USE_TZ = False
     pk = talk(("chat", {"role": "visitor", "text": "take me"}))
     assert found(admin_client) == {pk}
-    assert "take me" in transcript(admin_client, AvatarSession.objects.get())
+    assert "take me" in transcript(admin_client, Conversation.objects.get())
     answer = exported(admin_client, "text", pk)
     assert (
         f"conversations-{timezone.now():%Y-%m-%d}.txt" in answer["Content-Disposition"]
@@ -461,11 +462,11 @@ def test_conversations_are_read_and_exported_without_time_zones_too(
 
 def test_exporting_is_a_right_of_its_own() -> None:
     pk = talk(("chat", {"role": "visitor", "text": "private"}))
-    reader = limited("view_avatarsession", "view_transcriptentry")
+    reader = limited("view_conversation", "view_transcriptentry")
     assert "export_jsonl" not in reader.get(CONVERSATIONS).content.decode()
     assert b"private" not in exported(reader, "jsonl", pk).content
     exporter = limited(
-        "view_avatarsession", "export_transcriptentry", username="exporter"
+        "view_conversation", "export_transcriptentry", username="exporter"
     )
     assert b"private" in exported(exporter, "jsonl", pk).getvalue()
 
@@ -478,7 +479,7 @@ def test_one_conversation_is_exported_from_its_page(
         talk(("chat", {"role": "visitor", "text": text}))
         for text in ("take me", "not me")
     )
-    page = transcript(admin_client, AvatarSession.objects.get(pk=pk))
+    page = transcript(admin_client, Conversation.objects.get(pk=pk))
     url = f"{CONVERSATIONS}{pk}/press/export/"
     assert f'action="{url}"' in page
     assert '<option value="vtt">Captions (WebVTT)</option>' in page
@@ -495,18 +496,18 @@ def test_one_conversation_is_exported_from_its_page(
 
 
 def test_the_page_of_a_conversation_exports_for_those_who_may() -> None:
-    session = AvatarSession.objects.get(
+    session = Conversation.objects.get(
         pk=talk(("chat", {"role": "visitor", "text": "private"}))
     )
     url = f"{CONVERSATIONS}{session.pk}/press/export/"
-    reader = limited("view_avatarsession", "view_transcriptentry")
+    reader = limited("view_conversation", "view_transcriptentry")
     assert url not in transcript(reader, session)
     assert reader.post(url).status_code == 403
     assert (
         limited("export_transcriptentry", username="blind").post(url).status_code == 403
     )
     exporter = limited(
-        "view_avatarsession", "export_transcriptentry", username="exporter"
+        "view_conversation", "export_transcriptentry", username="exporter"
     )
     assert url in transcript(exporter, session)
     assert b"private" in exporter.post(url, {"format": "csv"}).getvalue()
@@ -520,13 +521,13 @@ def test_a_visitor_is_erased_after_a_question(admin_client: Client) -> None:
         "deletes all conversations of anonymous somebo for good: 2, with 2 entries"
     )
     assert question in admin_client.post(url).content.decode()
-    assert AvatarSession.objects.count() == 3
+    assert Conversation.objects.count() == 3
     assert (
-        limited("view_avatarsession").post(url, {"confirmed": "yes"}).status_code == 403
+        limited("view_conversation").post(url, {"confirmed": "yes"}).status_code == 403
     )
     page = admin_client.post(url, {"confirmed": "yes"}, follow=True)
     assert "Erased: 2 conversations." in page.content.decode()
-    assert [str(session.pk) for session in AvatarSession.objects.all()] == [other]
+    assert [str(session.pk) for session in Conversation.objects.all()] == [other]
     told = list(
         LogEntry.objects.values_list("object_id", "object_repr", "change_message")
     )
@@ -540,7 +541,7 @@ def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(
 ) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
     mine, also_mine, other = talk(words, words), talk(words), talk()
-    transcript(admin_client, AvatarSession.objects.get(pk=mine))
+    transcript(admin_client, Conversation.objects.get(pk=mine))
     question = admin_client.get(f"{CONVERSATIONS}{mine}/delete/").content.decode()
     assert "Entries: 2" in question
     assert "browser 1 chat" not in question
@@ -549,10 +550,10 @@ def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(
     assert "Entries: 3" in question
     today = date_format(timezone.localtime(), "DATE_FORMAT")
     assert len(re.findall(rf"<li>{today}, .*?, anonymous somebo</li>", question)) == 2
-    assert AvatarSession.objects.count() == 3
+    assert Conversation.objects.count() == 3
     admin_client.post(CONVERSATIONS, {**chosen, "post": "yes"})
     admin_client.post(f"{CONVERSATIONS}{other}/delete/", {"post": "yes"})
-    assert not AvatarSession.objects.exists()
+    assert not Conversation.objects.exists()
     assert not TranscriptEntry.objects.exists()
     told = LogEntry.objects.values_list("object_id", "object_repr", "change_message")
     assert set(told) == {(None, "", "")}
@@ -572,5 +573,5 @@ def test_new_lines_come_to_a_page_that_follows(admin_client: Client) -> None:
     )
     assert nothing.content.strip() == b""
     assert LogEntry.objects.count() == reads
-    AvatarSession.objects.update(status="ended")
+    update_conversations(status="ended", ended_at=timezone.now())
     assert admin_client.get(f"{CONVERSATIONS}{pk}/entries/")["X-Running"] == "no"

@@ -10,10 +10,11 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
-from django_perso.models import ApiKey, AvatarSession
+from django_perso.models import ApiKey
 from django_perso.services import keys
+from django_perso.services.connections import stored_key
 from tests.admin.desk import KEYS, OTHER, press, told
-from tests.stage import KEY, SANDBOX, make_preset
+from tests.stage import KEY, SANDBOX, make_conversation, make_preset
 from tests.support.servers import SandboxServer, unused_port
 
 pytestmark = pytest.mark.django_db
@@ -130,7 +131,7 @@ def test_the_list_counts_presets_and_conversations_in_as_many_queries_for_one_ke
         other = ApiKey.objects.create(name=f"Key {n}", secret=KEY)
         make_preset(slug=f"preset-{n}", api_key=other)
         for at in (old, timezone.now(), timezone.now()):
-            AvatarSession.objects.create(visitor="me", api_key=other, created_at=at)
+            make_conversation(visitor="me", api_key=other, created_at=at)
     with django_assert_max_num_queries(9):
         rows = admin_client.get(KEYS).context["cl"].result_list
     counts = {row.name: (row.preset_count, row.conversation_count) for row in rows}
@@ -141,7 +142,7 @@ def test_the_list_counts_presets_and_conversations_in_as_many_queries_for_one_ke
 def test_the_list_is_filtered_by_status_and_activity(
     admin_client: Client, key: ApiKey
 ) -> None:
-    keys.check(key)
+    keys.check(stored_key(key))
     ApiKey.objects.create(name="Old", is_active=False)
     for query, names in (
         ("status__exact=ok", ["Main"]),

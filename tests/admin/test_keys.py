@@ -11,7 +11,7 @@ from django.test import Client
 
 from django_perso.models import ApiKey
 from tests.admin.desk import KEYS, OTHER, limited, press, told
-from tests.stage import KEY, SANDBOX
+from tests.stage import KEY, SANDBOX, make_preset
 from tests.support.servers import SandboxServer, unused_port
 
 pytestmark = pytest.mark.django_db
@@ -206,7 +206,7 @@ def test_a_new_key_is_tried_and_synced_at_once(
     assert re.search(r"Main: Perso answered in \d+ ms: avatar 4, .*voice 4", text)
     page = html.unescape(admin_client.get(f"{KEYS}{key.pk}/change/").content.decode())
     assert "Synced just now." in page
-    assert "avatar 4, background 4" in page
+    assert "avatar 4, prompt 4" in page
 
 
 @pytest.mark.django_db(transaction=True)
@@ -279,3 +279,24 @@ def test_a_second_default_takes_the_place_of_the_first(admin_client: Client) -> 
     for name in ("First", "Second"):
         submit(admin_client, "add/", name=name, new_secret=KEY, is_default="on")
     assert ApiKey.objects.get(is_default=True).name == "Second"
+
+
+# --- deleting ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chooses_key", [True, False])
+def test_key_that_presets_use_is_not_deleted(
+    admin_client: Client, chooses_key: bool
+) -> None:
+    key = ApiKey.objects.create(name="Main", secret=KEY, is_default=True)
+    preset = make_preset(name="Lobby", api_key=key if chooses_key else None)
+    url = f"{KEYS}{key.pk}/delete/"
+    action = {"action": "delete_selected", "_selected_action": [key.pk]}
+    for address, data in ((url, {}), (KEYS, action)):
+        page = admin_client.post(address, {**data, "post": "yes"}).content.decode()
+        assert "&quot;Lobby&quot;" in page
+        assert "first" in page
+    assert ApiKey.objects.exists()
+    preset.delete()
+    admin_client.post(url, {"post": "yes"})
+    assert not ApiKey.objects.exists()

@@ -9,6 +9,7 @@ from django.test import Client
 from django_perso.admin.playground import TOOLS
 from django_perso.models import ApiKey, CatalogueItem, SessionPreset
 from django_perso.services import keys
+from django_perso.services.connections import SETTINGS_KEY
 from tests.stage import KEY, faults, make_preset
 
 from .desk import PRESETS, limited
@@ -74,7 +75,7 @@ def test_editor_can_try_settings(
 def test_others_cannot_open_playground(client: Any) -> None:
     if client == "staff":
         assert (
-            limited("view_avatarsession", "use_apikey").get(PLAYGROUND).status_code
+            limited("view_conversation", "use_apikey").get(PLAYGROUND).status_code
             == 403
         )
     else:
@@ -82,7 +83,7 @@ def test_others_cannot_open_playground(client: Any) -> None:
 
 
 def test_site_without_presets_starts_with_settings() -> None:
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
     page = limited(*EDIT).get(PLAYGROUND).content.decode()
     assert options(page) == [("", True)]
     first = (
@@ -115,7 +116,7 @@ def test_query_string_chooses_presets() -> None:
 
 
 def test_changing_settings_keeps_other_column() -> None:
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
     make_preset(
         width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5
     )
@@ -205,7 +206,7 @@ def test_page_says_what_starting_costs(settings: Any) -> None:
 
 
 def test_inputs_are_labelled_and_no_script_is_inline() -> None:
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
     make_preset(name="<script>alert(1)</script>")
     page = limited(*EDIT).get(f"{PLAYGROUND}?b=guide").content.decode()
     assert len(re.findall(r"<h1", page)) == 1

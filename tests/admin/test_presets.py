@@ -13,10 +13,18 @@ from django.utils import timezone
 
 from django_perso.client import Catalogue, calls
 from django_perso.client.types import ModelStyle, TTSType
-from django_perso.models import ApiKey, AvatarSession, CatalogueItem, SessionPreset
+from django_perso.models import ApiKey, CatalogueItem, SessionPreset
 from django_perso.services import catalogue, keys, presets
+from django_perso.services.connections import SETTINGS_KEY, stored_key
 from tests.admin.desk import HOSTILE, PRESETS, limited
-from tests.stage import KEY, faults, make_preset, withdrawn
+from tests.stage import (
+    KEY,
+    faults,
+    make_conversation,
+    make_preset,
+    update_conversations,
+    withdrawn,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +34,7 @@ NOT_OFFERED, GONE = "is not offered by Perso", "is no longer offered by Perso"
 
 @pytest.fixture
 def synced() -> None:
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
 
 
 def shown(client: Client, address: str) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def errors(client: Client, address: str, values: dict[str, Any]) -> dict[str, An
 @pytest.mark.parametrize("has_lists", [True, False])
 def test_form_has_every_field_but_voice(admin_client: Client, has_lists: bool) -> None:
     if has_lists:
-        keys.check(None, keep_lists=True)
+        keys.check(SETTINGS_KEY, keep_lists=True)
     page = text_of(admin_client, "add/")
     for field in SessionPreset._meta.fields:
         assert (f'name="{field.name}"' in page) is (
@@ -245,7 +253,7 @@ def test_withdrawn_choice_is_marked_and_can_be_saved(
         "mcp_servers": ["pmc-clock"],
     }
     with withdrawn(**gone):
-        keys.check(None, keep_lists=True)
+        keys.check(SETTINGS_KEY, keep_lists=True)
     page = text_of(admin_client, change(preset))
     assert 'value="openai-nova" selected data-mark="no longer offered"' in page
     assert '<p data-perso-mark class="perso-gone">no longer offered</p>' in page
@@ -265,7 +273,7 @@ def test_withdrawn_choice_is_marked_and_can_be_saved(
 
 def test_withdrawn_entry_cannot_be_chosen(admin_client: Client, synced: None) -> None:
     with withdrawn(tts_type=["yuri"]):
-        keys.check(None, keep_lists=True)
+        keys.check(SETTINGS_KEY, keep_lists=True)
     preset = make_preset()
     values = shown(admin_client, change(preset))
     assert "yuri" not in text_of(admin_client, change(preset))
@@ -280,8 +288,8 @@ def test_withdrawn_entry_of_other_key_cannot_be_chosen(
     preset = make_preset()
     other = ApiKey.objects.create(name="Other", secret=KEY)
     voices = (TTSType(name="openai-nova"), TTSType(name="ben"))
-    catalogue.keep(other, Catalogue(tts_types=voices))
-    catalogue.keep(other, Catalogue(tts_types=voices[1:]))
+    catalogue.keep(stored_key(other), Catalogue(tts_types=voices))
+    catalogue.keep(stored_key(other), Catalogue(tts_types=voices[1:]))
     values = shown(admin_client, change(preset)) | {"api_key": str(other.pk)}
     assert GONE in unescape(
         str(errors(admin_client, change(preset), values)["tts_type"])
@@ -330,7 +338,7 @@ def test_sync_keeps_what_was_entered(
     form = answer.context["adminform"].form
     assert form["model_style"].value() == "leo-front-casual-nodded_loop"
     assert form["mcp_servers"].value() == ["pmc-clock"]
-    assert catalogue.synced_at(None) is not None
+    assert catalogue.synced_at(SETTINGS_KEY) is not None
     assert SessionPreset.objects.count() == 0
 
 
@@ -348,7 +356,7 @@ def test_showing_lists_of_other_key_saves_nothing(
 ) -> None:
     preset = make_preset(mcp_servers=["pmc-clock", "pmc-library"])
     other = ApiKey.objects.create(name="Other", secret=KEY)
-    catalogue.keep(other, Catalogue(tts_types=(TTSType(name="ben"),)))
+    catalogue.keep(stored_key(other), Catalogue(tts_types=(TTSType(name="ben"),)))
     values = shown(admin_client, change(preset)) | {
         "api_key": str(other.pk),
         "name": "Renamed",
@@ -380,7 +388,7 @@ def test_sync_requires_permission_to_use_keys(rights: tuple[str, ...]) -> None:
     assert ('name="_sync"' in text_of(client, change(preset))) is may_sync
     answer = client.post(PRESETS + change(preset), {"_sync": "1"})
     assert answer.status_code == (200 if may_sync else 403)
-    assert (catalogue.synced_at(None) is not None) is may_sync
+    assert (catalogue.synced_at(SETTINGS_KEY) is not None) is may_sync
 
 
 def test_viewer_sees_values_and_no_buttons(synced: None) -> None:
@@ -402,17 +410,17 @@ def test_list_names_withdrawn_choices(admin_client: Client, synced: None) -> Non
     make_preset()
     assert "perso-badge" not in text_of(admin_client, "")
     with withdrawn(tts_type=["openai-nova"]):
-        keys.check(None, keep_lists=True)
+        keys.check(SETTINGS_KEY, keep_lists=True)
     assert f'Voice: "openai-nova" {GONE}.' in text_of(admin_client, "")
 
 
 def test_list_counts_starts_of_seven_days(admin_client: Client) -> None:
     preset = make_preset()
     for days in (0, 1, 6, 8, 30):
-        AvatarSession.objects.create(
+        make_conversation(
             preset=preset, created_at=timezone.now() - timedelta(days=days)
         )
-    AvatarSession.objects.create(is_test=True)
+    make_conversation(is_trial=True)
     assert '<td class="field-conversations">3</td>' in text_of(admin_client, "")
 
 
@@ -456,16 +464,18 @@ def test_list_of_fifty_takes_constant_queries(
 ) -> None:
     for number in range(50):
         key = ApiKey.objects.create(name=f"Key {number}", secret=KEY)
-        catalogue.keep(key, Catalogue(tts_types=(TTSType(name="openai-nova"),)))
+        catalogue.keep(
+            stored_key(key), Catalogue(tts_types=(TTSType(name="openai-nova"),))
+        )
         preset = make_preset(slug=f"guide-{number}", api_key=key)
-        AvatarSession.objects.create(preset=preset)
+        make_conversation(preset=preset)
     with django_assert_max_num_queries(14):
         assert "guide-49" in text_of(admin_client, "")
 
 
 def test_avatar_without_picture_shows_initial(admin_client: Client) -> None:
     catalogue.keep(
-        None,
+        SETTINGS_KEY,
         Catalogue(
             model_styles=(ModelStyle(name="zoe", file="javascript:alert(1)//.png"),)
         ),
@@ -480,7 +490,7 @@ def test_avatar_without_picture_shows_initial(admin_client: Client) -> None:
 
 def test_hostile_names_are_escaped(admin_client: Client) -> None:
     voice, style = TTSType(name=HOSTILE, service=HOSTILE), ModelStyle(name=HOSTILE)
-    catalogue.keep(None, Catalogue(tts_types=(voice,), model_styles=(style,)))
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=(voice,), model_styles=(style,)))
     preset = make_preset(
         name=HOSTILE, tts_type=HOSTILE, model_style=HOSTILE, document=HOSTILE
     )
@@ -633,13 +643,27 @@ def test_preset_with_retention_outlives_conversations(
         make_preset(slug="silent"),
     )
     for preset in (said, silent):
-        AvatarSession.objects.create(preset=preset, visitor="me")
+        make_conversation(preset=preset, status="ended")
     address, sure = PRESETS + f"{said.pk}/delete/", {"post": "yes"}
     action = {"action": "delete_selected", "_selected_action": [said.pk, silent.pk]}
     for url, data in ((address, sure), (PRESETS, {**action, **sure})):
         page = admin_client.post(url, data).content.decode()
         assert "Said &lt;7&gt;: its conversations are kept for 7 days." in page
     assert SessionPreset.objects.count() == 2
-    said.avatarsession_set.all().delete()
+    said.conversation_set.all().delete()
     admin_client.post(PRESETS, {**action, **sure})
+    assert not SessionPreset.objects.exists()
+
+
+def test_preset_with_a_running_conversation_is_not_deleted(
+    admin_client: Client,
+) -> None:
+    preset = make_preset(name="Lobby")
+    make_conversation(preset=preset, status="live")
+    url = f"{PRESETS}{preset.pk}/delete/"
+    page = admin_client.post(url, {"post": "yes"}).content.decode()
+    assert "has a running conversation" in page
+    assert SessionPreset.objects.exists()
+    update_conversations(status="ended")
+    admin_client.post(url, {"post": "yes"})
     assert not SessionPreset.objects.exists()

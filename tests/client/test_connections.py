@@ -101,13 +101,9 @@ def test_forked_process_opens_its_own_connections(serve: Serve) -> None:
         perso.get_llms()
         os._exit(0) if not child else os._exit(os.waitpid(child, 0)[1])
     """
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", script], timeout=20, env={**os.environ}
-        ).returncode
-        == 0
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, timeout=20, env={**os.environ}
     )
-    assert len(server.requests) == 3
 
 
 def test_creating_clients_and_connections_is_cheap() -> None:

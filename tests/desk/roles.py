@@ -12,7 +12,7 @@ RIGHTS: dict[str, list[str]] = {
     "staff": [],
     "keys": [f"{right}_apikey" for right in (*EVERYTHING, "use")],
     "presets": [f"{right}_sessionpreset" for right in EVERYTHING],
-    "transcripts": ["view_avatarsession", "view_transcriptentry"],
+    "transcripts": ["view_conversation", "view_transcriptentry"],
     "superuser": [],
 }
 

@@ -1,7 +1,9 @@
 """What lies on the desk: a synced key, a preset of it, a conversation; written by `manage.py shell`."""
 
-from django_perso.models import ApiKey, AvatarSession, SessionPreset, TranscriptEntry
+from django_perso.models import ApiKey, SessionPreset, TranscriptEntry
 from django_perso.services import keys
+from django_perso.services.connections import stored_key
+from tests.stage import make_conversation
 
 KEY = "pak-desk-0123456789abcdef"
 
@@ -11,17 +13,17 @@ def write(api_server: str) -> None:
     key = ApiKey.objects.create(
         name="Desk", api_server=api_server, secret=KEY, is_default=True
     )
-    outcome = keys.check(key, keep_lists=True)
+    outcome = keys.check(stored_key(key), keep_lists=True)
     assert outcome.status == ApiKey.Status.OK, outcome.detail
     preset = SessionPreset.objects.first()
-    session = AvatarSession.objects.create(
+    session = make_conversation(
         visitor="somebody", preset=preset, api_key=key, status="ended"
     )
     for seq, (role, text) in enumerate(
         (("visitor", "Hello!"), ("avatar", "Good day. " * 30)), 1
     ):
         TranscriptEntry.objects.create(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=seq,
             kind="chat",

@@ -13,6 +13,7 @@ import shlex
 import sys
 import tomllib
 from copy import deepcopy
+from doctest import DocTestParser
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -197,9 +198,11 @@ def test_python_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_marked_python_blocks_parse() -> None:
     for block in BLOCKS:
         if block.language == "python" and block.note:
-            compile(
-                block.code, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-            )
+            code = block.code
+            if code.startswith(">>> "):
+                examples = DocTestParser().get_examples(code)
+                code = "".join(example.source for example in examples)
+            compile(code, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 # --- templates -------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_json_of_sync_has_the_documented_shape() -> None:
     for key in (wanted["keys"][0], found["keys"][0]):
         lists = key["lists"].pop("tts_type")
         key["lists"] = {"offered": lists["offered"], "error": lists["error"]}
-        assert sorted(lists) == ["came", "error", "offered", "went"]
+        assert sorted(lists) == ["added", "error", "offered", "removed"]
     assert shape(found) == shape(wanted)
 
 

@@ -5,10 +5,9 @@ import json
 import re
 from typing import Any
 
-from django_perso.log import codes, frames, payloads
-
 import dev
 from django_perso import consumers
+from django_perso.log import codes, frames, payloads
 from tests.docs.pages import CODE, read, rows, section
 
 PAGE = read("reference/log-protocol")

@@ -67,8 +67,8 @@ def test_what_the_page_showed_is_in_the_database_in_order_and_once(
         "SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id"
     )
     assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
-    assert site.rows("SELECT status, is_complete FROM django_perso_avatarsession") == [
-        ("ended", 1)
+    assert site.rows("SELECT ended_by, is_complete FROM django_perso_conversation") == [
+        ("visitor", 1)
     ]
 
 
@@ -163,7 +163,7 @@ def test_two_visitors_at_once_each_have_their_own_transcript(
     for _, avatar in avatars:
         avatar.end()
     rows = site.rows(
-        "SELECT avatar_session_id, data FROM django_perso_transcriptentry WHERE kind = 'chat'"
+        "SELECT conversation_id, data FROM django_perso_transcriptentry WHERE kind = 'chat'"
     )
     names = {
         name: {stream for stream, data in rows if f"my name is {name}" in data}

@@ -17,7 +17,7 @@ HOME = "/admin/django_perso/"
 KEY, PRESET, CONVERSATION = (
     f"{HOME}apikey/",
     f"{HOME}sessionpreset/",
-    f"{HOME}avatarsession/",
+    f"{HOME}conversation/",
 )
 # A page, and the roles besides the superuser that may see it.
 PAGES = {

@@ -14,13 +14,14 @@ HOME = "/admin/django_perso/"
 PRESETS, PLAYGROUND = f"{HOME}sessionpreset/", f"{HOME}sessionpreset/playground/"
 MORE = """
 from django.utils import timezone
-from django_perso.models import ApiKey, AvatarSession, SessionPreset
+from django_perso.models import ApiKey, Conversation, SessionPreset
+from tests.stage import make_conversation
 ApiKey.objects.create(name="The one at Perso", api_server="https://platform.perso.ai")
 SessionPreset.objects.filter(slug="second").update(name="Reception desk")
 usual = SessionPreset.objects.get(slug="second")
 for code in ("", "perso_refused"):
     at = timezone.now().replace(month=11, day=26, hour=20, minute=41)
-    AvatarSession.objects.create(
+    make_conversation(
         preset=usual, visitor="b77c11d0", status="ended", created_at=at, ended_at=at, error_code=code
     )
 """
@@ -69,7 +70,7 @@ def page(desk: Any, new_context: Any) -> Any:
     return context.new_page()
 
 
-@pytest.mark.parametrize("name", ["avatarsession", "apikey", "sessionpreset"])
+@pytest.mark.parametrize("name", ["conversation", "apikey", "sessionpreset"])
 def test_a_list_shows_all_its_columns_on_a_laptop(
     desk: Any, page: Any, pictures: Path, name: str
 ) -> None:

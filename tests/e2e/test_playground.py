@@ -12,8 +12,11 @@ from tests.support.widget import WATCHED
 pytestmark = pytest.mark.browser
 
 PLAYGROUND = "/admin/django_perso/sessionpreset/playground/"
-SESSIONS = "SELECT id, preset_id, is_test, status, params FROM django_perso_avatarsession ORDER BY is_test"
-CHAT = "SELECT avatar_session_id, data FROM django_perso_transcriptentry WHERE kind = 'chat' ORDER BY id"
+SESSIONS = (
+    "SELECT c.id, c.preset_id, c.is_trial, s.status, s.params FROM django_perso_conversation AS c "
+    "JOIN django_perso_persosession AS s ON s.conversation_id = c.id ORDER BY c.is_trial"
+)
+CHAT = "SELECT conversation_id, data FROM django_perso_transcriptentry WHERE kind = 'chat' ORDER BY id"
 
 
 @pytest.fixture
@@ -120,9 +123,9 @@ def test_settings_are_tried(site: Any, new_context: Any) -> None:
     a.part("end").click()
     a.fact("reason").filter(has_text="GRACEFUL_TERMINATION").wait_for()
     assert a.fact("how").inner_text() == "you"
-    ((_, preset, is_test, status, params),) = site.rows(SESSIONS)
+    ((_, preset, is_trial, status, params),) = site.rows(SESSIONS)
     sent = json.loads(params)
-    assert (preset, is_test, status) == (None, 1, "ended")
+    assert (preset, is_trial, status) == (None, 1, "ended")
     assert (sent["model_style"], sent["tts_type"], sent["padding_left"]) == (
         style,
         voice,

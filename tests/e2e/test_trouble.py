@@ -29,7 +29,7 @@ def test_an_sdk_with_changed_bytes_is_refused_and_the_widget_says_so(
     avatar.wait_for(state="error")
     assert avatar.element.get_by_role("alert").inner_text().strip()
     assert page.evaluate("typeof PersoInteractive") == "undefined"
-    assert site.rows("SELECT count(*) FROM django_perso_avatarsession") == [(0,)], (
+    assert site.rows("SELECT count(*) FROM django_perso_conversation") == [(0,)], (
         "nothing was paid for"
     )
     assert any("integrity" in line for line in console_errors)
@@ -71,7 +71,7 @@ def test_when_perso_fails_the_visitor_can_try_again(
         {"status": 401},
     ):
         site.execute(
-            "UPDATE django_perso_avatarsession SET status = 'ended'"
+            "UPDATE django_perso_persosession SET status = 'ended'"
         )  # so that no limit is reached
         sandbox.set_faults(session={**fault, "times": 1})
         avatar.part("start").click()

@@ -36,7 +36,7 @@ class Blind(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     async def store(self, items: list[dict[str, Any]]) -> None:
         await TranscriptEntry.objects.abulk_create(
             TranscriptEntry(
-                avatar_session_id=self.stream,
+                conversation_id=self.stream,
                 source="browser",
                 seq=item["s"],
                 kind=item["k"],

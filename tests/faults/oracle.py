@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # Everything browsers reported, in the order it was stored.
-STORED = """SELECT avatar_session_id::text, seq, kind, at_ms, data FROM django_perso_transcriptentry
+STORED = """SELECT conversation_id::text, seq, kind, at_ms, data FROM django_perso_transcriptentry
     WHERE source = 'browser' ORDER BY id"""
 
 Entry = dict[str, Any]  # s, k, t, d, as it travels

@@ -10,7 +10,7 @@ from django.core import signing
 from django.http import HttpResponse
 from django.test import override_settings
 
-from django_perso.services.sessions import TICKET_SALT
+from django_perso.services.tickets import SALT as TICKET_SALT
 from django_perso.visitors import COOKIE, COOKIE_SALT
 from example_project.demo import daphne_command, uvicorn_command
 from tests.support import servers
@@ -21,9 +21,9 @@ from .outbox import Address
 
 SECRET = servers.environment()["SECRET_KEY"]
 # Another conversation just like one there is, whatever columns it has.
-CLONE = """INSERT INTO django_perso_avatarsession SELECT (jsonb_populate_record(
+CLONE = """INSERT INTO django_perso_conversation SELECT (jsonb_populate_record(
     original, jsonb_build_object('id', new.id, 'visitor', coalesce(%s, new.id::text), 'last_seq', 0))).*
-    FROM django_perso_avatarsession AS original, unnest(%s::uuid[]) AS new (id) WHERE original.id = %s"""
+    FROM django_perso_conversation AS original, unnest(%s::uuid[]) AS new (id) WHERE original.id = %s"""
 
 
 class Site(servers.ExampleServer):

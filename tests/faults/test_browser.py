@@ -49,8 +49,8 @@ LEFT = """() => new Promise((done) => {
 })"""
 # What is stored of conversations: how many lines, how many of them wrong, and whether it is called complete.
 STORED = """SELECT count(e.id), count(e.id) FILTER (WHERE e.data->>'text' IS DISTINCT FROM 'line ' || e.seq),
-    s.is_complete FROM django_perso_avatarsession AS s LEFT JOIN django_perso_transcriptentry AS e
-    ON e.avatar_session_id = s.id AND e.source = 'browser' WHERE s.visitor = '{}' GROUP BY s.id"""
+    s.is_complete FROM django_perso_conversation AS s LEFT JOIN django_perso_transcriptentry AS e
+    ON e.conversation_id = s.id AND e.source = 'browser' WHERE s.visitor = '{}' GROUP BY s.id"""
 
 
 def conversations(site: Site, count: int, visitor: str) -> list[Address]:
@@ -135,7 +135,7 @@ def test_a_burst_that_nobody_paces_is_stored_but_for_one_gap_that_says_how_much(
     wait_until_sent(page)
     *burst, last = site.rows(
         "SELECT kind, data FROM django_perso_transcriptentry "
-        f"WHERE source = 'browser' AND avatar_session_id = '{address.stream}' ORDER BY id"
+        f"WHERE source = 'browser' AND conversation_id = '{address.stream}' ORDER BY id"
     )
     gaps = [(at, data) for at, (kind, data) in enumerate(burst) if kind == "gap"]
     told = [data["text"] for kind, data in burst if kind == "chat"]

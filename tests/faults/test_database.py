@@ -26,7 +26,7 @@ from .site import Site, p
 
 Row = Callable[[str, str], None]
 
-ENTRIES, SESSIONS = "django_perso_transcriptentry", "django_perso_avatarsession"
+ENTRIES, SESSIONS = "django_perso_transcriptentry", "django_perso_conversation"
 
 
 async def talk(

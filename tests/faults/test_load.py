@@ -58,7 +58,7 @@ async def test_no_message_is_so_long_that_it_is_sent_for_ever(
     verdict = site.judge(oracle)
     gaps = site.rows(
         "SELECT count(*) FROM django_perso_transcriptentry WHERE kind = 'gap' AND source = 'browser' "
-        f"AND avatar_session_id IN ({', '.join(repr(box.address.stream) for box in naive)})"
+        f"AND conversation_id IN ({', '.join(repr(box.address.stream) for box in naive)})"
     )[0][0]
     worst = max(box.sockets for box in naive) - 1
     row(

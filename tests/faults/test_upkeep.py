@@ -21,13 +21,13 @@ from .site import CLONE, Site, p
 Row = Callable[[str, str], None]
 
 SOAK_SECONDS = 60 * float(os.environ.get("PERSO_TEST_SOAK_MINUTES", "1"))
-ENTRIES, SESSIONS = "django_perso_transcriptentry", "django_perso_avatarsession"
+ENTRIES, SESSIONS = "django_perso_transcriptentry", "django_perso_conversation"
 # Conversations like the first one, the odd ones 100 days old, and lines in each.
 OLD = f"""UPDATE {SESSIONS}
     SET created_at = now() - interval '100 days', last_seen_at = now() - interval '100 days'
     WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM {SESSIONS}
     WHERE visitor = 'history') AS numbered WHERE n % 2 = 1)"""
-LINES = f"""INSERT INTO {ENTRIES} (avatar_session_id, source, seq, kind, at_ms, data, created_at)
+LINES = f"""INSERT INTO {ENTRIES} (conversation_id, source, seq, kind, at_ms, data, created_at)
     SELECT session.id, 'browser', seq, 'chat', seq, '{{"role": "visitor", "text": "old"}}', session.created_at
     FROM {SESSIONS} AS session, generate_series(1, %s) AS seq WHERE session.visitor = 'history'"""
 EXPIRED = (
@@ -81,7 +81,7 @@ async def test_a_purge_holds_up_nobody_who_talks(
         for boxes in (before, during)
     )
     left = site.rows(
-        f"SELECT count(*) FROM {ENTRIES} AS e JOIN {SESSIONS} AS s ON s.id = avatar_session_id "
+        f"SELECT count(*) FROM {ENTRIES} AS e JOIN {SESSIONS} AS s ON s.id = conversation_id "
         "WHERE s.visitor = 'history'"
     )[0][0]
     row(
@@ -133,7 +133,7 @@ async def test_a_migration_does_not_stop_those_who_write(
             await asyncio.sleep(0.005)
     await migration
     found = site.rows(
-        f"SELECT count(*), max(seq) FROM {ENTRIES} WHERE avatar_session_id = '{address.stream}' "
+        f"SELECT count(*), max(seq) FROM {ENTRIES} WHERE conversation_id = '{address.stream}' "
         "AND source = 'browser'"
     )
     row(
@@ -178,7 +178,7 @@ async def test_clocks_two_hours_apart_do_not_change_the_order(
     hours, ended = fast.rows(
         "SELECT extract(epoch FROM max(e.created_at) - min(e.created_at)) / 3600, "
         "count(DISTINCT s.id) FILTER (WHERE s.ended_at IS NOT NULL) "
-        f"FROM {ENTRIES} AS e JOIN {SESSIONS} AS s ON s.id = avatar_session_id WHERE e.source = 'browser'"
+        f"FROM {ENTRIES} AS e JOIN {SESSIONS} AS s ON s.id = conversation_id WHERE e.source = 'browser'"
     )[0]
     row(
         "F15",

@@ -249,7 +249,7 @@ async def test_garbage_never_crashes_the_site(
             site.env["PERSO_INTERACTIVE_API_KEY"] in site.printed(),
         )
         unknown = site.rows(
-            "SELECT status, count(*) FROM django_perso_avatarsession GROUP BY 1 ORDER BY 1"
+            "SELECT status, count(*) FROM django_perso_persosession GROUP BY 1 ORDER BY 1"
         )
     row(
         "F9",
@@ -279,7 +279,7 @@ async def test_what_perso_made_without_telling_us_is_counted(
         sandbox.set_faults()
         status, code, _ = await timed(visitor)
         counted = site.rows(
-            "SELECT count(*) FROM django_perso_avatarsession WHERE status = 'unknown'"
+            "SELECT count(*) FROM django_perso_persosession WHERE status = 'unknown'"
         )[0][0]
     made = sandbox.ledger()["created"]
     sandbox.kill()  # it still hangs

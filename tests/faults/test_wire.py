@@ -186,7 +186,7 @@ async def test_of_two_tabs_the_newer_one_writes_and_the_older_is_told(
     for address, (_, last) in zip(addresses, ends, strict=True):
         told = site.rows(
             "SELECT data->>'text' LIKE 'newer%' FROM django_perso_transcriptentry "
-            f"WHERE source = 'browser' AND avatar_session_id = '{address.stream}' ORDER BY id"
+            f"WHERE source = 'browser' AND conversation_id = '{address.stream}' ORDER BY id"
         )
         mixed += [is_newer for (is_newer,) in told] != [False] * last + [True] * 20
     codes = sorted({str(code) for code, _ in ends})

@@ -19,7 +19,7 @@ from django.db import connections
 from django.test import Client
 
 from django_perso.asgi import get_asgi_application
-from django_perso.models import AvatarSession
+from django_perso.models import Conversation
 from tests.stage import chat, make_preset
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -52,8 +52,13 @@ async def test_the_main_road(application: Any, has_socket: bool, language: str) 
             r"/app/static/django_perso/perso-avatar\.\w{12}\.js", avatar["src"]
         )
         assert re.search(
-            r"/app/static/django_perso/log\.\w{12}\.js", avatar["data-modules"]
+            r"/app/static/django_perso/outbox\.\w{12}\.js", avatar["data-modules"]
         )
+
+        assert avatar["data-words-url"] == f"/app/{language}/perso/words/{language}/"
+        words = await http.get(avatar["data-words-url"])
+        assert words.json() == {}
+        assert words.headers["Content-Language"] == language
 
         headers = {"X-CSRFToken": avatar["csrf-token"], "Origin": SITE}
         answer = await http.post(
@@ -115,12 +120,12 @@ def read_transcript(language: str, stream: str, is_ended: bool) -> None:
     """An operator reads what was said."""
     client = Client(headers={"host": "shop.example"})
     client.force_login(get_user_model().objects.create_superuser("boss"))
-    url = f"/{language}/admin/django_perso/avatarsession/{stream}/change/"
+    url = f"/{language}/admin/django_perso/conversation/{stream}/change/"
     page = client.get(url, secure=True)
     assert page.status_code == 200
     assert b"told by POST" in page.content
     assert (b"told by socket" in page.content) is is_ended
-    assert AvatarSession.objects.get().is_complete is is_ended
+    assert Conversation.objects.get().is_complete is is_ended
 
 
 def test_under_wsgi_a_start_works_too() -> None:

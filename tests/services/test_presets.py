@@ -6,7 +6,8 @@ import pytest
 
 from django_perso.client import ApiError, Catalogue
 from django_perso.models import ApiKey
-from django_perso.services import Refused, catalogue, presets, upstream
+from django_perso.services import Refused, catalogue, connections, presets
+from django_perso.services.connections import SETTINGS_KEY, stored_key
 from tests.stage import SANDBOX, make_preset
 
 pytestmark = pytest.mark.django_db
@@ -106,11 +107,13 @@ def test_hint_for_misspelled_preset_suggests_slug() -> None:
 
 def test_first_preset_stores_its_lists(settings: Any) -> None:
     settings.PERSO = SANDBOX
-    lists = upstream.client(upstream.account_for(None)).get_all_settings()
+    lists = connections.client(
+        connections.connect(connections.default_key())
+    ).get_all_settings()
     preset = presets.make_default(lists)
-    assert preset.tts_type in catalogue.offer(None)["tts_type"]
+    assert preset.tts_type in catalogue.offer(SETTINGS_KEY)["tts_type"]
     assert catalogue.problems(preset) == []
     ApiKey.objects.create(name="Main", secret="pak-x", is_default=True)
     preset.delete()
     presets.make_default(lists)
-    assert catalogue.synced_at(ApiKey.objects.get()) is not None
+    assert catalogue.synced_at(stored_key(ApiKey.objects.get())) is not None

@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from django_perso import protocol
-from django_perso.models import AvatarSession, TranscriptEntry
-from django_perso.services import sessions, transcripts
+from django_perso.log import frames
+from django_perso.log.codes import CloseCode
+from django_perso.models import TranscriptEntry
+from django_perso.services import ending, tickets, transcripts
 from django_perso.services.transcripts import Report, Superseded
+from tests.stage import make_conversation
 
 TRACES = json.loads((Path(__file__).parents[1] / "traces/log.json").read_text())[
     "traces"
@@ -40,12 +42,12 @@ class Server:
     """The server's side of a trace."""
 
     def __init__(self) -> None:
-        self.session = AvatarSession.objects.create(visitor="me", status="live")
+        self.session = make_conversation(visitor="me", status="live")
         self.on_their_way: dict[str, tuple[dict[str, Any], int | None]] = {}
 
     def play(self, step: dict[str, Any]) -> None:
         if "hello" in step:
-            self.session = sessions.raise_lease(self.session)
+            self.session = tickets.raise_lease(self.session)
             assert self.session.last_seq == step["hello"]
         elif "send" in step or "bye" in step:
             sent = step, None if step.get("by") == "post" else self.session.lease
@@ -68,13 +70,13 @@ class Server:
         ]
         try:
             answer = transcripts.record(
-                self.session.pk, protocol.parse_items(items), lease=lease
+                self.session.pk, frames.parse_items(items), lease=lease
             )
         except Superseded:
-            answer = {"close": protocol.SUPERSEDED}
+            answer = {"close": CloseCode.SUPERSEDED}
         if "bye" in sent and answer.get("t") == "ack":
-            bye = protocol.Bye(sent["bye"], sent["how"])
-            answer = async_to_sync(sessions.end)(self.session, bye, delays=[])
+            bye = frames.Bye(sent["bye"], sent["how"])
+            answer = async_to_sync(ending.end)(self.session, bye, delays=[])
         assert answer.items() >= expected.items()
 
 
@@ -97,7 +99,7 @@ class Log(RuleBasedStateMachine):
         self.outer = transaction.atomic()
         self.outer.__enter__()
         self.streams = [
-            AvatarSession.objects.create(visitor="me", status="live") for _ in range(3)
+            make_conversation(visitor="me", status="live") for _ in range(3)
         ]
         self.told = dict.fromkeys(
             range(3), 0
@@ -110,14 +112,14 @@ class Log(RuleBasedStateMachine):
 
     def report(self, stream: int, first: int, count: int, lease: int | None) -> Report:
         items = tuple(
-            protocol.Entry(n, "chat", n, {"role": "visitor", "text": f"{stream} {n}"})
+            frames.Entry(n, "chat", n, {"role": "visitor", "text": f"{stream} {n}"})
             for n in range(first, first + count)
         )
-        return Report(self.streams[stream].pk, protocol.Events(items), lease)
+        return Report(self.streams[stream].pk, frames.Events(items), lease)
 
     @rule(stream=st.integers(0, 2))
     def hello(self, stream: int) -> None:
-        self.streams[stream] = sessions.raise_lease(self.streams[stream])
+        self.streams[stream] = tickets.raise_lease(self.streams[stream])
         assert self.streams[stream].last_seq >= self.told[stream]
 
     @rule(
@@ -158,7 +160,7 @@ class Log(RuleBasedStateMachine):
     def what_was_told_is_there_once_and_in_order(self) -> None:
         for number, session in enumerate(getattr(self, "streams", [])):
             rows = (
-                TranscriptEntry.objects.filter(avatar_session=session)
+                TranscriptEntry.objects.filter(conversation=session)
                 .order_by("pk")
                 .values_list("seq", "data")
             )

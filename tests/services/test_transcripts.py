@@ -12,25 +12,25 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.models import Conversation, TranscriptEntry
 from django_perso.services import Refused, transcripts
-from tests.stage import events
+from tests.stage import events, make_conversation, update_conversations
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def session() -> AvatarSession:
-    return AvatarSession.objects.create(visitor="me", status="live")
+def session() -> Conversation:
+    return make_conversation(visitor="me", status="live")
 
 
-def stored(session: AvatarSession) -> list[int]:
+def stored(session: Conversation) -> list[int]:
     """Numbers of the browser's entries in the order shown."""
     entries = session.entries.filter(source="browser").order_by("pk")
     return list(entries.values_list("seq", flat=True))
 
 
-def test_entries_are_stored_whole_and_acknowledged(session: AvatarSession) -> None:
+def test_entries_are_stored_whole_and_acknowledged(session: Conversation) -> None:
     assert transcripts.record(session.pk, events(1, 2)) == {"t": "ack", "s": 2}
     first = session.entries.get(seq=1)
     assert (first.source, first.kind, first.at_ms, first.offset) == (
@@ -70,7 +70,7 @@ def test_entries_are_stored_whole_and_acknowledged(session: AvatarSession) -> No
     ],
 )
 def test_whatever_comes_again_or_out_of_order_the_log_has_no_hole_and_no_double(
-    session: AvatarSession,
+    session: Conversation,
     before: tuple[int, ...],
     frame: Any,
     answer: dict[str, Any],
@@ -92,7 +92,7 @@ def test_whatever_comes_again_or_out_of_order_the_log_has_no_hole_and_no_double(
 def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that(
     frames: list[list[int]],
 ) -> None:
-    session = AvatarSession.objects.create(visitor="me")
+    session = make_conversation(visitor="me")
     for numbers in frames:
         answer = transcripts.record(session.pk, events(*numbers))
         assert stored(session) == list(range(1, answer["s"] + 1))
@@ -101,7 +101,7 @@ def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that
         )
 
 
-def test_the_first_write_wins(session: AvatarSession) -> None:
+def test_the_first_write_wins(session: Conversation) -> None:
     transcripts.record(session.pk, events(1))
     other = events(1)
     other.items[0].d["text"] = "changed"
@@ -110,16 +110,16 @@ def test_the_first_write_wins(session: AvatarSession) -> None:
 
 
 def test_every_frame_even_an_empty_one_is_a_sign_of_life(
-    session: AvatarSession,
+    session: Conversation,
 ) -> None:
-    AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
+    update_conversations(last_seen_at=timezone.now() - timedelta(hours=1))
     transcripts.record(session.pk, events())
     session.refresh_from_db()
     assert timezone.now() - session.last_seen_at < timedelta(seconds=10)
 
 
-def test_a_socket_with_an_older_lease_writes_nothing(session: AvatarSession) -> None:
-    AvatarSession.objects.update(lease=2)
+def test_a_socket_with_an_older_lease_writes_nothing(session: Conversation) -> None:
+    update_conversations(lease=2)
     with pytest.raises(transcripts.Superseded):
         transcripts.record(session.pk, events(1), lease=1)
     assert stored(session) == []
@@ -131,7 +131,7 @@ def test_a_socket_with_an_older_lease_writes_nothing(session: AvatarSession) -> 
 
 
 def test_a_conversation_that_was_deleted_takes_nothing_more(
-    session: AvatarSession,
+    session: Conversation,
 ) -> None:
     stream = session.pk
     session.delete()
@@ -140,9 +140,9 @@ def test_a_conversation_that_was_deleted_takes_nothing_more(
     assert (caught.value.code, caught.value.status) == ("no_stream", 404)
 
 
-def test_after_the_goodbye_nothing_is_added(session: AvatarSession) -> None:
+def test_after_the_goodbye_nothing_is_added(session: Conversation) -> None:
     transcripts.record(session.pk, events(1, 2))
-    AvatarSession.objects.update(is_complete=True)
+    update_conversations(is_complete=True)
     assert transcripts.record(session.pk, events(2, 1)) == {"t": "ack", "s": 2}
     with pytest.raises(Refused) as caught:
         transcripts.record(session.pk, events(1, 2, 3))
@@ -154,9 +154,7 @@ def put_in_a_nul(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "text": "a\x00b"}
 
 
-def test_unusable_redactor_stores_nothing(
-    settings: Any, session: AvatarSession
-) -> None:
+def test_unusable_redactor_stores_nothing(settings: Any, session: Conversation) -> None:
     settings.PERSO = {**settings.PERSO, "REDACTOR": "mysite.privacy.redact"}
     with pytest.raises(ImproperlyConfigured, match=r"mysite\.privacy\.redact"):
         transcripts.record(session.pk, events(1))
@@ -168,12 +166,12 @@ def test_what_a_redactor_leaves_is_made_fit_for_the_database(
     settings: Any, either_database: str
 ) -> None:
     settings.PERSO = {**settings.PERSO, "REDACTOR": f"{__name__}.put_in_a_nul"}
-    session = AvatarSession.objects.create(visitor="me", status="live")
+    session = make_conversation(visitor="me", status="live")
     assert transcripts.record(session.pk, events(1)) == {"t": "ack", "s": 1}
     assert session.entries.get(seq=1).data["text"] == "a\ufffdb"
 
 
-def test_what_the_site_notes_has_a_numbering_of_its_own(session: AvatarSession) -> None:
+def test_what_the_site_notes_has_a_numbering_of_its_own(session: Conversation) -> None:
     transcripts.record(session.pk, events(1))
     for name in ("started", "ended"):
         transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": name})
@@ -191,7 +189,7 @@ def test_what_the_site_notes_has_a_numbering_of_its_own(session: AvatarSession) 
 def test_socket_and_post_racing_with_the_same_entries_store_them_once_in_order() -> (
     None
 ):
-    session = AvatarSession.objects.create(visitor="me", lease=1)
+    session = make_conversation(visitor="me", lease=1)
     answers: list[dict[str, Any]] = []
     together = threading.Barrier(4)
 

@@ -11,15 +11,22 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_perso.models import ApiKey, AvatarSession, CatalogueItem, SessionPreset
+from django_perso.models import (
+    ApiKey,
+    CatalogueItem,
+    Conversation,
+    PersoSession,
+    SessionPreset,
+)
 from django_perso.services import Refused, keys, limits
-from django_perso.services.limits import LIVE_TESTS, TESTS_PER_HOUR, Visitor
-from tests.stage import KEY, created, faults
+from django_perso.services.connections import SETTINGS_KEY
+from django_perso.services.limits import LIVE_TRIALS, TRIALS_PER_HOUR, Visitor
+from tests.stage import KEY, created, faults, make_conversation, update_conversations
 from tests.stage import start as post_start
 
 pytestmark = pytest.mark.django_db
 
-Status = AvatarSession.Status
+Status = PersoSession.Status
 GOOD: dict[str, Any] = {
     "api_key": None,
     "model_style": "nathalie-front-full_dress-nodded_loop",
@@ -64,17 +71,15 @@ def test_trial_starts_without_preset_and_stores_params() -> None:
     user, before = editor(), created()
     answer = attempt(client_of(user))
     assert answer.status_code == 201, answer.content
-    told, row = answer.json(), AvatarSession.objects.get()
+    told, row = answer.json(), Conversation.objects.get()
     assert created() == before + 1
     assert (told["width"], told["height"], told["tools"]) == (640, 480, ["show_map"])
     assert told["intro_message"] == ""
-    assert (row.status, row.is_test, row.preset, row.user) == (
-        Status.LIVE,
-        True,
-        None,
-        user,
-    )
-    assert row.params == {
+    assert (row.is_trial, row.preset, row.user) == (True, None, user)
+    assert row.user_ref == str(user.pk)
+    session = PersoSession.objects.get()
+    assert (session.status, session.preset) == (Status.LIVE, None)
+    assert session.params == {
         "using_stf_webrtc": True,
         "model_style": GOOD["model_style"],
         "prompt": "plp-guide",
@@ -93,7 +98,12 @@ def test_trial_uses_chosen_key() -> None:
     )
     answer = attempt(client_of(editor()), api_key=str(key.pk))
     assert answer.json()["code"] == "perso_unreachable"
-    assert AvatarSession.objects.get().api_key == key
+    session = PersoSession.objects.get()
+    assert (session.api_key, session.key_source, session.key_name) == (
+        key,
+        "own",
+        "Shop",
+    )
 
 
 def test_start_of_preset_is_not_a_trial() -> None:
@@ -103,7 +113,7 @@ def test_start_of_preset_is_not_a_trial() -> None:
     )
     client = client_of(editor())
     assert post_start(client).status_code == 201
-    assert AvatarSession.objects.get().is_test is False
+    assert Conversation.objects.get().is_trial is False
 
 
 @pytest.mark.parametrize(
@@ -128,7 +138,7 @@ def test_trial_without_permission_is_refused(
     answer = attempt(client, padding_left=9)
     assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
     assert "errors" not in answer.json()
-    assert (created(), AvatarSession.objects.count()) == (before, 0)
+    assert (created(), Conversation.objects.count()) == (before, 0)
 
 
 @pytest.mark.parametrize(
@@ -168,11 +178,11 @@ def test_trial_with_wrong_value_is_refused(field: str, value: Any) -> None:
     wrong = "stt_type" if (field, value) == ("voice", True) else field
     assert list(told["errors"]) == [wrong]
     assert all(text and text in told["detail"] for text in told["errors"][wrong])
-    assert (created(), AvatarSession.objects.count()) == (before, 0)
+    assert (created(), Conversation.objects.count()) == (before, 0)
 
 
 def test_trial_with_withdrawn_value_is_refused() -> None:
-    keys.check(None, keep_lists=True)
+    keys.check(SETTINGS_KEY, keep_lists=True)
     client = client_of(editor())
     assert attempt(client).status_code == 201
     CatalogueItem.objects.filter(value="openai-nova").update(gone_at=timezone.now())
@@ -195,9 +205,9 @@ def test_malformed_params_are_a_bad_request(body: dict[str, Any]) -> None:
 def test_user_may_run_four_trials_at_once() -> None:
     user, now = editor(), timezone.now()
     for _ in range(3):
-        AvatarSession.objects.create(user=user, is_test=True, status=Status.LIVE)
+        make_conversation(user=user, is_trial=True, status=Status.LIVE)
     for _ in range(9):
-        AvatarSession.objects.create(user=user, status=Status.LIVE)
+        make_conversation(user=user, status=Status.LIVE)
     client = client_of(user)
     assert attempt(client).status_code == 201
     answer = attempt(client)
@@ -207,19 +217,17 @@ def test_user_may_run_four_trials_at_once() -> None:
         "30",
     )
     assert attempt(client_of(editor("another"))).status_code == 201
-    AvatarSession.objects.update(
-        last_seen_at=now - limits.LIVE_FOR - timedelta(seconds=1)
-    )
+    update_conversations(last_seen_at=now - limits.LIVE_FOR - timedelta(seconds=1))
     assert attempt(client).status_code == 201
 
 
 def test_user_may_start_sixty_trials_an_hour() -> None:
     user, now = editor(), datetime(2026, 1, 1, 12, tzinfo=UTC)
-    for minute in range(TESTS_PER_HOUR):
+    for minute in range(TRIALS_PER_HOUR):
         at = now - timedelta(minutes=minute)
-        AvatarSession.objects.create(
+        make_conversation(
             user=user,
-            is_test=True,
+            is_trial=True,
             status=Status.ENDED,
             termination_reason="X",
             created_at=at,
@@ -261,5 +269,5 @@ def test_concurrent_trials_keep_the_limit() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(statuses) == [201] * LIVE_TESTS + [429] * (12 - LIVE_TESTS)
-    assert created() == before + LIVE_TESTS
+    assert sorted(statuses) == [201] * LIVE_TRIALS + [429] * (12 - LIVE_TRIALS)
+    assert created() == before + LIVE_TRIALS

@@ -52,7 +52,7 @@ def log_in(page: Any, site: Any, path: str = "/admin/") -> None:
 
 def open_first(page: Any, site: Any) -> None:
     """Log in and open the newest conversation."""
-    log_in(page, site, "/admin/django_perso/avatarsession/")
+    log_in(page, site, "/admin/django_perso/conversation/")
     page.locator("#result_list tbody th a").first.click()
 
 

@@ -10,11 +10,12 @@ from django.utils import timezone
 from django_perso.client.parameters import CATALOGUE_LISTS
 from django_perso.models import (
     ApiKey,
-    AvatarSession,
     CatalogueItem,
+    Conversation,
     SessionPreset,
     TranscriptEntry,
 )
+from tests.stage import make_conversation
 
 CHOICES = (
     "model_style",
@@ -44,7 +45,7 @@ def write(corpus_file: str) -> None:
             mcp_servers=[text],
             **fields,
         )
-    session = AvatarSession.objects.create(
+    session = make_conversation(
         user=User.objects.create(username=corpus[2][:150], first_name=corpus[3][:150]),
         visitor=corpus[4][:64],
         preset=SessionPreset.objects.get(slug="hostile-0"),
@@ -81,11 +82,11 @@ def write_catalogue(key: ApiKey, corpus: list[str]) -> None:
     )
 
 
-def write_transcript(session: AvatarSession, corpus: list[str]) -> None:
+def write_transcript(session: Conversation, corpus: list[str]) -> None:
     told = [(kind, data) for text in corpus for kind, data in entries(text)]
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=seq,
             kind=kind,

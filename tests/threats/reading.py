@@ -10,21 +10,21 @@ from typing import Any
 from django.db import connection
 
 from django_perso.fields import SecretUnreadable
-from django_perso.models import ApiKey, AvatarSession
+from django_perso.models import ApiKey, PersoSession
 
 READERS = 4
 
 
 def write(count: int) -> None:
-    """Half of them keys, half of them conversations; each secret is known by the row."""
+    """Half of them keys, half; each secret is known by the row."""
     keys = [ApiKey(name=f"key {n}") for n in range(count // 2)]
-    sessions = [AvatarSession(visitor=f"visitor {n}") for n in range(count // 2)]
+    sessions = [PersoSession() for _ in range(count // 2)]
     for key in keys:
         key.secret = f"pak-{key.pk}"
     for session in sessions:
         session.session_id = f"psn-{session.pk}"
     ApiKey.objects.bulk_create(keys)
-    AvatarSession.objects.bulk_create(sessions)
+    PersoSession.objects.bulk_create(sessions)
     print(count)  # noqa: T201
 
 
@@ -53,7 +53,7 @@ def all_rows() -> list[tuple[Any, Any]]:
     """Models and primary keys."""
     return [
         (model, pk)
-        for model in (ApiKey, AvatarSession)
+        for model in (ApiKey, PersoSession)
         for pk in model.objects.values_list("pk", flat=True)
     ]
 

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.models import Conversation, TranscriptEntry
 from django_perso.services.export import export, safe_cell
+from tests.stage import make_conversation
 
 pytestmark = pytest.mark.django_db
 
@@ -68,11 +69,11 @@ def is_formula(cell: str) -> bool:
     return False
 
 
-def conversation(*texts: str, visitor: str = "v") -> AvatarSession:
-    session = AvatarSession.objects.create(visitor=visitor)
+def conversation(*texts: str, visitor: str = "v") -> Conversation:
+    session = make_conversation(visitor=visitor)
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=seq,
             kind="chat",
@@ -84,9 +85,9 @@ def conversation(*texts: str, visitor: str = "v") -> AvatarSession:
     return session
 
 
-def cells(session: AvatarSession) -> list[dict[str, str]]:
+def cells(session: Conversation) -> list[dict[str, str]]:
     """What a spreadsheet has in its cells; lines end where the quotes say."""
-    content = "".join(export(AvatarSession.objects.filter(pk=session.pk), "csv"))
+    content = "".join(export(Conversation.objects.filter(pk=session.pk), "csv"))
     head, *rows = csv.reader(as_records(content), strict=True)
     return [dict(zip(head, row, strict=True)) for row in rows]
 

@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.test import Client
 
 from django_perso.fields import SecretUnreadable
-from django_perso.models import ApiKey, AvatarSession
-from django_perso.services import upstream
+from django_perso.models import ApiKey, Conversation
+from django_perso.services import connections
 from tests.stage import KEY, SANDBOX, make_preset, raw_server, start
 from tests.support.servers import environment, manage
 from tests.support.visitor import HttpVisitor
@@ -72,7 +72,7 @@ def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
             _ = row.secret
         with pytest.raises(SecretUnreadable), transaction.atomic():
             row.save()
-        assert "holds the secret of another row; enter the secret again" in submit(
+        assert "has the secret of another row; enter the secret again" in submit(
             admin_client, row
         )
         assert (
@@ -275,7 +275,7 @@ def test_what_is_taken_for_this_machine_is_this_machine(
     settings.PERSO = perso
     for server in NOT_PERSO:
         with pytest.raises(ValueError, match=r"may not be sent|must"):
-            upstream.check_server(server)
+            connections.check_server(server)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -428,4 +428,4 @@ def test_nothing_is_pressed_without_a_token_or_by_a_link(perso: str) -> None:
         if "/press/" in path:
             assert client.get(url).status_code == 405
     assert ApiKey.objects.get().status == "untested"
-    assert AvatarSession.objects.count() == 0
+    assert Conversation.objects.count() == 0

@@ -9,27 +9,28 @@ from django.contrib.auth.models import Permission, User
 from django.db import DatabaseError, connection
 from django.test import Client
 
-from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.models import Conversation, TranscriptEntry
+from tests.stage import make_conversation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.threat]
 
-LIST = "/admin/django_perso/avatarsession/"
+LIST = "/admin/django_perso/conversation/"
 WORDS = "what the visitor said in confidence"
 RIGHTS = {
     "nobody": [],
     "preset editor": ["view_sessionpreset", "change_sessionpreset"],
-    "sees conversations": ["view_avatarsession"],
+    "sees conversations": ["view_conversation"],
     "sees entries alone": ["view_transcriptentry"],
-    "reader": ["view_avatarsession", "view_transcriptentry"],
+    "reader": ["view_conversation", "view_transcriptentry"],
 }
 
 
 @pytest.fixture
-def conversation() -> AvatarSession:
-    session = AvatarSession.objects.create(visitor="somebody")
+def conversation() -> Conversation:
+    session = make_conversation(visitor="somebody")
     for seq in range(1, 4):
         TranscriptEntry.objects.create(
-            avatar_session=session,
+            conversation=session,
             source="browser",
             seq=seq,
             kind="chat",
@@ -54,7 +55,7 @@ def readings() -> int:
 
 
 def test_each_reading_is_written_down_and_only_readers_read(
-    conversation: AvatarSession, figure: Callable[[str, str], None]
+    conversation: Conversation, figure: Callable[[str, str], None]
 ) -> None:
     pages = (
         LIST,
@@ -86,7 +87,7 @@ def test_each_reading_is_written_down_and_only_readers_read(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_audit_row_there_is_no_page(conversation: AvatarSession) -> None:
+def test_without_the_audit_row_there_is_no_page(conversation: Conversation) -> None:
     client: Any = staff("reader")
     with connection.cursor() as cursor:
         cursor.execute(

@@ -13,24 +13,28 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.models import Conversation, PersoSession, TranscriptEntry
 from django_perso.services import retention, transcripts
-from tests.stage import SANDBOX, events
+from tests.stage import SANDBOX, events, make_conversation
 from tests.support import servers
 from tests.support.databases import default_database
 from tests.support.postgres import dump
 
 ROWS, CONVERSATIONS = 100_000, 10_000
 FILL = f"""
-INSERT INTO django_perso_avatarsession (id, visitor, api_server, session_id, params, is_test, status,
-    error_code, termination_reason, created_at, last_seen_at, last_seq, last_server_seq, lease, is_complete)
-SELECT gen_random_uuid(), 'visitor' || n, '', '', '{{}}', false, 'ended', '', '', t, t, 10, 0, 0, true
+INSERT INTO django_perso_conversation (id, visitor, user_ref, language, ended_by, consent_hash, is_trial,
+    created_at, last_seen_at, last_seq, last_server_seq, lease, bytes_stored, is_complete)
+SELECT gen_random_uuid(), 'visitor' || n, '', '', 'visitor', '', false, t, t, 10, 0, 0, 0, true
 FROM (SELECT n, now() - (CASE WHEN n % 2 = 0 THEN 31 ELSE 29 END) * interval '1 day' AS t
       FROM generate_series(1, {CONVERSATIONS}) AS n) AS old;
-INSERT INTO django_perso_transcriptentry (avatar_session_id, source, seq, kind, at_ms, data, created_at)
+INSERT INTO django_perso_persosession (id, conversation_id, number, key_source, key_name, api_server,
+    session_id, params, status, ended_by, error_code, termination_reason, created_at, last_seen_at)
+SELECT gen_random_uuid(), id, 1, 'settings', '', '', '', '{{}}', 'ended', 'visitor', '', '',
+    created_at, last_seen_at FROM django_perso_conversation;
+INSERT INTO django_perso_transcriptentry (conversation_id, source, seq, kind, at_ms, data, created_at)
 SELECT id, 'browser', seq, 'chat', seq,
     json_build_object('role', 'visitor', 'text', repeat('word ', 40)), created_at
-FROM django_perso_avatarsession CROSS JOIN generate_series(1, {ROWS // CONVERSATIONS}) AS seq;
+FROM django_perso_conversation CROSS JOIN generate_series(1, {ROWS // CONVERSATIONS}) AS seq;
 ANALYZE"""
 
 
@@ -58,11 +62,11 @@ def test_half_of_100000_rows_go_while_others_are_written(
             cursor.execute(FILL)
         then = timezone.now() - timedelta(days=30)
         stay = set(
-            AvatarSession.objects.filter(created_at__gte=then).values_list(
+            Conversation.objects.filter(created_at__gte=then).values_list(
                 "pk", flat=True
             )
         )
-        live = AvatarSession.objects.create(visitor="live", status="live")
+        live = make_conversation(visitor="live", status="live")
         waits: list[float] = []
         stop = threading.Event()
         writer = threading.Thread(target=write_until, args=(stop, live.pk, waits))
@@ -72,16 +76,22 @@ def test_half_of_100000_rows_go_while_others_are_written(
         seconds = time.monotonic() - began
         stop.set()
         writer.join()
-        assert deleted == {"conversations": CONVERSATIONS // 2, "entries": ROWS // 2}
-        assert set(AvatarSession.objects.values_list("pk", flat=True)) == {
+        assert deleted == {
+            "conversations": CONVERSATIONS // 2,
+            "entries": ROWS // 2,
+            "perso_sessions": 0,
+        }
+        # What they cost is kept for a while longer.
+        assert PersoSession.objects.count() == CONVERSATIONS + 1
+        assert set(Conversation.objects.values_list("pk", flat=True)) == {
             *stay,
             live.pk,
         }
-        assert TranscriptEntry.objects.exclude(avatar_session=live).count() == ROWS // 2
+        assert TranscriptEntry.objects.exclude(conversation=live).count() == ROWS // 2
         assert live.entries.count() == len(waits) > 100
         p99 = sorted(waits)[int(len(waits) * 0.99)] * 1000
         assert p99 < 200
-        assert retention.purge() == {"conversations": 0, "entries": 0}
+        assert set(retention.purge().values()) == {0}
     gone = f"{ROWS:,} rows, exactly the {ROWS // 2:,} expired gone in {seconds:.0f} s, again: 0"
     figure("T19", f"{gone}; {len(waits)} entries stored meanwhile, p99 {p99:.0f} ms")
 
@@ -97,14 +107,15 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django_perso.models import AvatarSession, TranscriptEntry
+from django_perso.models import Conversation, PersoSession, TranscriptEntry
+from tests.stage import make_conversation
 if connection.vendor == "sqlite":
     connection.cursor().execute("PRAGMA secure_delete = OFF")
-user, kind = User.objects.get(username="admin"), ContentType.objects.get_for_model(AvatarSession)
+user, kind = User.objects.get(username="admin"), ContentType.objects.get_for_model(Conversation)
 for n in range(300):
     is_theirs = n % 7 == 0
     pk = uuid.UUID(int=(0xF0E6E7 if is_theirs else 1) << 96 | n)
-    session = AvatarSession.objects.create(pk=pk, visitor="{VISITOR}" if is_theirs else f"other-{{n}}",
+    session = make_conversation(pk=pk, visitor="{VISITOR}" if is_theirs else f"other-{{n}}",
         user=user if is_theirs and connection.vendor != "sqlite" else None, params={{"n": n}})
     filler = "x" * random.Random(n).randint(1, 3000)
     for seq in range(1, 6):
@@ -113,9 +124,10 @@ for n in range(300):
         if seq == 3:
             argument = "{ARGUMENT}" if is_theirs else "other"
             data = {{"id": "1", "name": "f", "phase": "called", "arguments": {{"q": argument + filler}}}}
-        TranscriptEntry.objects.create(avatar_session=session, source="browser", seq=seq,
+        TranscriptEntry.objects.create(conversation=session, source="browser", seq=seq,
             kind="tool" if seq == 3 else "chat", at_ms=seq, data=data)
-    AvatarSession.objects.filter(pk=pk).update(last_seq=5, error_code="e" * (n % 40))
+    Conversation.objects.filter(pk=pk).update(last_seq=5)
+    PersoSession.objects.filter(conversation=pk).update(error_code="e" * (n % 40))
     LogEntry.objects.create(user=user, content_type=kind, object_id=str(pk), object_repr=str(pk),
         action_flag=CHANGE, change_message="Read the transcript.")
 """

@@ -77,11 +77,11 @@ def test_nothing_that_was_stored_runs_in_the_admin(
     page.on("dialog", note)
     log_in(page, site)
     model = f"{site.url}/admin/django_perso/"
-    paths = [f"avatarsession/{session}/change/?page={n}" for n in (1, 2)]
+    paths = [f"conversation/{session}/change/?page={n}" for n in (1, 2)]
     paths += [
-        "avatarsession/",
-        f"avatarsession/{session}/history/",
-        f"avatarsession/{session}/delete/",
+        "conversation/",
+        f"conversation/{session}/history/",
+        f"conversation/{session}/delete/",
     ]
     paths += [
         "apikey/",

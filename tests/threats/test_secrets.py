@@ -124,7 +124,7 @@ async def converse(
 async def crawl_admin(visitor: HttpVisitor, scanner: Scanner, site: Any) -> None:
     """Every page of the admin that has to do with us."""
     rows = {"sessionpreset": ["1"]}
-    for model in ("apikey", "avatarsession"):
+    for model in ("apikey", "conversation"):
         rows[model] = [
             str(pk) for (pk,) in site.rows(f"SELECT id FROM django_perso_{model}")
         ]
@@ -416,5 +416,5 @@ async def crawl_ids(visitor: HttpVisitor, scanner: Scanner, stream: str) -> None
         f"{stream}/delete/",
     ):
         scanner.show_answer(
-            await visitor.http.get(f"/admin/django_perso/avatarsession/{path}")
+            await visitor.http.get(f"/admin/django_perso/conversation/{path}")
         )

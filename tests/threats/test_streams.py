@@ -87,7 +87,7 @@ async def test_a_browser_cannot_speak_as_the_site(
         }
         await visitor.log_in("admin", site.admin_password)
         page = await visitor.http.get(
-            f"/admin/django_perso/avatarsession/{mine['stream']}/change/"
+            f"/admin/django_perso/conversation/{mine['stream']}/change/"
         )
     rows = dict(
         site.rows(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import AsyncClient
 
-from django_perso.models import AvatarSession, SessionPreset
+from django_perso.models import PersoSession, SessionPreset
 
 pytestmark = [pytest.mark.threat, pytest.mark.django_db(transaction=True)]
 
@@ -129,7 +129,7 @@ async def test_whatever_perso_answers_is_a_stable_code(
     refusals = sum(300 <= status < 500 for status in STATUSES) * sum(
         len(body) < 1_000_000 for body in BODIES
     )
-    assert await AvatarSession.objects.filter(status="failed").acount() == refusals
+    assert await PersoSession.objects.filter(status="failed").acount() == refusals
     figure(
         "T23",
         f"{sum(counts.values())} unreadable answers: {dict(counts)}, 0 tracebacks",

@@ -2,9 +2,9 @@
 
 import pytest
 
-from django_perso.services import sessions
+from django_perso.services import starting
 
 
 @pytest.fixture(autouse=True)
 def _no_intros() -> None:
-    sessions.intros.clear()
+    starting.intros.clear()

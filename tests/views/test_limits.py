@@ -9,8 +9,8 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from django_perso.models import AvatarSession, SessionPreset
-from tests.stage import SANDBOX, created, make_preset, post_log
+from django_perso.models import Conversation, SessionPreset
+from tests.stage import SANDBOX, created, make_preset, post_log, update_conversations
 from tests.stage import start as post_start
 
 from .answers import refused, staff_client
@@ -29,7 +29,7 @@ def test_a_full_preset_says_when_to_come_back(client: Client) -> None:
         == 30
     )
     assert created() == before
-    AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
+    update_conversations(last_seen_at=timezone.now() - timedelta(minutes=6))
     assert post_start(Client()).status_code == 201
 
 
@@ -74,7 +74,7 @@ def test_a_browser_that_says_goodbye_and_goes_on_frees_no_place(client: Client) 
         "reason": "",
     }
     refused(post_start(client), 429, "too_many_live")
-    AvatarSession.objects.update(termination_reason="GRACEFUL_TERMINATION")
+    update_conversations(termination_reason="GRACEFUL_TERMINATION")
     assert post_start(client).status_code == 201
 
 
@@ -87,7 +87,7 @@ def test_a_forwarded_address_that_the_visitor_made_up_does_not_help(
         for n in range(2)
     ]
     assert spoof == [201, 429]
-    AvatarSession.objects.all().delete()
+    Conversation.objects.all().delete()
     settings.PERSO = {**SANDBOX, "TRUSTED_PROXY_COUNT": 1}
     behind = [f"6.6.6.{n}, 203.0.113.{n // 2}" for n in range(4)]
     assert [

@@ -8,9 +8,9 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
-from django_perso import protocol
-from django_perso.models import AvatarSession
-from tests.stage import chat, make_preset, post_log
+from django_perso.log import frames
+from django_perso.models import Conversation
+from tests.stage import chat, make_preset, post_log, update_conversations
 from tests.stage import start as post_start
 
 from .answers import refused
@@ -40,7 +40,7 @@ def test_entries_are_acknowledged_as_they_are_stored(
         "s": 3,
     }
     assert post_log(client, started, items=[chat(5)]).json() == {"t": "gap", "s": 3}
-    too_big = chat(4, "x" * protocol.MAX_ENTRY)
+    too_big = chat(4, "x" * frames.MAX_ENTRY)
     assert post_log(client, started, items=[too_big]).json() == {
         "t": "reject",
         "s": [4],
@@ -48,9 +48,7 @@ def test_entries_are_acknowledged_as_they_are_stored(
     }
     gap = {"s": 4, "k": "gap", "t": 1, "d": {"count": 1, "reason": "too_big"}}
     assert post_log(client, started, items=[gap]).json() == {"t": "ack", "s": 4}
-    entries = (
-        AvatarSession.objects.get().entries.filter(source="browser").order_by("pk")
-    )
+    entries = Conversation.objects.get().entries.filter(source="browser").order_by("pk")
     assert list(entries.values_list("seq", "kind")) == [
         (1, "chat"),
         (2, "chat"),
@@ -76,7 +74,7 @@ def test_the_goodbye_is_done_once_all_is_there(
     done = {"t": "done", "reason": "GRACEFUL_TERMINATION"}
     assert post_log(client, started, items=[chat(1), chat(2)], bye=bye).json() == done
     assert post_log(client, started, items=[], bye=bye).json() == done
-    assert AvatarSession.objects.get().is_complete
+    assert Conversation.objects.get().is_complete
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,7 @@ def test_entries_from_another_origin_are_refused(
     client: Client, started: dict[str, Any], origin: str
 ) -> None:
     refused(post_log(client, started, origin, items=[chat(1)]), 403, "origin")
-    assert AvatarSession.objects.get().last_seq == 0
+    assert Conversation.objects.get().last_seq == 0
 
 
 def test_entries_without_the_ticket_of_this_visitor_are_refused(
@@ -105,7 +103,7 @@ def test_entries_without_the_ticket_of_this_visitor_are_refused(
             401,
             "not_authorised",
         )
-    assert not AvatarSession.objects.exclude(last_seq=0).exists()
+    assert not Conversation.objects.exclude(last_seq=0).exists()
 
 
 @pytest.mark.parametrize(
@@ -127,14 +125,14 @@ def test_a_log_body_that_cannot_be_read_changes_nothing(
     client: Client, started: dict[str, Any], change: dict[str, Any], status: int
 ) -> None:
     refused(post_log(client, started, **change), status, "bad_request")
-    session = AvatarSession.objects.get()
+    session = Conversation.objects.get()
     assert (session.last_seq, session.ended_at) == (0, None)
 
 
 def test_a_conversation_that_is_over_for_a_day_takes_nothing_more(
     client: Client, started: dict[str, Any]
 ) -> None:
-    AvatarSession.objects.update(ended_at=timezone.now() - timedelta(hours=25))
+    update_conversations(ended_at=timezone.now() - timedelta(hours=25))
     refused(post_log(client, started, items=[chat(1)]), 404, "no_stream")
 
 

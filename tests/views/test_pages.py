@@ -1,4 +1,4 @@
-"""The other addresses: the socket's by HTTP, the demo, the emulator's gate."""
+"""The other addresses: the socket's by HTTP, the demo, the sandbox's gate."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def test_the_demo_page_is_there_while_debug_is_on(
     "path",
     ["perso-interactive-sdk.js", "control/ledger/", "api/v1/prompt/", "no/such/"],
 )
-def test_the_emulators_gate_is_shut_while_it_is_off(
+def test_the_sandboxs_gate_is_shut_while_it_is_off(
     client: Client, settings: Any, path: str
 ) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}

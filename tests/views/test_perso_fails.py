@@ -12,15 +12,23 @@ from django.db.utils import InterfaceError
 from django.test import Client
 from django.utils import timezone
 
-from django_perso.models import ApiKey, AvatarSession, SessionPreset
-from tests.stage import KEY, created, faults, http_answer, make_preset, raw_server
+from django_perso.models import ApiKey, Conversation, PersoSession, SessionPreset
+from tests.stage import (
+    KEY,
+    created,
+    faults,
+    http_answer,
+    make_preset,
+    raw_server,
+    update_conversations,
+)
 from tests.stage import start as post_start
 
 from .answers import refused, staff_client
 
 pytestmark = pytest.mark.django_db
 
-Status = AvatarSession.Status
+Status = PersoSession.Status
 
 
 @pytest.mark.parametrize(
@@ -45,26 +53,27 @@ def test_whatever_perso_answers_the_visitor_gets_a_sentence_and_the_row_says_wha
     make_preset()
     with faults(session=fault):
         refused(post_start(client), status, code)
-    session = AvatarSession.objects.get()
+    session = PersoSession.objects.get()
     assert (session.status, session.error_code) == (row, code)
-    assert session.entries.get().kind == "error"
+    conversation = Conversation.objects.get()
+    assert (conversation.ended_by, conversation.is_complete) == ("error", False)
+    assert conversation.entries.get().kind == "error"
 
 
 def test_a_wrong_parameter_is_told_to_staff(client: Client) -> None:
     make_preset(prompt="plp-gone")
     problem = refused(post_start(staff_client()), 502, "perso_refused")
     assert "does_not_exist (prompt)" in problem["hint"]
-    assert "does_not_exist" in AvatarSession.objects.get().entries.get().data["message"]
+    assert "does_not_exist" in Conversation.objects.get().entries.get().data["message"]
 
 
 @pytest.fixture
 def key_row() -> Iterator[ApiKey]:
     """A real-looking key; what is logged and stored meanwhile is searched for it."""
     yield ApiKey.objects.create(name="Main", secret=KEY, is_default=True)
-    notes = json.dumps(
-        list(AvatarSession.objects.values_list("entries__data", "params", "error_code"))
-    )
-    assert KEY not in notes
+    entries = list(Conversation.objects.values_list("entries__data"))
+    sessions = list(PersoSession.objects.values_list("params", "error_code"))
+    assert KEY not in json.dumps([entries, sessions])
 
 
 def at(key_row: ApiKey, server: str) -> None:
@@ -99,7 +108,7 @@ def test_an_answer_that_breaks_off_leaves_a_conversation_that_may_be_billed(
         problem = refused(post_start(staff_client()), 504, "start_unknown")
     assert "bill" in problem["hint"]
     assert len(asked) == 1  # never asked twice: each costs
-    assert AvatarSession.objects.get().status == Status.UNKNOWN
+    assert PersoSession.objects.get().status == Status.UNKNOWN
 
 
 def test_a_perso_that_never_answers_is_waited_for_ten_seconds_at_most_and_counts_as_live_for_a_while(
@@ -113,7 +122,7 @@ def test_a_perso_that_never_answers_is_waited_for_ten_seconds_at_most_and_counts
         assert (timezone.now() - begun).total_seconds() < 11
         refused(post_start(client), 429, "too_many_live")
         assert len(asked) == 1
-    AvatarSession.objects.update(last_seen_at=timezone.now() - timedelta(minutes=6))
+    update_conversations(last_seen_at=timezone.now() - timedelta(minutes=6))
     refused(post_start(client), 503, "perso_unreachable")  # not full any more
 
 
@@ -124,7 +133,7 @@ def test_a_perso_that_cannot_be_reached_costs_nothing(
         pass
     at(key_row, server)
     refused(post_start(client), 503, "perso_unreachable")
-    assert AvatarSession.objects.get().status == Status.FAILED
+    assert PersoSession.objects.get().status == Status.FAILED
 
 
 def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(
@@ -134,7 +143,7 @@ def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(
     make_preset()
     problem = refused(post_start(staff_client()), 503, "no_api_key")
     assert 'PERSO = {"API_KEY": "sandbox"}' in problem["hint"]
-    assert not AvatarSession.objects.exists()
+    assert not Conversation.objects.exists()
 
 
 def test_a_key_that_does_not_open_any_more_is_a_missing_key(
@@ -162,7 +171,7 @@ def test_a_dead_database_spends_nothing(client: Client, error: type[Exception]) 
         with connection.execute_wrapper(dead):
             refused(post_start(client), 503, "database_unavailable")
     assert created() == before
-    assert not AvatarSession.objects.exists()
+    assert not Conversation.objects.exists()
 
 
 @pytest.mark.parametrize("kind", ["INSERT", "UPDATE", "SELECT"])

@@ -7,8 +7,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from django_perso import payloads
-from django_perso.models import AvatarSession
+from django_perso.log import payloads
+from django_perso.models import Conversation
 from django_perso.services import Refused, limits
 from django_perso.services.limits import Visitor
 from tests.stage import LOG, SANDBOX, START, created, make_preset
@@ -31,13 +31,13 @@ def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(
     )
     answer = post_start(client)
     started = answer.json()
-    row = AvatarSession.objects.get()
+    row = Conversation.objects.get()
     assert answer.status_code == 201
     assert answer["Cache-Control"] == "no-store"
     assert started == {
         "stream": str(row.pk),
         "ticket": started["ticket"],
-        "session_id": row.session_id.reveal(),
+        "session_id": row.perso_sessions.get().session_id.reveal(),
         "api_server": "http://testserver/perso/sandbox",
         "intro_message": "Hello! Nice to see you. Ask me anything, or tell me your name.",
         "width": 480,
@@ -57,7 +57,7 @@ def test_unusable_redactor_refuses_the_start(
     refused(post_start(client), 503, "not_configured")
     assert "mysite.privacy.redact" in caplog.text
     assert created() == paid
-    assert not AvatarSession.objects.exists()
+    assert not Conversation.objects.exists()
 
 
 def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> None:
@@ -70,7 +70,7 @@ def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> N
         "/",
     )
     post_start(client)
-    assert len(set(AvatarSession.objects.values_list("visitor", flat=True))) == 1
+    assert len(set(Conversation.objects.values_list("visitor", flat=True))) == 1
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_body_that_cannot_be_read_starts_nothing(
     refused(
         client.post(START, body, content_type="application/json"), status, "bad_request"
     )
-    assert not AvatarSession.objects.exists()
+    assert not Conversation.objects.exists()
 
 
 @pytest.mark.parametrize("slug", ["nope", "gone", "a\0b", "é" * 300, "guide' OR 1=1--"])
@@ -149,12 +149,12 @@ def test_a_preset_lets_in_whom_it_says(
     answer = post_start(client)
     if code is None:
         assert answer.status_code == 201
-        assert AvatarSession.objects.get().user_id == (
+        assert Conversation.objects.get().user_id == (
             None if who == "anonymous" else User.objects.get().pk
         )
     else:
         refused(answer, 403, code)
-        assert (created(), AvatarSession.objects.count()) == (before, 0)
+        assert (created(), Conversation.objects.count()) == (before, 0)
 
 
 def test_hints_are_for_staff_and_for_debug(client: Client, settings: Any) -> None:

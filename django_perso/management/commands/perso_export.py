@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from django_perso.models import AvatarSession, SessionPreset
+from django_perso.models import Conversation, SessionPreset
 from django_perso.services.export import FORMATS, export
 
 
@@ -20,29 +20,43 @@ class Command(BaseCommand):
     help = "Write conversations to standard output or a file."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which, and how."""
+        """Add the options."""
         parser.add_argument(
-            "--since", type=date.fromisoformat, metavar="DATE", help="from this day on"
+            "--since",
+            type=date.fromisoformat,
+            metavar="DATE",
+            help="only conversations that started on this day or later",
         )
         parser.add_argument(
-            "--until", type=date.fromisoformat, metavar="DATE", help="up to this day"
+            "--until",
+            type=date.fromisoformat,
+            metavar="DATE",
+            help="only conversations that started on this day or earlier",
         )
-        parser.add_argument("--preset", metavar="SLUG", help="only of this preset")
+        parser.add_argument(
+            "--preset", metavar="SLUG", help="only conversations of this preset"
+        )
         parser.add_argument("--format", choices=list(FORMATS), default="jsonl")
         parser.add_argument(
-            "-o", "--output", type=Path, metavar="FILE", help="write there instead"
+            "-o",
+            "--output",
+            type=Path,
+            metavar="FILE",
+            help="write to this file instead of standard output",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sessions = AvatarSession.objects.all()
+        conversations = Conversation.objects.all()
         if slug := options["preset"]:
             if not SessionPreset.objects.filter(slug=slug).exists():
                 raise CommandError(f'There is no preset "{slug}".')
-            sessions = sessions.filter(preset__slug=slug)
+            conversations = conversations.filter(preset__slug=slug)
         if options["since"]:
-            sessions = sessions.filter(created_at__gte=_midnight(options["since"]))
+            conversations = conversations.filter(
+                created_at__gte=_midnight(options["since"])
+            )
         if options["until"]:
-            sessions = sessions.filter(
+            conversations = conversations.filter(
                 created_at__lt=_midnight(options["until"] + timedelta(days=1))
             )
         path: Path | None = options["output"]
@@ -52,7 +66,7 @@ class Command(BaseCommand):
             if path
             else nullcontext(self.stdout) as file
         ):
-            file.writelines(export(sessions, options["format"]))
+            file.writelines(export(conversations, options["format"]))
 
 
 def _midnight(day: date) -> datetime:

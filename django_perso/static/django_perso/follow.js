@@ -1,89 +1,119 @@
 /**
- * Follows a running conversation in the admin. The socket only says "look again"; the lines come from the site.
- * They are asked for every few seconds too: that is all there is while the socket is down.
+ * Follows a running conversation in the admin.
+ *
+ * The socket only says that there is something new; the entries come from the admin page
+ * itself. They are also fetched every few seconds, so that following goes on, more slowly,
+ * while the socket is down.
  */
 export {};
 
 const PAUSED_MS = 5000;
 const LIVE_MS = 15000;
-const list = /** @type {HTMLElement} */ (document.querySelector("[data-follow]"));
-const status = /** @type {HTMLElement} */ (document.querySelector(".perso-following"));
-const address = new URL(list.dataset.follow ?? "", location.href);
-address.protocol = address.protocol.replace("http", "ws");
-/** @type {WebSocket} */
-let socket;
-let timer = 0;
-let isLooking = false;
-let isNews = false;
+const NEAR_THE_END = 120; // pixels
 
-/** @param {"live" | "paused" | "over"} state */
-function show(state) {
-  if (status.dataset.state === state) return; // it would be read out again
-  status.dataset.state = state;
-  status.textContent = status.dataset[state] ?? "";
-}
+/** @typedef {"live" | "paused" | "over"} State */
 
-async function fetchNew() {
-  const last = /** @type {HTMLElement | undefined} */ (
-    [...list.querySelectorAll("[data-pk]")].at(-1)
-  );
-  const answer = await fetch(`${list.dataset.entries}?after=${last?.dataset.pk ?? 0}`);
-  if (answer.redirected || answer.status === 403) return location.reload(); // logged out, or no longer allowed
-  if (!answer.ok) throw new Error(answer.statusText);
-  const fresh = new DOMParser()
-    .parseFromString(await answer.text(), "text/html")
-    .querySelectorAll("li[data-pk]");
-  const isAtEnd = innerHeight + scrollY > document.body.scrollHeight - 120;
-  if (fresh.length) list.querySelector("li:not([data-pk])")?.remove();
-  list.append(...fresh);
-  if (fresh.length && isAtEnd)
-    list.lastElementChild?.scrollIntoView({ block: "nearest" });
-  isNews ||= answer.headers.get("X-More") === "yes";
-  if (isNews || answer.headers.get("X-Running") === "yes") return;
-  show("over");
-  clearTimeout(timer);
-  socket.close();
-}
+class Follower {
+  #list = /** @type {HTMLElement} */ (document.querySelector("[data-follow]"));
+  #status = /** @type {HTMLElement} */ (document.querySelector(".perso-following"));
+  #socket;
+  #timer = 0;
+  #isFetching = false;
+  #hasNews = false;
 
-/** One look after the other, so that no line comes twice. */
-async function look() {
-  isNews = true;
-  if (isLooking) return;
-  isLooking = true;
-  try {
-    while (isNews) {
-      isNews = false;
-      await fetchNew();
-    }
-    if (socket.readyState === WebSocket.OPEN) show("live");
-  } catch {
-    show("paused");
+  constructor() {
+    this.#socket = this.#connect();
+    this.#wait();
   }
-  isLooking = false;
+
+  get #isConnected() {
+    return this.#socket.readyState === WebSocket.OPEN;
+  }
+
+  #connect() {
+    const address = new URL(this.#list.dataset.follow ?? "", location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    const socket = new WebSocket(address);
+    socket.onopen = () => this.#fetchNews();
+    socket.onmessage = () => this.#fetchNews();
+    socket.onclose = () => this.#lostSocket();
+    return socket;
+  }
+
+  #lostSocket() {
+    if (this.#status.dataset.state === "over") return;
+    this.#show("paused");
+    this.#wait();
+  }
+
+  /** Fetch again after a while, and open the socket again if it has closed. */
+  #wait() {
+    clearTimeout(this.#timer);
+    const ms = this.#isConnected ? LIVE_MS : PAUSED_MS;
+    this.#timer = setTimeout(() => {
+      this.#fetchNews();
+      if (this.#isConnected) {
+        this.#socket.send("{}"); // the server drops pages it no longer hears from
+      } else if (this.#socket.readyState === WebSocket.CLOSED) {
+        this.#socket = this.#connect();
+      }
+      this.#wait();
+    }, ms);
+  }
+
+  /** Fetch one page after the other, so that no entry is shown twice. */
+  async #fetchNews() {
+    this.#hasNews = true;
+    if (this.#isFetching) return;
+    this.#isFetching = true;
+    try {
+      while (this.#hasNews) {
+        this.#hasNews = false;
+        await this.#fetchPage();
+      }
+      if (this.#isConnected) this.#show("live");
+    } catch {
+      this.#show("paused");
+    }
+    this.#isFetching = false;
+  }
+
+  async #fetchPage() {
+    const shown = [...this.#list.querySelectorAll("[data-pk]")];
+    const last = /** @type {HTMLElement | undefined} */ (shown.at(-1));
+    const after = last?.dataset.pk ?? 0;
+    const answer = await fetch(`${this.#list.dataset.entries}?after=${after}`);
+    if (answer.redirected || answer.status === 403) {
+      location.reload(); // logged out, or no longer allowed
+      return;
+    }
+    if (!answer.ok) throw new Error(answer.statusText);
+    this.#append(await answer.text());
+    if (answer.headers.get("X-More") === "yes") this.#hasNews = true;
+    if (!this.#hasNews && answer.headers.get("X-Running") !== "yes") this.#finish();
+  }
+
+  #append(/** @type {string} */ html) {
+    const page = new DOMParser().parseFromString(html, "text/html");
+    const entries = page.querySelectorAll("li[data-pk]");
+    if (!entries.length) return;
+    const isAtEnd = innerHeight + scrollY > document.body.scrollHeight - NEAR_THE_END;
+    this.#list.querySelector("li:not([data-pk])")?.remove(); // "Nothing was said"
+    this.#list.append(...entries);
+    if (isAtEnd) this.#list.lastElementChild?.scrollIntoView({ block: "nearest" });
+  }
+
+  #finish() {
+    this.#show("over");
+    clearTimeout(this.#timer);
+    this.#socket.close();
+  }
+
+  #show(/** @type {State} */ state) {
+    if (this.#status.dataset.state === state) return; // or it would be read out again
+    this.#status.dataset.state = state;
+    this.#status.textContent = this.#status.dataset[state] ?? "";
+  }
 }
 
-function connect() {
-  socket = new WebSocket(address);
-  socket.onopen = socket.onmessage = look;
-  socket.onclose = () => {
-    if (status.dataset.state === "over") return;
-    show("paused");
-    wait();
-  };
-}
-
-function wait() {
-  clearTimeout(timer);
-  timer = setTimeout(
-    () => {
-      look();
-      if (socket.readyState === WebSocket.OPEN) socket.send("{}"); // that we are still here
-      if (socket.readyState === WebSocket.CLOSED) connect();
-      wait();
-    },
-    socket.readyState === WebSocket.OPEN ? LIVE_MS : PAUSED_MS,
-  );
-}
-
-connect();
-wait();
+new Follower();

@@ -120,7 +120,9 @@ button {
   border-radius: 999px;
   color: inherit;
   background: none;
-  white-space: nowrap;
+  flex: none;
+  max-width: 100%;
+  text-wrap: balance;
   cursor: pointer;
 }
 button:where(:hover) {

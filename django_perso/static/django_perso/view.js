@@ -105,8 +105,10 @@ export class View {
     this.parts.sound.hidden = false;
   }
 
+  /** Forget the messages of an earlier conversation, and whether they were saved. */
   clearLog() {
     this.parts.log.replaceChildren();
+    this.parts.saved.textContent = "";
     this.#tools.clear();
   }
 

@@ -125,6 +125,7 @@ export class Words {
       INSUFFICIENT_CREDITS: this.gettext(
         "This site's time with the avatar is used up.",
       ),
+      NOT_FOUND: this.gettext("The conversation was closed."),
     };
     return sentences[code] ?? `${sentences[""]} (${code})`;
   }

@@ -25,6 +25,7 @@ from django_perso.client import (
 from django_perso.models import SessionPreset
 from django_perso.services import Refused, presets
 from django_perso.services import catalogue as catalogues
+from django_perso.services.connections import SETTINGS_KEY
 from example_project.databases import is_outdated, set_aside
 from example_project.settings import DEMO_DIR
 
@@ -60,7 +61,7 @@ class Command(BaseCommand):
             choices = [*from_templates(client), *from_lists(catalogue)]
         except (PersoError, ValueError) as error:
             raise CommandError(advice(error)) from error
-        catalogues.keep(None, catalogue)
+        catalogues.keep(SETTINGS_KEY, catalogue)
         known_prompts = {prompt.prompt_id for prompt in catalogue.prompts}
         for slug, (name, params) in zip(("default", "second"), choices, strict=False):
             preset = SessionPreset.objects.filter(slug=slug).first()

@@ -1,4 +1,4 @@
-"""Which Perso is asked, with which key, and how the emulator of this process is reached."""
+"""Which Perso is asked, with which key, and how the sandbox of this process is reached."""
 
 import asyncio
 from typing import Any
@@ -11,23 +11,29 @@ from django.urls import get_script_prefix, set_script_prefix
 from django_perso.client import ApiError, calls
 from django_perso.fields import Secret
 from django_perso.models import ApiKey
-from django_perso.services import Refused, upstream
-from django_perso.services.upstream import Account, account_for
+from django_perso.services import Refused, connections
+from django_perso.services.connections import SETTINGS_KEY, Connection, KeySource
 from tests.stage import KEY, make_preset
 
 pytestmark = pytest.mark.django_db
 
 PLATFORM = "https://platform.perso.ai"
-EMULATOR = Account(Secret("sandbox"), "")
+SANDBOX = Connection(Secret("sandbox"), "")
+Origin = connections.Origin
 
 
 def make_key(name: str, **values: Any) -> ApiKey:
     return ApiKey.objects.create(**{"name": name, "secret": KEY, **values})
 
 
-def refusal(preset: Any = None) -> Refused:
+def connect(key: KeySource | None = None) -> Connection:
+    """As a preset without a key of its own, or with this one, is started."""
+    return connections.connect_to_start(key or connections.default_key())
+
+
+def refusal(key: KeySource | None = None) -> Refused:
     with pytest.raises(Refused) as caught:
-        account_for(preset)
+        connect(key)
     assert (caught.value.code, caught.value.status) == ("no_api_key", 503)
     assert KEY not in f"{caught.value.hint}{caught.value.detail}"
     return caught.value
@@ -42,25 +48,28 @@ def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settin
         make_key("default", is_default=True, api_server="https://live-api.perso.ai/"),
     )
     preset = make_preset(api_key=own)
-    assert account_for(preset) == Account(Secret(KEY), PLATFORM, own)
+    key = connections.key_for(preset)
+    assert key == KeySource(Origin.OWN, own)
+    assert connect(key) == Connection(Secret(KEY), PLATFORM)
     preset.api_key = None
-    assert account_for(preset) == Account(
-        Secret(KEY), "https://live-api.perso.ai", default
-    )
+    key = connections.key_for(preset)
+    assert key == KeySource(Origin.DEFAULT, default)
+    assert connect(key) == Connection(Secret(KEY), "https://live-api.perso.ai")
     default.delete()
-    assert account_for(None) == Account(Secret("pak-of-the-settings"), PLATFORM)
+    assert connections.key_for(preset) == SETTINGS_KEY
+    assert connect() == Connection(Secret("pak-of-the-settings"), PLATFORM)
 
 
 def test_the_key_of_the_settings_goes_to_the_server_of_the_settings(
     settings: Any,
 ) -> None:
     settings.PERSO = {"API_KEY": "sandbox", "API_SERVER": "http://127.0.0.1:8801"}
-    assert account_for(None) == Account(Secret("sandbox"), "http://127.0.0.1:8801")
+    assert connect() == Connection(Secret("sandbox"), "http://127.0.0.1:8801")
 
 
-def test_the_key_sandbox_is_the_emulator_in_this_process() -> None:
-    assert account_for(None) == EMULATOR
-    assert account_for(None).is_sandbox
+def test_the_key_sandbox_is_the_sandbox_in_this_process() -> None:
+    assert connect() == SANDBOX
+    assert connect().is_sandbox
 
 
 @pytest.mark.usefixtures("outside_tests")
@@ -85,7 +94,7 @@ def test_an_inactive_key_is_not_replaced_by_another_one_that_somebody_else_pays_
 ) -> None:
     settings.PERSO = {"API_KEY": "pak-of-the-settings"}
     preset = make_preset(api_key=make_key("Old", is_active=False))
-    assert '"Old" is inactive' in refusal(preset).hint
+    assert '"Old" is inactive' in refusal(connections.key_for(preset)).hint
 
 
 def test_a_key_that_does_not_open_any_more_is_told_with_the_fix(settings: Any) -> None:
@@ -102,18 +111,18 @@ def test_a_key_is_never_sent_over_plain_http() -> None:
 @pytest.mark.parametrize(
     "run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))]
 )
-def test_the_emulator_answers_past_everything_the_host_has(
+def test_the_sandbox_answers_past_everything_the_host_has(
     settings: Any, run: Any
 ) -> None:
     settings.MIDDLEWARE = ["tests.no.such.middleware"]
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.SECURE_SSL_REDIRECT = True
-    prompts = run(upstream.send)(calls.get_prompts(), EMULATOR)
+    prompts = run(connections.send)(calls.get_prompts(), SANDBOX)
     assert prompts[0].prompt_id == "plp-guide"
-    assert upstream.client(EMULATOR).get_all_settings().prompts == prompts
+    assert connections.client(SANDBOX).get_all_settings().prompts == prompts
 
 
-async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
+async def test_asking_the_sandbox_leaves_the_callers_request_alone() -> None:
     signals: list[Any] = []
     for signal in (request_started, request_finished):
         signal.connect(
@@ -121,7 +130,7 @@ async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
         )
     set_script_prefix("/app/")
     try:
-        await upstream.send(calls.get_llms(), EMULATOR)
+        await connections.send(calls.get_llms(), SANDBOX)
         assert get_script_prefix() == "/app/"
     finally:
         set_script_prefix("/")
@@ -130,11 +139,11 @@ async def test_asking_the_emulator_leaves_the_callers_request_alone() -> None:
     assert signals == []  # they close database connections
 
 
-async def test_the_emulator_refuses_as_perso_does() -> None:
+async def test_the_sandbox_refuses_as_perso_does() -> None:
     with pytest.raises(ApiError) as caught:
-        await upstream.send(calls.get_session_info("no-such-session"), EMULATOR)
+        await connections.send(calls.get_session_info("no-such-session"), SANDBOX)
     assert (caught.value.status, caught.value.code) == (404, "not_found")
 
 
-def test_an_account_shows_no_key() -> None:
-    assert KEY not in repr(Account(Secret(KEY), PLATFORM))
+def test_a_connection_shows_no_key() -> None:
+    assert KEY not in repr(Connection(Secret(KEY), PLATFORM))

@@ -1,0 +1,62 @@
+"""The end that a page reports: asked for at Perso, then recorded."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..client import PersoError, calls
+from ..fields import SecretUnreadable
+from ..log.frames import Bye
+from ..models import Conversation, PersoSession
+from . import connections, lifecycle
+from .database import in_database
+from .lifecycle import Facts
+
+log = logging.getLogger("django_perso")
+
+# The reason may lag behind the end, so Perso is asked after each of these seconds.
+DELAYS = (0, 0.5, 1)
+
+
+async def end(
+    conversation: Conversation, bye: Bye, *, delays: Sequence[float] = DELAYS
+) -> dict[str, Any]:
+    """End the conversation once all its entries are stored, and return the answer.
+
+    The answer is a gap, or done with Perso's reason. Safe to repeat.
+    """
+    session = await in_database(_refreshed)(conversation)
+    if bye.last > conversation.last_seq:
+        return {"t": "gap", "s": conversation.last_seq}
+    reason = session.termination_reason if session is not None else ""
+    if not conversation.is_complete:
+        facts = Facts()
+        if session is not None and conversation.ended_at is None:
+            facts = await _ask(session, delays)
+        await in_database(lifecycle.finish)(conversation, bye.how, facts)
+        reason = reason or facts.reason
+    return {"t": "done", "reason": reason}
+
+
+def _refreshed(conversation: Conversation) -> PersoSession | None:
+    columns = ["last_seq", "ended_at", "is_complete"]
+    conversation.refresh_from_db(fields=columns)
+    return conversation.newest_session
+
+
+async def _ask(session: PersoSession, delays: Sequence[float]) -> Facts:
+    connection = connections.without_key(session)
+    for delay in delays:
+        await asyncio.sleep(delay)
+        try:
+            call = calls.get_session_info(session.session_id.reveal())
+            info = await connections.send(call, connection)
+        except (PersoError, SecretUnreadable) as error:
+            log.warning(
+                "session %s has ended, Perso does not say why: %r", session.pk, error
+            )
+            break
+        if info.termination_reason:
+            return Facts(info.termination_reason, info.duration_sec)
+    return Facts()
