@@ -187,13 +187,18 @@ def _no_key_hint() -> str:
 async def send(call: Call[T], connection: Connection) -> T:
     """Return Perso's answer, over connections that outlive this request."""
     if connection.is_sandbox or loop_lasts():
-        return await _client(AsyncPersoClient, connection).send(call)
+        return await async_client(connection).send(call)
     return await asyncio.wrap_future(client(connection).begin(call))
 
 
 def client(connection: Connection) -> PersoClient:
     """Return a client for code that is not async: admin pages and commands."""
     return _client(PersoClient, connection)
+
+
+def async_client(connection: Connection) -> AsyncPersoClient:
+    """Return a client for async code."""
+    return _client(AsyncPersoClient, connection)
 
 
 def _client(kind: type[C], connection: Connection) -> C:
