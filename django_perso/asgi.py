@@ -1,8 +1,9 @@
-"""The host's ASGI application with our sockets in it. In asgi.py change one import:
+"""The host's ASGI application with our sockets. In asgi.py change one import:
 
     from django_perso.asgi import get_asgi_application
 
-Sockets resolve through the host's URLconf, where `include("django_perso.urls")` already stands.
+Sockets resolve through the host's URLconf, which already has
+`include("django_perso.urls")`.
 """
 
 from typing import Any
@@ -17,8 +18,12 @@ from .log.codes import CloseCode
 
 
 def get_asgi_application(websocket: Any = None) -> Any:
-    """Django over HTTP and our sockets; `websocket` is the project's own Channels app, tried second."""
-    http, sockets = django_asgi_application(), PersoWebSocket(websocket)
+    """Return Django for HTTP, and our sockets.
+
+    `websocket` is the project's own Channels application, which gets all other sockets.
+    """
+    http = django_asgi_application()
+    sockets = PersoWebSocket(websocket)
     check_installed()
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -31,9 +36,10 @@ def get_asgi_application(websocket: Any = None) -> Any:
 
 
 class PersoWebSocket:
-    """An ASGI app for sockets: what the URLconf marks with `.websocket`, else `fallback`, else close 4404.
+    """An ASGI application for the sockets that the URLconf marks with `.websocket`.
 
-    For projects with a router of their own: `{"websocket": PersoWebSocket(fallback=their_router)}`.
+    All others go to `fallback`, or are closed with 4404. For projects with a router:
+    `{"websocket": PersoWebSocket(fallback=their_router)}`.
     """
 
     def __init__(self, fallback: Any = None) -> None:
@@ -50,11 +56,10 @@ class PersoWebSocket:
 
 
 def _socket_at(path: str) -> Any:
-    """The socket application the URLconf has at `path`, or None."""
+    """Return the socket application of the URLconf at `path`, or None."""
     # Inside i18n_patterns a path resolves only while its own language is active.
-    with translation.override(
-        translation.get_language_from_path(path) or translation.get_language()
-    ):
+    language = translation.get_language_from_path(path) or translation.get_language()
+    with translation.override(language):
         try:
             match = resolve(path)
         except Resolver404:

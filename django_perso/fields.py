@@ -1,7 +1,8 @@
-"""SecretField: text that is encrypted in the database and hidden everywhere else. Knows no model of ours.
+"""SecretField: text that is encrypted in the database and hidden everywhere else.
 
-The plaintext is sealed together with where it belongs (model, primary key, field), so a ciphertext moved to
-another row does not open. What cannot be opened raises, and cannot be saved over.
+The plaintext is encrypted together with its place (model, primary key, field), so a
+ciphertext that was moved to another row cannot be decrypted. What cannot be decrypted
+raises, and cannot be saved over.
 """
 
 import base64
@@ -19,11 +20,11 @@ from .conf import MAKE_A_KEY, conf
 
 
 class SecretUnreadable(Exception):
-    """A stored secret does not open: its encryption key is missing, or the row was tampered with."""
+    """A stored secret cannot be decrypted: its key is missing, or the row was altered."""
 
 
 class Secret:
-    """A value that shows itself only to `reveal()`: not in repr, str, format, JSON or a pickle."""
+    """A value that only `reveal()` shows: not repr, str, format, JSON or a pickle."""
 
     __slots__ = ("_value",)
 
@@ -31,12 +32,12 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself; keep it out of anything that is stored or shown."""
+        """Return the value itself; keep it out of whatever is stored or shown."""
         return self._value
 
     @property
     def tail(self) -> str:
-        """The last four characters of a long value, for a person to recognise it by."""
+        """The last four characters of a long value, for people to recognise it by."""
         return self._value[-4:] if len(self._value) >= 12 else ""
 
     def __bool__(self) -> bool:
@@ -59,33 +60,36 @@ class Secret:
 
 
 class _Sealed(str):
-    """A ciphertext as it lies in the database: `<key id>.<Fernet token>`, or nothing."""
+    """A ciphertext as it is stored: `<key id>.<Fernet token>`, or nothing."""
 
     __slots__ = ()
 
 
 def _ciphers() -> dict[str, Fernet]:
-    """Ciphers by key id, the one to write with first: ENCRYPTION_KEYS, then those derived from SECRET_KEY,
-    which serve where there are none, and go on reading what was written before there were."""
-    keys = conf.ENCRYPTION_KEYS + [
-        base64.urlsafe_b64encode(
-            hashlib.sha256(b"django_perso.fields:" + force_bytes(key)).digest()
-        ).decode()
-        for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    ]
+    """Return ciphers by key id, the one to write with first.
+
+    After ENCRYPTION_KEYS come keys derived from SECRET_KEY. They are used if there are no
+    others, and read what was written before there were.
+    """
+    keys = list(conf.ENCRYPTION_KEYS)
+    for secret_key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        digest = hashlib.sha256(b"django_perso.fields:" + force_bytes(secret_key))
+        keys.append(base64.urlsafe_b64encode(digest.digest()).decode())
     try:
-        return {
-            hashlib.sha256(key.encode()).hexdigest()[:8]: Fernet(key) for key in keys
-        }
+        return {_key_id(key): Fernet(key) for key in keys}
     except ValueError as error:
         raise ImproperlyConfigured(
-            f'PERSO["ENCRYPTION_KEYS"] holds a value that is no Fernet key. Make one: {MAKE_A_KEY} '
-            "then: export PERSO_ENCRYPTION_KEYS=<value>"
+            f'PERSO["ENCRYPTION_KEYS"] contains a value that is not a Fernet key. Make one: '
+            f"{MAKE_A_KEY} then: export PERSO_ENCRYPTION_KEYS=<value>"
         ) from error
 
 
+def _key_id(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
 class _SecretDescriptor:
-    """Decrypts on access, so listing rows costs no cryptography and one bad row breaks only itself."""
+    """Decrypts on access: listing rows costs no cryptography, and a bad row harms no other."""
 
     def __init__(self, field: "SecretField") -> None:
         self.field = field
@@ -94,7 +98,8 @@ class _SecretDescriptor:
         if instance is None:
             return self
         name = self.field.attname
-        if name not in instance.__dict__:  # deferred
+        if name not in instance.__dict__:
+            # The field was deferred.
             instance.refresh_from_db(fields=[name])
         value = instance.__dict__[name]
         return self.field.open(value, instance) if isinstance(value, _Sealed) else value
@@ -108,7 +113,8 @@ class _SecretDescriptor:
 class SecretField(models.TextField):  # type: ignore[type-arg]
     """Text encrypted at rest. Assign a str or a Secret, read a Secret.
 
-    The model's primary key is part of what is sealed, so it must be known before saving (a UUID default).
+    The model's primary key is part of what is encrypted, so it must be known before saving
+    (a UUID default).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,59 +130,66 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
         return _Sealed(value)
 
     def pre_save(self, model_instance: models.Model, add: bool) -> _Sealed:
-        """Seal for the row, with the newest key; a value that does not open raises and so is never lost."""
+        """Encrypt with the newest key.
+
+        A value that cannot be decrypted raises, so it is never saved over.
+        """
         return self.seal(getattr(model_instance, self.attname), model_instance)
 
     def get_prep_value(self, value: Any) -> Any:
         if isinstance(value, _Sealed) or not value:
             return str(value or "")
         raise FieldError(
-            f"{self.name} is secret: set it on the object and call save(), it cannot be updated in bulk"
+            f"{self.name} is secret: set it on the object and call save(); "
+            "it cannot be updated in bulk"
         )
 
     def get_lookup(self, lookup_name: str) -> Any:
         raise FieldError(f"{self.name} is secret and cannot be searched")
 
     def value_from_object(self, obj: models.Model) -> str:
-        """What dumpdata writes: nothing; and an unreadable secret does not stop it."""
+        """Return what dumpdata writes: nothing, even if the secret cannot be decrypted."""
         return ""
 
     def to_python(self, value: Any) -> Any:
-        return value  # full_clean() would turn a Secret into the text that hides it
+        # Unchanged: full_clean() would turn a Secret into the text that hides it.
+        return value
 
     def seal(self, value: Secret, instance: models.Model) -> _Sealed:
-        """The ciphertext of `value` for this row."""
-        key_id, cipher = next(
-            iter(_ciphers().items())
-        )  # first: no row without a key for what will come
+        """Return the ciphertext of `value` for this row."""
+        # Before anything else, so that a row without a usable key is not saved at all.
+        key_id, cipher = next(iter(_ciphers().items()))
         if not value:
             return _Sealed()
-        token = cipher.encrypt(
-            json.dumps([self._place(instance), value.reveal()]).encode()
-        )
+        content = json.dumps([self._place(instance), value.reveal()])
+        token = cipher.encrypt(content.encode())
         return _Sealed(f"{key_id}.{token.decode()}")
 
     def open(self, sealed: str, instance: models.Model) -> Secret:
-        """The secret of this very row; SecretUnreadable for a foreign, altered or keyless ciphertext."""
+        """Return the secret of this row.
+
+        Raises SecretUnreadable if the ciphertext belongs to another row, was altered, or
+        has no key.
+        """
         if not sealed:
             return Secret("")
-        what = f"{self.model.__name__}.{self.name} of {instance.pk}"
+        name = f"{self.model.__name__}.{self.name} of {instance.pk}"
         key_id, _, token = sealed.partition(".")
         cipher = _ciphers().get(key_id)
         if cipher is None:
             raise SecretUnreadable(
-                f"{what} was encrypted with key {key_id}, which is gone. Put the old key back at the end of "
-                'PERSO["ENCRYPTION_KEYS"] (or the old SECRET_KEY into SECRET_KEY_FALLBACKS).'
+                f"{name} was encrypted with key {key_id}, which is missing. Put the old key "
+                'back at the end of PERSO["ENCRYPTION_KEYS"] (or the old SECRET_KEY into SECRET_KEY_FALLBACKS).'
             )
         try:
             place, value = json.loads(cipher.decrypt(token.encode()))
         except (InvalidToken, ValueError) as error:
             raise SecretUnreadable(
-                f"{what} was altered in the database; enter the secret again"
+                f"{name} was altered in the database; enter the secret again"
             ) from error
         if place != self._place(instance):
             raise SecretUnreadable(
-                f"{what} holds the secret of another row; enter the secret again"
+                f"{name} has the secret of another row; enter the secret again"
             )
         return Secret(value)
 

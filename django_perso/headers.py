@@ -1,4 +1,4 @@
-"""What a page's Content-Security-Policy and Permissions-Policy must allow for an avatar to live on it."""
+"""What a page's Content-Security-Policy and Permissions-Policy must allow for an avatar."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,8 +11,9 @@ from django.conf import settings
 
 from .conf import PERSO_SERVERS, conf
 
-Policy = Mapping[str, Any]  # directive → sources
-# The directives that decide, the first that a policy has.
+# Directive → sources.
+Policy = Mapping[str, Any]
+# The directives that decide: the first of them that a policy has.
 DECIDING = {
     "script-src": ("script-src-elem", "script-src", "default-src"),
     "connect-src": ("connect-src", "default-src"),
@@ -21,7 +22,10 @@ DECIDING = {
 
 @dataclass(frozen=True)
 class Gap:
-    """What a policy forbids: sources that `directive` misses, as `decided_by` stands in the policy now."""
+    """Sources that a policy forbids.
+
+    They are missing in `directive`, about which `decided_by` decides in this policy.
+    """
 
     directive: str
     decided_by: str
@@ -32,56 +36,62 @@ class Gap:
 
 
 def own_host() -> str:
-    """A name this site answers to."""
-    return next(
-        (host.lstrip(".") for host in settings.ALLOWED_HOSTS if host != "*"),
-        "localhost",
-    )
+    """Return a name that this site answers to."""
+    names = (host.lstrip(".") for host in settings.ALLOWED_HOSTS if host != "*")
+    return next(names, "localhost")
 
 
 def gaps(policy: Policy, servers: Iterable[str] = ()) -> list[Gap]:
-    """What a policy forbids the avatar; `servers` are those of the keys (none: the one in settings)."""
-    found = []
+    """Return what a policy forbids.
+
+    `servers` are those of the keys; without any, the one in settings counts.
+    """
+    gaps = []
     for directive, urls in _needs(servers).items():
-        decided_by = next(
-            (name for name in DECIDING[directive] if policy.get(name) is not None), ""
-        )
-        sources = policy.get(decided_by, ())
-        texts = (
-            [sources]
-            if isinstance(sources, str)
-            else [str(source) for source in sources]
-        )
+        decided_by = _deciding(policy, directive)
+        if not decided_by:
+            continue
+        sources = policy[decided_by]
+        if isinstance(sources, str):
+            sources = [sources]
+        texts = [str(source) for source in sources]
         # The tag and the widget put the page's nonce on every script.
-        has_nonce = directive == "script-src" and any(
-            "nonce" in text.lower() for text in texts
-        )
-        missing = [
-            _source(url)
-            for url in urls
-            if not any(_allows(text, url) for text in texts)
+        if directive == "script-src" and any("nonce" in text.lower() for text in texts):
+            continue
+        forbidden = [
+            url for url in urls if not any(_allows(text, url) for text in texts)
         ]
-        if decided_by and missing and not has_nonce:
-            found.append(Gap(directive, decided_by, list(dict.fromkeys(missing))))
-    return found
+        if forbidden:
+            missing = list(dict.fromkeys(_source(url) for url in forbidden))
+            gaps.append(Gap(directive, decided_by, missing))
+    return gaps
+
+
+def _deciding(policy: Policy, directive: str) -> str:
+    """Return which directive of a policy decides about another one, or ""."""
+    for name in DECIDING[directive]:
+        if policy.get(name) is not None:
+            return name
+    return ""
 
 
 def parse_csp(header: str) -> list[Policy]:
-    """The policies of a Content-Security-Policy header, all of which apply."""
-    return [
-        {
-            words[0].lower(): words[1:]
-            for part in policy.split(";")
-            if (words := part.split())
-        }
-        for policy in header.split(",")
-    ]
+    """Return the policies of a Content-Security-Policy header, all of which apply."""
+    return [_parse_policy(policy) for policy in header.split(",")]
+
+
+def _parse_policy(text: str) -> Policy:
+    directives = [part.split() for part in text.split(";")]
+    return {words[0].lower(): words[1:] for words in directives if words}
 
 
 def allows_microphone(header: str) -> bool:
-    """Whether a Permissions-Policy header lets the site's own pages use the microphone."""
-    found = re.search(r"\bmicrophone\s*=\s*(\([^)]*\)|[^,\s]*)", header)
-    return found is None or not {"self", "*"}.isdisjoint(found[1].strip("()").split())
+    """Return whether a Permissions-Policy header lets pages use the microphone."""
+    match = re.search(r"\bmicrophone\s*=\s*(\([^)]*\)|[^,\s]*)", header)
+    if match is None:
+        return True
+    allowed = match[1].strip("()").split()
+    return "self" in allowed or "*" in allowed
 
 
 def _own() -> str:
@@ -89,22 +99,21 @@ def _own() -> str:
 
 
 def _needs(servers: Iterable[str]) -> dict[str, list[str]]:
-    """What the widget loads and whom it talks to, by directive."""
-    here = conf.is_sandbox_on
-    sdk = conf.SDK_URL or _own()
-    servers = list(servers) or [
-        conf.API_SERVER or (_own() if here else PERSO_SERVERS[0])
-    ]
-    scripts = [urljoin(_own(), settings.STATIC_URL or ""), urljoin(_own(), sdk)]
-    return {"script-src": scripts, "connect-src": [_own(), *servers]}
+    """Return what the widget loads and connects to, by directive."""
+    own = _own()
+    sdk = conf.SDK_URL or own
+    server = conf.API_SERVER or (own if conf.is_sandbox_on else PERSO_SERVERS[0])
+    servers = list(servers) or [server]
+    scripts = [urljoin(own, settings.STATIC_URL or ""), urljoin(own, sdk)]
+    return {"script-src": scripts, "connect-src": [own, *servers]}
 
 
 def _source(url: str) -> str:
-    """A URL's origin as a policy names it."""
+    """Return a URL's origin as a policy names it."""
     parts = urlsplit(url)
-    return (
-        "'self'" if parts.netloc == own_host() else f"{parts.scheme}://{parts.netloc}"
-    )
+    if parts.netloc == own_host():
+        return "'self'"
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _allows(source: str, url: str) -> bool:

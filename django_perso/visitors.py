@@ -1,4 +1,4 @@
-"""Who is on the other end of a request: user, cookie, address, origin. The only place that reads these."""
+"""Who sends a request: user, cookie, address, origin. Only this module reads these."""
 
 import ipaddress
 import secrets
@@ -20,8 +20,10 @@ COOKIE_SECONDS = 30 * 24 * 3600
 
 
 def identify(request: HttpRequest) -> Visitor:
-    """The visitor of this request; a first-time visitor gets an id, which `remember` sends home. Reads the
-    database."""
+    """Return the visitor of this request. Reads the database.
+
+    A first-time visitor gets an id, which `remember` puts into a cookie.
+    """
     user = getattr(request, "user", None)
     return Visitor(
         id=cookie_id(request) or _new_id(request),
@@ -31,29 +33,34 @@ def identify(request: HttpRequest) -> Visitor:
 
 
 def logged_in(request: HttpRequest) -> Any:
-    """The user of a socket's request, or None: no middleware has been there. Reads the database."""
+    """Return the user of a socket's request, which no middleware has seen, or None.
+
+    Reads the database.
+    """
     store = import_module(settings.SESSION_ENGINE).SessionStore
     request.session = store(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
-    # Since another SECRET_KEY came `get_user` would rename the session, and a socket sets no cookie.
+    # After a change of SECRET_KEY `get_user` would give the session another key, but a
+    # socket cannot set the cookie.
     setattr(request.session, "cycle_key", lambda: None)  # noqa: B010
     user = auth.get_user(request)
     return user if user.is_authenticated else None
 
 
 def is_known_to_sockets(request: HttpRequest, user: Any) -> bool:
-    """Whether `logged_in` finds this user too, and not only some middleware of the site."""
+    """Return whether `logged_in` finds this user too, and not only a middleware."""
     return user is None or auth.SESSION_KEY in getattr(request, "session", {})
 
 
 def _new_id(request: HttpRequest) -> str:
-    # From the CSRF cookie where there is one, so that two tabs that start at once are the same visitor.
+    # From the CSRF cookie if there is one, so that two tabs that start at the same time
+    # belong to one visitor.
     if secret := request.META.get("CSRF_COOKIE"):
         return salted_hmac(COOKIE_SALT, secret, algorithm="sha256").hexdigest()[:32]
     return secrets.token_urlsafe(16)
 
 
 def cookie_id(request: HttpRequest) -> str:
-    """The id in the visitor's signed cookie, or "" without a valid one."""
+    """Return the id in the visitor's signed cookie, or "" without a valid one."""
     return (
         request.get_signed_cookie(
             COOKIE, default="", salt=COOKIE_SALT, max_age=COOKIE_SECONDS
@@ -76,9 +83,10 @@ def remember(request: HttpRequest, response: HttpResponse, visitor_id: str) -> N
 
 
 def address(request: HttpRequest) -> str | None:
-    """The visitor's address; of X-Forwarded-For only what PERSO["TRUSTED_PROXY_COUNT"] proxies wrote counts.
+    """Return the visitor's address, or the network of an IPv6 address.
 
-    Where they wrote none the nearest hop stands in: without an address there would be no limit for it.
+    Of X-Forwarded-For only what PERSO["TRUSTED_PROXY_COUNT"] proxies wrote counts. If
+    they wrote none, the nearest hop is used: no address would mean no limit for it.
     """
     hops = [request.META.get("REMOTE_ADDR", "")]
     if conf.TRUSTED_PROXY_COUNT:
@@ -88,7 +96,7 @@ def address(request: HttpRequest) -> str | None:
 
 
 def _network(hop: str) -> str | None:
-    # An IPv6 visitor owns a whole /64, so that network stands for the visitor.
+    # An IPv6 visitor owns a whole /64.
     try:
         ip = ipaddress.ip_address(hop)
     except ValueError:
@@ -101,30 +109,31 @@ def _network(hop: str) -> str | None:
 
 
 def is_allowed_origin(request: HttpRequest) -> bool:
-    """Whether the request comes from a page of this site (scheme, host and port), or of an allowed origin.
+    """Return whether the request comes from a page of this site or an allowed origin.
 
-    A request without Origin, or from an opaque one ("null"), is refused.
+    Scheme, host and port must be equal. A request without an origin, or from an opaque
+    one ("null"), is refused.
     """
     origin = request.META.get("HTTP_ORIGIN", "")
     try:
-        return bool(origin) and (
-            origin == _own_origin(request) or origin in conf.ALLOWED_ORIGINS
-        )
+        is_own = origin == _own_origin(request)
     except DisallowedHost:
         return False
+    return bool(origin) and (is_own or origin in conf.ALLOWED_ORIGINS)
 
 
 def origin_hint(request: HttpRequest) -> str:
-    """What to change when a page's origin is refused."""
+    """Return what to change when a page's origin is refused."""
     return (
-        f"Origin {request.META.get('HTTP_ORIGIN')!r} is not this site's. Behind a proxy set "
-        'SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_HOST. Add your other sites to PERSO["ALLOWED_ORIGINS"].'
+        f"Origin {request.META.get('HTTP_ORIGIN')!r} is not this site's. Behind a proxy "
+        "set SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_HOST. Add your other sites to "
+        'PERSO["ALLOWED_ORIGINS"].'
     )
 
 
 def _own_origin(request: HttpRequest) -> str:
-    """This site's origin as a browser writes it: lower case, no default port."""
-    scheme, port = (
-        ("https", ":443") if request.scheme in ("https", "wss") else ("http", ":80")
-    )
-    return f"{scheme}://{request.get_host().lower().removesuffix(port)}"
+    """Return this site's origin as browsers write it: lower case, no default port."""
+    host = request.get_host().lower()
+    if request.scheme in ("https", "wss"):
+        return f"https://{host.removesuffix(':443')}"
+    return f"http://{host.removesuffix(':80')}"

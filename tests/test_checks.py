@@ -39,7 +39,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("W002", {"PERSO": {}}, 'PERSO["API_KEY"] = "sandbox"'),
     ("E003", {"DEBUG": False}, 'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'),
     ("E004", {"PERSO": {"API_KEYY": "x"}}, 'Did you mean "API_KEY"?'),
-    ("E004", {"PERSO": {"COLOUR": "x"}}, "Known: ALLOWED_API_SERVERS, "),
+    ("E004", {"PERSO": {"COLOUR": "x"}}, "Settings: ALLOWED_API_SERVERS, "),
     ("E005", {"PERSO": "sandbox"}, 'PERSO = {"API_KEY": "sandbox"}'),
     ("E006", {"PERSO": {"LOG_TRANSPORT": "pigeon"}}, '"auto", "websocket" or "post"'),
     (

@@ -51,9 +51,9 @@ def test_a_sweep_says_what_it_did() -> None:
         conversation(timezone.now() - timedelta(minutes=6), status="live")
     assert (
         run("perso_sweep", "--limit", "2")
-        == "closed 2; Perso says 0 run, 0 have ended; 2 left to ask\n"
+        == "closed 2; at Perso 0 are running; 0 settled, 2 still to be settled\n"
     )
-    swept = {"closed": 1, "running": 0, "told": 0, "untold": 3}
+    swept = {"closed": 1, "running": 0, "settled": 0, "unsettled": 3}
     assert json.loads(run("perso_sweep", "--json")) == swept
     assert set(PersoSession.objects.values_list("status", flat=True)) == {"ended"}
 
@@ -83,7 +83,7 @@ def test_a_purge_without_any_days_says_so() -> None:
     conversation(timezone.now() - timedelta(days=9000))
     assert (
         run("perso_purge")
-        == "deleted 0 conversations, 0 entries (no days to keep are set)\n"
+        == "deleted 0 conversations, 0 entries (no retention period is set)\n"
     )
 
 

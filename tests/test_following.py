@@ -148,7 +148,7 @@ async def test_a_layer_that_forgets_its_groups_is_told_again() -> None:
 async def test_without_a_layer_there_is_nothing_to_follow(
     settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "_warned_at", -1000.0)
+    monkeypatch.setattr(following._warning, "due_at", 0.0)
     settings.CHANNEL_LAYERS = {}
     following.notice(uuid4())
     await asyncio.sleep(2 * following.PAUSE_SECONDS)
@@ -161,7 +161,7 @@ async def test_without_a_layer_there_is_nothing_to_follow(
 async def test_a_broken_layer_costs_nobody_more_than_the_hint(
     caplog: pytest.LogCaptureFixture, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "_warned_at", -1000.0)
+    monkeypatch.setattr(following._warning, "due_at", 0.0)
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.test_following.Broken"}}
     stream = uuid4()
     for _ in range(4):

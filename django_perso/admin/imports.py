@@ -102,8 +102,9 @@ def _importable(
     picture = style.picture if style else ""
     try:
         preset = presets.from_params(calls.template_params(template))
-    except SessionCreationError as error:
-        return Importable(template, picture, reason=error.detail)
+    except SessionCreationError:
+        reason = _("No browser can show the avatar of this template.")
+        return Importable(template, picture, reason=reason)
     slug = slugify(template.name)[:MAX_SLUG] or "imported"
     values = {
         **{name: getattr(preset, name) for name in presets.PARAMS},

@@ -1,6 +1,6 @@
-"""The commands of an operator without a browser."""
+"""The management commands."""
 
 
 def plain(text: str) -> str:
-    """Without the control characters that a name from elsewhere may hold: a terminal would obey them."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Return `text` without control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,4 +1,4 @@
-"""What the doctor examines, area by area: the site around the avatar, then what lies in its database."""
+"""What the doctor examines, area by area: first the site, then its database."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ from ..services.presets import find
 
 NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
-# Which limit the server was started with, nobody can see from here.
+# The limit that the server was started with cannot be seen from here.
 LIMIT = (
     "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-size 131072"
 )
@@ -53,29 +53,27 @@ SWEEP = "Run every minute: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
 
-# What is fine is an Info; a problem, as in `checks`, an Error or a Warning, mostly with a line that mends it.
+# What is fine is an Info; a problem is an Error or a Warning as in `checks`, mostly with
+# its fix.
 Lines = Iterator[CheckMessage]
 
 
 class Examination:
-    """One round through all areas; what one of them learns, the later ones use."""
+    """One round through all areas. Later areas use what earlier ones found out."""
 
     def __init__(self, key: str, *, deploy: bool) -> None:
-        self.key, self.deploy = key, deploy
+        self.key = key
+        self.deploy = deploy
         self.has_tables = False
         # By the primary key of the API key; None is the one in settings.
         self.lists: dict[UUID | None, Any] = {}
 
     def areas(self) -> Iterator[tuple[str, CheckMessage]]:
-        """What is found, with its area. Where the system checks have something to say, that is enough."""
-        told: dict[str, list[CheckMessage]] = {}
-        for message in run_checks(
-            tags=["django_perso"], include_deployment_checks=self.deploy
-        ):
-            if (
-                not message.is_silenced() and message.id != "django_perso.W002"
-            ):  # here the database is asked
-                told.setdefault(str(message.obj), []).append(message)
+        """Yield each message with its area.
+
+        An area about which the system checks have messages is not examined further.
+        """
+        checked = self._system_checks()
         of_the_site = [self.settings, self.migrations, self.urls, self.static]
         of_the_site += [self.websocket, self.csp, self.permissions]
         of_the_rows = [
@@ -88,7 +86,7 @@ class Examination:
         for examine in of_the_site:
             area = examine.__name__
             yield from (
-                (area, line) for line in told.get(area) or self._attempt(examine)
+                (area, line) for line in checked.get(area) or self._attempt(examine)
             )
         for examine in of_the_rows if self.has_tables else []:
             yield from (
@@ -96,20 +94,36 @@ class Examination:
                 for line in self._attempt(examine)
             )
 
+    def _system_checks(self) -> dict[str, list[CheckMessage]]:
+        """Return the messages of the system checks by area."""
+        checked: dict[str, list[CheckMessage]] = {}
+        messages = run_checks(
+            tags=["django_perso"], include_deployment_checks=self.deploy
+        )
+        for message in messages:
+            # W002 does not see the keys in the database, which the doctor does.
+            if not message.is_silenced() and message.id != "django_perso.W002":
+                checked.setdefault(str(message.obj), []).append(message)
+        return checked
+
     def _attempt(self, examine: Callable[[], Lines]) -> list[CheckMessage]:
-        """The lines of one area: its problems, if it has any. If it breaks, that is one."""
+        """Return the lines of one area: its problems, if it has any.
+
+        An exception is a problem, too.
+        """
         try:
             lines = list(examine())
             return [line for line in lines if line.id] or lines
         except CommandError:
             raise
         except NoReverseMatch:
-            return []  # as `urls` says
+            # The area "urls" says so.
+            return []
         except Exception as error:
             return [problem("E036", f"{type(error).__name__}: {error}")]
 
     def settings(self) -> Lines:
-        """None of the checks had anything to say."""
+        """The checks found nothing."""
         yield Info(f"PERSO: {len(getattr(settings, 'PERSO', {}))} set, none unknown")
 
     def migrations(self) -> Lines:
@@ -158,16 +172,16 @@ class Examination:
 
     def websocket(self) -> Lines:
         """The ASGI application serves our socket, and tells Django that it does."""
-        name, path = (
-            getattr(settings, "ASGI_APPLICATION", None),
-            reverse("django_perso:log"),
-        )
+        name = getattr(settings, "ASGI_APPLICATION", None)
+        path = reverse("django_perso:log")
         if conf.LOG_TRANSPORT == "post" or not name:
             yield Info("events go by HTTP; sockets are optional")
             return
-        application, module = import_string(name), name.rpartition(".")[0]
+        application = import_string(name)
+        module = name.rpartition(".")[0]
         opening = asyncio.run(_open_socket(application, path))
-        # In a router of the host's Django may be its own, which does not mark requests; see `asgi`.
+        # A router of the host may use Django's own application, which does not mark
+        # requests; see `asgi`.
         django = getattr(application, "application_mapping", {}).get("http")
         if opening.get("code") == CloseCode.ORIGIN:
             text = f"The socket refuses pages of {headers.own_host()}: not in ALLOWED_HOSTS."
@@ -190,18 +204,19 @@ class Examination:
 
     @cached_property
     def page(self) -> Any:
-        """How this site answers for a page, middleware and all: the demo page where it exists, else /."""
+        """The site's answer to a request through all middleware: the demo page, or /."""
         path = reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
         path = f"/{path.removeprefix(get_script_prefix())}"
         visitor = Client(raise_request_exception=False, SERVER_NAME=headers.own_host())
         return visitor.get(path, secure=True)
 
     def csp(self) -> Lines:
-        """A page's Content-Security-Policy lets the widget load its scripts and talk."""
+        """A page's Content-Security-Policy allows what the widget loads and connects to."""
         if self.page.status_code >= 500:
             _, error, _ = self.page.exc_info or ("", "the error is in the log", "")
-            told, add, line = (str(error) or repr(error)).partition("Add to ")
-            text = f"{self.page.request['PATH_INFO']} answers {self.page.status_code}: {told.strip()}"
+            text, add, line = (str(error) or repr(error)).partition("Add to ")
+            path = self.page.request["PATH_INFO"]
+            text = f"{path} answers {self.page.status_code}: {text.strip()}"
             yield problem("E036", text, add + line)
             return
         servers = (
@@ -213,7 +228,7 @@ class Examination:
             getattr(settings, name, "")
             for name in ("SECURE_CSP", "CONTENT_SECURITY_POLICY")
         ]
-        # Where nothing on a page uses its nonce, the policy in its header has none.
+        # The policy in the header has no nonce if nothing on the page uses it.
         has_nonce = (
             "nonce" in str(in_settings).lower()
             and b"<perso-avatar" not in self.page.content
@@ -248,34 +263,34 @@ class Examination:
             yield problem("W022", text, "Permissions-Policy: microphone=(self)")
 
     def encryption(self) -> Lines:
-        """Every stored secret opens."""
-        opened = 0
+        """Every stored secret can be decrypted."""
+        count = 0
         for model, name in keys.SECRETS:
             for row in model.objects.only(name).iterator():
                 try:
-                    opened += bool(getattr(row, name))
+                    count += bool(getattr(row, name))
                 except SecretUnreadable as error:
                     fix = f"Open {_admin_page(row)}" if model is ApiKey else ""
                     yield problem("E034", f"{error}.".replace("..", "."), fix)
-        yield Info(f"{opened} secrets open")
+        yield Info(f"{count} secrets can be decrypted")
 
     @cached_property
     def keys(self) -> list[KeySource]:
         """The keys to ask Perso with; the one in settings also where presets miss it."""
-        found = [
+        sources = [
             key
             for key in keys.in_use()
             if not self.key or (key.row is not None and key.name == self.key)
         ]
         is_settings_key_in_use = keys.presets_of(SETTINGS_KEY).filter(is_active=True)
-        if not self.key and SETTINGS_KEY not in found and is_settings_key_in_use:
-            found.append(SETTINGS_KEY)
-        if not found:
+        if not self.key and SETTINGS_KEY not in sources and is_settings_key_in_use:
+            sources.append(SETTINGS_KEY)
+        if not sources:
             raise CommandError(f'No active key "{self.key}".', returncode=2)
-        return found
+        return sources
 
     def api_key(self) -> Lines:
-        """Perso takes each key."""
+        """Perso accepts each key."""
         for key in self.keys:
             outcome = keys.ask(key)
             self.lists[key.pk] = outcome.lists
@@ -295,7 +310,7 @@ class Examination:
                 yield problem("E030", outcome.detail, fix)
 
     def catalogue(self) -> Lines:
-        """The kept lists are what Perso offers now."""
+        """The stored lists are what Perso offers now."""
         for key in self.keys:
             name = _name(key)
             synced_at = catalogue.synced_at(key)
@@ -324,19 +339,19 @@ class Examination:
                     for item in kind.values()
                 ]
                 gone = [f", {item.value} is gone" for item in items if item.gone_at]
-                told = f"{len(items) - len(gone)} entries{''.join(gone)}"
-                yield Info(f"{name}: {told} (synced {timesince(synced_at)} ago)")
+                count = f"{len(items) - len(gone)} entries{''.join(gone)}"
+                yield Info(f"{name}: {count} (synced {timesince(synced_at)} ago)")
 
     def presets(self) -> Lines:
-        """Perso offers what each active preset asks for, with a key for it; and templates name no other."""
+        """Perso offers what each active preset uses; templates name existing presets."""
         active = SessionPreset.objects.filter(is_active=True).order_by("slug")
         pks = {key.pk for key in self.keys}
-        found = [
+        examined = [
             preset
             for preset in active
             if not self.key or connections.key_for(preset).pk in pks
         ]
-        for preset in found:
+        for preset in examined:
             texts = [problem.text for problem in catalogue.problems(preset)]
             if preset.api_key and not preset.api_key.is_active:
                 texts.append(f'API key "{preset.api_key}" is inactive.')
@@ -349,23 +364,23 @@ class Examination:
             except Refused as refused:
                 text, _, fix = refused.hint.partition(". ")
                 yield problem("E033", f"{template}: {text}.", fix)
-        yield Info(f"{len(found)} active")
+        yield Info(f"{len(examined)} active")
 
     def upkeep(self) -> Lines:
-        silent, overdue = (
-            sweeping.stale().count(),
-            retention.purge(dry_run=True)["conversations"],
-        )
+        silent = sweeping.stale().count()
+        overdue = retention.purge(dry_run=True)["conversations"]
         if silent:
             yield problem(
-                "W037", f"{silent} conversations fell silent and are not closed", SWEEP
+                "W037",
+                f"{silent} conversations are silent and have not been closed",
+                SWEEP,
             )
         if overdue:
             yield problem(
-                "W038", f"{overdue} conversations are kept for too long", PURGE
+                "W038", f"{overdue} conversations have been kept for too long", PURGE
             )
         if not silent and not overdue:
-            yield Info("no conversation is left open, none is kept for too long")
+            yield Info("all silent conversations are closed, all old ones are deleted")
 
 
 def _name(key: KeySource) -> str:
@@ -388,19 +403,19 @@ def _admin_page(row: Any) -> str:
 
 
 def _named_in_templates() -> dict[str, str]:
-    """The presets that tags in this site's templates name, each with one such template."""
-    found = {}
+    """Return the presets that template tags of this site name, each with one template."""
+    templates = {}
     for directory in {
         directory for engine in engines.all() for directory in engine.template_dirs
     }:
         for path in Path(directory).rglob("*.html"):
             for slug in NAMED_IN_TAG.findall(path.read_text("utf-8", "replace")):
-                found[slug] = os.path.relpath(path)
-    return found
+                templates[slug] = os.path.relpath(path)
+    return templates
 
 
 def _drift(key: KeySource, lists: Any) -> list[str]:
-    """What Perso offers now and is not kept, or the other way round."""
+    """Return what Perso offers and is not stored, or the other way round."""
     changes = catalogue.drift(key, lists) if lists else []
     added = [f"{each.kind} +{value}" for each in changes for value in each.added]
     removed = [f"{each.kind} -{value}" for each in changes for value in each.removed]
@@ -408,7 +423,7 @@ def _drift(key: KeySource, lists: Any) -> list[str]:
 
 
 def _django_import(module: str) -> str:
-    """The file of a module, and its line that imports Django's own application, if there is one."""
+    """Return a module's file, and the line that imports Django's own application."""
     place = f"{module.replace('.', '/')}.py"
     lines = inspect.getsource(import_module(module)).splitlines()
     number = next(
@@ -423,7 +438,10 @@ def _django_import(module: str) -> str:
 
 
 async def _open_socket(application: Any, path: str) -> dict[str, Any]:
-    """What an ASGI application first answers a page of this site that opens a socket; {} when it breaks."""
+    """Return the first answer to a page of this site that opens a socket.
+
+    An empty dict if the application breaks.
+    """
     host = headers.own_host()
     names = [(b"host", host.encode()), (b"origin", f"https://{host}".encode())]
     scope: dict[str, Any] = {

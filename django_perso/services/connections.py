@@ -197,7 +197,7 @@ def client(connection: Connection) -> PersoClient:
 
 
 def async_client(connection: Connection) -> AsyncPersoClient:
-    """Return a client for async code."""
+    """Return a client for asynchronous code."""
     return _client(AsyncPersoClient, connection)
 
 

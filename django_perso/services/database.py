@@ -1,4 +1,4 @@
-"""Database work of async code: in a few threads of the process, which keep their connections while busy."""
+"""Database work of async code, in a few threads that keep their connections while busy."""
 
 import asyncio
 import os
@@ -18,34 +18,42 @@ from django.utils import timezone
 P = ParamSpec("P")
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
-Job = Callable[
-    [], Callable[[], object]
-]  # does the work, and gives what tells how it went
+# Does some work, and returns a function that reports how it went.
+Job = Callable[[], Callable[[], object]]
 
-# Django gives each async request its own thread, and so connection: 200 requests at once would have 200.
+# Django gives each async request a thread, and so a connection, of its own: 200 requests
+# at once would have 200.
 CONNECTIONS = 8
-IDLE_SECONDS = 2.0  # then a connection is given back
+# An idle thread gives its connection back after this.
+IDLE_SECONDS = 2.0
 
 
 def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """`await in_database(function)(…)`: the function, run in a thread where the ORM works."""
+    """Return `function` as a coroutine function that runs in a thread for the ORM.
+
+    Use it as `await in_database(function)(…)`.
+    """
     if loop_lasts():
         threads: Any = _threads(os.getpid())
-        return sync_to_async(
-            _careful(function), thread_sensitive=False, executor=threads
-        )
-    return sync_to_async(
-        function
-    )  # in the thread that waits, on its connection and in its transaction
+        careful = _careful(function)
+        return sync_to_async(careful, thread_sensitive=False, executor=threads)
+    # In the thread that waits, on its connection and in its transaction.
+    return sync_to_async(function)
 
 
 def loop_lasts() -> bool:
-    """Whether the running event loop outlives this request. Under WSGI each has a loop of its own."""
+    """Return whether the running event loop outlives this request.
+
+    Under WSGI each request has a loop of its own.
+    """
     return asyncio.get_running_loop() not in AsyncToSync.loop_thread_executors
 
 
 def now() -> datetime:
-    """By the database's clock: one for all workers, whose own may differ. (SQLite has this machine's.)"""
+    """Return the time of the database: one clock for workers whose own may differ.
+
+    SQLite has the clock of this machine.
+    """
     if connection.vendor != "postgresql":
         return timezone.now()
     with connection.cursor() as cursor:
@@ -55,24 +63,25 @@ def now() -> datetime:
 
 
 def without_transaction(view: View) -> View:
-    """Keep a host's ATOMIC_REQUESTS away from a view, for whichever of its databases."""
+    """Exempt a view from the host's ATOMIC_REQUESTS, for all of its databases."""
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view
 
 
 def give_back() -> None:
-    """To a pool of the host's, whose connections are few; others are kept while there is work."""
-    for one in connections.all(initialized_only=True):
-        if one.settings_dict["OPTIONS"].get("pool"):
-            one.close()
+    """Give connections back to a pool of the host; others are kept while there is work."""
+    for initialized in connections.all(initialized_only=True):
+        if initialized.settings_dict["OPTIONS"].get("pool"):
+            initialized.close()
 
 
 def _careful(function: Callable[P, T]) -> Callable[P, T]:
     def attempt(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
-        except Error:  # of the database: perhaps the connection is broken
+        except Error:
+            # Perhaps the connection is broken.
             connections.close_all()
             raise
 
@@ -80,7 +89,7 @@ def _careful(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def next_of(jobs: "queue.SimpleQueue[T]", idle_seconds: float = IDLE_SECONDS) -> T:
-    """The next job; while there is none for long, this thread's connections are given back."""
+    """Return the next job; this thread's connections are closed if none comes for long."""
     try:
         return jobs.get(timeout=idle_seconds)
     except queue.Empty:
@@ -89,12 +98,19 @@ def next_of(jobs: "queue.SimpleQueue[T]", idle_seconds: float = IDLE_SECONDS) ->
 
 
 class Threads(Executor):
-    """At most CONNECTIONS threads, the one that worked last first, so that few connections are kept."""
+    """At most CONNECTIONS threads.
+
+    The one that worked last comes first, so that few connections are kept open.
+    """
 
     def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._idle_seconds, self._lock, self._count = idle_seconds, threading.Lock(), 0
-        self._idle: list[queue.SimpleQueue[Job]] = []  # where each waits for a job
-        self._jobs: deque[Job] = deque()  # that no thread was free for
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._count = 0
+        # Where each idle thread waits for a job.
+        self._idle: list[queue.SimpleQueue[Job]] = []
+        # Jobs that no thread was free for.
+        self._jobs: deque[Job] = deque()
 
     def submit(
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -108,24 +124,29 @@ class Threads(Executor):
                 self._jobs.append(job)
             else:
                 self._count += 1
-                threading.Thread(
-                    target=self._work, args=[job], name="perso-database", daemon=True
-                ).start()
+                self._start_thread(job)
         return future
+
+    def _start_thread(self, job: Job) -> None:
+        threading.Thread(
+            target=self._work, args=[job], name="perso-database", daemon=True
+        ).start()
 
     def _work(self, job: Job) -> None:
         inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
         while True:
-            tell = job()
+            report = job()
             give_back()
-            del job  # and what it holds
+            # Release what the job holds.
+            del job
             with self._lock:
                 if self._jobs:
                     inbox.put(self._jobs.popleft())
                 else:
                     self._idle.append(inbox)
-            tell()  # who hears of it finds this thread free
-            del tell
+            # Whoever waits for the result finds this thread free.
+            report()
+            del report
             job = next_of(inbox, self._idle_seconds)
 
 
@@ -133,12 +154,13 @@ def _attempt(future: "Future[T]", work: Callable[[], T]) -> Callable[[], object]
     if not future.set_running_or_notify_cancel():
         return lambda: None
     try:
-        return partial(future.set_result, work())
+        result = work()
     except BaseException as error:
         return partial(future.set_exception, error)
+    return partial(future.set_result, result)
 
 
 @cache
 def _threads(pid: int) -> Threads:
-    # By process, since a fork has the parent's objects but not its threads.
+    # By process: a fork has the parent's objects but not its threads.
     return Threads()

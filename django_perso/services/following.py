@@ -1,49 +1,58 @@
-"""Tells who follows a conversation to look again. It carries no line: the rows come from the database."""
+"""Hints to pages that follow a conversation. A hint says "look again" and carries no entry."""
 
 import asyncio
 import logging
-from math import inf
-from time import monotonic
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
+from .interval import Interval
+
 log = logging.getLogger("django_perso")
 
-PAUSE_SECONDS = 0.2  # however much is said, so long lies between two hints
-SEND_SECONDS = 2.0  # for one round of them; a layer that hangs is as good as none
-WARN_SECONDS = 60.0  # between two lines in the site's log while it fails
+# Between two hints, however much is said.
+PAUSE_SECONDS = 0.2
+# For one round of hints; a layer that hangs is given up.
+SEND_SECONDS = 2.0
+# Between two warnings while the layer fails.
+WARN_SECONDS = 60.0
+# By event loop: the conversations that have news.
 _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, set[UUID]] = WeakKeyDictionary()
-_warned_at = -inf
-_tellers: set[asyncio.Task[None]] = set()  # a loop alone would let them be collected
+_warning = Interval(WARN_SECONDS)
+# The event loop keeps only weak references.
+_senders: set[asyncio.Task[None]] = set()
 
 
 def is_possible() -> bool:
-    """Whether the site has a channel layer."""
+    """Return whether the site has a channel layer."""
     return get_channel_layer() is not None
 
 
 def group(stream: UUID) -> str:
-    """The name of a conversation's group."""
+    """Return the name of a conversation's group."""
     return f"perso.{stream}"
 
 
 def notice(stream: UUID) -> None:
-    """Something new is committed. Called in an event loop; never waits, never fails."""
+    """Hint that something was stored. Call it in an event loop; it never waits or fails."""
     if not is_possible():
         return
     loop = asyncio.get_running_loop()
     if loop not in _waiting:
-        teller = loop.create_task(_tell(loop))
-        _tellers.add(teller)
-        teller.add_done_callback(_tellers.discard)
+        sender = loop.create_task(_send_hints(loop))
+        _senders.add(sender)
+        sender.add_done_callback(_senders.discard)
     _waiting.setdefault(loop, set()).add(stream)
 
 
-async def _tell(loop: asyncio.AbstractEventLoop) -> None:
-    """One teller a loop, so that a slow layer has hints wait for each other, not tasks pile up."""
+async def _send_hints(loop: asyncio.AbstractEventLoop) -> None:
+    """Send hints until there are none left.
+
+    There is one such task for each loop, so that hints wait for a slow layer and tasks do
+    not pile up.
+    """
     try:
         while streams := _waiting[loop]:
             await asyncio.sleep(PAUSE_SECONDS)
@@ -53,14 +62,13 @@ async def _tell(loop: asyncio.AbstractEventLoop) -> None:
                 async with asyncio.timeout(SEND_SECONDS):
                     for stream in streams:
                         await layer.group_send(group(stream), {"type": "perso.look"})
-            except Exception as error:  # a layer fails in ways of its own; a hint is not worth a conversation
+            except Exception as error:
+                # A layer fails in ways of its own, and a hint may be lost.
                 _warn(error)
     finally:
         del _waiting[loop]
 
 
 def _warn(error: Exception) -> None:
-    global _warned_at
-    if monotonic() > _warned_at + WARN_SECONDS:
-        _warned_at = monotonic()
-        log.warning("nobody is told of news, the channel layer fails: %r", error)
+    if _warning.is_due():
+        log.warning("followers get no news, the channel layer fails: %r", error)

@@ -146,9 +146,9 @@ def end_terminated(session: PersoSession, facts: Facts, last_sign_at: datetime) 
 
 
 def settle(session: PersoSession, facts: Facts) -> bool:
-    """Store what Perso says about a session that has ended, until all is known.
+    """Store what Perso says about a session that has ended.
 
-    Return whether there was anything to store.
+    Return whether all is known now.
     """
     if not facts.reason:
         return False
@@ -170,7 +170,7 @@ def settle(session: PersoSession, facts: Facts) -> bool:
                 perso_session_settled.send_robust, PersoSession, perso_session=session
             )
             transaction.on_commit(send)
-    return True
+    return facts.is_settled
 
 
 def saw(session: PersoSession, now: datetime) -> bool:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from math import inf
 from time import monotonic
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..client import ApiError, PersoError, calls
 from ..fields import SecretUnreadable
 from ..models import PersoSession
 from . import connections, database, lifecycle, limits
+from .interval import Interval
 from .lifecycle import Facts
 
 log = logging.getLogger("django_perso")
@@ -35,7 +35,7 @@ LAZY_SECONDS = 10.0
 AT_ONCE = 8
 # No question is begun after this; each has a deadline of its own.
 ASK_SECONDS = 20.0
-_closed_some_at = -inf
+_lazy_close = Interval(LAZY_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def sweep(
 ) -> dict[str, int]:
     """Ask about at most `limit` running and ended sessions each; then end silent ones.
 
-    Return counts: `closed`, ended here; `running`, as Perso says; `told`, how many ends
-    Perso has explained; `untold`, how many it has not, which are asked about next time.
-    Safe to repeat, and to run in several processes at once.
+    Return counts of sessions: `closed`, ended here; `running`, as Perso says; `settled`,
+    whose end Perso has explained; `unsettled`, whose end it has not, which are asked
+    about next time. Safe to repeat, and to run in several processes at once.
     """
     now = now or database.now()
-    counts = {"closed": 0, "running": 0, "told": 0}
-    sessions = [*_running(now)[:limit], *_untold(now)[:limit]]
+    counts = {"closed": 0, "running": 0, "settled": 0}
+    sessions = [*_running(now)[:limit], *_unsettled(now)[:limit]]
     ask = partial(_ask, until=monotonic() + seconds)
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for session, answer in zip(sessions, threads.map(ask, sessions), strict=True):
@@ -70,9 +70,9 @@ def sweep(
                 counts["closed"] += lifecycle.end_terminated(
                     session, answer.facts, last_sign_at
                 )
-                counts["told"] += lifecycle.settle(session, answer.facts)
+                counts["settled"] += lifecycle.settle(session, answer.facts)
     counts["closed"] += len(close_stale(limit, now))
-    return {**counts, "untold": _untold(now)[:limit].count()}
+    return {**counts, "unsettled": _unsettled(now)[:limit].count()}
 
 
 def _running(now: datetime) -> Any:
@@ -81,7 +81,7 @@ def _running(now: datetime) -> Any:
     return sessions.with_last_sign().order_by("last_sign_at")
 
 
-def _untold(now: datetime) -> QuerySet[PersoSession]:
+def _unsettled(now: datetime) -> QuerySet[PersoSession]:
     """Return sessions that ended lately and that Perso has not explained in full."""
     ended = PersoSession.objects.filter(status=Status.ENDED, settled_at=None)
     recent = ended.filter(last_seen_at__gte=now - ASK_FOR)
@@ -102,9 +102,7 @@ def close_stale(limit: int, now: datetime | None = None) -> list[PersoSession]:
 
 def close_some() -> None:
     """End a few silent sessions, for a site that does not run the sweeper."""
-    global _closed_some_at
-    if _closed_some_at < monotonic() - LAZY_SECONDS:
-        _closed_some_at = monotonic()
+    if _lazy_close.is_due():
         close_stale(LAZY_LIMIT)
 
 

@@ -1,5 +1,7 @@
-"""One thread a process that stores what all sockets report: whatever has queued up while the last commit ran
-goes into the next, so the busier it is the less an entry costs. Nobody else's thread, so nobody else's wait.
+"""One thread of the process stores what all sockets report.
+
+Whatever has queued up during the last commit goes into the next, so an entry costs less
+the busier the process is. No other work has to wait for this thread.
 """
 
 import asyncio
@@ -7,7 +9,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,9 +21,11 @@ from .transcripts import Answer, Report, commit
 
 log = logging.getLogger("django_perso")
 
-MAX_QUEUED = 5_000  # reports; a frame has at most 64 KiB
+# Reports; a frame has at most 64 KiB.
+MAX_QUEUED = 5_000
 MAX_BATCH = 500
-BUSY_SECONDS = 0.02  # before a row somebody else has locked is tried again
+# Before a row that somebody else has locked is tried again.
+BUSY_SECONDS = 0.02
 RETRY: Answer = {"t": "retry", "after": 1000}
 
 
@@ -33,16 +37,17 @@ class _Job:
 
 
 class Writer:
-    """A queue and its thread, which starts with the first report. `store` writes reports down."""
+    """A queue and its thread. `store` writes reports down, as `commit` does."""
 
     def __init__(self, store: Callable[..., list[Answer | None]] = commit) -> None:
         self._store = store
         self._queue: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._later: list[_Job] = []
+        # Jobs whose rows were locked.
+        self._postponed: list[_Job] = []
         threading.Thread(target=self._run, name="perso-writer", daemon=True).start()
 
     def put(self, report: Report, answer: Callable[[Answer], None]) -> None:
-        """Have a report stored; `answer` is called with the answer, in the running event loop."""
+        """Store a report; `answer` is called with the answer in the running loop."""
         if self._queue.qsize() < MAX_QUEUED:
             self._queue.put(_Job(report, answer, asyncio.get_running_loop()))
         else:
@@ -51,70 +56,70 @@ class Writer:
     def _run(self) -> None:
         while True:
             jobs = self._collect()
-            try:
-                answers = self._store([job.report for job in jobs], wait=False)
-            except (OperationalError, InterfaceError):
-                self._deliver([(job, RETRY) for job in jobs])
-                connections.close_all()
-                continue
-            except DatabaseError:
-                answers = [self._alone(job.report) for job in jobs]
-            except (
-                Exception
-            ):  # such as nonsense in settings; without this thread all would wait
-                log.exception("the log cannot be stored")
-                answers = [RETRY] * len(jobs)
+            answers = self._answers(jobs)
             give_back()
-            self._later = [
-                job for job, answer in zip(jobs, answers, strict=True) if answer is None
-            ]
-            self._deliver(
-                [
-                    (job, it)
-                    for job, it in zip(jobs, answers, strict=True)
-                    if it is not None
-                ]
-            )
+            answered = []
+            self._postponed = []
+            for job, answer in zip(jobs, answers, strict=True):
+                if answer is None:
+                    self._postponed.append(job)
+                else:
+                    answered.append((job, answer))
+            self._deliver(answered)
 
     def _collect(self) -> list[_Job]:
-        """What is waiting, at least one job."""
-        jobs, self._later = self._later, []
+        """Return the jobs that are waiting, at least one."""
+        jobs = self._postponed
         with suppress(queue.Empty):
-            jobs.append(
-                self._queue.get(timeout=BUSY_SECONDS) if jobs else next_of(self._queue)
-            )
+            if jobs:
+                jobs.append(self._queue.get(timeout=BUSY_SECONDS))
+            else:
+                jobs.append(next_of(self._queue))
             while len(jobs) < MAX_BATCH:
                 jobs.append(self._queue.get_nowait())
         return jobs
 
-    def _alone(self, report: Report) -> Answer | None:
-        # One report the database does not take must not hold up the others.
+    def _answers(self, jobs: Sequence[_Job]) -> list[Answer | None]:
+        """Store the reports together; if the database refuses one, each by itself."""
+        try:
+            return self._store([job.report for job in jobs], wait=False)
+        except (OperationalError, InterfaceError):
+            connections.close_all()
+            return [RETRY] * len(jobs)
+        except DatabaseError:
+            return [self._answer_alone(job.report) for job in jobs]
+        except Exception:
+            # Such as a mistake in the settings. Without this thread all would wait.
+            log.exception("the log cannot be stored")
+            return [RETRY] * len(jobs)
+
+    def _answer_alone(self, report: Report) -> Answer | None:
         try:
             return self._store([report], wait=False)[0]
-        except Exception as error:  # perhaps it is the connection
-            log.warning(
-                "a report cannot be stored: %s", type(error).__name__
-            )  # its text may hold what was said
+        except Exception as error:
+            # The error's text may contain what was said.
+            log.warning("a report cannot be stored: %s", type(error).__name__)
+            # Perhaps the connection is the reason.
             connections.close_all()
             return RETRY
 
     def _deliver(self, answered: list[tuple[_Job, Answer]]) -> None:
-        loops = {job.loop for job, _ in answered}
-        for loop in loops:
-            mine = [
+        for loop in {job.loop for job, _ in answered}:
+            calls = [
                 (job.answer, answer) for job, answer in answered if job.loop is loop
             ]
-            with suppress(RuntimeError):  # the loop has ended, and its sockets with it
-                loop.call_soon_threadsafe(_tell, mine)
+            # A loop that has ended took its sockets with it.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_call_all, calls)
 
 
-def _tell(answered: list[tuple[Callable[[Answer], None], Answer]]) -> None:
-    for answer, it in answered:
-        answer(it)
+def _call_all(calls: list[tuple[Callable[[Answer], None], Answer]]) -> None:
+    for function, answer in calls:
+        function(answer)
 
 
 def writer() -> Writer:
-    """This process's writer."""
+    """Return this process's writer."""
     return _writer(os.getpid())
 
 

@@ -146,7 +146,7 @@ def test_settled_session_loses_its_id_with_the_conversation(delete: Any) -> None
 def test_sweep_settles_the_session_of_a_deleted_conversation() -> None:
     conversation = make_conversation(status="live", session_id="psn-gone")
     delete_by_retention(conversation)
-    assert sweeping.sweep()["told"] == 1
+    assert sweeping.sweep()["settled"] == 1
     session = PersoSession.objects.get()
     assert (session.termination_reason, bool(session.session_id)) == (
         "NOT_FOUND",

@@ -176,7 +176,8 @@ def test_session_is_settled_once_reason_and_seconds_are_known(
     make_conversation(status="ended")
     (session,) = PersoSession.objects.all()
     assert not lifecycle.settle(session, Facts())
-    assert lifecycle.settle(session, Facts("SESSION_MISC_ERROR"))
+    assert not lifecycle.settle(session, Facts("SESSION_MISC_ERROR"))
+    assert session.termination_reason == "SESSION_MISC_ERROR"
     assert (session.settled_at, sent) == (None, [])
     assert lifecycle.settle(session, Facts("SESSION_MISC_ERROR", 3))
     assert session.settled_at is not None

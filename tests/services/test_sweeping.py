@@ -44,7 +44,7 @@ SILENT = 6  # minutes
 
 @pytest.fixture(autouse=True)
 def _no_start_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "_closed_some_at", inf)
+    monkeypatch.setattr(sweeping._lazy_close, "due_at", inf)
 
 
 def conversation(minutes: float = SILENT, **values: Any) -> Conversation:
@@ -70,7 +70,7 @@ def conversations(sessions: list[PersoSession]) -> list[Conversation | None]:
 
 
 def swept(**numbers: int) -> dict[str, int]:
-    return {"closed": 0, "running": 0, "told": 0, "untold": 0, **numbers}
+    return {"closed": 0, "running": 0, "settled": 0, "unsettled": 0, **numbers}
 
 
 def endings(session: Conversation) -> list[Any]:
@@ -191,7 +191,7 @@ def test_two_sweepers_end_each_conversation_once(
 
 @pytest.mark.django_db
 def test_a_start_closes_a_few_on_the_way_and_not_every_start(monkeypatch: Any) -> None:
-    monkeypatch.setattr(sweeping, "_closed_some_at", -inf)
+    monkeypatch.setattr(sweeping._lazy_close, "due_at", -inf)
     silent = [conversation() for _ in range(sweeping.LAZY_LIMIT + 2)]
     for _ in range(2):
         start()
@@ -247,7 +247,7 @@ def test_perso_says_how_it_ended_and_how_long_it_was() -> None:
     started = start()
     finish(started)
     fall_silent()
-    assert sweeping.sweep() == swept(closed=1, told=1)
+    assert sweeping.sweep() == swept(closed=1, settled=1)
     row = Conversation.objects.get()
     assert endings(row) == [
         {"name": "ended", "how": "remote", "reason": "GRACEFUL_TERMINATION"}
@@ -272,8 +272,8 @@ def test_while_perso_does_not_say_it_is_asked_again(fault: dict[str, Any]) -> No
     finish(start())
     fall_silent()
     with faults(info=fault):
-        assert sweeping.sweep() == swept(closed=1, untold=1)
-    assert sweeping.sweep() == swept(told=1)
+        assert sweeping.sweep() == swept(closed=1, unsettled=1)
+    assert sweeping.sweep() == swept(settled=1)
     assert PersoSession.objects.get().termination_reason == "GRACEFUL_TERMINATION"
 
 
@@ -287,7 +287,7 @@ def test_a_session_perso_does_not_know_any_more_is_settled_without_a_word(
         status=Status.ENDED,
         termination_reason="GRACEFUL_TERMINATION",
     ).perso_sessions.get()
-    assert sweeping.sweep() == swept(told=2)
+    assert sweeping.sweep() == swept(settled=2)
     assert "django_perso" not in {record.name for record in caplog.records}
     gone.refresh_from_db()
     told.refresh_from_db()
@@ -304,7 +304,7 @@ def test_a_session_perso_does_not_know_any_more_is_settled_without_a_word(
 def test_a_conversation_that_was_said_goodbye_to_gets_its_reason_too() -> None:
     finish(start())
     update_conversations(status=Status.ENDED, ended_at=timezone.now(), is_complete=True)
-    assert sweeping.sweep() == swept(told=1)
+    assert sweeping.sweep() == swept(settled=1)
     assert Conversation.objects.get().is_complete
 
 
@@ -351,7 +351,7 @@ def test_what_perso_has_ended_is_over_however_much_its_browser_chatters(
             row = started.conversation
             update_conversations(created_at=timezone.now() - sweeping.ASK_AFTER)
         update_conversations(last_seen_at=timezone.now())
-        assert sweeping.sweep() == swept(closed=1, told=1)
+        assert sweeping.sweep() == swept(closed=1, settled=1)
     session = PersoSession.objects.get()
     assert (session.status, session.termination_reason) == (Status.ENDED, reason)
     assert session not in limits.live(timezone.now())
@@ -371,7 +371,7 @@ def test_perso_is_asked_for_a_day() -> None:
         conversation(
             23 * 60, session_id="psn-2", api_server=server, status=Status.ENDED
         )
-        assert sweeping.sweep() == swept(untold=1)
+        assert sweeping.sweep() == swept(unsettled=1)
         assert sweeping.sweep(now=timezone.now() + timedelta(hours=2)) == swept()
     assert len(asked) == 1
 
@@ -388,7 +388,7 @@ def test_what_cannot_be_asked_stops_nobody(
     settings.SECRET_KEY = "another"
     finish(start())
     fall_silent()
-    assert sweeping.sweep() == swept(closed=4, told=1, untold=3)
+    assert sweeping.sweep() == swept(closed=4, settled=1, unsettled=3)
     assert "psn-secret" not in caplog.text
 
 
@@ -413,9 +413,9 @@ def test_many_are_asked_about_at_once_and_none_after_the_deadline(
     )  # three rounds of eight fit, and the last is waited for
     assert time.monotonic() - began < 2.5
     assert first["closed"] == 48
-    assert 8 <= first["told"] <= 32
-    assert first["told"] + first["untold"] == 48
-    assert sweeping.sweep() == swept(told=first["untold"])
+    assert 8 <= first["settled"] <= 32
+    assert first["settled"] + first["unsettled"] == 48
+    assert sweeping.sweep() == swept(settled=first["unsettled"])
     assert (
         sandbox.ledger()["sessions"][0]["termination_reason"] == "GRACEFUL_TERMINATION"
     )

@@ -72,7 +72,7 @@ def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
             _ = row.secret
         with pytest.raises(SecretUnreadable), transaction.atomic():
             row.save()
-        assert "holds the secret of another row; enter the secret again" in submit(
+        assert "has the secret of another row; enter the secret again" in submit(
             admin_client, row
         )
         assert (

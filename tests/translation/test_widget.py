@@ -52,12 +52,6 @@ def check(talk: Avatar, pictures: Path, name: str) -> None:
         assert page.evaluate(sideways) <= 0, (name, width)
 
 
-@pytest.fixture
-def pictures(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
-    """Where screenshots go."""
-    return Path(pytestconfig.getoption("--pictures") or tmp_path)
-
-
 def test_first_screen_is_translated_before_other_words_load(
     talk: Avatar, pictures: Path
 ) -> None:

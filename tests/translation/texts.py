@@ -1,6 +1,7 @@
 """What a page shows: texts that are not in the pseudo-locale, and texts without room."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 # Blocks of text, each with what belongs to no translation taken out, and texts of attributes.
@@ -30,6 +31,7 @@ TEXTS = """data => {
   return texts;
 }"""
 MARKED = re.compile(r"«[^«»]*»")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 WORD = re.compile(r"[A-Za-z]{2,}")
 # Elements whose text is cut off, or which reach beyond the window.
 CRAMPED = """() => {
@@ -54,11 +56,16 @@ CRAMPED = """() => {
 }"""
 
 
-def untranslated(page: Any, data: str) -> list[str]:
-    """The texts of a page, but for elements that match `data`, that hold English words."""
+def untranslated(page: Any, data: str, known: Sequence[str] = ()) -> list[str]:
+    """The texts of a page that hold English words.
+
+    Elements that match `data`, and the texts in `known`, belong to nobody's translation.
+    """
     found = []
     for text in page.evaluate(TEXTS, data):
-        rest = text
+        rest = UUID.sub(" ", text)
+        for each in known:
+            rest = re.sub(rf"(?<!\w){re.escape(each)}(?!\w)", " ", rest)
         while MARKED.search(rest):  # from the innermost on
             rest = MARKED.sub(" ", rest)
         if WORD.search(rest):

@@ -1,4 +1,4 @@
-"""manage.py perso_doctor: what stands between this site and a talking avatar, and the line that mends it."""
+"""manage.py perso_doctor: find out why the avatar does not work, and how to fix it."""
 
 import json
 import sys
@@ -15,19 +15,24 @@ LEVELS = {INFO: "ok", WARNING: "WARN", ERROR: "BAD"}
 
 
 class Command(BaseCommand):
-    """Examine the site area by area. Exits 1 when there is a problem, 2 when it was called wrongly."""
+    """Examine the site area by area.
 
-    help = "Say what keeps the avatar from working on this site, and the line that mends it."
+    Exits with 1 if there is a problem, and with 2 if it was called wrongly.
+    """
+
+    help = "Find what keeps the avatar from working on this site, and how to fix it."
     requires_system_checks: list[str] = []
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """In which form, how strictly, which key."""
+        """Add the options."""
         parser.add_argument(
             "--json", action="store_true", help="print one JSON document"
         )
         parser.add_argument(
-            "--deploy", action="store_true", help="tell what matters in production, too"
+            "--deploy",
+            action="store_true",
+            help="also check what matters in production",
         )
         parser.add_argument(
             "--key",
@@ -39,41 +44,43 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Examine, print, exit."""
         examination = Examination(options["key"], deploy=options["deploy"])
-        found = [
+        lines = [
             {
                 "area": area,
-                "level": LEVELS[it.level],
-                "text": it.msg,
-                "id": it.id or "",
-                "fix": it.hint or "",
+                "level": LEVELS[message.level],
+                "text": message.msg,
+                "id": message.id or "",
+                "fix": message.hint or "",
             }
-            for area, it in examination.areas()
+            for area, message in examination.areas()
         ]
-        has_problem = any(line["id"] for line in found)
+        has_problem = any(line["id"] for line in lines)
         if options["json"]:
             self.stdout.write(
-                json.dumps({"ok": not has_problem, "lines": found}, indent=2)
+                json.dumps({"ok": not has_problem, "lines": lines}, indent=2)
             )
         else:
-            self._print(found)
+            self._print(lines)
         if has_problem:
             sys.exit(1)
 
-    def _print(self, found: list[dict[str, str]]) -> None:
+    def _print(self, lines: list[dict[str, str]]) -> None:
         styles = {
             "ok": self.style.SUCCESS,
             "WARN": self.style.WARNING,
             "BAD": self.style.ERROR,
         }
-        for line in found:
+        for line in lines:
             level = styles[line["level"]](f"{line['level']:<4}")
-            self.stdout.write(
-                f" {line['area']:<11} {level}  {plain('{text}  {id}'.format(**line)).rstrip()}"
-            )
+            text = plain(f"{line['text']}  {line['id']}").rstrip()
+            self.stdout.write(f" {line['area']:<11} {level}  {text}")
             if line["fix"]:
                 self.stdout.write(f"{'':<19}fix: {plain(line['fix'])}")
-        ok, warnings, errors = (
-            sum(line["level"] == level for line in found) for level in styles
-        )
-        told = f"{ok} ok, {warnings} warning{'s' * (warnings != 1)}, {errors} error{'s' * (errors != 1)}"
-        self.stdout.write(told)
+        levels = [line["level"] for line in lines]
+        warnings = _count(levels.count("WARN"), "warning")
+        errors = _count(levels.count("BAD"), "error")
+        self.stdout.write(f"{levels.count('ok')} ok, {warnings}, {errors}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -20,17 +20,29 @@ class Command(BaseCommand):
     help = "Write conversations to standard output or a file."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which, and how."""
+        """Add the options."""
         parser.add_argument(
-            "--since", type=date.fromisoformat, metavar="DATE", help="from this day on"
+            "--since",
+            type=date.fromisoformat,
+            metavar="DATE",
+            help="only conversations that started on this day or later",
         )
         parser.add_argument(
-            "--until", type=date.fromisoformat, metavar="DATE", help="up to this day"
+            "--until",
+            type=date.fromisoformat,
+            metavar="DATE",
+            help="only conversations that started on this day or earlier",
         )
-        parser.add_argument("--preset", metavar="SLUG", help="only of this preset")
+        parser.add_argument(
+            "--preset", metavar="SLUG", help="only conversations of this preset"
+        )
         parser.add_argument("--format", choices=list(FORMATS), default="jsonl")
         parser.add_argument(
-            "-o", "--output", type=Path, metavar="FILE", help="write there instead"
+            "-o",
+            "--output",
+            type=Path,
+            metavar="FILE",
+            help="write to this file instead of standard output",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""manage.py perso_purge: delete what has been kept long enough, or all of one person."""
+"""manage.py perso_purge: delete old conversations, or all of one person."""
 
 import json
 from argparse import ArgumentParser
@@ -11,46 +11,49 @@ from django_perso.services import retention
 
 
 class Command(BaseCommand):
-    """Delete once, or count what would go."""
+    """Delete once, or count what would be deleted."""
 
-    help = "Delete conversations older than they are to be kept, or with --visitor or --user all of theirs."
+    help = (
+        "Delete conversations that have been kept long enough; "
+        "with --visitor or --user, all conversations of one person."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Whose, in which form, and whether in earnest."""
+        """Add the options."""
+        parser.add_argument("--dry-run", action="store_true", help="only count")
         parser.add_argument(
-            "--dry-run", action="store_true", help="delete nothing, only count"
+            "--json", action="store_true", help="print one JSON document"
         )
-        parser.add_argument("--json", action="store_true", help="one JSON document")
-        whose = parser.add_mutually_exclusive_group()
-        whose.add_argument(
+        person = parser.add_mutually_exclusive_group()
+        person.add_argument(
             "--visitor",
             metavar="ID",
-            help="all anonymous ones of this visitor, of any age",
+            help="all anonymous conversations of this visitor",
         )
-        whose.add_argument(
-            "--user", metavar="NAME", help="all conversations of this user, of any age"
+        person.add_argument(
+            "--user", metavar="NAME", help="all conversations of this user"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        dry_run, which = options["dry_run"], "of this visitor"
-        if "" in (options["visitor"], options["user"]):  # a variable that was not set
-            raise CommandError("Whose conversations? The name is empty.")
+        dry_run = options["dry_run"]
+        # As from a shell variable that was not set.
+        if "" in (options["visitor"], options["user"]):
+            raise CommandError(
+                "The name is empty: whose conversations are to be deleted?"
+            )
         if options["visitor"]:
+            which = "of this visitor"
             deleted = retention.erase(visitor=options["visitor"], dry_run=dry_run)
         elif options["user"]:
-            which, users = f"of {options['user']}", get_user_model()
-            user = users._default_manager.filter(
-                **{users.USERNAME_FIELD: options["user"]}
-            ).first()
-            if user is None:
-                raise CommandError(f"There is no user {options['user']}.")
+            which = f"of {options['user']}"
+            user = _find_user(options["user"])
             deleted = retention.erase(user=user, dry_run=dry_run)
         else:
             days = sorted(set(retention.periods().values()))
             which = (
                 f"older than {' or '.join(map(str, days))} days"
                 if days
-                else "(no days to keep are set)"
+                else "(no retention period is set)"
             )
             deleted = retention.purge(dry_run=dry_run)
         text = "{conversations:,} conversations, {entries:,} entries".format(**deleted)
@@ -58,3 +61,11 @@ class Command(BaseCommand):
         self.stdout.write(
             json.dumps({**deleted, "dry_run": dry_run}) if options["json"] else text
         )
+
+
+def _find_user(name: str) -> Any:
+    model = get_user_model()
+    user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first()
+    if user is None:
+        raise CommandError(f"There is no user {name}.")
+    return user

@@ -1,4 +1,4 @@
-"""manage.py perso_rotate_secrets: after a new encryption key was put first, use it for all that is stored."""
+"""manage.py perso_rotate_secrets: encrypt all secrets with the newest key."""
 
 import json
 import sys
@@ -13,25 +13,28 @@ from django_perso.services import keys
 
 
 class Command(BaseCommand):
-    """Encrypt all secrets anew."""
+    """Encrypt all secrets again."""
 
-    help = 'Encrypt every stored secret with the first of PERSO["ENCRYPTION_KEYS"]; the site may be running.'
+    help = (
+        'Encrypt every stored secret with the first of PERSO["ENCRYPTION_KEYS"]. '
+        "The site may be running."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """For whom to print."""
+        """Add the options."""
         parser.add_argument(
             "--json", action="store_true", help="print one JSON document"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Go through all rows, and name those that do not open."""
+        """Encrypt all rows, and name those that cannot be decrypted."""
         try:
-            done, unreadable = keys.reseal()
+            count, errors = keys.reseal()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(
-                json.dumps({"encrypted": done, "unreadable": unreadable}, indent=2)
+                json.dumps({"encrypted": count, "unreadable": errors}, indent=2)
             )
         else:
             source = (
@@ -39,8 +42,8 @@ class Command(BaseCommand):
                 if conf.ENCRYPTION_KEYS
                 else "SECRET_KEY"
             )
-            self.stdout.write(f"{done} secrets are encrypted with {source}.")
-            for text in unreadable:
+            self.stdout.write(f"{count} secrets are encrypted with {source}.")
+            for text in errors:
                 self.stdout.write(self.style.ERROR(text))
-        if unreadable:
+        if errors:
             sys.exit(1)

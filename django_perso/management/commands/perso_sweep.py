@@ -1,4 +1,4 @@
-"""manage.py perso_sweep: end the conversations nobody hears of any more; for a timer, every minute or so."""
+"""manage.py perso_sweep: end silent conversations; run it every minute."""
 
 import json
 from argparse import ArgumentParser
@@ -10,23 +10,28 @@ from django_perso.services import sweeping
 
 
 class Command(BaseCommand):
-    """Sweep once, and say what that was."""
+    """Sweep once, and print the counts."""
 
-    help = "Ask Perso which conversations run and how others ended, and end those that are silent."
+    help = "Ask Perso which sessions are running and how others ended, and end silent ones."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """In which form, how many."""
-        parser.add_argument("--json", action="store_true", help="one JSON document")
+        """Add the options."""
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON document"
+        )
         parser.add_argument(
             "--limit",
             type=int,
             default=1000,
             metavar="N",
-            help="at most so many at once",
+            help="ask about at most N sessions (default: %(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         swept = sweeping.sweep(options["limit"])
-        text = "closed {closed:,}; Perso says {running:,} run, {told:,} have ended; {untold:,} left to ask"
+        text = (
+            "closed {closed:,}; at Perso {running:,} are running; "
+            "{settled:,} settled, {unsettled:,} still to be settled"
+        )
         text = text.format(**swept)
         self.stdout.write(json.dumps(swept) if options["json"] else text)

@@ -1,4 +1,4 @@
-"""manage.py perso_sync: ask Perso what each key offers, and keep it."""
+"""manage.py perso_sync: fetch what each API key offers, and store it."""
 
 import json
 import sys
@@ -12,12 +12,12 @@ from django_perso.services import catalogue, keys
 
 
 class Command(BaseCommand):
-    """Sync every active key, and the one in settings while no key is the default."""
+    """Sync every active key, and the one in settings if no key is the default."""
 
-    help = "Fetch what each API key offers. Ends with 0, or 1 when somebody should look at something."
+    help = "Fetch what each API key offers. Exits with 1 if something needs attention."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which keys, and for whom to print."""
+        """Add the options."""
         parser.add_argument(
             "--key", metavar="NAME", help="only the API key of this name"
         )
@@ -26,25 +26,25 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ask for one after the other, and print each when it is known."""
-        found = {key.name: key for key in keys.in_use()}
+        """Sync one key after the other, and print each result when it is known."""
+        sources = {key.name: key for key in keys.in_use()}
         if (only := options["key"]) is not None:
-            if only not in found:
+            if only not in sources:
                 raise CommandError(
-                    f'No active key "{only}": {", ".join(found) or "none"}.',
+                    f'No active key "{only}": {", ".join(sources) or "none"}.',
                     returncode=2,
                 )
-            found = {only: found[only]}
+            sources = {only: sources[only]}
         outcomes = {}
-        for name, key in found.items():
+        for name, key in sources.items():
             outcomes[name] = keys.check(key, keep_lists=True)
             if not options["json"]:
                 self._print(name, outcomes[name])
         if options["json"]:
-            told = {
+            document = {
                 "keys": [_as_json(name, outcome) for name, outcome in outcomes.items()]
             }
-            self.stdout.write(json.dumps(told, indent=2))
+            self.stdout.write(json.dumps(document, indent=2))
         if not all(outcome.is_sound for outcome in outcomes.values()):
             sys.exit(1)
 

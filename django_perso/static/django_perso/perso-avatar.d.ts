@@ -1,4 +1,7 @@
-/** Types of the <perso-avatar> element, its methods and its events. */
+/**
+ * Types of the <perso-avatar> element, its methods and its events. Its attributes, parts and
+ * custom properties are listed in perso-avatar.js.
+ */
 
 export type PersoState = "idle" | "connecting" | "live" | "ended" | "error";
 export type PersoActivity = "ready" | "thinking" | "speaking";
@@ -8,24 +11,24 @@ export interface PersoTool {
   /** JSON schema of the handler's first argument. */
   parameters?: Record<string, any>;
   handler: (args: any, context: { signal: AbortSignal }) => unknown;
-  /** A side effect that needs no answer of the avatar. */
+  /** The avatar does not answer to the result. */
   executeOnly?: boolean;
 }
 
 export declare class PersoAvatarElement extends HTMLElement {
   readonly state: PersoState;
   readonly activity: PersoActivity;
-  /** Settings sent instead of the preset's name, by those who may change presets. (With the attribute
-   * `simultaneous` the element leaves other conversations of the page alone.) */
+  /** Settings to start with in place of the preset, for those who may change presets. */
   params: Record<string, unknown> | null;
   start(): Promise<void>;
   stop(): Promise<void>;
-  /** Says something as the visitor; false: it was not sent. */
+  /** Sends a message of the visitor; false: it was not sent. */
   send(text: string): Promise<boolean>;
   /** Makes the avatar say something; false: there is no conversation. */
   say(text: string): boolean;
   interrupt(): Promise<void>;
-  /** Lends the model a function of the page from the next start on; returns what takes it back. */
+  /** Offers a function of the page to the model, from the next start on. Returns a function
+   * that withdraws it. */
   registerTool(name: string, tool: PersoTool["handler"] | PersoTool): () => void;
 }
 
@@ -40,7 +43,7 @@ export interface PersoToolDetail {
 }
 
 export interface PersoEvents {
-  /** Cancelable: nothing starts, nothing is paid for. */
+  /** Cancelable; then nothing is started or paid for. */
   "perso-start": CustomEvent<{ preset: string }>;
   "perso-state": CustomEvent<{ state: PersoState; activity: PersoActivity }>;
   "perso-message": CustomEvent<{
