@@ -2,7 +2,8 @@
 
     from django_perso.asgi import get_asgi_application
 
-Sockets resolve through the host's URLconf, where `include("django_perso.urls")` already stands.
+Sockets resolve through the host's URLconf, which already has
+`include("django_perso.urls")`.
 """
 
 from typing import Any

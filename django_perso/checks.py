@@ -92,11 +92,11 @@ def _badly_listed(name: str, pattern: str, what: str, line: str = "") -> Found:
         )
 
 
-# --- PERSO itself ------------------------------------------------------------------------------------------
+# --- PERSO itself ---------------------------------------------------------------------
 
 
 @check("E005", "settings")
-def perso_is_no_dict() -> Found:
+def perso_is_not_a_dict() -> Found:
     if not isinstance(_perso(), dict):
         yield "PERSO is not a dict.", f'{ADD}PERSO = {{"API_KEY": "sandbox"}}'
 
@@ -115,7 +115,10 @@ def a_setting_is_unknown() -> Found:
 def there_is_no_key() -> Found:
     # Checks do not read the database. A site with keys there has encryption keys, too.
     if not conf.API_KEY and not _perso().get("ENCRYPTION_KEYS"):
-        text = "No Perso API key. Set PERSO_INTERACTIVE_API_KEY, add a key in the admin, or while developing:"
+        text = (
+            "No Perso API key. Set PERSO_INTERACTIVE_API_KEY, add a key in the admin, "
+            "or while developing:"
+        )
         yield text, f'{ADD}PERSO["API_KEY"] = "sandbox"'
 
 
@@ -123,8 +126,8 @@ def there_is_no_key() -> Found:
 def the_sandbox_is_off() -> Found:
     if conf.uses_sandbox_key and not conf.is_sandbox_on:
         text = (
-            "The sandbox answers with a fake avatar. It is off when DEBUG=False. Set a real key "
-            '("" when your keys are in the admin), or for a staging site:'
+            "The sandbox answers with a fake avatar. It is off when DEBUG=False. "
+            'Set a real key ("" if your keys are in the admin), or for a staging site:'
         )
         yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'
 
@@ -160,20 +163,20 @@ def an_allowed_api_server_is_unusable() -> Found:
 @check("E010", "settings")
 def the_api_server_is_unusable() -> Found:
     if conf.API_SERVER and not re.fullmatch(API_SERVER, conf.API_SERVER):
-        line = f'{ADD}PERSO["API_SERVER"] = "https://{conf.API_SERVER.rpartition("://")[2]}"'
+        host = conf.API_SERVER.rpartition("://")[2]
         yield (
             'PERSO["API_SERVER"] must be an https address (http on this machine only).',
-            line,
+            f'{ADD}PERSO["API_SERVER"] = "https://{host}"',
         )
 
 
 @check("E016", "settings")
-def the_proxy_count_is_no_number() -> Found:
+def the_proxy_count_is_not_a_number() -> Found:
     yield from _refused("TRUSTED_PROXY_COUNT", instead="1")
 
 
 @check("E017", "settings")
-def the_days_of_retention_are_no_number() -> Found:
+def the_retention_is_not_a_number_of_days() -> Found:
     yield from _refused("RETENTION_DAYS", instead="90")
 
 
@@ -190,27 +193,31 @@ def the_redactor_cannot_be_used() -> Found:
 
 
 @check("E018", "settings")
-def a_router_leads_elsewhere() -> Found:
+def a_router_uses_another_database() -> Found:
     models = list(apps.get_app_config("django_perso").get_models())
     aliases = {router.db_for_read(model) for model in models}
     aliases |= {router.db_for_write(model) for model in models}
     if aliases != {DEFAULT_DB_ALIAS}:
-        text = "DATABASE_ROUTERS lead django_perso to another database than default, or to a replica."
+        text = (
+            "DATABASE_ROUTERS send django_perso to a database other than the default, "
+            "or to a replica."
+        )
         line = 'if model._meta.app_label == "django_perso": return "default"'
         yield text, f"Add to your router's db_for_read and db_for_write: {line}"
 
 
 @check("W023", "settings")
-def the_sdk_may_change_unnoticed() -> Found:
+def the_sdk_has_no_integrity() -> Found:
     if "//" in conf.SDK_URL and not conf.SDK_INTEGRITY:
-        text = f"{conf.SDK_URL} is loaded whatever it holds. Its hash is what this prints: "
-        text += (
+        text = (
+            f"{conf.SDK_URL} is loaded without checking its content. "
+            "This command prints its hash: "
             f"curl -s {conf.SDK_URL} | openssl dgst -sha384 -binary | openssl base64 -A"
         )
         yield text, f'{ADD}PERSO["SDK_INTEGRITY"] = "sha384-<the hash>"'
 
 
-# --- the project around it ---------------------------------------------------------------------------------
+# --- the project around it ------------------------------------------------------------
 
 
 @check("E001", "urls")
@@ -224,23 +231,22 @@ def the_urls_are_not_included() -> Found:
 
 
 @check("W012", "websocket")
-def runserver_speaks_no_websocket() -> Found:
+def runserver_has_no_websockets() -> Found:
     wants_sockets = settings.DEBUG and hasattr(settings, "ASGI_APPLICATION")
     if (
         wants_sockets
         and _perso().get("LOG_TRANSPORT") != "post"
         and get_commands()["runserver"] != "daphne"
     ):
-        apps = list(settings.INSTALLED_APPS)
-        position = (
-            f"position {apps.index('daphne') + 1} now"
-            if "daphne" in apps
-            else "it is missing now"
-        )
-        text = f'runserver is the WSGI one. Put "daphne" first in INSTALLED_APPS ({position}).'
+        installed = list(settings.INSTALLED_APPS)
+        position = "it is missing now"
+        if "daphne" in installed:
+            position = f"position {installed.index('daphne') + 1} now"
+        others = '*(app for app in INSTALLED_APPS if app != "daphne")'
         yield (
-            text,
-            f'{ADD}INSTALLED_APPS = ["daphne", *(app for app in INSTALLED_APPS if app != "daphne")]',
+            "runserver is Django's own, which has no WebSockets. "
+            f'Put "daphne" first in INSTALLED_APPS ({position}).',
+            f'{ADD}INSTALLED_APPS = ["daphne", {others}]',
         )
 
 
@@ -250,7 +256,10 @@ def daphne_has_no_application() -> Found:
         settings, "ASGI_APPLICATION"
     ):
         package = settings.ROOT_URLCONF.rpartition(".")[0]
-        text = "daphne is installed but ASGI_APPLICATION is not set, so runserver does not start."
+        text = (
+            "daphne is installed but ASGI_APPLICATION is not set, "
+            "so runserver does not start."
+        )
         yield text, f'{ADD}ASGI_APPLICATION = "{package}.asgi.application"'
 
 
@@ -270,9 +279,8 @@ def the_csp_blocks_the_avatar() -> Found:
 
 @check("W022", "permissions")
 def the_microphone_is_forbidden() -> Found:
-    policy = (
-        getattr(settings, "PERMISSIONS_POLICY", None) or {}
-    )  # django-permissions-policy
+    # The setting of django-permissions-policy.
+    policy = getattr(settings, "PERMISSIONS_POLICY", None) or {}
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
         text = (
@@ -281,14 +289,15 @@ def the_microphone_is_forbidden() -> Found:
         yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
 
 
-# --- check --deploy ----------------------------------------------------------------------------------------
+# --- check --deploy -------------------------------------------------------------------
 
 
 @check("W024", "settings", deploy=True)
 def secrets_depend_on_the_secret_key() -> Found:
     if not _perso().get("ENCRYPTION_KEYS"):
         yield (
-            f"Secrets are encrypted with SECRET_KEY, and lost with it. Make a key: {MAKE_A_KEY}",
+            "Secrets are encrypted with SECRET_KEY, and lost with it. "
+            f"Make a key: {MAKE_A_KEY}",
             KEYS_LINE,
         )
 
@@ -296,15 +305,21 @@ def secrets_depend_on_the_secret_key() -> Found:
 @check("W025", "settings", deploy=True)
 def the_sandbox_answers_in_production() -> Found:
     if conf.SANDBOX_ALLOW_IN_PRODUCTION:
-        text = 'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] is on: visitors may meet a fake avatar.'
+        text = (
+            'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] is on: '
+            "visitors may meet a fake avatar."
+        )
         yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = False'
 
 
 @check("W015", "settings", deploy=True)
-def the_channel_layer_ends_at_the_process() -> Found:
+def the_channel_layer_is_in_memory() -> Found:
     layers = getattr(settings, "CHANNEL_LAYERS", None) or {}
     if any("InMemory" in layer.get("BACKEND", "") for layer in layers.values()):
-        text = "InMemoryChannelLayer works in one process only; live conversations in the admin need Redis."
+        text = (
+            "InMemoryChannelLayer works in one process only. To follow conversations "
+            "in the admin, several processes need Redis."
+        )
         redis = {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
             "CONFIG": {"hosts": ["redis://localhost"]},
@@ -313,15 +328,21 @@ def the_channel_layer_ends_at_the_process() -> Found:
 
 
 @check("W014", "settings", deploy=True)
-def the_proxy_settings_do_not_fit() -> Found:
+def only_one_proxy_setting_is_set() -> Found:
     has_count = bool(_perso().get("TRUSTED_PROXY_COUNT"))
     header = settings.SECURE_PROXY_SSL_HEADER
     if has_count and not header:
-        text = "Behind a proxy that ends TLS, this site believes it is http and refuses its pages' log."
+        text = (
+            "Behind a proxy that ends TLS, this site takes its own pages for those of "
+            "another origin and refuses their log."
+        )
         yield (
             text,
             f'{ADD}SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")',
         )
     if header and not has_count:
-        text = "Behind a proxy every visitor has its address, so all share the limit for one address."
+        text = (
+            "Behind a proxy all visitors have the proxy's address, so they share the "
+            "limit for one address."
+        )
         yield text, f'{ADD}PERSO["TRUSTED_PROXY_COUNT"] = 1'

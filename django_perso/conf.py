@@ -10,18 +10,25 @@ from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-# The SDK by exact version: the un-tagged URL of the same file changes its bytes.
-PINNED_SDK_URL = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/core/1.0.1/perso-interactive-sdk.js"
+# An exact version: the content of the URL without one changes.
+PINNED_SDK_URL = (
+    "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1"
+    "/core/1.0.1/perso-interactive-sdk.js"
+)
 PINNED_SDK_INTEGRITY = (
     "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 )
 SANDBOX_KEY = "sandbox"
 # What is printed wherever encryption keys are missing or wrong.
 KEYS_LINE = (
-    'Add to settings.py: PERSO["ENCRYPTION_KEYS"] = os.environ["PERSO_ENCRYPTION_KEYS"].split(",")'
+    'Add to settings.py: PERSO["ENCRYPTION_KEYS"] = '
+    'os.environ["PERSO_ENCRYPTION_KEYS"].split(",")'
     "  # then: export PERSO_ENCRYPTION_KEYS=<value>"
 )
-MAKE_A_KEY = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+MAKE_A_KEY = (
+    'python -c "from cryptography.fernet import Fernet; '
+    'print(Fernet.generate_key().decode())"'
+)
 PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 
 
@@ -34,7 +41,7 @@ def check_installed() -> None:
 
 
 def is_test_environment() -> bool:
-    """Return whether Django's test runner or pytest-django has prepared this process."""
+    """Return whether a test runner, Django's or pytest's, has prepared this process."""
     return hasattr(mail, "outbox")
 
 
@@ -59,40 +66,41 @@ class Conf:
 
     @property
     def API_SERVER(self) -> str:
-        """The server `API_KEY` belongs to; empty means Perso's default, or the sandbox in this process."""
+        """The server of `API_KEY`; empty for Perso's own, or the sandbox's process."""
         return str(self._get("API_SERVER", "")).strip().rstrip("/")
 
     @property
     def ALLOWED_API_SERVERS(self) -> list[str]:
-        """Where a stored key may be sent, besides `API_SERVER` and, while developing, this machine."""
+        """The servers a stored key may be sent to, besides `API_SERVER`.
+
+        While developing, servers on this machine are allowed too.
+        """
         own = [self.API_SERVER] if self.API_SERVER else []
         return [*map(str, self._get("ALLOWED_API_SERVERS", PERSO_SERVERS)), *own]
 
     @property
     def DEFAULT_PRESET(self) -> str:
-        """Slug of the preset of a tag that names none."""
+        """The slug of the preset that a tag without a slug uses."""
         return str(self._get("DEFAULT_PRESET", "default"))
 
     @property
     def SDK_URL(self) -> str:
-        """Where the browser gets the SDK: the pinned CDN file, or empty on the sandbox, which has a stand-in."""
-        return str(self._get("SDK_URL", "")) or (
-            "" if self.is_sandbox_on else PINNED_SDK_URL
-        )
+        """Where the browser loads the SDK; empty for the sandbox's stand-in."""
+        default = "" if self.is_sandbox_on else PINNED_SDK_URL
+        return str(self._get("SDK_URL", "")) or default
 
     @property
     def SDK_INTEGRITY(self) -> str:
         """Subresource integrity of `SDK_URL`; empty means none is known."""
-        return str(
-            self._get(
-                "SDK_INTEGRITY",
-                PINNED_SDK_INTEGRITY if self.SDK_URL == PINNED_SDK_URL else "",
-            )
-        )
+        default = PINNED_SDK_INTEGRITY if self.SDK_URL == PINNED_SDK_URL else ""
+        return str(self._get("SDK_INTEGRITY", default))
 
     @property
     def ENCRYPTION_KEYS(self) -> list[str]:
-        """Fernet keys for secrets at rest, newest first; empty derives one from SECRET_KEY."""
+        """Fernet keys for stored secrets, the newest first.
+
+        Without any, one is derived from SECRET_KEY.
+        """
         return list(self._get("ENCRYPTION_KEYS", []))
 
     @property
@@ -102,7 +110,7 @@ class Conf:
 
     @property
     def LOG_TRANSPORT(self) -> Literal["auto", "websocket", "post"]:
-        """How a page sends its log; `auto` uses the socket where this server has one."""
+        """How pages send the log; "auto" uses the socket if this server has one."""
         value = self._get("LOG_TRANSPORT", "auto")
         if value not in ("auto", "websocket", "post"):
             raise ImproperlyConfigured(
@@ -112,12 +120,15 @@ class Conf:
 
     @property
     def REDACTOR(self) -> str:
-        """Dotted path of `redact(kind, data) -> data`, called before an entry is stored."""
+        """The dotted path of `redact(kind, data) -> data`, run before entries are stored."""
         return str(self._get("REDACTOR", ""))
 
     @property
     def RETENTION_DAYS(self) -> int | None:
-        """After how many days conversations are deleted, unless their preset says; None: never."""
+        """Conversations are deleted after this many days; None keeps them.
+
+        A preset may have another number.
+        """
         days = self._get("RETENTION_DAYS", None)
         if days is not None and not (type(days) is int and 1 <= days <= 36_500):
             raise ImproperlyConfigured(
@@ -127,17 +138,18 @@ class Conf:
 
     @property
     def TRUSTED_PROXY_COUNT(self) -> int:
-        """How many proxies in front add to X-Forwarded-For; 0 trusts REMOTE_ADDR alone."""
+        """How many proxies add to X-Forwarded-For; with 0 only REMOTE_ADDR counts."""
         count = self._get("TRUSTED_PROXY_COUNT", 0)
         if not (isinstance(count, int) and count >= 0):
             raise ImproperlyConfigured(
-                'PERSO["TRUSTED_PROXY_COUNT"] must be a whole number: how many proxies are in front'
+                'PERSO["TRUSTED_PROXY_COUNT"] must be a whole number: '
+                "how many proxies are in front"
             )
         return count
 
     @property
     def SANDBOX_ALLOW_IN_PRODUCTION(self) -> bool:
-        """Let the sandbox answer with DEBUG off too (a staging site)."""
+        """Whether the sandbox answers with DEBUG off too, as on a staging site."""
         return bool(self._get("SANDBOX_ALLOW_IN_PRODUCTION", False))
 
     @property

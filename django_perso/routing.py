@@ -1,7 +1,7 @@
-"""The classic Channels way: add `websocket_urlpatterns` to your own URLRouter.
+"""For projects with a URLRouter of their own: add `websocket_urlpatterns` to it.
 
-The paths are those of `path("perso/", include("django_perso.urls"))`; with another prefix write
-`path("<prefix>/log/", LogConsumer.as_asgi())` instead, and so on.
+The paths are those of `path("perso/", include("django_perso.urls"))`. With another
+prefix, write `path("<prefix>/log/", LogConsumer.as_asgi())` and so on instead.
 """
 
 from django.urls import path

@@ -119,11 +119,12 @@ def finish(conversation: Conversation, how: str, facts: Facts) -> None:
         newest = row.newest_session
         if newest is not None:
             settle(newest, facts)
+        row.is_complete = row.is_complete or how != LEFT
         if row.ended_at is None:
             _note_end(row, how, reason=facts.reason)
             _end_conversation(row, ended_by, now)
-        if how != LEFT:
-            Conversation.objects.filter(pk=row.pk).update(is_complete=True)
+        else:
+            row.save(update_fields=["is_complete"])
 
 
 def end_silent(session: PersoSession, last_sign_at: datetime) -> bool:
@@ -159,7 +160,7 @@ def settle(session: PersoSession, facts: Facts) -> bool:
     if facts.is_settled:
         values["settled_at"] = database.now()
     row = PersoSession.objects.filter(pk=session.pk)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         if not row.filter(settled_at=None).update(**values):
             return False
         session.refresh_from_db()
@@ -258,7 +259,7 @@ def _end_conversation(
 ) -> None:
     conversation.ended_at = ended_at
     conversation.ended_by = ended_by
-    conversation.save(update_fields=["ended_at", "ended_by"])
+    conversation.save(update_fields=["ended_at", "ended_by", "is_complete"])
     send = partial(
         conversation_ended.send_robust, Conversation, conversation=conversation
     )

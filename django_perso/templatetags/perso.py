@@ -45,7 +45,8 @@ MODULES = (
     "store",
     "tools",
 )
-# What the widget may show before its other words are loaded; words.js and view.js use the same.
+# What the widget may show before its other words are loaded. words.js and view.js use
+# the same texts.
 FIRST_WORDS = (
     gettext_noop("Cancel"),
     gettext_noop("Connecting…"),
@@ -103,8 +104,9 @@ def perso_avatar(
     request = context.get("request")
     if request is None:
         raise template.TemplateSyntaxError(
-            "{% perso_avatar %} needs the request. Add to TEMPLATES OPTIONS context_processors: "
-            '"django.template.context_processors.request", and render with the request.'
+            "{% perso_avatar %} needs the request. Add to TEMPLATES OPTIONS "
+            'context_processors: "django.template.context_processors.request", and '
+            "render with the request."
         )
     try:
         endpoint = reverse("django_perso:start_session")
@@ -135,7 +137,8 @@ def perso_avatar(
         "data-words-url": reverse("django_perso:words", args=[language]),
     }
     return format_html(
-        '<perso-avatar{}>{}</perso-avatar>\n{}<script type="module" src="{}"{}></script>',
+        "<perso-avatar{}>{}</perso-avatar>\n"
+        '{}<script type="module" src="{}"{}></script>',
         _attributes(attributes),
         fallback,
         _preloads([modules[name] for name in FIRST_SCREEN], nonce),
@@ -147,7 +150,10 @@ def perso_avatar(
 @register.simple_tag(takes_context=True)
 @with_fallback(SafeString)
 def perso_sdk(context: template.Context) -> SafeString:
-    """The SDK's script, for pages that call `PersoInteractive` themselves; the avatar brings its own."""
+    """Render the SDK's script, for pages that call `PersoInteractive` themselves.
+
+    The avatar loads the SDK by itself.
+    """
     url, integrity = _sdk()
     attributes = {"integrity": integrity, "nonce": _nonce(context)}
     return format_html(
@@ -158,7 +164,7 @@ def perso_sdk(context: template.Context) -> SafeString:
 
 
 def _language(lang: str) -> str:
-    """Return the language of the widget's words: `lang` or else the page's, if supported."""
+    """Return `lang` or else the page's language, if it is supported."""
     try:
         return get_supported_language_variant(lang or get_language())
     except LookupError:
@@ -175,14 +181,17 @@ def _preloads(urls: list[str], nonce: str) -> SafeString:
 
 
 def _sdk() -> tuple[str, str]:
-    """The SDK's address and its integrity ("" where none is known)."""
+    """Return the SDK's address and its integrity, which is "" if unknown."""
     if url := conf.SDK_URL:
         return url, conf.SDK_INTEGRITY
     return reverse("django_perso:sandbox", args=["perso-interactive-sdk.js"]), ""
 
 
 def _nonce(context: template.Context) -> str:
-    """The page's CSP nonce: of Django's own context processor, or of django-csp on the request."""
+    """Return the page's CSP nonce, or "".
+
+    Django puts it into the context, django-csp on the request.
+    """
     nonce = context.get("csp_nonce")
     if nonce is None:
         nonce = getattr(context.get("request"), "csp_nonce", None)
@@ -191,6 +200,8 @@ def _nonce(context: template.Context) -> str:
 
 
 def _attributes(attributes: dict[str, str]) -> SafeString:
-    return format_html_join(
-        "", ' {}="{}"', ((k, v) for k, v in attributes.items() if v or k == "preset")
-    )
+    """Return attributes as HTML. Empty ones are left out, but for the preset."""
+    filled = [
+        (name, value) for name, value in attributes.items() if value or name == "preset"
+    ]
+    return format_html_join("", ' {}="{}"', filled)

@@ -330,10 +330,11 @@ def statuses(sandbox: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "script", ["element.remove()", "location.href = 'about:blank'"]
+    ("script", "end"),
+    [("element.remove()", "visitor"), ("location.href = 'about:blank'", "left")],
 )
-def test_removal_or_navigation_ends_the_conversation(
-    site: Site, avatar: Open, sandbox: Any, page: Any, script: str
+def test_leaving_gives_the_session_back(
+    site: Site, avatar: Open, sandbox: Any, page: Any, script: str, end: str
 ) -> None:
     talk = avatar()
     talk.start()
@@ -345,7 +346,7 @@ def test_removal_or_navigation_ends_the_conversation(
             break
         page.wait_for_timeout(100)
     assert ended == before + 1
-    assert [bye["how"] for bye in site.byes] == ["visitor"]
+    assert [bye["how"] for bye in site.byes] == [end]
     assert site.states[-1] == "ended"
 
 
@@ -391,7 +392,7 @@ def test_second_conversation_ends_the_first_with_a_reason(
     page.locator("perso-avatar:nth-of-type(2)[data-state=live]").wait_for()
     assert first.get_attribute("data-state") == "ended"
     assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
-    assert [bye["how"] for bye in site.byes] == ["visitor"]
+    assert [bye["how"] for bye in site.byes] == ["replaced"]
 
 
 SIMULTANEOUS = """<script type="module">
@@ -459,4 +460,5 @@ def test_simultaneous_conversations_do_not_interfere(
         if len(site.byes) == 2:
             break
         page.wait_for_timeout(50)
-    assert [bye["how"] for bye in site.byes] == ["visitor", "visitor"]
+    expected = "left" if end == "leave" else "visitor"
+    assert [bye["how"] for bye in site.byes] == [expected, expected]
