@@ -1,5 +1,7 @@
-"""The client and the sandbox know nothing of each other but Perso's protocol; here every call of the one is
-answered by the other, in the same process and over HTTP."""
+"""Every call of the client is answered by the sandbox, in this process and over HTTP.
+
+The two share nothing but Perso's protocol.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +27,7 @@ QUESTION = {"role": "user", "content": "Hello"}
 
 
 def params(catalogue: Catalogue) -> SessionParams:
-    """The first entry of every list."""
+    """Return parameters with the first entry of every list."""
     return SessionParams(
         using_stf_webrtc=True,
         model_style=catalogue.model_styles[0].name,
@@ -44,7 +46,7 @@ def params(catalogue: Catalogue) -> SessionParams:
 
 @pytest.fixture
 def session_id(perso: PersoClient) -> str:
-    """A session of everything."""
+    """A session with an entry of every list."""
     return perso.create_session_id(**params(perso.get_all_settings()))
 
 
@@ -77,7 +79,8 @@ def test_single_entries_are_fetched(perso: PersoClient) -> None:
 def test_session_has_the_requested_parameters(
     perso: PersoClient, session_id: str
 ) -> None:
-    info, wanted = perso.get_session_info(session_id), params(perso.get_all_settings())
+    info = perso.get_session_info(session_id)
+    requested = params(perso.get_all_settings())
     assert (info.session_id, info.status, info.termination_reason) == (
         session_id,
         "CREATED",
@@ -92,8 +95,8 @@ def test_session_has_the_requested_parameters(
     assert info.prompt
     assert info.model_style
     assert (info.prompt.prompt_id, info.model_style.name) == (
-        wanted["prompt"],
-        wanted["model_style"],
+        requested["prompt"],
+        requested["model_style"],
     )
     assert (info.padding_left, info.padding_top, info.padding_height) == (-0.25, 0, 1)
 
@@ -131,8 +134,8 @@ def test_session_converts_text_and_speech(perso: PersoClient, session_id: str) -
         session_id, "Hello, 세계.", locale="en", output_format="wav"
     )
     assert speech[:4] == b"RIFF"
-    heard = perso.make_stt(session_id, speech, "en")
-    assert (bool(heard.text), heard.locale) == (True, "en")
+    recognised = perso.make_stt(session_id, speech, "en")
+    assert (bool(recognised.text), recognised.locale) == (True, "en")
 
 
 def test_answer_of_the_model_ends_with_another_event(
@@ -165,17 +168,17 @@ def test_session_answers_connection_requests(
 def test_refused_session_names_the_parameter(
     perso: PersoClient, change: SessionParams, kind: type[ApiError], attr: str
 ) -> None:
-    wanted = params(perso.get_all_settings()) | change
+    requested = params(perso.get_all_settings()) | change
     with pytest.raises(SessionCreationError) as caught:
-        perso.create_session_id(**wanted)
+        perso.create_session_id(**requested)
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.attr) == (400, attr)
 
 
 def test_forbidden_model_raises_not_in_organization(perso: PersoClient) -> None:
-    wanted = params(perso.get_all_settings()) | SessionParams(llm_type="not-enabled")
+    requested = params(perso.get_all_settings()) | SessionParams(llm_type="not-enabled")
     with pytest.raises(NotInOrganizationError) as caught:
-        perso.create_session_id(**wanted)
+        perso.create_session_id(**requested)
     assert caught.value.attr == "llm_type"
 
 
@@ -248,10 +251,11 @@ def test_session_without_an_answer_is_created_once(
     with PersoClient(
         api_key="sandbox", limits=Limits(total_seconds=1), **where
     ) as perso:
-        wanted, before = params(perso.get_all_settings()), created()
+        requested = params(perso.get_all_settings())
+        before = created()
         set_faults({"session": {"hang": True}})
         with pytest.raises(PersoUnreachable) as caught:
-            perso.create_session_id(**wanted)
+            perso.create_session_id(**requested)
     assert (caught.value.may_have_arrived, created() - before) == (True, 1)
 
 

@@ -1,4 +1,4 @@
-"""The main road: a visitor talks to the avatar; every word and tool call is in the database."""
+"""A visitor talks to the avatar, and every message and tool call is stored."""
 
 import json
 from typing import Any
@@ -14,30 +14,41 @@ ENTRIES = """SELECT source, kind, data FROM django_perso_transcriptentry ORDER B
 
 
 def logged(site: Any) -> list[tuple[str, str, dict[str, Any]]]:
-    """(source, kind, data) of all entries."""
+    """Return the source, kind and content of all entries."""
     return [
         (source, kind, json.loads(data)) for source, kind, data in site.rows(ENTRIES)
     ]
 
 
-def said(site: Any) -> list[tuple[str, str]]:
-    """(role, text) of all that was said, as the database has it."""
+def stored_messages(site: Any) -> list[tuple[str, str]]:
+    """Return the role and text of each stored message."""
     return [
         (data["role"], data["text"]) for _, kind, data in logged(site) if kind == "chat"
     ]
 
 
-def shown(avatar: Avatar) -> list[tuple[str, str]]:
-    """The same as the page has it."""
+def shown_messages(avatar: Avatar) -> list[tuple[str, str]]:
+    """Return the role and text of each message on the page."""
     return [(role, text) for role, text in avatar.messages() if role != "tool"]
 
 
+def stored_tools(site: Any) -> list[dict[str, Any]]:
+    """Return the content of the stored tool entries."""
+    return [data for _, kind, data in logged(site) if kind == "tool"]
+
+
 def tool_phases(site: Any) -> list[tuple[str, str]]:
-    return [
-        (data["name"], data["phase"])
-        for _, kind, data in logged(site)
-        if kind == "tool"
-    ]
+    """Return the name and phase of each stored tool entry."""
+    return [(data["name"], data["phase"]) for data in stored_tools(site)]
+
+
+def browser_numbers(site: Any) -> list[int]:
+    """Return the numbers of the browser's entries in the order they were stored."""
+    rows = site.rows(
+        "SELECT seq FROM django_perso_transcriptentry "
+        "WHERE source = 'browser' ORDER BY id"
+    )
+    return [number for (number,) in rows]
 
 
 def test_shown_messages_are_stored_once_and_in_order(
@@ -50,23 +61,17 @@ def test_shown_messages_are_stored_once_and_in_order(
     avatar.ask("What is 12 squared?", "144")
     avatar.ask("Thank you!")
     avatar.end()
-    assert ("visitor", "What is 12 squared?") in shown(avatar)
-    assert said(site) == shown(avatar)
+    assert ("visitor", "What is 12 squared?") in shown_messages(avatar)
+    assert stored_messages(site) == shown_messages(avatar)
     assert tool_phases(site) == [
         ("get_square_number", "called"),
         ("get_square_number", "answered"),
     ]
-    (answered,) = [
-        data
-        for _, kind, data in logged(site)
-        if kind == "tool" and data["phase"] == "answered"
-    ]
+    (answered,) = [data for data in stored_tools(site) if data["phase"] == "answered"]
     assert answered["result"] == {"result": 144}
     assert logged(site)[0] == ("server", "state", {"name": "started"})
-    numbers = site.rows(
-        "SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id"
-    )
-    assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
+    numbers = browser_numbers(site)
+    assert numbers == list(range(1, len(numbers) + 1))
     assert site.rows("SELECT ended_by, is_complete FROM django_perso_conversation") == [
         ("visitor", 1)
     ]
@@ -101,29 +106,23 @@ def test_server_killed_three_times_loses_nothing(
     avatar = Avatar(page)
     avatar.start()
     for number in (31, 32, 33):  # no square of these is part of another
-        avatar.ask(
-            f"What is {number} squared?", str(number * number)
-        )  # the page shows it as saved
+        avatar.ask(f"What is {number} squared?", str(number * number))
         site.kill()
-        avatar.type(
-            f"And what is {number + 10} squared?"
-        )  # said while the site is down
+        avatar.type(f"And what is {number + 10} squared?")
         avatar.part("message-avatar").filter(
             has_text=str((number + 10) ** 2)
         ).last.wait_for()
         site.start()
     avatar.wait_for(state="live", log="saved")
     avatar.end()
-    assert said(site) == shown(avatar)
+    assert stored_messages(site) == shown_messages(avatar)
     assert (
         tool_phases(site)
         == [("get_square_number", "called"), ("get_square_number", "answered")] * 6
     )
-    numbers = site.rows(
-        "SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id"
-    )
-    assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
-    console_errors.clear()  # the browser reports each try to reach a server that is down
+    numbers = browser_numbers(site)
+    assert numbers == list(range(1, len(numbers) + 1))
+    console_errors.clear()  # Chromium reports each attempt to reach the killed server
 
 
 def test_failed_tool_is_reported_to_the_avatar_and_logged(
@@ -139,12 +138,8 @@ def test_failed_tool_is_reported_to_the_avatar_and_logged(
     avatar.ask("What is 3 squared?", "9")
     avatar.end()
     assert tool_phases(site)[:2] == [("show_map", "called"), ("show_map", "failed")]
-    assert (
-        "no map"
-        in next(
-            d for _, k, d in logged(site) if k == "tool" and d["phase"] == "failed"
-        )["error"]
-    )
+    failed = next(data for data in stored_tools(site) if data["phase"] == "failed")
+    assert "no map" in failed["error"]
 
 
 def test_two_visitors_have_separate_transcripts(
@@ -163,7 +158,8 @@ def test_two_visitors_have_separate_transcripts(
     for _, avatar in avatars:
         avatar.end()
     rows = site.rows(
-        "SELECT conversation_id, data FROM django_perso_transcriptentry WHERE kind = 'chat'"
+        "SELECT conversation_id, data FROM django_perso_transcriptentry "
+        "WHERE kind = 'chat'"
     )
     names = {
         name: {stream for stream, data in rows if f"my name is {name}" in data}

@@ -1,4 +1,7 @@
-"""The operator's desk, whole: every page for every role, plain and in Unfold, at each width and light."""
+"""Every admin page of the app, for each role, width and colour scheme.
+
+It is tested in Django's plain admin and in Unfold.
+"""
 
 import re
 import time
@@ -14,12 +17,10 @@ from tests.support.desk import LISTEN, LOOKS, be, furnish, look
 pytestmark = pytest.mark.browser
 
 HOME = "/admin/django_perso/"
-KEY, PRESET, CONVERSATION = (
-    f"{HOME}apikey/",
-    f"{HOME}sessionpreset/",
-    f"{HOME}conversation/",
-)
-# A page, and the roles besides the superuser that may see it.
+KEY = f"{HOME}apikey/"
+PRESET = f"{HOME}sessionpreset/"
+CONVERSATION = f"{HOME}conversation/"
+# Patterns of pages, and the roles besides the superuser that may see them.
 PAGES = {
     r"/admin/": {"staff", "keys", "presets", "transcripts"},
     HOME: {"keys", "presets", "transcripts"},
@@ -33,10 +34,11 @@ PAGES = {
 
 
 def roles_of(path: str) -> set[str]:
-    """Who may see a page; a page nobody thought of fails."""
-    found = [roles for pattern, roles in PAGES.items() if re.fullmatch(pattern, path)]
-    assert found, f"who may see {path}?"
-    return found[0] | {"superuser"}
+    """Return the roles that may see a page; fail for a page that is not in PAGES."""
+    for pattern, roles in PAGES.items():
+        if re.fullmatch(pattern, path):
+            return roles | {"superuser"}
+    raise AssertionError(f"PAGES does not say who may see {path}")
 
 
 @pytest.fixture(params=["plain", "unfold"])
@@ -53,26 +55,26 @@ def desk(request: Any, example_server: Any, sandbox_server: Any) -> Any:
 
 
 def discover(context: Any, site: Any) -> list[str]:
-    """All pages of ours that the superuser can reach by following links."""
-    seen, waiting = {"/admin/"}, [HOME]
+    """Return all pages of the app that the superuser can reach by following links."""
+    visited = {"/admin/"}
+    waiting = [HOME]
     while waiting:
         path = waiting.pop()
-        seen.add(path)
+        visited.add(path)
         answer = context.request.get(site.url + path)
         assert answer.status == 200, path
         targets = re.findall(r'<a\b[^>]*?\shref="([^"]*)"', answer.text())
-        found = {
+        linked = {
             urlsplit(urljoin(site.url + path, unescape(target))).path
             for target in targets
         }
-        waiting += (
-            {path for path in found if path.startswith(HOME)} - seen - set(waiting)
-        )
-    return sorted(seen)
+        own = {path for path in linked if path.startswith(HOME)}
+        waiting += own - visited - set(waiting)
+    return sorted(visited)
 
 
 def look_at(page: Any, path: str) -> list[str]:
-    """What is wrong with the page that is open, in any light and at any width."""
+    """Return where the open page is too wide, at each width and colour scheme."""
     sideways = {
         f"{width} px, {scheme}": look(page, width, scheme) for width, scheme in LOOKS
     }
@@ -93,32 +95,37 @@ def test_pages_require_permissions_and_fit_the_window(
         pattern for path in paths for pattern in PAGES if re.fullmatch(pattern, path)
     }
     assert kinds == set(PAGES)
-    wrong, seen = [], 0
+    wrong = []
+    visited = 0
     context.add_init_script(LISTEN)
     page = context.new_page()
     for role in RIGHTS:
         be(context, desk, role)
         page.goto(f"{desk.url}/admin/password_change/")
-        native = reports_of(page)
+        reports_of_django = reports_of(page)
         for path in paths:
             answer = context.request.get(desk.url + path, max_redirects=0)
             may_see = role in roles_of(path)
             if (answer.status == 200) != may_see or answer.status >= 500:
                 wrong.append(f"{role} {path}: {answer.status}")
             elif may_see:
-                seen += 1
+                visited += 1
                 page.goto(desk.url + path)
                 wrong += look_at(page, f"{role} {path}")
-                wrong += [f"{role} {path}: {it}" for it in reports_of(page) - native]
+                new_reports = reports_of(page) - reports_of_django
+                wrong += [f"{role} {path}: {report}" for report in new_reports]
     console_errors[:] = [
         line for line in console_errors if "Content Security Policy" not in line
     ]
     assert wrong == []
-    assert seen > 40
+    assert visited > 40
 
 
 def reports_of(page: Any) -> set[str]:
-    """What the page broke of the security policy. (Unfold's own pages break it: they evaluate strings.)"""
+    """Return the violations of the security policy on a page.
+
+    Unfold's own pages violate it, because they evaluate strings.
+    """
     return set(page.evaluate("window.reports ?? []"))
 
 
@@ -144,4 +151,4 @@ def test_admin_answers_quickly_while_perso_is_down(desk: Any, new_context: Any) 
         assert time.monotonic() - began < 5, label
     assert "unreachable" in page.inner_text(".field-state")
     page.goto(desk.url + PRESET + "1/change/")
-    assert page.locator("label.perso-tile").count() > 6  # the lists that were kept
+    assert page.locator("label.perso-tile").count() > 6  # of the lists kept

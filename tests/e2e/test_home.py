@@ -1,4 +1,4 @@
-"""The example site as somebody finds it who tries the package: its page, its demo, its limits, its admin."""
+"""The example site as a new user finds it: home page, demo page, limits and admin."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What an operator looks at is whole and can be read: lists at a laptop's width, small print in any light."""
+"""The admin is legible: whole lists on a laptop, and enough contrast."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from tests.support.desk import LOOKS, be, furnish, keep_pictures, look
 pytestmark = pytest.mark.browser
 
 HOME = "/admin/django_perso/"
-PRESETS, PLAYGROUND = f"{HOME}sessionpreset/", f"{HOME}sessionpreset/playground/"
+PRESETS = f"{HOME}sessionpreset/"
+PLAYGROUND = f"{PRESETS}playground/"
 MORE = """
 from django.utils import timezone
 from django_perso.models import ApiKey, Conversation, SessionPreset
@@ -22,11 +23,17 @@ usual = SessionPreset.objects.get(slug="second")
 for code in ("", "perso_refused"):
     at = timezone.now().replace(month=11, day=26, hour=20, minute=41)
     make_conversation(
-        preset=usual, visitor="b77c11d0", status="ended", created_at=at, ended_at=at, error_code=code
+        preset=usual,
+        visitor="b77c11d0",
+        status="ended",
+        created_at=at,
+        ended_at=at,
+        error_code=code,
     )
 """
 CUT = "list => list.scrollWidth - list.clientWidth"
-# Of each element, its text's contrast with what is behind it, as WCAG 2.2 reckons it; neither is a picture.
+# Returns the contrast of each element's text with its background, as WCAG 2.2 defines
+# it. Pictures are not taken into account.
 CONTRASTS = """elements => {
   const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (color) => {
@@ -36,18 +43,23 @@ CONTRASTS = """elements => {
     const [r, g, b, a] = brush.getImageData(0, 0, 1, 1).data;
     return [[r, g, b], a / 255];
   };
-  const over = ([upper, part], lower) => upper.map((value, n) => value * part + lower[n] * (1 - part));
-  const light = (rgb) => rgb.map((value) => value / 255)
-    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+  const over = ([upper, alpha], lower) =>
+    upper.map((value, n) => value * alpha + lower[n] * (1 - alpha));
+  const linear = (value) =>
+    value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const luminance = (rgb) => rgb.map((value) => linear(value / 255))
     .reduce((sum, value, n) => sum + value * [0.2126, 0.7152, 0.0722][n], 0);
   const isShown = (element) => element.checkVisibility() && element.textContent.trim();
   return elements.filter(isShown).map((element) => {
-    const line = [];
-    for (let each = element; each; each = each.parentElement) line.unshift(getComputedStyle(each));
-    const behind = line.reduce((lower, style) => over(rgba(style.backgroundColor), lower), [255, 255, 255]);
-    const [color, part] = rgba(line.at(-1).color);
-    const opacity = line.reduce((product, style) => product * style.opacity, part);
-    const [dark, bright] = [behind, over([color, opacity], behind)].map(light).sort((a, b) => a - b);
+    const styles = []; // from the outermost element to this one
+    for (let ancestor = element; ancestor; ancestor = ancestor.parentElement)
+      styles.unshift(getComputedStyle(ancestor));
+    const background = styles.reduce(
+      (lower, style) => over(rgba(style.backgroundColor), lower), [255, 255, 255]);
+    const [color, alpha] = rgba(styles.at(-1).color);
+    const opacity = styles.reduce((product, style) => product * style.opacity, alpha);
+    const text = over([color, opacity], background);
+    const [dark, bright] = [background, text].map(luminance).sort((a, b) => a - b);
     return (bright + 0.05) / (dark + 0.05);
   });
 }"""
@@ -55,7 +67,7 @@ CONTRASTS = """elements => {
 
 @pytest.fixture
 def desk(example_server: Any, sandbox_server: Any) -> Any:
-    """A site with keys, presets and conversations of usual lengths."""
+    """A site with keys, presets and conversations with texts of usual lengths."""
     sandbox = sandbox_server("--key", KEY)
     site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
     furnish(site, sandbox)
@@ -84,7 +96,11 @@ def test_default_server_is_on_one_line_in_the_key_list(desk: Any, page: Any) -> 
     line = page.locator(
         "#result_list .perso-more", has_text="https://platform.perso.ai"
     )
-    lines = "el => { const r = new Range(); r.selectNodeContents(el); return r.getClientRects().length; }"
+    lines = """element => {
+      const range = new Range();
+      range.selectNodeContents(element);
+      return range.getClientRects().length;
+    }"""
     for width in (390, 1280):
         look(page, width, "light")
         assert line.evaluate(lines) == 1, width
@@ -96,7 +112,8 @@ def test_default_server_is_on_one_line_in_the_key_list(desk: Any, page: Any) -> 
         (PRESETS, ".perso-slug"),
         (
             f"{PRESETS}2/change/",
-            ".perso-tile small, .perso-tile span, .perso-about blockquote, .perso-quiet",
+            ".perso-tile small, .perso-tile span, "
+            ".perso-about blockquote, .perso-quiet",
         ),
         (
             PLAYGROUND + "?preset=second&take=a",
@@ -111,7 +128,7 @@ def test_small_print_has_enough_contrast(
     page.goto(desk.url + address)
     for width, scheme in LOOKS:
         look(page, width, scheme)
-        page.wait_for_timeout(300)  # until the admin has faded to its other colours
+        page.wait_for_timeout(300)  # until the colours have faded to the new ones
         contrasts = page.locator(small_print).evaluate_all(CONTRASTS)
         assert contrasts
         assert min(contrasts) >= 4.5, scheme

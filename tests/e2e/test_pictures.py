@@ -1,6 +1,6 @@
-"""The example site at desktop and phone width, light and dark: nothing sticks out.
+"""The example site fits its window on desktop and phone, light and dark.
 
-`--pictures=docs` keeps what it looked like; the README shows `docs/avatar.png`.
+`--pictures=docs` keeps the screenshots; the README shows `docs/avatar.png`.
 """
 
 from pathlib import Path

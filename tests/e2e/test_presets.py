@@ -16,7 +16,7 @@ PRESETS = "/admin/django_perso/sessionpreset/"
 
 @pytest.fixture
 def desk(example_server: Any, sandbox_server: Any) -> Any:
-    """A site with a synced key, and a Perso of its own that can change its mind."""
+    """A site with a synced key, and a sandbox of its own that can withdraw choices."""
     sandbox = sandbox_server("--key", KEY)
     site = example_server(
         DJANGO_SETTINGS_MODULE="tests.desk.settings",
@@ -28,7 +28,7 @@ def desk(example_server: Any, sandbox_server: Any) -> Any:
 
 @pytest.fixture
 def page(desk: Any, new_context: Any) -> Any:
-    """The superuser's."""
+    """A page of the superuser."""
     context = new_context(viewport={"width": 1280, "height": 1000})
     be(context, desk, "superuser")
     return context.new_page()
@@ -43,13 +43,13 @@ def unfold(page: Any, title: str) -> None:
     page.locator("summary", has_text=title).click()
 
 
-def figure(page: Any) -> tuple[float, float, float]:
-    """Where the avatar is drawn, in parts of the frame: its left, its top, its width."""
-    stage, drawn = (
-        page.locator(name).bounding_box() for name in (".perso-stage", ".perso-figure")
-    )
-    left, top = drawn["x"] - stage["x"], drawn["y"] - stage["y"]
-    return left / stage["width"], top / stage["height"], drawn["width"] / stage["width"]
+def placement(page: Any) -> tuple[float, float, float]:
+    """Return the avatar's left, top and width, as fractions of the frame."""
+    stage = page.locator(".perso-stage").bounding_box()
+    figure = page.locator(".perso-figure").bounding_box()
+    left = (figure["x"] - stage["x"]) / stage["width"]
+    top = (figure["y"] - stage["y"]) / stage["height"]
+    return left, top, figure["width"] / stage["width"]
 
 
 def test_preset_is_made_by_choosing_pictures(
@@ -68,11 +68,12 @@ def test_preset_is_made_by_choosing_pictures(
     page.locator("label.perso-tile", has_text="World clock").click()
     page.fill("[name=client_tools]", "show_map, get_square")
     keep_pictures(page, pictures, "preset-add")
-    page.press("[name=name]", "Enter")  # saves, whatever other buttons the form has
+    page.press("[name=name]", "Enter")  # saves, and presses no other button
     page.wait_for_url(desk.url + PRESETS)
-    saved = "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers, client_tools, access"
     (row,) = desk.rows(
-        f"{saved} FROM django_perso_sessionpreset WHERE name = 'Night desk'"
+        "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers, "
+        "client_tools, access "
+        "FROM django_perso_sessionpreset WHERE name = 'Night desk'"
     )
     assert row[:5] == (
         "night-desk",
@@ -107,8 +108,9 @@ def test_withdrawn_choice_is_marked_and_kept(
     page.wait_for_selector("[data-perso-mark]:text-is('no longer offered')")
     assert page.input_value("[name=name]") == "Renamed"
     assert page.input_value("[name=tts_type]") == "openai-nova"
-    red = "getComputedStyle(document.querySelector('.field-tts_type [data-perso-mark]')).color"
-    assert page.evaluate(red) != page.evaluate("getComputedStyle(document.body).color")
+    mark = page.locator(".field-tts_type [data-perso-mark]")
+    color = mark.evaluate("mark => getComputedStyle(mark).color")
+    assert color != page.evaluate("getComputedStyle(document.body).color")
     assert "2 presets affected: " in page.inner_text(".messagelist")
     keep_pictures(page, pictures, "preset")
     page.click("input[name=_save]")
@@ -125,11 +127,11 @@ def test_framing_follows_numbers(desk: Any, page: Any) -> None:
     unfold(page, "Framing")
     for name, value in {"width": 1000, "height": 1000, "padding_height": 1}.items():
         page.fill(f"[name={name}]", str(value))
-    assert figure(page) == pytest.approx((0, 0.03, 1), abs=0.01)
+    assert placement(page) == pytest.approx((0, 0.03, 1), abs=0.01)
     page.fill("[name=padding_left]", "0.25")
     page.fill("[name=padding_top]", "0.5")
     page.fill("[name=padding_height]", "0.5")
-    assert figure(page) == pytest.approx((0.5, 0.755, 0.5), abs=0.01)
+    assert placement(page) == pytest.approx((0.5, 0.755, 0.5), abs=0.01)
     page.fill("[name=width]", "2000")
     box = page.locator(".perso-stage").bounding_box()
     assert box["width"] / box["height"] == pytest.approx(2, abs=0.02)

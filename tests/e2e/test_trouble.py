@@ -1,4 +1,4 @@
-"""What the visitor sees when something is wrong: words and a way on, never a frozen widget."""
+"""Errors that the visitor sees, each with a message and a way to go on."""
 
 from typing import Any
 
@@ -70,9 +70,8 @@ def test_visitor_can_try_again_after_perso_failed(
         {"body": "empty"},
         {"status": 401},
     ):
-        site.execute(
-            "UPDATE django_perso_persosession SET status = 'ended'"
-        )  # so that no limit is reached
+        # Ended sessions do not count in the limits.
+        site.execute("UPDATE django_perso_persosession SET status = 'ended'")
         sandbox.set_faults(session={**fault, "times": 1})
         avatar.part("start").click()
         avatar.element.get_by_role("alert").filter(has_text="perso_").wait_for()
@@ -101,9 +100,8 @@ def test_conversation_continues_after_failed_answers(
         avatar.type("Tell me something about yourself")
         avatar.element.get_by_role("alert").filter(has_text="llm_failed").wait_for()
         avatar.ask(f"What is {number} squared?", str(number**2))
-    sandbox.set_faults(
-        llm={"cut": 1, "times": 1}
-    )  # spoken, but the SDK never hands over the text
+    # The answer is spoken, but the SDK does not report its text.
+    sandbox.set_faults(llm={"cut": 1, "times": 1})
     avatar.type("Tell me something about yourself")
     avatar.ask("What is 12 squared?", "144")
     avatar.end()

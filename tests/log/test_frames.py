@@ -122,10 +122,12 @@ def test_entry_over_16_kib_is_rejected_by_its_number() -> None:
 
 
 def test_size_of_an_entry_is_that_of_its_stored_form() -> None:
-    text = '{"t":"ev","items":[{"s":1,"k":"chat","t":0,"d":{"role":"visitor","text":"","x":[%s]}}]}'
-    assert parse(text % ",".join(["1e15"] * 1000)) == Events(
-        (), (1, "too_big")
-    )  # 1000000000000000.0
+    text = (
+        '{"t":"ev","items":[{"s":1,"k":"chat","t":0,'
+        '"d":{"role":"visitor","text":"","x":[%s]}}]}'
+    )
+    # 1e15 is stored as 1000000000000000.0.
+    assert parse(text % ",".join(["1e15"] * 1000)) == Events((), (1, "too_big"))
     assert len(text) + 1000 * len("1e15,") < frames.MAX_ENTRY
 
 
