@@ -1,4 +1,4 @@
-"""Sockets resolve through the site's URLs, whatever stands before and beside them."""
+"""Sockets resolve through the site's URLs, with any prefix and beside other sockets."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ class Echo(AsyncWebsocketConsumer):  # type: ignore[misc]
 
 @pytest.fixture
 def urls(settings: Any) -> Iterator[Any]:
-    """`urls(pattern, …)`: the URLs of the site, for this test."""
+    """`urls(pattern, …)` sets the URLs of the site for this test."""
 
     def use(*patterns: Any) -> None:
         module: Any = ModuleType("urls_of_this_test")
@@ -67,7 +67,8 @@ async def get(application: Any, url: str) -> httpx.Response:
         return await http.get(url)
 
 
-OPEN, NOWHERE = (True, None), (False, 4404)
+OPEN = (True, None)
+NOWHERE = (False, 4404)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ OPEN, NOWHERE = (True, None), (False, 4404)
     [
         ("/perso/log/", OPEN),
         ("/perso/log", NOWHERE),
-        ("/perso/log/entries/", NOWHERE),  # a view, no socket
+        ("/perso/log/entries/", NOWHERE),  # an HTTP view
         ("/perso/sandbox/", NOWHERE),
         ("/", NOWHERE),
         ("//perso/log/", NOWHERE),
@@ -102,7 +103,7 @@ async def test_socket_is_below_the_script_prefix(
     scope = {} if by_setting else {"root_path": root}
     settings.FORCE_SCRIPT_NAME = root if by_setting else None
     assert await connected(get_asgi_application(), "/app/perso/log/", **scope) == OPEN
-    # A proxy may have taken the prefix away already, as Django allows.
+    # A proxy may have removed the prefix, as Django allows.
     assert await connected(get_asgi_application(), "/perso/log/", **scope) == OPEN
 
 
@@ -118,7 +119,7 @@ async def test_socket_in_i18n_patterns_has_every_language(
     assert await connected(get_asgi_application(), url) == answer
 
 
-@pytest.mark.django_db  # stock consumers look after connections with every frame
+@pytest.mark.django_db  # Channels' own consumers close old connections at each frame
 async def test_sockets_of_the_project_come_second_and_work() -> None:
     own = URLRouter([path("echo/", Echo.as_asgi()), path("perso/log/", Echo.as_asgi())])
     application = get_asgi_application(own)
@@ -172,7 +173,9 @@ def test_missing_app_raises_the_line_to_add(
     use: str,
 ) -> None:
     script = f"from django.conf import settings; settings.configure(); {use}"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
     line = 'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
     assert (
         run.stderr.splitlines()[-1]

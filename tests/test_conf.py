@@ -107,7 +107,8 @@ def test_sandbox_needs_its_key_and_debug_or_permission(
     on: bool,
 ) -> None:
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
-    settings.PERSO, settings.DEBUG = perso, debug
+    settings.PERSO = perso
+    settings.DEBUG = debug
     assert conf.is_sandbox_on is on
 
 

@@ -1,4 +1,4 @@
-"""The log socket through the site's ASGI application: `perso.log.1`, answer by answer."""
+"""The log socket through the site's ASGI application, by the protocol perso.log.1."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ WELCOME = {"t": "welcome", "ack": 0, "window": 4, "frame": 65536, "ping": 15}
 
 
 class Browser:
-    """A visitor's browser: started by HTTP, then as many sockets as wanted."""
+    """A visitor's browser, which starts by HTTP and opens any number of sockets."""
 
     def __init__(self, application: Any = None) -> None:
         self.application = application or get_asgi_application()
@@ -68,7 +68,7 @@ class Browser:
         return self.sockets[-1]
 
     async def hello(self, **changes: Any) -> WebsocketCommunicator:
-        """A socket that has been welcomed."""
+        """Open a socket and wait for its welcome frame."""
         socket = self.socket()
         assert (await socket.connect())[0]
         assert (await say(socket, **{**self.hello_frame, **changes}))["t"] == "welcome"
@@ -99,7 +99,7 @@ async def say(socket: WebsocketCommunicator, **frame: Any) -> dict[str, Any]:
 
 
 async def closed(socket: WebsocketCommunicator) -> int:
-    """The code the socket was closed with, and that nothing was said before."""
+    """Return the code with which the socket is closed; no frame may come before."""
     output = await socket.receive_output(timeout=5)
     assert output["type"] == "websocket.close"
     return int(output["code"])
@@ -195,7 +195,8 @@ async def test_new_socket_supersedes_the_old_one(
 async def test_ping_on_a_superseded_socket_closes_it(
     browser: Browser,
 ) -> None:
-    old, _ = await browser.hello(), await browser.hello()
+    old = await browser.hello()
+    await browser.hello()
     await old.send_json_to({"t": "ping"})
     assert await closed(old) == 4409
 
@@ -237,7 +238,7 @@ async def test_same_entries_by_socket_and_post_are_stored_once(
     assert {frame["t"] for frame in [*answers[0], *answers[1:]]} == {"ack"}
 
 
-# --- who is let in --------------------------------------------------------------------------------
+# --- access ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -311,7 +312,7 @@ async def test_deleted_conversation_takes_no_more_entries(
 
 
 class Impatient(LogConsumer):
-    """It waits for hello as long as a test likes to."""
+    """A consumer that waits for hello only briefly."""
 
     hello_seconds = 0.05
 
@@ -330,7 +331,7 @@ async def test_welcomed_socket_may_be_silent(browser: Browser) -> None:
     assert await socket.receive_nothing(timeout=0.2)
 
 
-# --- what cannot be read --------------------------------------------------------------------------
+# --- bad frames -----------------------------------------------------------------------
 
 
 async def test_bye_on_a_new_socket_is_done_again(browser: Browser) -> None:
@@ -410,12 +411,12 @@ async def test_malformed_frame_closes_the_socket_with_its_code(
     socket = await browser.hello()
     await socket.send_input({"type": "websocket.receive", **message})
     assert await closed(socket) == code
-    await socket.send_json_to({"t": "ev", "items": [chat(1)]})  # was on its way
+    await socket.send_json_to({"t": "ev", "items": [chat(1)]})  # after the close
     assert await socket.receive_nothing(timeout=0.05)
     assert await stored() == []
 
 
-# --- what a socket may not do ------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------
 
 
 async def test_silent_socket_is_closed(
@@ -431,9 +432,8 @@ async def test_silent_socket_is_closed(
 
 
 async def test_sockets_of_a_visitor_are_limited(browser: Browser) -> None:
-    await browser.http.post(
-        "/perso/log/entries/", json={}
-    )  # so that all of them carry the cookie
+    # Gives the browser its cookie before the first socket.
+    await browser.http.post("/perso/log/entries/", json={})
     sockets = [await browser.hello() for _ in range(consumers.MAX_SOCKETS)]
     one_too_many = browser.socket()
     assert await one_too_many.connect() == (False, 4429)
@@ -465,7 +465,8 @@ async def test_log_is_closed_after_logout(
     assert await refused_hello(browser) == 4401
     figure(
         "T10",
-        "after a logout: the next frame past the check (30 s) is refused 4401, and so is a new hello",
+        "after a logout: the next frame after the check (30 s) and a new hello "
+        "are refused with 4401",
     )
 
 
@@ -479,12 +480,12 @@ async def test_entries_of_a_conversation_are_limited(browser: Browser) -> None:
     assert await stored() == [last]
 
 
-# --- a database that is down ----------------------------------------------------------------------
+# --- a database that is down ----------------------------------------------------------
 
 
 @pytest.fixture(params=[OperationalError, InterfaceError])
 def dead(request: pytest.FixtureRequest) -> Any:
-    """Whether the database of every thread is down: `dead["now"] = True`."""
+    """`dead["now"] = True` takes the database of every thread down."""
     state = {"now": False}
 
     def refuse(execute: Any, *query: Any) -> Any:
@@ -496,9 +497,7 @@ def dead(request: pytest.FixtureRequest) -> Any:
         connection.execute_wrappers.append(refuse)
 
     connections.close_all()
-    time.sleep(
-        IDLE_SECONDS + 0.2
-    )  # by then the writer has given its connection back, too
+    time.sleep(IDLE_SECONDS + 0.2)  # until the writer has closed its connection, too
     connection_created.connect(wrap)
     yield state
     state["now"] = False
@@ -516,18 +515,17 @@ async def test_frames_are_retried_while_the_database_is_down(
     assert await say(socket, t="ev", items=[chat(1)]) == retry
     assert await say(socket, t="ping") == retry
     assert await say(socket, t="bye", last=0, how="visitor") == retry
-    assert (
-        await refused_hello(browser) == 4503
-    )  # the code after which a browser comes again
+    assert await refused_hello(browser) == 4503  # browsers try again after it
     dead["now"] = False
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 
 async def test_writer_continues_after_an_error(browser: Browser, settings: Any) -> None:
     socket = await browser.hello()
-    settings.PERSO, usual = ["nonsense"], settings.PERSO
+    valid = settings.PERSO
+    settings.PERSO = ["nonsense"]
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "retry", "after": 1000}
-    settings.PERSO = usual
+    settings.PERSO = valid
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 

@@ -1,4 +1,4 @@
-"""SecretField: a secret is readable by `reveal()` and nowhere else."""
+"""SecretField: only `reveal()` returns a secret."""
 
 import base64
 import copy
@@ -21,7 +21,8 @@ from tests.stage import KEY
 
 pytestmark = pytest.mark.django_db
 
-OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+OLD = Fernet.generate_key().decode()
+NEW = Fernet.generate_key().decode()
 
 
 @pytest.fixture
@@ -45,26 +46,26 @@ def write_column(row: ApiKey, value: str) -> None:
         )
 
 
-def again(row: ApiKey) -> ApiKey:
+def reloaded(row: ApiKey) -> ApiKey:
     return ApiKey.objects.get(pk=row.pk)
 
 
 def test_secret_is_stored_encrypted_and_read_back(
     row: ApiKey,
 ) -> None:
-    assert again(row).secret.reveal() == KEY
+    assert reloaded(row).secret.reveal() == KEY
     stored = column(row)
     for form in (KEY, KEY[-8:], base64.b64encode(KEY.encode()).decode()):
         assert form not in stored
     row.save()
     assert column(row) != stored  # a fresh token each time
-    assert again(row).secret.reveal() == KEY
+    assert reloaded(row).secret.reveal() == KEY
 
 
 def test_empty_secret_is_stored_empty_and_is_false() -> None:
     row = ApiKey.objects.create(name="Empty")
     assert column(row) == ""
-    assert not again(row).secret
+    assert not reloaded(row).secret
 
 
 @pytest.mark.parametrize(
@@ -86,19 +87,19 @@ def test_secret_cannot_be_pickled_or_dumped(dump: Any, row: ApiKey) -> None:
 
 
 def test_loaded_row_can_be_pickled_and_read(row: ApiKey) -> None:
-    data = pickle.dumps(again(row))
+    data = pickle.dumps(reloaded(row))
     assert KEY.encode() not in data
     assert pickle.loads(data).secret.reveal() == KEY
 
 
 def test_copy_of_a_secret_is_hidden(row: ApiKey) -> None:
-    for made in (
+    for duplicate in (
         copy.deepcopy(Secret(KEY)),
         copy.deepcopy(row).secret,
         copy.copy(row).secret,
     ):
-        assert made == Secret(KEY)
-        assert KEY not in repr(made)
+        assert duplicate == Secret(KEY)
+        assert KEY not in repr(duplicate)
     assert KEY not in str(vars(row))
     assert KEY not in str(model_to_dict(row))
     assert KEY not in str(list(ApiKey.objects.values()))
@@ -159,12 +160,13 @@ def test_rows_created_in_bulk_are_encrypted() -> None:
     rows = ApiKey.objects.bulk_create(
         ApiKey(name=name, secret=KEY) for name in ("a", "b")
     )
-    assert [again(row).secret.reveal() for row in rows] == [KEY, KEY]
+    assert [reloaded(row).secret.reveal() for row in rows] == [KEY, KEY]
     assert KEY not in column(rows[0])
 
 
 def test_dump_contains_no_secret_and_can_be_loaded(row: ApiKey, tmp_path: Any) -> None:
-    out, file = StringIO(), tmp_path / "dump.json"
+    out = StringIO()
+    file = tmp_path / "dump.json"
     call_command("dumpdata", "django_perso", stdout=out)
     file.write_text(out.getvalue())
     assert "Main" in out.getvalue()
@@ -180,7 +182,7 @@ def test_moved_ciphertext_raises_and_is_not_overwritten(
 ) -> None:
     other = ApiKey.objects.create(name="Other", secret="pak-other-0000")
     write_column(other, column(row))
-    moved = again(other)
+    moved = reloaded(other)
     with pytest.raises(SecretUnreadable, match="another row"):
         _ = moved.secret
     with pytest.raises(SecretUnreadable, match="another row"), transaction.atomic():
@@ -188,7 +190,7 @@ def test_moved_ciphertext_raises_and_is_not_overwritten(
     assert column(other) == column(row)
     moved.secret = "pak-entered-again"
     moved.save()
-    assert again(other).secret.reveal() == "pak-entered-again"
+    assert reloaded(other).secret.reveal() == "pak-entered-again"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_altered_ciphertext_raises_and_is_not_overwritten(
 ) -> None:
     altered = alter(column(row))
     write_column(row, altered)
-    for use in (lambda: again(row).secret, again(row).save):
+    for use in (lambda: reloaded(row).secret, reloaded(row).save):
         with pytest.raises(SecretUnreadable, match="altered"), transaction.atomic():
             use()
     assert column(row) == altered
@@ -214,30 +216,31 @@ def test_unreadable_row_does_not_break_lists(row: ApiKey) -> None:
 
 def test_new_encryption_key_replaces_an_old_one(settings: Any, row: ApiKey) -> None:
     settings.PERSO = {"ENCRYPTION_KEYS": [OLD]}
-    first = again(row)
+    first = reloaded(row)
     assert first.secret.reveal() == KEY  # sealed before there were encryption keys
     first.save()
     settings.SECRET_KEY = "changed"
     settings.PERSO = {"ENCRYPTION_KEYS": [NEW, OLD]}
-    rotated = again(row)
+    rotated = reloaded(row)
     assert rotated.secret.reveal() == KEY
     rotated.save()
     settings.PERSO = {"ENCRYPTION_KEYS": [NEW]}
-    assert again(row).secret.reveal() == KEY
+    assert reloaded(row).secret.reveal() == KEY
     settings.PERSO = {"ENCRYPTION_KEYS": [OLD]}
     with (
         pytest.raises(SecretUnreadable, match="Put the old key back"),
         transaction.atomic(),
     ):
-        again(row).save()
+        reloaded(row).save()
 
 
 def test_encryption_keys_default_to_the_secret_keys(settings: Any, row: ApiKey) -> None:
-    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [settings.SECRET_KEY]
-    assert again(row).secret.reveal() == KEY
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "new"
+    assert reloaded(row).secret.reveal() == KEY
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(SecretUnreadable):
-        _ = again(row).secret
+        _ = reloaded(row).secret
 
 
 def test_malformed_encryption_key_is_refused_with_a_hint(

@@ -1,4 +1,4 @@
-"""Following live: hints without words, and only for those who may read."""
+"""Following live: hints without content, and only for users who may read."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ async def _layer(settings: Any) -> AsyncIterator[None]:
 
 
 def cookie(*rights: str, **values: Any) -> str:
-    """The cookie of a user with these rights, logged in."""
+    """Log in a user with these rights and return the session cookie."""
     user = User.objects.create(**{"username": "follower", "is_staff": True, **values})
     user.user_permissions.set(Permission.objects.filter(codename__in=rights))
     client = Client()
@@ -71,11 +71,12 @@ async def follow(
 
 
 async def test_reader_receives_hints_of_the_conversation_only() -> None:
-    mine, other = uuid4(), uuid4()
-    socket = await follow(mine, await sync_to_async(cookie)(*READER))
+    followed = uuid4()
+    other = uuid4()
+    socket = await follow(followed, await sync_to_async(cookie)(*READER))
     assert (await socket.connect())[0]
     following.notice(other)
-    following.notice(mine)
+    following.notice(followed)
     assert await socket.receive_from() == LOOK
     assert await socket.receive_nothing(0.5)
     await socket.disconnect()
@@ -90,7 +91,7 @@ async def test_many_entries_send_one_hint() -> None:
         await asyncio.sleep(0)
     assert await socket.receive_from() == LOOK
     assert await socket.receive_nothing(0.5)
-    following.notice(stream)  # the next news begin anew
+    following.notice(stream)  # sends another hint
     assert await socket.receive_from() == LOOK
     await socket.disconnect()
 
@@ -137,7 +138,7 @@ async def test_next_message_joins_a_lost_group_again() -> None:
     socket = await follow(stream, await sync_to_async(cookie)(*READER))
     await socket.connect()
     layer: Any = get_channel_layer()
-    layer.groups.clear()  # as a Redis that was emptied has
+    layer.groups.clear()  # as when Redis has been emptied
     await socket.send_to("{}")
     assert await socket.receive_from() == LOOK
     following.notice(stream)
@@ -213,10 +214,8 @@ async def test_entries_by_post_send_hints(async_client: Any) -> None:
     assert await socket.receive_from() == LOOK
     await socket.disconnect()
     answer = await sync_to_async(post_log)(client, started, items=[chat(2)])
-    assert answer.json() == {
-        "t": "ack",
-        "s": 2,
-    }  # under WSGI there is no loop to tell in
+    # Under WSGI there is no event loop in which a hint could be sent.
+    assert answer.json() == {"t": "ack", "s": 2}
 
 
 def test_http_request_to_the_follow_socket_is_refused(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""The migrations are those of the models, in whatever project they run."""
+"""The migrations match the models in any project."""
 
 import os
 import subprocess
@@ -26,7 +26,9 @@ def test_migrations_are_complete_in_any_project(settings: str, tmp_path: Path) -
         "--check",
         "--dry-run",
     ]
-    run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        command, check=False, env=env, cwd=ROOT, capture_output=True, text=True
+    )
     assert (run.stdout, run.returncode) == (
         "No changes detected in app 'django_perso'\n",
         0,

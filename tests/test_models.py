@@ -1,4 +1,4 @@
-"""The rows: what they refuse, and what stays when others go."""
+"""The models: what they refuse, and what deleting a row deletes."""
 
 from typing import Any
 
@@ -112,7 +112,8 @@ def test_malformed_api_server_is_refused(server: str) -> None:
 
 def test_conversation_outlives_its_key_preset_and_user() -> None:
     user = get_user_model().objects.create(username="u")
-    key, preset = ApiKey.objects.create(name="a", secret=KEY), make_preset()
+    key = ApiKey.objects.create(name="a", secret=KEY)
+    preset = make_preset()
     make_conversation(
         api_key=key,
         key_name="a",
@@ -143,10 +144,10 @@ def test_entry_is_unique_and_deleted_with_its_conversation() -> None:
     TranscriptEntry.objects.create(seq=1, **{**entry, "source": "server"})
     session.delete()
     assert not TranscriptEntry.objects.exists()
-    again = make_conversation(visitor="me")
-    TranscriptEntry.objects.create(seq=1, **{**entry, "conversation": again})
+    entry["conversation"] = make_conversation(visitor="me")
+    TranscriptEntry.objects.create(seq=1, **entry)
     with pytest.raises(IntegrityError):
-        TranscriptEntry.objects.create(seq=1, **{**entry, "conversation": again})
+        TranscriptEntry.objects.create(seq=1, **entry)
 
 
 def test_rows_have_readable_names() -> None:

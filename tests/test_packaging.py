@@ -1,4 +1,4 @@
-"""What is shipped: built as a release is, compared with an allow-list, searched for what must not leave."""
+"""The wheel and the sdist: allowed files only, without secrets or foreign code."""
 
 import re
 import subprocess
@@ -18,7 +18,8 @@ Files = dict[str, bytes]
 PACKAGE = (
     r"django_perso/([a-z_]+/)*[a-z_0-9]+\.py",
     r"django_perso/py\.typed",
-    r"django_perso/(sandbox/)?static/django_perso/([a-z]+/)*[a-z-]+(\.d\.ts|\.js|\.css|\.svg)",
+    r"django_perso/(sandbox/)?static/django_perso/([a-z]+/)*[a-z-]+"
+    r"(\.d\.ts|\.js|\.css|\.svg)",
     r"django_perso/sandbox/perso-interactive-sdk\.js",
     r"django_perso/templates/(admin/)?django_perso/([a-z_]+/)*[a-z_]+\.html",
     r"django_perso/locale/[a-zA-Z_]+/LC_MESSAGES/django(js)?\.(po|mo)",
@@ -33,7 +34,8 @@ SDIST = (
 )
 
 UNWANTED = {
-    "absolute path": rb"(?<![\w.$}])/(home|root|Users|tmp|work|opt|var)/\w|\b[A-Z]:\\\\?Users|"
+    "absolute path": rb"(?<![\w.$}])/(home|root|Users|tmp|work|opt|var)/\w"
+    + rb"|\b[A-Z]:\\\\?Users|"
     + re.escape(bytes(dev.ROOT)),
     "Perso key": rb"\bpl?ak-[0-9a-f]{16,}",
     "private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY",
@@ -43,8 +45,8 @@ UNWANTED = {
 
 
 def unwanted(files: Files) -> list[str]:
-    """What was found where."""
-    found = [
+    """Describe what must not be shipped, and where it is."""
+    problems = [
         f"{kind} in {name}: {match.group()[:60]!r}"
         for name, content in files.items()
         for kind, pattern in UNWANTED.items()
@@ -52,12 +54,12 @@ def unwanted(files: Files) -> list[str]:
     ]
     for name, content in files.items():
         if integrity(content) in SDK_VERSIONS.values():
-            found.append(f"the vendor's SDK as {name}")
-    return found
+            problems.append(f"the vendor's SDK as {name}")
+    return problems
 
 
 def build(directory: Path) -> tuple[Path, Path]:
-    """The wheel and the sdist of this tree."""
+    """Build the wheel and the sdist of this tree, and return their paths."""
     command = [
         sys.executable,
         "-m",
@@ -67,7 +69,12 @@ def build(directory: Path) -> tuple[Path, Path]:
         str(directory),
     ]
     done = subprocess.run(
-        command, cwd=dev.ROOT, capture_output=True, text=True, timeout=120
+        command,
+        check=False,
+        cwd=dev.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return next(directory.glob("*.whl")), next(directory.glob("*.tar.gz"))
@@ -94,8 +101,8 @@ def sdist(built: tuple[Path, Path]) -> Files:
     return files
 
 
-def strangers(files: Files, allowed: tuple[str, ...]) -> list[str]:
-    """The names no pattern allows."""
+def unexpected(files: Files, allowed: tuple[str, ...]) -> list[str]:
+    """Return the names that no pattern allows."""
     return [
         name
         for name in files
@@ -106,13 +113,14 @@ def strangers(files: Files, allowed: tuple[str, ...]) -> list[str]:
 def test_wheel_and_sdist_contain_only_the_package(
     wheel: Files, sdist: Files, figure: Callable[[str, str], None]
 ) -> None:
-    assert strangers(wheel, WHEEL) == []
-    assert strangers(sdist, SDIST) == []
+    assert unexpected(wheel, WHEEL) == []
+    assert unexpected(sdist, SDIST) == []
     assert unwanted(wheel) == []
     assert unwanted(sdist) == []
     figure(
         "T25",
-        f"{len(wheel)} files in the wheel, {len(sdist)} in the sdist: 0 strangers, 0 secrets, 0 paths",
+        f"{len(wheel)} files in the wheel, {len(sdist)} in the sdist: "
+        "0 unexpected files, 0 secrets, 0 paths",
     )
 
 
@@ -149,9 +157,9 @@ def test_tests_and_the_example_are_not_shipped(wheel: Files, sdist: Files) -> No
 
 
 def test_two_builds_are_identical(built: tuple[Path, Path], tmp_path: Path) -> None:
-    again = build(tmp_path)
+    rebuilt = build(tmp_path)
     assert [path.read_bytes() for path in built] == [
-        path.read_bytes() for path in again
+        path.read_bytes() for path in rebuilt
     ]
 
 
@@ -170,6 +178,6 @@ def test_planted_secret_is_found(planted: bytes) -> None:
 
 
 def test_unexpected_file_is_found() -> None:
-    assert strangers(
+    assert unexpected(
         {"django_perso/notes.txt": b"", "django_perso/models.py": b""}, WHEEL
     ) == ["django_perso/notes.txt"]

@@ -1,4 +1,4 @@
-"""`{% perso_avatar %}` and `{% perso_sdk %}`: exact output, no query, helpful errors."""
+"""`{% perso_avatar %}` and `{% perso_sdk %}`: output, errors and fallbacks."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from django_perso.templatetags.perso import MODULES
 
 
 class Nonce(SimpleLazyObject):  # type: ignore[type-arg]
-    """Like Django's LazyNonce: false until somebody has asked for its text."""
+    """Like Django's LazyNonce: false until its text has been read."""
 
     def __bool__(self) -> bool:
         return self._wrapped is not None and isinstance(self._wrapped, str)
@@ -55,7 +55,8 @@ def test_avatar_renders_the_expected_html(settings: Any) -> None:
         f'sdk-url="{PINNED_SDK_URL}" sdk-integrity="{PINNED_SDK_INTEGRITY}" nonce="n1" '
         f'data-modules="{escape(json.dumps(modules))}" '
         'data-words-url="/perso/words/en/">'
-        "The avatar appears here, with JavaScript and a current browser.</perso-avatar>\n"
+        "The avatar appears here, with JavaScript and a current browser."
+        "</perso-avatar>\n"
         f'{preloads}<script type="module" src="/static/django_perso/perso-avatar.js" '
         'nonce="n1"></script>'
     )
@@ -119,7 +120,8 @@ def test_missing_nonce_renders_no_attribute(tag: str) -> None:
             "/sdk.js?a=1&b=2",
             "sha384-x",
         ),
-        ({"API_KEY": "sandbox"}, PINNED_SDK_URL, PINNED_SDK_INTEGRITY),  # off: DEBUG is
+        # The sandbox is off without DEBUG.
+        ({"API_KEY": "sandbox"}, PINNED_SDK_URL, PINNED_SDK_INTEGRITY),
         (
             {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True},
             "/perso/sandbox/perso-interactive-sdk.js",
@@ -257,7 +259,8 @@ django_perso_urls = [path("perso/", include("django_perso.urls"))]
 def test_template_tags_import_no_heavy_package() -> None:
     script = (
         "import sys, django_perso.templatetags.perso;"
-        "print([name for name in ('httpx', 'cryptography', 'channels', 'aiortc') if name in sys.modules])"
+        "heavy = {'httpx', 'cryptography', 'channels', 'aiortc'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

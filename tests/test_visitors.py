@@ -1,4 +1,4 @@
-"""Who is on the other end: cookie, address, origin."""
+"""The visitor of a request: cookie, user, address and origin."""
 
 from typing import Any
 
@@ -16,9 +16,10 @@ def request(**meta: Any) -> Any:
 
 
 def with_cookie_of(response: HttpResponse) -> Any:
-    made = request()
-    made.COOKIES[visitors.COOKIE] = response.cookies[visitors.COOKIE].value
-    return made
+    """Return a request with the visitor cookie of a response."""
+    following = request()
+    following.COOKIES[visitors.COOKIE] = response.cookies[visitors.COOKIE].value
+    return following
 
 
 def test_new_visitor_gets_an_id_and_keeps_it() -> None:
@@ -58,54 +59,37 @@ def test_visitor_cookie_is_signed_and_restricted(
 def test_login_under_an_older_secret_key_is_kept(
     settings: Any,
 ) -> None:
-    client, user = Client(), User.objects.create(username="me")
+    client = Client()
+    user = User.objects.create(username="me")
     client.force_login(user)
-    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = (
-        [settings.SECRET_KEY],
-        "another" * 10,
-    )
-    made = request()
-    made.COOKIES[settings.SESSION_COOKIE_NAME] = client.cookies[
-        settings.SESSION_COOKIE_NAME
-    ].value
-    assert visitors.logged_in(made) == user
-    assert Session.objects.filter(
-        pk=client.cookies[settings.SESSION_COOKIE_NAME].value
-    ).exists()
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another" * 10
+    session_key = client.cookies[settings.SESSION_COOKIE_NAME].value
+    later = request()
+    later.COOKIES[settings.SESSION_COOKIE_NAME] = session_key
+    assert visitors.logged_in(later) == user
+    assert Session.objects.filter(pk=session_key).exists()
 
 
 def test_anonymous_user_is_none() -> None:
-    made = request()
-
-    made.user = AnonymousUser()
-    assert (visitors.identify(made)).user is None
+    anonymous = request()
+    anonymous.user = AnonymousUser()
+    assert visitors.identify(anonymous).user is None
 
 
 @pytest.mark.parametrize(
     ("proxies", "remote", "forwarded", "address"),
     [
         (0, "198.51.100.7", None, "198.51.100.7"),
-        (
-            0,
-            "198.51.100.7",
-            "203.0.113.9",
-            "198.51.100.7",
-        ),  # nobody is trusted: a spoof
+        # Without a trusted proxy the header is forged.
+        (0, "198.51.100.7", "203.0.113.9", "198.51.100.7"),
         (1, "10.0.0.1", "203.0.113.9", "203.0.113.9"),
-        (
-            1,
-            "10.0.0.1",
-            "6.6.6.6, 203.0.113.9",
-            "203.0.113.9",
-        ),  # the visitor wrote the first
+        # The visitor has written the first address.
+        (1, "10.0.0.1", "6.6.6.6, 203.0.113.9", "203.0.113.9"),
         (2, "10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         (1, "10.0.0.1", None, "10.0.0.1"),
-        (
-            1,
-            "10.0.0.1",
-            "203.0.113.9, unknown",
-            "10.0.0.1",
-        ),  # never no address at all: that has no limit
+        # An address is always found, since limits need one.
+        (1, "10.0.0.1", "203.0.113.9, unknown", "10.0.0.1"),
         (0, "", None, None),
         (0, "2001:db8:1:2:3:4:5:6", None, "2001:db8:1:2::"),
         (0, "2001:db8:1:2:ffff::1", None, "2001:db8:1:2::"),
@@ -173,20 +157,21 @@ def test_own_origin_is_compared_as_browsers_write_it(host: str, origin: str) -> 
 def test_proxied_origin_needs_trusted_headers(
     settings: Any,
 ) -> None:
-    seen = {
+    headers = {
         "HTTP_HOST": "10.0.0.5:8000",
         "HTTP_X_FORWARDED_HOST": "shop.example",
         "HTTP_X_FORWARDED_PROTO": "https",
     }
-    made = request(HTTP_ORIGIN="https://shop.example", **seen)
-    assert not visitors.is_allowed_origin(made)
-    assert "SECURE_PROXY_SSL_HEADER" in visitors.origin_hint(made)
+    proxied = request(HTTP_ORIGIN="https://shop.example", **headers)
+    assert not visitors.is_allowed_origin(proxied)
+    assert "SECURE_PROXY_SSL_HEADER" in visitors.origin_hint(proxied)
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     settings.USE_X_FORWARDED_HOST = True
-    assert visitors.is_allowed_origin(made)
+    assert visitors.is_allowed_origin(proxied)
 
 
 def test_unknown_host_is_not_an_own_origin(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["shop.example"]
-    made = request(HTTP_HOST="evil.test", HTTP_ORIGIN="https://evil.test", secure=True)
-    assert not visitors.is_allowed_origin(made)
+    origin = "https://evil.test"
+    foreign = request(HTTP_HOST="evil.test", HTTP_ORIGIN=origin, secure=True)
+    assert not visitors.is_allowed_origin(foreign)

@@ -35,7 +35,8 @@ CUT = "list => list.scrollWidth - list.clientWidth"
 # Returns the contrast of each element's text with its background, as WCAG 2.2 defines
 # it. Pictures are not taken into account.
 CONTRASTS = """elements => {
-  const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const canvas = document.createElement("canvas");
+  const brush = canvas.getContext("2d", { willReadFrequently: true });
   const rgba = (color) => {
     brush.clearRect(0, 0, 1, 1);
     brush.fillStyle = color;
