@@ -70,7 +70,7 @@ def durable_rows(servers: Sequence[Process]) -> dict[str, Any]:
         return await asyncio.gather(*loads)
 
     results = asyncio.run(load_all())
-    acked: dict[str, int] = {}
+    acked: dict[Any, int] = {}
     for result in results:
         acked.update(result["acked"])
     rows = TranscriptEntry.objects.filter(conversation__in=acked).values_list(

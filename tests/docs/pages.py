@@ -154,5 +154,5 @@ def marked_block(page: str, test: str) -> str:
         for block in blocks(DOCS / f"{page}.md")
         if (block.note, block.reason) == ("run", test)
     ]
-    assert len(result) == 1, f"{len(found)} blocks of {page} name {test}"
+    assert len(result) == 1, f"{len(result)} blocks of {page} name {test}"
     return result[0]

@@ -137,7 +137,7 @@ def test_entries_of_closed_tabs_are_not_lost(
     assert wrong == too_early == 0
 
 
-def percent_stored(rows: list[Any]) -> float:
+def percent_stored(rows: list[tuple[int, int, bool]]) -> float:
     """Return how much of all entries of the closed tabs is stored."""
     return 100 * sum(count for count, *_ in rows) / (CLOSES * LINES)
 

@@ -328,7 +328,8 @@ async def break_things(operator: Operator, secret: str) -> None:
 
     They are those for an unreadable key, a form without its table and a wrong address.
     """
-    site, scanner = operator.site, operator.scanner
+    site = operator.site
+    scanner = operator.scanner
     site.execute("UPDATE django_perso_apikey SET secret = 'moved.away'")
     answer = await operator.visitor.start("default")
     assert answer.status_code >= 500
