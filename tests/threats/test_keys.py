@@ -290,7 +290,7 @@ def test_redirect_is_reported_and_not_followed(
         with raw_server(answer.encode()) as (server, requests):
             key = ApiKey.objects.create(name="a", secret=KEY)
             page = submit(admin_client, key, api_server=server, new_secret=KEY)
-            assert "A redirect, which is never followed" in page
+            assert "A redirect, which is not followed" in page
             assert ApiKey.objects.get().status == "unreachable"
         assert len(requests) >= 9
         assert followed == []
