@@ -201,8 +201,8 @@ async def test_site_without_redis_logs_and_starts_as_usual(
     redis.start()
     site = new_site(REDIS_URL=redis.url)
     outboxes = [Outbox(address, oracle) for address in await site.conversations(8)]
-    # Nine conversations are live already.
-    site.execute("UPDATE django_perso_sessionpreset SET max_live = 12")
+    # One Perso session is live already; the other conversations are copies without one.
+    site.execute("UPDATE django_perso_sessionpreset SET max_live = 4")
     statuses: list[int] = []
 
     async def without_redis() -> None:
