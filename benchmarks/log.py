@@ -118,7 +118,7 @@ def rows() -> Iterator[Figure]:
             )
         lost = sum(run["lost"] for run in runs[FREED] + runs[SINGLE])
         yield Figure(
-            f"{kind}: rows acknowledged and not there", lost, "", 0, 0, {"runs": runs}
+            f"{kind}: rows acknowledged but not stored", lost, "", 0, 0, {"runs": runs}
         )
 
 

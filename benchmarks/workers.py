@@ -45,7 +45,7 @@ def workers() -> Iterator[Figure]:
     )
     lost = sum(run["lost"] for found in runs.values() for run in found)
     yield Figure(
-        "rows acknowledged by several workers and not there",
+        "rows acknowledged by several workers but not stored",
         lost,
         "",
         0,
@@ -55,7 +55,7 @@ def workers() -> Iterator[Figure]:
 
 
 def durable_rows(servers: Sequence[Process]) -> dict[str, Any]:
-    """All of them under full load, and how much of what they acknowledged is not there afterwards."""
+    """All of them under full load, and how many rows they acknowledged but did not store."""
     people = browsers(SOCKETS)
 
     async def all_of_them() -> list[dict[str, Any]]:
