@@ -415,7 +415,9 @@ def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None
         site.sql("UPDATE django_perso_apikey SET secret = ? WHERE id = ?", secret, pk)
     told = [line for line in site.doctor() if line["area"] == "encryption"]
     assert len(told) == 2
-    assert all("has the secret of another row" in line["text"] for line in told)
+    assert all(
+        "contains a secret that belongs to another row" in line["text"] for line in told
+    )
     assert all("/admin/django_perso/apikey/" in line["fix"] for line in told)
     for line in told:
         site.follow(line["fix"], new_secret=KEY)

@@ -149,7 +149,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_everything(
     demo: Demo,
 ) -> None:
-    await demo.told("Press Ctrl-C to end it.")
+    await demo.told("Press Ctrl-C to stop it.")
     parts = demo.parts()
     workers = ["Worker 1 (daphne)", "Worker 2 (daphne)", "Worker 3 (uvicorn)"]
     assert list(parts) == [
@@ -163,7 +163,7 @@ async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_
         await visitor.open_page()
         started = (await visitor.start()).json()
         os.kill(parts[workers[0]], signal.SIGKILL)
-        await demo.told("Worker 1 (daphne) ended; it runs again")
+        await demo.told("Worker 1 (daphne) ended and was restarted")
         for n in range(1, 7):  # every connection is another worker's
             async with visitor.socket(started["log"]["ws"]) as socket:
                 hello = await say(

@@ -72,8 +72,9 @@ def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
             _ = row.secret
         with pytest.raises(SecretUnreadable), transaction.atomic():
             row.save()
-        assert "has the secret of another row; enter the secret again" in submit(
-            admin_client, row
+        assert (
+            "contains a secret that belongs to another row; enter the secret again"
+            in submit(admin_client, row)
         )
         assert (
             "another row"
