@@ -136,7 +136,7 @@ class Site:
         elif header := re.fullmatch(r"([\w-]+-Policy): (.+)", fix):
             self.set(f"POLICIES[{header[1]!r}] = {header[2]!r}")
         elif command := re.fullmatch(
-            r"Run: python (manage\.py .+?)(, and serve STATIC_URL)?", fix
+            r"Run: python (manage\.py .+?)(, and serve the files at STATIC_URL)?", fix
         ):
             self.run(*command[1].split())
         elif opened := re.fullmatch(
@@ -283,7 +283,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "sandbox in production": (set_line(NO_DEBUG), "E003", "It is off when DEBUG=False"),
     "not migrated": (lose_the_tables, "E035", "Not applied: 0001_initial"),
     "Django's own asgi": (break_asgi, "W011", "mysite.asgi does not serve the socket /perso/log/"),
-    "a router": (use_a_router, "W011", "its pages cannot know"),
+    "a router": (use_a_router, "W011", "pages cannot detect it"),
     "no request in templates": (
         forget_the_context_processor,
         "E036",
@@ -298,7 +298,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "daphne late": (
         set_line("INSTALLED_APPS = [*INSTALLED_APPS[1:7], 'daphne', *INSTALLED_APPS[7:]]"),
         "W012",
-        "(position 7 now)",
+        "(it is at position 7)",
     ),
     "no ASGI_APPLICATION": (set_line("del ASGI_APPLICATION"), "E013", "ASGI_APPLICATION is not set"),
     "no host": (set_line("DEBUG = False", STAGING), "W014", "not in ALLOWED_HOSTS"),

@@ -131,7 +131,7 @@ def test_example_of_a_problem_has_a_documented_code() -> None:
 
 
 def test_cookie_lives_as_long_as_documented() -> None:
-    text = section(PAGE, "The visitor's cookie")
+    text = " ".join(section(PAGE, "The visitor's cookie").split())
     days = visitors.COOKIE_SECONDS // 86_400
     assert f"`{visitors.COOKIE}`" in text
     assert f"{days} days" in text
