@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import open_first
+from tests.support.admin import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -72,7 +72,7 @@ def test_what_the_page_showed_is_in_the_database_in_order_and_once(
     ]
 
 
-def test_the_operator_reads_the_conversation_in_the_admin(
+def test_conversation_is_read_in_the_admin(
     example_server: Any, page: Any, new_context: Any
 ) -> None:
     site = example_server()
@@ -81,9 +81,9 @@ def test_the_operator_reads_the_conversation_in_the_admin(
     avatar.start()
     avatar.ask("What is 12 squared?", "144")
     avatar.end()
-    desk = new_context().new_page()
-    open_first(desk, site)
-    transcript = desk.locator(".perso-transcript").inner_text()
+    admin = new_context().new_page()
+    open_first(admin, site)
+    transcript = admin.locator(".perso-transcript").inner_text()
     assert transcript.count("What is 12 squared?") == 1
     order = [
         transcript.index(text)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import open_first
+from tests.support.admin import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -55,18 +55,18 @@ def test_the_demo_page_asks_for_nothing_that_is_not_there(
     )
 
 
-def test_a_conversation_can_be_followed_where_there_is_no_redis(
+def test_conversation_is_followed_without_redis(
     example_server: Any, page: Any, new_context: Any
 ) -> None:
     site = example_server()
     page.goto(site.url)
     avatar = Avatar(page)
     avatar.start()
-    desk = new_context().new_page()
-    open_first(desk, site)
-    desk.locator(".perso-following[data-state=live]").wait_for()
+    admin = new_context().new_page()
+    open_first(admin, site)
+    admin.locator(".perso-following[data-state=live]").wait_for()
     avatar.ask("What is 12 squared?", "144")
-    desk.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
+    admin.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
         timeout=5000
     )
     avatar.end()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.desk.rows import KEY
-from tests.support.desk import LOOKS, be, furnish, keep_pictures, look
+from tests.admin_site.rows import KEY
+from tests.support.admin import LOOKS, be, furnish, keep_pictures, look
 
 pytestmark = pytest.mark.browser
 
@@ -54,7 +54,7 @@ CONTRASTS = """elements => {
 
 
 @pytest.fixture
-def desk(example_server: Any, sandbox_server: Any) -> Any:
+def site(example_server: Any, sandbox_server: Any) -> Any:
     """A site with keys, presets and conversations of usual lengths."""
     sandbox = sandbox_server("--key", KEY)
     site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
@@ -64,23 +64,21 @@ def desk(example_server: Any, sandbox_server: Any) -> Any:
 
 
 @pytest.fixture
-def page(desk: Any, new_context: Any) -> Any:
+def page(site: Any, new_context: Any) -> Any:
     context = new_context(viewport={"width": 1280, "height": 800})
-    be(context, desk, "superuser")
+    be(context, site, "superuser")
     return context.new_page()
 
 
 @pytest.mark.parametrize("name", ["conversation", "apikey", "sessionpreset"])
-def test_a_list_shows_all_its_columns_on_a_laptop(
-    desk: Any, page: Any, pictures: Path, name: str
-) -> None:
-    page.goto(f"{desk.url}{HOME}{name}/")
+def test_list_fits_a_laptop(site: Any, page: Any, pictures: Path, name: str) -> None:
+    page.goto(f"{site.url}{HOME}{name}/")
     assert page.locator("#changelist .results").evaluate(CUT) == 0
     keep_pictures(page, pictures, f"list-{name}")
 
 
-def test_the_usual_server_is_one_word_in_the_list_of_keys(desk: Any, page: Any) -> None:
-    page.goto(f"{desk.url}{HOME}apikey/")
+def test_server_of_key_is_not_wrapped(site: Any, page: Any) -> None:
+    page.goto(f"{site.url}{HOME}apikey/")
     line = page.locator(
         "#result_list .perso-more", has_text="https://platform.perso.ai"
     )
@@ -105,10 +103,10 @@ def test_the_usual_server_is_one_word_in_the_list_of_keys(desk: Any, page: Any) 
         (PRESETS + "templates/", ".perso-quiet"),
     ],
 )
-def test_small_print_can_be_read_in_any_light(
-    desk: Any, page: Any, address: str, small_print: str
+def test_small_print_has_contrast(
+    site: Any, page: Any, address: str, small_print: str
 ) -> None:
-    page.goto(desk.url + address)
+    page.goto(site.url + address)
     for width, scheme in LOOKS:
         look(page, width, scheme)
         page.wait_for_timeout(300)  # until the admin has faded to its other colours
@@ -117,14 +115,12 @@ def test_small_print_can_be_read_in_any_light(
         assert min(contrasts) >= 4.5, scheme
 
 
-def test_a_background_fills_its_tile_wherever_it_is_chosen(
-    desk: Any, page: Any, pictures: Path
-) -> None:
+def test_background_fills_its_tile(site: Any, page: Any, pictures: Path) -> None:
     for name, address in (
         ("form", f"{PRESETS}2/change/"),
         ("play", f"{PLAYGROUND}?preset=second&take=a"),
     ):
-        page.goto(desk.url + address)
+        page.goto(site.url + address)
         fits = "image => getComputedStyle(image).objectFit"
         assert (
             page.locator("label:has([name$=background_image]) img").first.evaluate(fits)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import LISTEN, SIDEWAYS, log_in
+from tests.support.admin import LISTEN, SIDEWAYS, log_in
 from tests.support.widget import WATCHED
 
 pytestmark = pytest.mark.browser
@@ -23,7 +23,7 @@ CHAT = "SELECT conversation_id, data FROM django_perso_transcriptentry WHERE kin
 def site(example_server: Any, sdk: Any) -> Any:
     """The example site under a strict security policy, which the SDK's published address would break."""
     return example_server(
-        **({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.desk.settings"})
+        **({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.admin_site.settings"})
     )
 
 

@@ -5,13 +5,13 @@ from django_perso.services import keys
 from django_perso.services.connections import stored_key
 from tests.stage import make_conversation
 
-KEY = "pak-desk-0123456789abcdef"
+KEY = "pak-shop-0123456789abcdef"
 
 
 def write(api_server: str) -> None:
     """Needs a Perso at `api_server` that takes KEY."""
     key = ApiKey.objects.create(
-        name="Desk", api_server=api_server, secret=KEY, is_default=True
+        name="Shop", api_server=api_server, secret=KEY, is_default=True
     )
     outcome = keys.check(stored_key(key), keep_lists=True)
     assert outcome.status == ApiKey.Status.OK, outcome.detail

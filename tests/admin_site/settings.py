@@ -25,6 +25,6 @@ def strict(
     return middleware
 
 
-MIDDLEWARE = ["tests.desk.settings.strict", *MIDDLEWARE]
-if os.environ.get("DESK") == "unfold":
+MIDDLEWARE = ["tests.admin_site.settings.strict", *MIDDLEWARE]
+if os.environ.get("ADMIN_THEME") == "unfold":
     INSTALLED_APPS = ["unfold", *INSTALLED_APPS]

@@ -1,4 +1,4 @@
-"""The operator's desk, whole: every page for every role, plain and in Unfold, at each width and light."""
+"""The operator's site, whole: every page for every role, plain and in Unfold, at each width and light."""
 
 import re
 import time
@@ -8,8 +8,8 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from tests.desk.roles import RIGHTS
-from tests.support.desk import LISTEN, LOOKS, be, furnish, look
+from tests.admin_site.roles import RIGHTS
+from tests.support.admin import LISTEN, LOOKS, be, furnish, look
 
 pytestmark = pytest.mark.browser
 
@@ -40,12 +40,12 @@ def roles_of(path: str) -> set[str]:
 
 
 @pytest.fixture(params=["plain", "unfold"])
-def desk(request: Any, example_server: Any, sandbox_server: Any) -> Any:
+def site(request: Any, example_server: Any, sandbox_server: Any) -> Any:
     """A site with a synced key, presets, a conversation, and a user of each role."""
-    sandbox = sandbox_server("--key", "pak-desk-0123456789abcdef")
+    sandbox = sandbox_server("--key", "pak-shop-0123456789abcdef")
     site = example_server(
-        DJANGO_SETTINGS_MODULE="tests.desk.settings",
-        DESK=request.param,
+        DJANGO_SETTINGS_MODULE="tests.admin_site.settings",
+        ADMIN_THEME=request.param,
         PERSO_INTERACTIVE_API_SERVER=sandbox.url,
     )
     furnish(site, sandbox)
@@ -83,12 +83,12 @@ def look_at(page: Any, path: str) -> list[str]:
     ]
 
 
-def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
-    desk: Any, new_context: Any, console_errors: list[str]
+def test_pages_fit_and_are_shown_by_permission(
+    site: Any, new_context: Any, console_errors: list[str]
 ) -> None:
     context = new_context()
-    be(context, desk, "superuser")
-    paths = discover(context, desk)
+    be(context, site, "superuser")
+    paths = discover(context, site)
     kinds = {
         pattern for path in paths for pattern in PAGES if re.fullmatch(pattern, path)
     }
@@ -97,17 +97,17 @@ def test_every_page_is_there_for_those_who_may_see_it_and_fits_its_window(
     context.add_init_script(LISTEN)
     page = context.new_page()
     for role in RIGHTS:
-        be(context, desk, role)
-        page.goto(f"{desk.url}/admin/password_change/")
+        be(context, site, role)
+        page.goto(f"{site.url}/admin/password_change/")
         native = reports_of(page)
         for path in paths:
-            answer = context.request.get(desk.url + path, max_redirects=0)
+            answer = context.request.get(site.url + path, max_redirects=0)
             may_see = role in roles_of(path)
             if (answer.status == 200) != may_see or answer.status >= 500:
                 wrong.append(f"{role} {path}: {answer.status}")
             elif may_see:
                 seen += 1
-                page.goto(desk.url + path)
+                page.goto(site.url + path)
                 wrong += look_at(page, f"{role} {path}")
                 wrong += [f"{role} {path}: {it}" for it in reports_of(page) - native]
     console_errors[:] = [
@@ -122,22 +122,20 @@ def reports_of(page: Any) -> set[str]:
     return set(page.evaluate("window.reports ?? []"))
 
 
-@pytest.mark.parametrize("desk", ["plain"], indirect=True)
-def test_while_perso_is_down_every_page_answers_at_once_and_says_so(
-    desk: Any, new_context: Any
-) -> None:
+@pytest.mark.parametrize("site", ["plain"], indirect=True)
+def test_pages_answer_while_perso_is_down(site: Any, new_context: Any) -> None:
     context = new_context()
-    be(context, desk, "superuser")
-    paths = discover(context, desk)
-    desk.sandbox.stop()
+    be(context, site, "superuser")
+    paths = discover(context, site)
+    site.sandbox.stop()
     for path in paths:
         began = time.monotonic()
-        answer = context.request.get(desk.url + path)
+        answer = context.request.get(site.url + path)
         assert (answer.status, time.monotonic() - began < 5) == (200, True), path
     page = context.new_page()
-    page.goto(desk.url + PRESET + "templates/")
+    page.goto(site.url + PRESET + "templates/")
     assert "cannot be reached" in page.inner_text("main, #content")
-    page.goto(desk.url + KEY)
+    page.goto(site.url + KEY)
     page.click("#result_list tbody th a")
     for label in ("Test", "Sync"):
         began = time.monotonic()
@@ -145,5 +143,5 @@ def test_while_perso_is_down_every_page_answers_at_once_and_says_so(
         assert "cannot be reached" in page.inner_text(".messagelist")
         assert time.monotonic() - began < 5, label
     assert "unreachable" in page.inner_text(".field-state")
-    page.goto(desk.url + PRESET + "1/change/")
+    page.goto(site.url + PRESET + "1/change/")
     assert page.locator("label.perso-tile").count() > 6  # the lists that were kept
