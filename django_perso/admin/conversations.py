@@ -102,7 +102,7 @@ class ConversationList(ChangeList):
 class ConversationAdmin(ButtonAdmin):
     buttons = ("export", "erase")
     actions = [_export_action(name, label) for name, (label, *_rest) in EXPORTS.items()]
-    list_display = ["created_at", "outcome", "preset", "who", "questions", "length"]
+    list_display = ["created_at", "outcome", "preset", "who", "questions", "minutes"]
     list_filter = [
         VisitorFilter,
         "perso_sessions__status",
@@ -159,10 +159,10 @@ class ConversationAdmin(ButtonAdmin):
     def questions(self, conversation: Any) -> int:
         return int(conversation.question_count)
 
-    @admin.display(description=_("length"))
-    def length(self, conversation: Conversation) -> str:
+    @admin.display(description=_("minutes"))
+    def minutes(self, conversation: Conversation) -> str:
         minutes, seconds = divmod(length_of(conversation), 60)
-        return gettext("%(minutes)s min") % {"minutes": f"{minutes}:{seconds:02}"}
+        return f"{minutes}:{seconds:02}"
 
     @admin.display(description=_("status"), ordering="ended_at")
     def outcome(self, conversation: Conversation) -> str:
@@ -263,7 +263,7 @@ class ConversationAdmin(ButtonAdmin):
             (_("Started"), conversation.created_at),
             (_("Status"), self.outcome(conversation)),
             (_("Questions"), str(questions.get(conversation.pk, 0))),
-            (_("Length"), self.length(conversation)),
+            (_("Length"), gettext("%s min") % self.minutes(conversation)),
             (_("Preset"), preset),
             (_("API key"), api_key),
             (_("Visitor"), self.who(conversation)),

@@ -89,7 +89,7 @@ class ToolCall:
 
     @property
     def has_failed(self) -> bool:
-        return self.entries[-1].data.get("phase") == "failed"
+        return bool(self.entries[-1].data.get("phase") == "failed")
 
     @property
     def details(self) -> list[tuple[Any, str]]:

@@ -308,7 +308,7 @@ def test_list_shows_questions_and_minutes(admin_client: Client) -> None:
     page = admin_client.get(CONVERSATIONS).content.decode()
     counts = re.findall(r'<td class="field-questions">(\d+)</td>', page)
     assert sorted(counts) == ["0", "2"]
-    assert '<td class="field-length">61:05 min</td>' in page
+    assert '<td class="field-minutes">61:05</td>' in page
     facts = transcript(admin_client, session)
     assert "<dt>Questions</dt><dd>2</dd>" in facts
     assert "<dt>Length</dt><dd>61:05 min</dd>" in facts

@@ -1,1 +1,1 @@
-"""The example site as its operators' desk: under a strict security policy, plain or in Unfold's clothes."""
+"""The admin of the example site, with users and rows, under a strict security policy."""

@@ -1,4 +1,4 @@
-"""What lies on the desk: a synced key, a preset of it, a conversation; written by `manage.py shell`."""
+"""A synced key and a conversation, written by `manage.py shell`."""
 
 from django_perso.models import ApiKey, SessionPreset, TranscriptEntry
 from django_perso.services import keys
@@ -9,7 +9,7 @@ KEY = "pak-shop-0123456789abcdef"
 
 
 def write(api_server: str) -> None:
-    """Needs a Perso at `api_server` that takes KEY."""
+    """Write the rows. The server at `api_server` must accept KEY."""
     key = ApiKey.objects.create(
         name="Shop", api_server=api_server, secret=KEY, is_default=True
     )

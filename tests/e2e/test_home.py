@@ -69,4 +69,11 @@ def test_conversation_is_followed_without_redis(
     admin.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
         timeout=5000
     )
+    card = admin.locator(".perso-tool")
+    card.filter(has_text="answered").wait_for(timeout=5000)
+    assert card.count() == 1
     avatar.end()
+    admin.locator(".perso-following[data-state=over]").wait_for()
+    end = admin.locator(".perso-state").last
+    assert "ended by the visitor · closed normally" in end.inner_text()
+    assert end.inner_text().count("ended") == 1

@@ -1,4 +1,4 @@
-"""Keys in a real browser: a good one, a bad one, one whose server is away; and what a sync finds."""
+"""API keys in a browser: good, refused and unreachable ones, sync and rotation."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,9 @@ from tests.support.servers import unused_port
 pytestmark = pytest.mark.browser
 
 KEYS = "/admin/django_perso/apikey/"
-GOOD, BAD, NEW = (
-    "pak-good-0123456789a1b2",
-    "pak-wrong-0123456789c3d4",
-    "pak-new-0123456789e5f6",
-)
+GOOD = "pak-good-0123456789a1b2"
+BAD = "pak-wrong-0123456789c3d4"
+NEW = "pak-new-0123456789e5f6"
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def perso(sandbox_server: Any) -> Any:
 
 @pytest.fixture
 def page(example_server: Any, perso: Any, new_context: Any) -> Any:
-    """A page of an operator who has logged in."""
+    """A page of a superuser."""
     site = example_server(PERSO_INTERACTIVE_API_SERVER=perso.url)
     page = new_context(viewport={"width": 1280, "height": 800}).new_page()
     log_in(page, site, KEYS)
@@ -36,7 +34,7 @@ def page(example_server: Any, perso: Any, new_context: Any) -> Any:
 def add(
     page: Any, name: str, server: str, secret: str, *, default: bool = False
 ) -> str:
-    """Add a key; gives what the operator is told."""
+    """Add a key, and return the message."""
     page.goto(f"{page.site.url}{KEYS}add/")
     page.fill("[name=name]", name)
     page.fill("[name=api_server]", server)
@@ -44,12 +42,12 @@ def add(
     page.set_checked("[name=is_default]", default)
     page.click("[name=_save]")
     page.wait_for_url(f"**{KEYS}")
-    told: str = page.inner_text(".messagelist")
-    return told
+    message: str = page.inner_text(".messagelist")
+    return message
 
 
 def row(page: Any, name: str) -> str:
-    """What the list says of a key."""
+    """Return the row of a key in the list, as text."""
     page.goto(f"{page.site.url}{KEYS}")
     text: str = page.locator("#result_list tr", has_text=name).inner_text()
     return " ".join(text.split())
@@ -61,16 +59,16 @@ def open_key(page: Any, name: str) -> None:
 
 
 def press(page: Any, label: str) -> str:
-    """What the operator is told on pressing a button."""
+    """Press a button, and return the message."""
     page.click(f"button:text-is('{label}')")
-    told: str = page.inner_text(".messagelist")
-    return told
+    message: str = page.inner_text(".messagelist")
+    return message
 
 
 def test_added_key_is_tested(page: Any, perso: Any, pictures: Path) -> None:
-    told = add(page, "Shop", perso.url, GOOD, default=True)
-    assert "Shop: Perso answered in" in told
-    assert "voice 4" in told
+    text = add(page, "Shop", perso.url, GOOD, default=True)
+    assert "Shop: Perso answered in" in text
+    assert "voice 4" in text
     away = f"http://127.0.0.1:{unused_port()}"
     assert f"{away}: Perso cannot be reached" in add(page, "Staging", away, GOOD)
     assert 'Perso refused key "Museum" (ends c3d4): 401' in add(
@@ -90,7 +88,7 @@ def test_added_key_is_tested(page: Any, perso: Any, pictures: Path) -> None:
 def test_sync_and_rotation_report_results(
     page: Any, perso: Any, pictures: Path
 ) -> None:
-    assert press(page, "Sync").startswith("Perso answered in")  # the key in settings
+    assert press(page, "Sync").startswith("Perso answered in")
     assert "Synced just now." in page.inner_text(".perso-settings-key")
     add(page, "Shop", perso.url, GOOD, default=True)
     perso.withdraw(tts_type=["openai-nova"])

@@ -1,4 +1,4 @@
-"""What an operator looks at is whole and can be read: lists at a laptop's width, small print in any light."""
+"""Lists fit a laptop, and small print has enough contrast in both colour schemes."""
 
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,23 @@ from tests.support.admin import LOOKS, be, furnish, keep_pictures, look
 pytestmark = pytest.mark.browser
 
 HOME = "/admin/django_perso/"
-PRESETS, PLAYGROUND = f"{HOME}sessionpreset/", f"{HOME}sessionpreset/playground/"
+PRESETS = f"{HOME}sessionpreset/"
+PLAYGROUND = f"{PRESETS}playground/"
 MORE = """
 from django.utils import timezone
 from django_perso.models import ApiKey, Conversation, SessionPreset
 from tests.stage import make_conversation
 ApiKey.objects.create(name="The one at Perso", api_server="https://platform.perso.ai")
 SessionPreset.objects.filter(slug="second").update(name="Reception desk")
-usual = SessionPreset.objects.get(slug="second")
+preset = SessionPreset.objects.get(slug="second")
 for code in ("", "perso_refused"):
     at = timezone.now().replace(month=11, day=26, hour=20, minute=41)
     make_conversation(
-        preset=usual, visitor="b77c11d0", status="ended", created_at=at, ended_at=at, error_code=code
+        preset=preset, visitor="b77c11d0", status="ended", created_at=at, ended_at=at, error_code=code
     )
 """
 CUT = "list => list.scrollWidth - list.clientWidth"
-# Of each element, its text's contrast with what is behind it, as WCAG 2.2 reckons it; neither is a picture.
+# The contrast of each element's text with its background, by the formula of WCAG 2.2.
 CONTRASTS = """elements => {
   const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (color) => {
@@ -55,7 +56,7 @@ CONTRASTS = """elements => {
 
 @pytest.fixture
 def site(example_server: Any, sandbox_server: Any) -> Any:
-    """A site with keys, presets and conversations of usual lengths."""
+    """A site with keys, presets and conversations."""
     sandbox = sandbox_server("--key", KEY)
     site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
     furnish(site, sandbox)
@@ -109,7 +110,7 @@ def test_small_print_has_contrast(
     page.goto(site.url + address)
     for width, scheme in LOOKS:
         look(page, width, scheme)
-        page.wait_for_timeout(300)  # until the admin has faded to its other colours
+        page.wait_for_timeout(300)  # until the colours have changed
         contrasts = page.locator(small_print).evaluate_all(CONTRASTS)
         assert contrasts
         assert min(contrasts) >= 4.5, scheme
