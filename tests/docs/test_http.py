@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from django.urls import URLPattern
 
 import dev
 from django_perso import urls, visitors
-from tests.docs.pages import CODE, read, rows, section
+from django_perso.log import frames
+from tests.docs.pages import CODE, first_column, read, rows, section
 from tests.stage import make_preset, start
 
 PAGE = read("reference/http")
@@ -54,6 +56,16 @@ def test_start_answers_with_the_documented_keys() -> None:
     assert list(answer.cookies) == [visitors.COOKIE]
 
 
+def test_bodies_have_the_documented_keys() -> None:
+    views = (PACKAGE / "views.py").read_text("utf-8")
+    start_keys = re.findall(r'_value\(data, "(\w+)"', views)
+    start_table = section(PAGE, "Start a conversation").split("The answer is")[0]
+    assert sorted(first_column(start_table)) == sorted(start_keys)
+    log_keys = re.findall(r'\bbody(?:\.get\(|\[)"(\w+)"(?:\]\)|, \[)', views)
+    documented = set(first_column(section(PAGE, "Send entries")))
+    assert documented == {*frames.HELLO, *log_keys}
+
+
 @pytest.mark.django_db
 def test_problem_has_no_key_that_is_not_documented() -> None:
     make_preset(slug="reception", starts_per_hour=1)
@@ -68,6 +80,7 @@ def test_problem_has_no_key_that_is_not_documented() -> None:
     assert {"type", "title", "status", "detail", "code"} <= {*with_hint}
 
 
+@cache
 def refusals() -> dict[str, set[int]]:
     """Return each code the package refuses with, and its statuses."""
     found: dict[str, set[int]] = {}

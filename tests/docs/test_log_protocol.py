@@ -5,10 +5,16 @@ import json
 import re
 from typing import Any
 
+import pytest
+from django.test import Client
+
 import dev
 from django_perso import consumers
 from django_perso.log import codes, frames, payloads
+from django_perso.models import TranscriptEntry
+from django_perso.rest import client_for
 from tests.docs.pages import CODE, read, rows, section
+from tests.stage import faults, make_preset, post_log, start
 
 PAGE = read("reference/log-protocol")
 PACKAGE = dev.ROOT / "django_perso"
@@ -106,6 +112,30 @@ def test_reject_codes_are_those_of_the_code() -> None:
     at_the_limit = re.findall(r'"t": "reject", .*"code": "(\w+)"', written)
     codes = {code for _, code in filter(None, rejected)} | set(at_the_limit)
     assert set(names_in("Reject codes", 0)) == codes
+
+
+# --- what the site writes itself ---------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_server_entries_are_those_the_site_writes() -> None:
+    make_preset()
+    visitor = Client()
+    started = start(visitor).json()
+    client_for().send_session_event(started["session_id"], "SESSION_END")
+    post_log(visitor, started, items=[], bye={"last": 0, "how": "visitor"})
+    with faults(session={"status": 500}):
+        assert start(visitor).status_code == 502
+    written = {
+        (entry.kind, entry.data.get("name", ""), *sorted(entry.data))
+        for entry in TranscriptEntry.objects.filter(source="server")
+    }
+    documented = set()
+    for cells in rows(section(PAGE, "Server entries")):
+        content = json.loads(CODE.findall(cells[1])[0].replace("…", '""'))
+        kind = CODE.findall(cells[0])[0]
+        documented.add((kind, content.get("name", ""), *sorted(content)))
+    assert documented == written
 
 
 # --- codes and limits --------------------------------------------------------------

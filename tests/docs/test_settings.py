@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+import dev
 from django_perso.conf import NAMES, Conf, conf
 from tests.docs.pages import CODE, first_column, headings, read, section
 
@@ -52,3 +53,12 @@ def test_setting_has_the_default_that_is_documented(
 def test_setting_has_an_example(name: str) -> None:
     text = PAGE.split(f"\n### `{name}`\n")[1].split("\n### ")[0].split("\n## ")[0]
     assert "```" in text
+
+
+def test_settings_of_django_are_used_by_the_code() -> None:
+    package = dev.ROOT / "django_perso"
+    code = "\n".join(path.read_text("utf-8") for path in package.rglob("*.py"))
+    of_django = {"ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SECRET_KEY"}
+    names = first_column(section(PAGE, "Django's own settings"))
+    assert of_django < set(names)
+    assert [name for name in names if name not in code and name not in of_django] == []

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -38,6 +39,7 @@ def rows_of(test: ast.AST) -> set[str]:
     return found
 
 
+@cache
 def reporting() -> dict[str, set[str]]:
     """Return the tests that report a figure, by row."""
     found: dict[str, set[str]] = {}

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_perso import signals
 from django_perso.models import Conversation, PersoSession
-from django_perso.services import lifecycle
+from django_perso.services import Refused, lifecycle
 from django_perso.services.lifecycle import Facts
 from tests.stage import make_conversation, make_preset
 
@@ -85,6 +85,17 @@ def test_live_session_leaves_conversation_open(sent: list[str]) -> None:
     assert sent == ["conversation_started"]
 
 
+def test_session_of_a_conversation_deleted_meanwhile_keeps_its_id() -> None:
+    conversation, session = begun()
+    Conversation.objects.get(pk=conversation.pk).delete()
+    session.session_id = "psn-1"
+    with pytest.raises(Refused):
+        lifecycle.went_live(session)
+    stored_session = PersoSession.objects.get()
+    assert stored_session.status == Status.ENDED
+    assert stored_session.session_id.reveal() == "psn-1"
+
+
 @pytest.mark.parametrize(
     ("may_run", "status", "ended_by"),
     [(False, Status.FAILED, "error"), (True, Status.UNKNOWN, "")],
@@ -157,6 +168,8 @@ def test_end_at_perso_is_dated_by_the_last_sign_of_life() -> None:
 def test_entry_stored_meanwhile_keeps_a_session_from_ending() -> None:
     conversation = make_conversation(status="live")
     last_sign_at = conversation.last_seen_at - timedelta(seconds=1)
+    # Storing an entry writes the conversation's row only.
+    PersoSession.objects.update(last_seen_at=last_sign_at)
     (session,) = PersoSession.objects.all()
     assert not lifecycle.end_silent(session, last_sign_at)
     assert stored(conversation)[1].status == Status.LIVE

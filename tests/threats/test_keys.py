@@ -289,7 +289,7 @@ def test_a_redirect_is_told_and_not_followed(
         with raw_server(answer.encode()) as (server, asked):
             key = ApiKey.objects.create(name="a", secret=KEY)
             page = submit(admin_client, key, api_server=server, new_secret=KEY)
-            assert "A redirect, which is never followed" in page
+            assert "A redirect, which is not followed" in page
             assert ApiKey.objects.get().status == "unreachable"
         assert len(asked) >= 9
         assert asked_elsewhere == []

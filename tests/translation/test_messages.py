@@ -12,12 +12,9 @@ from django_perso.templatetags.perso import FIRST_WORDS
 from tests.support.pseudo import PACKAGE, messages_of_package
 
 
+@pytest.mark.usefixtures("xgettext")
 @pytest.mark.parametrize("domain", ["django", "djangojs"])
 def test_makemessages_finds_every_text(domain: str, tmp_path: Path) -> None:
-    if not shutil.which("xgettext"):
-        pytest.fail(
-            "makemessages needs GNU gettext. Type: sudo apt-get install gettext"
-        )
     package = tmp_path / "django_perso"
     shutil.copytree(PACKAGE, package)
     (package / "locale").mkdir(exist_ok=True)

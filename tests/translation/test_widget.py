@@ -65,7 +65,11 @@ def test_every_state_is_translated_and_has_room(
     page = talk.page
     page.evaluate(TOOL)
     waiting: list[Any] = []
-    page.route("**/perso/sessions/", waiting.append)
+
+    def hold(route: Any) -> None:
+        waiting.append(route)
+
+    page.route("**/perso/sessions/", hold)
     talk.part("start").click()
     talk.wait_for(state="connecting")
     check(talk, pictures, "pseudo-connecting")

@@ -328,9 +328,12 @@ def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
     ]
 
 
-@pytest.mark.parametrize("how", ["element.remove()", "location.href = 'about:blank'"])
-def test_leaving_ends_the_conversation(
-    site: Site, avatar: Open, sandbox: Any, page: Any, how: str
+@pytest.mark.parametrize(
+    ("how", "bye"),
+    [("element.remove()", "visitor"), ("location.href = 'about:blank'", "left")],
+)
+def test_leaving_gives_the_session_back(
+    site: Site, avatar: Open, sandbox: Any, page: Any, how: str, bye: str
 ) -> None:
     talk = avatar()
     talk.start()
@@ -346,7 +349,7 @@ def test_leaving_ends_the_conversation(
             break
         page.wait_for_timeout(100)
     assert len(ended) == before + 1
-    assert [bye["how"] for bye in site.byes] == ["visitor"]
+    assert [each["how"] for each in site.byes] == [bye]
     assert site.states[-1] == "ended"
 
 
@@ -392,7 +395,7 @@ def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(
     page.locator("perso-avatar:nth-of-type(2)[data-state=live]").wait_for()
     assert first.get_attribute("data-state") == "ended"
     assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
-    assert [bye["how"] for bye in site.byes] == ["visitor"]
+    assert [bye["how"] for bye in site.byes] == ["replaced"]
 
 
 TRY = """<script type="module">
@@ -456,4 +459,5 @@ def test_simultaneous_conversations_leave_each_other_alone(
         if len(site.byes) == 2:
             break
         page.wait_for_timeout(50)
-    assert [bye["how"] for bye in site.byes] == ["visitor", "visitor"]
+    expected = "left" if how == "leave" else "visitor"
+    assert [bye["how"] for bye in site.byes] == [expected, expected]

@@ -447,5 +447,5 @@ def test_page_that_goes_away_says_goodbye_once(run: Run, page: Any) -> None:
       conversation.leave();
       return [shown, calls];
     """)
-    assert calls[-3:] == ["state ended", "leave visitor", "stop"]
+    assert calls[-3:] == ["state ended", "leave left", "stop"]
     assert shown[-1] == ["ended", "visitor"]

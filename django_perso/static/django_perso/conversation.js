@@ -78,7 +78,7 @@ export class Conversation {
   /** The page goes away. Its end may already be on its way. */
   leave() {
     if (!this.isOver) this.#outbox?.add("state", { name: "ended", detail: "pagehide" });
-    this.#outbox?.leave("visitor");
+    this.#outbox?.leave("left");
     this.#finish("visitor");
   }
 
@@ -89,7 +89,7 @@ export class Conversation {
     outbox?.add("state", { name: "ended", detail: how });
     this.#finish(how);
     const ms = Math.round(performance.now() - this.#since);
-    const bye = how === "other" ? "visitor" : how;
+    const bye = how === "other" ? "replaced" : how;
     const answer = outbox ? outbox.end(bye) : this.#work.catch(() => "");
     const reason = await Conversation.#awaitPlace(answer);
     if (outbox) this.#stage.closed({ how, reason, ms }, this);
