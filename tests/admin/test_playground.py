@@ -12,7 +12,7 @@ from django_perso.services import keys
 from django_perso.services.connections import SETTINGS_KEY
 from tests.stage import KEY, faults, make_preset
 
-from .desk import PRESETS, limited
+from .pages import PRESETS, limited
 
 pytestmark = pytest.mark.django_db
 
@@ -192,7 +192,7 @@ def test_page_says_what_starting_costs(settings: Any) -> None:
     assert "This is the sandbox" in client.get(PLAYGROUND).content.decode()
     key = ApiKey.objects.create(name="Shop", secret=KEY)
     page = client.get(PLAYGROUND).content.decode()
-    assert "runs on the sandbox, where starting costs nothing" in page
+    assert "run on the sandbox, where starting is free" in page
     assert (
         "With an API key, each start creates a real session that Perso bills." in page
     )

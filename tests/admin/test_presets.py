@@ -16,7 +16,7 @@ from django_perso.client.types import ModelStyle, TTSType
 from django_perso.models import ApiKey, CatalogueItem, SessionPreset
 from django_perso.services import catalogue, keys, presets
 from django_perso.services.connections import SETTINGS_KEY, stored_key
-from tests.admin.desk import HOSTILE, PRESETS, limited
+from tests.admin.pages import HOSTILE, PRESETS, limited
 from tests.stage import (
     KEY,
     faults,
@@ -318,7 +318,7 @@ def test_form_shows_age_of_lists(admin_client: Client, synced: None) -> None:
     assert "the API key in settings, fetched just now." in text_of(admin_client, "add/")
     CatalogueItem.objects.update(seen_at=timezone.now() - timedelta(days=3))
     page = text_of(admin_client, "add/")
-    assert '<span class="perso-gone">You choose from the lists of the API key' in page
+    assert '<span class="perso-gone">The choices are those of the API key' in page
     assert "fetched 3\xa0days ago." in page
 
 
@@ -421,7 +421,7 @@ def test_list_counts_starts_of_seven_days(admin_client: Client) -> None:
             preset=preset, created_at=timezone.now() - timedelta(days=days)
         )
     make_conversation(is_trial=True)
-    assert '<td class="field-conversations">3</td>' in text_of(admin_client, "")
+    assert '<td class="field-starts">3</td>' in text_of(admin_client, "")
 
 
 def test_picture_has_alternative_text_and_header(
@@ -439,7 +439,7 @@ def test_picture_has_alternative_text_and_header(
 
 
 @pytest.mark.parametrize(
-    ("name", "slug", "is_default", "told"),
+    ("name", "slug", "is_default", "shown_text"),
     [
         ("Default", "default", True, "Default"),
         ("Guide", "guide", True, "Guide default"),
@@ -451,12 +451,12 @@ def test_picture_has_alternative_text_and_header(
     ],
 )
 def test_list_shows_name_default_and_slug_once(
-    admin_client: Client, name: str, slug: str, is_default: bool, told: str
+    admin_client: Client, name: str, slug: str, is_default: bool, shown_text: str
 ) -> None:
     make_preset(name=name, slug=slug, is_default=is_default)
-    cell = re.search(r'<td class="field-called">(.*?)</td>', text_of(admin_client, ""))
+    cell = re.search(r'<td class="field-title">(.*?)</td>', text_of(admin_client, ""))
     assert cell
-    assert " ".join(re.sub(r"<.*?>", " ", cell[1]).split()) == told
+    assert " ".join(re.sub(r"<.*?>", " ", cell[1]).split()) == shown_text
 
 
 def test_list_of_fifty_takes_constant_queries(
@@ -557,15 +557,15 @@ def test_malformed_query_string_is_ignored(
 
 def test_session_template_becomes_preset(admin_client: Client, synced: None) -> None:
     answer = admin_client.get(PRESETS + "templates/")
-    found = {each.template.name: each for each in answer.context["found"]}
+    found = {each.template.name: each for each in answer.context["importables"]}
     assert list(found) == ["Reception desk", "Library", "Kiosk in the hall"]
     assert (
         found["Library"].picture
         == CatalogueItem.objects.get(value__startswith="amara").picture
     )
-    assert "No browser can show" in found["Kiosk in the hall"].reason
+    assert "Browsers cannot show" in found["Kiosk in the hall"].reason
     assert found["Kiosk in the hall"].query == ""
-    assert "No browser can show" in answer.content.decode()
+    assert "Browsers cannot show" in answer.content.decode()
     address = f"add/?{found['Library'].query}"
     assert parse_qs(urlsplit(address).query)["text_normalization_locale"] == ["en"]
     assert errors(admin_client, "add/", shown(admin_client, address)) == {}
@@ -648,7 +648,9 @@ def test_preset_with_retention_outlives_conversations(
     action = {"action": "delete_selected", "_selected_action": [said.pk, silent.pk]}
     for url, data in ((address, sure), (PRESETS, {**action, **sure})):
         page = admin_client.post(url, data).content.decode()
-        assert "Said &lt;7&gt;: its conversations are kept for 7 days." in page
+        assert (
+            "Said &lt;7&gt;: conversations of this preset are kept for 7 days." in page
+        )
     assert SessionPreset.objects.count() == 2
     said.conversation_set.all().delete()
     admin_client.post(PRESETS, {**action, **sure})

@@ -1,4 +1,4 @@
-"""Finding what was said, on PostgreSQL: by words, through the index. (On SQLite: tests/admin.)"""
+"""Search for words on PostgreSQL, which has an index for it."""
 
 import json
 
@@ -20,12 +20,12 @@ from django.db import connection
 connection.cursor().execute("ANALYZE")
 names = {session.pk: "session", other.pk: "other"}
 asked = ["bibliothek", "die WO", "bibl", "hidden", "filler 2999", '"number 17"', "o'clock & |", "%", ""]
-print(json.dumps({term: sorted({names[pk] for pk in search.said(term)}) for term in asked}))
-print(json.dumps(search.said("bibliothek").explain()))
+print(json.dumps({term: sorted({names[pk] for pk in search.conversations_with(term)}) for term in asked}))
+print(json.dumps(search.conversations_with("bibliothek").explain()))
 """
 
 
-def test_words_are_found_through_the_index(postgres: str) -> None:
+def test_search_for_words_uses_index(postgres: str) -> None:
     env = environment(DATABASE_URL=postgres)
     manage("migrate", "-v", "0", env=env)
     found, plan = map(
@@ -48,7 +48,7 @@ def test_words_are_found_through_the_index(postgres: str) -> None:
     assert "perso_entry_words" in plan
 
 
-def test_the_index_goes_as_it_came(postgres: str) -> None:
+def test_migration_of_index_is_reversible(postgres: str) -> None:
     env = environment(DATABASE_URL=postgres)
     manage("migrate", "-v", "0", env=env)
     manage("migrate", "-v", "0", "django_perso", "zero", env=env)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.scale.conftest import Fleet, Speaker
 from tests.support import servers
-from tests.support.desk import log_in
+from tests.support.admin import log_in
 
 pytestmark = pytest.mark.browser
 Row = Callable[[str, str], None]
@@ -136,7 +136,7 @@ def test_revoked_reader_sees_no_new_entries(
     speaker: Speaker,
     console_errors: list[str],
 ) -> None:
-    write = "from tests.desk import roles; roles.write()"
+    write = "from tests.admin_site import roles; roles.write()"
     printed = fleet.a.manage("shell", "-c", write).splitlines()
     cookies = json.loads(next(line for line in printed if line.startswith("{")))
     context = new_context()
