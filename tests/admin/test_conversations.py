@@ -252,7 +252,9 @@ def test_long_transcript_has_pages(
     session = conversation(
         *(("chat", {"role": "avatar", "text": f"line {n:04}."}) for n in range(total))
     )
-    seen, query, pages = [], "", []
+    seen = []
+    query = ""
+    pages = []
     while True:
         with django_assert_max_num_queries(15):
             page = transcript(admin_client, session, query)
@@ -372,7 +374,7 @@ def test_missing_conversation_redirects(admin_client: Client, pk: str) -> None:
     assert admin_client.get(f"{CONVERSATIONS}{pk}/change/").status_code == 302
 
 
-# --- searching and filtering -----------------------------------------------------------
+# --- searching and filtering ----------------------------------------------------------
 
 
 def found(client: Client, **query: str) -> set[str]:
@@ -412,7 +414,8 @@ def test_search_for_user_or_visitor_finds_all_conversations(
     admin_client: Client,
 ) -> None:
     user = User.objects.create(username="Rosa")
-    hers, also_hers = talk(user=user, visitor="one"), talk(user=user, visitor="two")
+    hers = talk(user=user, visitor="one")
+    also_hers = talk(user=user, visitor="two")
     his = talk(visitor="three")
     assert found(admin_client, q="rosa") == {hers, also_hers}
     assert found(admin_client, q="three") == {his}
@@ -510,7 +513,8 @@ def test_failed_start_is_not_without_a_goodbye(admin_client: Client) -> None:
 def test_page_title_is_time_and_visitor(
     admin_client: Client, settings: Any, use_tz: bool, hour: str
 ) -> None:
-    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Seoul"
+    settings.USE_TZ = use_tz
+    settings.TIME_ZONE = "Asia/Seoul"
     at = datetime(2026, 11, 1, 9, tzinfo=UTC if use_tz else None)
     session = conversation(
         created_at=at, last_seen_at=at, user=User.objects.create(username="<rosa>")
@@ -524,7 +528,7 @@ def test_page_title_is_time_and_visitor(
     assert f"<dd>{session.pk}</dd>" in page
 
 
-# --- exporting, deleting, erasing ------------------------------------------------------
+# --- exporting, deleting, erasing -----------------------------------------------------
 
 
 def exported(client: Client, name: str, *pks: str) -> Any:
@@ -625,7 +629,9 @@ def test_export_button_requires_permission() -> None:
 
 def test_visitor_is_erased_after_confirmation(admin_client: Client) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
-    mine, also_mine, other = talk(words), talk(words), talk(words, visitor="other")
+    mine = talk(words)
+    also_mine = talk(words)
+    other = talk(words, visitor="other")
     url = f"{CONVERSATIONS}{mine}/press/erase/"
     page = admin_client.post(url).content.decode()
     assert "delete all conversations of anonymous somebo?" in page
@@ -650,7 +656,9 @@ def test_delete_confirmation_counts_entries(
     admin_client: Client,
 ) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
-    mine, also_mine, other = talk(words, words), talk(words), talk()
+    mine = talk(words, words)
+    also_mine = talk(words)
+    other = talk()
     transcript(admin_client, Conversation.objects.get(pk=mine))
     question = admin_client.get(f"{CONVERSATIONS}{mine}/delete/").content.decode()
     assert "Entries: 2" in question

@@ -20,7 +20,7 @@ from tests.support.servers import SandboxServer, unused_port
 pytestmark = pytest.mark.django_db
 
 
-# --- buttons and actions ----------------------------------------------------------------------------------
+# --- buttons and actions --------------------------------------------------------------
 
 
 def test_sync_reports_changes_and_affected_presets(
@@ -113,7 +113,7 @@ def test_rotation_requires_encryption_keys(
     assert "Fernet.generate_key" in page
 
 
-# --- the list ---------------------------------------------------------------------------------------------
+# --- the list -------------------------------------------------------------------------
 
 
 def test_list_of_thirty_keys_takes_constant_queries(

@@ -180,7 +180,7 @@ def test_viewer_sees_no_form(settings: Any) -> None:
     assert limited().get(KEYS).status_code == 403
 
 
-# --- tested when it is saved ---------------------------------------------------------
+# --- tested when it is saved ----------------------------------------------------------
 
 
 def submit(client: Client, path: str, **values: Any) -> list[tuple[str, str]]:
@@ -277,7 +277,7 @@ def test_second_default_replaces_first(admin_client: Client) -> None:
     assert ApiKey.objects.get(is_default=True).name == "Second"
 
 
-# --- deleting ---------------------------------------------------------------------------------------
+# --- deleting -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chooses_key", [True, False])

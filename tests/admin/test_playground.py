@@ -120,7 +120,10 @@ def test_changing_settings_keeps_other_column() -> None:
     make_preset(
         width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5
     )
-    filled = "a-source=guide&b-source=&b-width=333&b-height=444&b-client_tools=show_settings&compare=1"
+    filled = (
+        "a-source=guide&b-source=&b-width=333&b-height=444"
+        "&b-client_tools=show_settings&compare=1"
+    )
     page = limited(*EDIT).get(f"{PLAYGROUND}?{filled}&take=a").content.decode()
     assert options(page, "a")[-1] == ("", True)
     values = dict(re.findall(r'name="(\w-\w+)" value="([^"]*)"', page))

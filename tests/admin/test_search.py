@@ -9,18 +9,31 @@ import json
 from django_perso.models import Conversation, TranscriptEntry
 from django_perso.admin import search
 session, other = (Conversation.objects.create(visitor="v") for _ in range(2))
+
+def entry(conversation, seq, kind, **data):
+    return TranscriptEntry(
+        conversation=conversation, source="browser", seq=seq, kind=kind, at_ms=seq,
+        data=data,
+    )
+
+def found(term):
+    return sorted({names[pk] for pk in search.conversations_with(term)})
+
 TranscriptEntry.objects.bulk_create(
-    TranscriptEntry(conversation=other, source="browser", seq=n, kind="chat", at_ms=n,
-                    data={"role": "visitor", "text": f"filler number {n}"}) for n in range(1, 3001))
-for seq, (kind, data) in enumerate((("chat", {"role": "visitor", "text": "Wo ist die Bibliothek?"}),
-                                    ("tool", {"id": "1", "name": "hidden", "phase": "called"})), 1):
-    TranscriptEntry.objects.create(
-        conversation=session, source="browser", seq=seq, kind=kind, at_ms=1, data=data)
+    entry(other, n, "chat", role="visitor", text=f"filler number {n}")
+    for n in range(1, 3001)
+)
+question = "Wo ist die Bibliothek?"
+entry(session, 1, "chat", role="visitor", text=question).save()
+entry(session, 2, "tool", id="1", name="hidden", phase="called").save()
 from django.db import connection
 connection.cursor().execute("ANALYZE")
 names = {session.pk: "session", other.pk: "other"}
-asked = ["bibliothek", "die WO", "bibl", "hidden", "filler 2999", '"number 17"', "o'clock & |", "%", ""]
-print(json.dumps({term: sorted({names[pk] for pk in search.conversations_with(term)}) for term in asked}))
+terms = [
+    "bibliothek", "die WO", "bibl", "hidden", "filler 2999", '"number 17"',
+    "o'clock & |", "%", "",
+]
+print(json.dumps({term: found(term) for term in terms}))
 print(json.dumps(search.conversations_with("bibliothek").explain()))
 """
 

@@ -1,1 +1,1 @@
-"""The admin of the example site, with users and rows, under a strict security policy."""
+"""The example site's admin, with users and rows, under a strict security policy."""

@@ -23,13 +23,24 @@ preset = SessionPreset.objects.get(slug="second")
 for code in ("", "perso_refused"):
     at = timezone.now().replace(month=11, day=26, hour=20, minute=41)
     make_conversation(
-        preset=preset, visitor="b77c11d0", status="ended", created_at=at, ended_at=at, error_code=code
+        preset=preset,
+        visitor="b77c11d0",
+        status="ended",
+        created_at=at,
+        ended_at=at,
+        error_code=code,
     )
 """
 CUT = "list => list.scrollWidth - list.clientWidth"
+COUNT_LINES = """element => {
+  const range = new Range();
+  range.selectNodeContents(element);
+  return range.getClientRects().length;
+}"""
 # The contrast of each element's text with its background, by the formula of WCAG 2.2.
 CONTRASTS = """elements => {
-  const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const canvas = document.createElement("canvas");
+  const brush = canvas.getContext("2d", { willReadFrequently: true });
   const rgba = (color) => {
     brush.clearRect(0, 0, 1, 1);
     brush.fillStyle = color;
@@ -37,18 +48,26 @@ CONTRASTS = """elements => {
     const [r, g, b, a] = brush.getImageData(0, 0, 1, 1).data;
     return [[r, g, b], a / 255];
   };
-  const over = ([upper, part], lower) => upper.map((value, n) => value * part + lower[n] * (1 - part));
-  const light = (rgb) => rgb.map((value) => value / 255)
-    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+  const over = ([upper, part], lower) =>
+    upper.map((value, n) => value * part + lower[n] * (1 - part));
+  const linear = (value) =>
+    value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const light = (rgb) => rgb.map((value) => linear(value / 255))
     .reduce((sum, value, n) => sum + value * [0.2126, 0.7152, 0.0722][n], 0);
   const isShown = (element) => element.checkVisibility() && element.textContent.trim();
   return elements.filter(isShown).map((element) => {
     const line = [];
-    for (let each = element; each; each = each.parentElement) line.unshift(getComputedStyle(each));
-    const behind = line.reduce((lower, style) => over(rgba(style.backgroundColor), lower), [255, 255, 255]);
+    for (let each = element; each; each = each.parentElement) {
+      line.unshift(getComputedStyle(each));
+    }
+    const behind = line.reduce(
+      (lower, style) => over(rgba(style.backgroundColor), lower),
+      [255, 255, 255],
+    );
     const [color, part] = rgba(line.at(-1).color);
     const opacity = line.reduce((product, style) => product * style.opacity, part);
-    const [dark, bright] = [behind, over([color, opacity], behind)].map(light).sort((a, b) => a - b);
+    const text = over([color, opacity], behind);
+    const [dark, bright] = [light(behind), light(text)].sort((a, b) => a - b);
     return (bright + 0.05) / (dark + 0.05);
   });
 }"""
@@ -83,10 +102,9 @@ def test_server_of_key_is_not_wrapped(site: Any, page: Any) -> None:
     line = page.locator(
         "#result_list .perso-more", has_text="https://platform.perso.ai"
     )
-    lines = "el => { const r = new Range(); r.selectNodeContents(el); return r.getClientRects().length; }"
     for width in (390, 1280):
         look(page, width, "light")
-        assert line.evaluate(lines) == 1, width
+        assert line.evaluate(COUNT_LINES) == 1, width
 
 
 @pytest.mark.parametrize(
@@ -95,7 +113,8 @@ def test_server_of_key_is_not_wrapped(site: Any, page: Any) -> None:
         (PRESETS, ".perso-slug"),
         (
             f"{PRESETS}2/change/",
-            ".perso-tile small, .perso-tile span, .perso-about blockquote, .perso-quiet",
+            ".perso-tile small, .perso-tile span, .perso-about blockquote,"
+            " .perso-quiet",
         ),
         (
             PLAYGROUND + "?preset=second&take=a",

@@ -44,7 +44,7 @@ def unfold(page: Any, title: str) -> None:
 
 
 def figure(page: Any) -> tuple[float, float, float]:
-    """Where the avatar is drawn, in parts of the frame: its left, its top, its width."""
+    """Return left, top and width of the avatar as fractions of the frame."""
     stage, drawn = (
         page.locator(name).bounding_box() for name in (".perso-stage", ".perso-figure")
     )
@@ -70,7 +70,10 @@ def test_preset_is_made_by_choosing_pictures(
     keep_pictures(page, pictures, "preset-add")
     page.press("[name=name]", "Enter")  # saves, whatever other buttons the form has
     page.wait_for_url(site.url + PRESETS)
-    saved = "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers, client_tools, access"
+    saved = (
+        "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers,"
+        " client_tools, access"
+    )
     (row,) = site.rows(
         f"{saved} FROM django_perso_sessionpreset WHERE name = 'Night desk'"
     )
@@ -107,9 +110,12 @@ def test_withdrawn_choice_is_marked_and_kept(
     page.wait_for_selector("[data-perso-mark]:text-is('no longer offered')")
     assert page.input_value("[name=name]") == "Renamed"
     assert page.input_value("[name=tts_type]") == "openai-nova"
-    red = "getComputedStyle(document.querySelector('.field-tts_type [data-perso-mark]')).color"
-    assert page.evaluate(red) != page.evaluate("getComputedStyle(document.body).color")
-    assert "2 presets affected: " in page.inner_text(".messagelist")
+    color = "element => getComputedStyle(element).color"
+    mark = page.locator(".field-tts_type [data-perso-mark]").first
+    assert mark.evaluate(color) != page.locator("body").evaluate(color)
+    assert "2 presets use entries that are not offered: " in page.inner_text(
+        ".messagelist"
+    )
     keep_pictures(page, pictures, "preset")
     page.click("input[name=_save]")
     page.wait_for_url(site.url + PRESETS)
