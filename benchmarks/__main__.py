@@ -1,4 +1,4 @@
-"""Runs what is named, or all of it; a line for each figure; fails where one is not what it must be."""
+"""Run all benchmarks or those named, print the figures, and fail if one is missed."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ Measure = Callable[[], Iterator[Figure]]
 
 
 def measures() -> dict[str, Measure]:
-    """All there is to measure, by name. Imported once the settings are known."""
+    """Return all benchmarks by name, imported after Django's setup."""
     from . import log, pages, starts, workers
 
     everything = [
@@ -31,7 +31,7 @@ def measures() -> dict[str, Measure]:
 
 
 def measured(wanted: list[str], url: str) -> Iterator[Figure]:
-    """The figures, each as soon as it is known."""
+    """Run benchmarks and yield their figures."""
     port = unused_port()
     values = {
         "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
@@ -51,32 +51,29 @@ def measured(wanted: list[str], url: str) -> Iterator[Figure]:
     if unknown := set(wanted) - set(known):
         sys.exit(f"There is no {', '.join(unknown)}; there are {', '.join(known)}.")
     with serving("upstream", port=port):
-        for (
-            name,
-            measure,
-        ) in (
-            known.items()
-        ):  # in this order always: one may leave connections to another
+        # Always in this order, since a benchmark may leave connections to the next.
+        for name, measure in known.items():
             if name in wanted or not wanted:
                 yield from measure()
 
 
 def main() -> int:
-    """Print and keep the figures."""
+    """Print the figures and write them to a file."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="NAME",
-        help="one measure; repeatable",
+        help="run only this benchmark; repeatable",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="where the raw figures go"
+        "--json", type=Path, metavar="FILE", help="write the raw figures to this file"
     )
     chosen = parser.parse_args()
     file = chosen.json or Path(tempfile.mkdtemp(prefix="perso-bench-")) / "figures.json"
-    began, figures = time.monotonic(), []
+    began = time.monotonic()
+    figures = []
     with postgres_server() as server, fresh_database(server, "bench") as url:
         for figure in measured(chosen.only, url):
             print(figure, flush=True)

@@ -1,17 +1,20 @@
-"""A figure, what it must be and what it aims at."""
+"""A figure, its limit and its aim."""
 
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-Runs = dict[
-    str, list[dict[str, Any]]
-]  # what each run of a contestant found, by its name
+# The results of each run of a contestant, by its name.
+Runs = dict[str, list[dict[str, Any]]]
 
 
 @dataclass
 class Figure:
-    """One line. An aim above what it must be means: at least; else at most. Without either it only tells."""
+    """A measured value.
+
+    `must` is the limit: a minimum if `aim` is above it, else a maximum. Without it the
+    figure is only information.
+    """
 
     what: str
     value: float
@@ -22,14 +25,16 @@ class Figure:
 
     @property
     def is_missed(self) -> bool:
-        """Whether it is not what it must be."""
-        return self.must is not None and not (
-            self.value >= self.must if self.is_floor else self.value <= self.must
-        )
+        """Whether the value is beyond its limit."""
+        if self.must is None:
+            return False
+        if self.is_floor:
+            return self.value < self.must
+        return self.value > self.must
 
     @property
     def is_floor(self) -> bool:
-        """Whether more is better."""
+        """Whether the limit is a minimum."""
         return (self.aim or 0) > (self.must or 0)
 
     @property
@@ -43,14 +48,15 @@ class Figure:
             return line.rstrip()
         sign = "≥" if self.is_floor else "≤"
         verdict = "MISSED" if self.is_missed else "ok"
-        return f"{line} must {sign} {self.must:<6.3g} aim {sign} {self.aim:<6.3g} {verdict}"
+        limits = f"must {sign} {self.must:<6.3g} aim {sign} {self.aim:<6.3g}"
+        return f"{line} {limits} {verdict}"
 
 
 def over(runs: Runs, key: str, one: str, other: str) -> float:
-    """The ratio of the medians of `key` in the runs of two contestants."""
+    """Return the ratio of the medians of `key` in the runs of two contestants."""
     return float(middle(runs[one], key) / middle(runs[other], key))
 
 
 def middle(runs: list[dict[str, Any]], key: str) -> float:
-    """The median of `key`."""
+    """Return the median of `key`."""
     return float(median(run[key] for run in runs))

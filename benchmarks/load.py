@@ -1,4 +1,4 @@
-"""A load client lean enough not to be what is measured: WebSocket and HTTP by hand, on asyncio alone."""
+"""A load client that uses little CPU itself: WebSocket and HTTP by hand, on asyncio."""
 
 import asyncio
 import base64
@@ -14,24 +14,30 @@ from typing import Any
 AT_ONCE = 50  # sockets that say hello together
 TEXT = "It is about as long as what a visitor types, and not a word longer."
 Visitor = tuple[dict[str, Any], str]  # the first frame, and the cookie
+TEXT_FRAME = 1
+PING_FRAME = 9
 
 
 class Socket(asyncio.Protocol):
-    """One browser that keeps `window` entries unacknowledged, at most `size` of them in a frame."""
+    """A browser that keeps up to `window` entries unacknowledged.
+
+    It sends at most `size` of them in a frame.
+    """
 
     def __init__(
         self, visitor: Visitor, window: int, size: int, path: str = "/perso/log/"
     ) -> None:
-        (self.hello, self.cookie), self.window, self.size, self.path = (
-            visitor,
-            window,
-            size,
-            path,
-        )
-        self.sent = self.acked = 0
+        self.hello, self.cookie = visitor
+        self.window = window
+        self.size = size
+        self.path = path
+        self.sent = 0
+        self.acked = 0
         self.waits: list[float] = []
         self.frames: deque[tuple[int, float]] = deque()  # last entry, when it was sent
-        self.is_sending, self.is_open, self.buffer = False, False, b""
+        self.is_sending = False
+        self.is_open = False
+        self.buffer = b""
         loop = asyncio.get_running_loop()
         self.welcomed: asyncio.Future[None] = loop.create_future()
         self.done: asyncio.Future[None] = loop.create_future()
@@ -40,38 +46,49 @@ class Socket(asyncio.Protocol):
         self.transport = transport
         host, port = transport.get_extra_info("peername")
         key = base64.b64encode(os.urandom(16)).decode()
-        transport.write(
-            f"GET {self.path} HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: http://{host}:{port}\r\n"
-            f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nCookie: {self.cookie}\r\n\r\n".encode()
-        )
+        lines = [
+            f"GET {self.path} HTTP/1.1",
+            f"Host: {host}:{port}",
+            f"Origin: http://{host}:{port}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {key}",
+            f"Cookie: {self.cookie}",
+        ]
+        transport.write("\r\n".join([*lines, "", ""]).encode())
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         if not self.is_open:
-            head, found, rest = self.buffer.partition(b"\r\n\r\n")
-            if not found:
+            head, separator, rest = self.buffer.partition(b"\r\n\r\n")
+            if not separator:
                 return
             assert b" 101 " in head, head
-            self.is_open, self.buffer = True, rest
+            self.is_open = True
+            self.buffer = rest
             self.write(self.hello)
         while (frame := self.next_frame()) is not None:
             self.read(frame)
 
     def next_frame(self) -> bytes | None:
+        """Take the next text frame from the buffer, if it is complete."""
         if len(self.buffer) < 2:
             return None
-        size, start = self.buffer[1] & 127, 2
+        size = self.buffer[1] & 127
+        start = 2
         if size == 126:
-            size, start = struct.unpack(">H", self.buffer[2:4])[0], 4
+            size = struct.unpack(">H", self.buffer[2:4])[0]
+            start = 4
         if len(self.buffer) < start + size:
             return None
-        opcode, frame = self.buffer[0] & 15, self.buffer[start : start + size]
+        opcode = self.buffer[0] & 15
+        frame = self.buffer[start : start + size]
         self.buffer = self.buffer[start + size :]
-        if opcode == 9:  # the server asks whether we are there
+        if opcode == PING_FRAME:
             self.transport.write(bytes([0x8A, 0x80 | len(frame)]) + bytes(4) + frame)
             return self.next_frame()
-        assert opcode == 1, (opcode, frame)
+        assert opcode == TEXT_FRAME, (opcode, frame)
         return frame
 
     def read(self, raw: bytes) -> None:
@@ -83,17 +100,20 @@ class Socket(asyncio.Protocol):
             self.welcomed.set_result(None)
             return
         assert frame["t"] == "ack", frame
-        now, self.acked = time.perf_counter(), frame["s"]
+        now = time.perf_counter()
+        self.acked = frame["s"]
         while self.frames and self.frames[0][0] <= self.acked:
-            self.waits.append(now - self.frames.popleft()[1])
+            _, sent_at = self.frames.popleft()
+            self.waits.append(now - sent_at)
         self.send()
         if not self.is_sending and self.acked == self.sent:
             self.done.set_result(None)
 
     def send(self) -> None:
-        """Whatever the window has become free for."""
+        """Send as many entries as the window allows."""
         while self.is_sending and (free := self.window - (self.sent - self.acked)):
-            first, self.sent = self.sent + 1, self.sent + min(free, self.size)
+            first = self.sent + 1
+            self.sent += min(free, self.size)
             data = {"role": "visitor", "text": TEXT}
             items = [
                 {"s": s, "k": "chat", "t": 1000, "d": data}
@@ -103,29 +123,27 @@ class Socket(asyncio.Protocol):
             self.write({"t": "ev", "items": items})
 
     def write(self, frame: dict[str, Any]) -> None:
-        payload = json.dumps(
-            frame
-        ).encode()  # the mask is nought, so it changes nothing
-        size = (
-            bytes([0x81, 0x80 | len(payload)])
-            if len(payload) < 126
-            else b"\x81\xfe" + struct.pack(">H", len(payload))
-        )
-        self.transport.write(size + bytes(4) + payload)
+        payload = json.dumps(frame).encode()
+        if len(payload) < 126:
+            head = bytes([0x81, 0x80 | len(payload)])
+        else:
+            head = b"\x81\xfe" + struct.pack(">H", len(payload))
+        no_mask = bytes(4)  # masking with zeros changes nothing
+        self.transport.write(head + no_mask + payload)
 
 
 async def connect(
     port: int, visitors: Sequence[Visitor], window: int = 1, size: int = 1
 ) -> list[Socket]:
-    """Sockets that were welcomed, and have sent nothing yet."""
+    """Open sockets and wait for their welcome frames."""
     loop = asyncio.get_running_loop()
     sockets: list[Socket] = []
     for n in range(0, len(visitors), AT_ONCE):
         for visitor in visitors[n : n + AT_ONCE]:
-            made = await loop.create_connection(
+            _, socket = await loop.create_connection(
                 partial(Socket, visitor, window, size), "127.0.0.1", port
             )
-            sockets.append(made[1])
+            sockets.append(socket)
         await asyncio.wait_for(
             asyncio.gather(*(socket.welcomed for socket in sockets[n:])), 60
         )
@@ -141,7 +159,7 @@ async def load(
     *,
     is_held: bool = False,
 ) -> dict[str, Any]:
-    """Rows acknowledged a second, and how long acknowledgements took (ms), over all sockets."""
+    """Return the rows acknowledged a second and the waits (ms), over all sockets."""
     loop = asyncio.get_running_loop()
     sockets = await connect(port, visitors, window, size)
     if is_held:
@@ -171,14 +189,18 @@ async def load(
 
 
 async def post(port: int, path: str, headers: str, body: bytes) -> float:
-    """One POST that must make something, on a connection of its own; how long it took (ms)."""
+    """Send a POST on a connection of its own; return how long it took (ms).
+
+    The answer must be 201.
+    """
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{headers}"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+        f"{headers}Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
+    writer.write(head.encode() + body)
     answer = await reader.read()
     writer.close()
     assert b" 201 " in answer[:20], answer
@@ -188,7 +210,10 @@ async def post(port: int, path: str, headers: str, body: bytes) -> float:
 async def posts(
     port: int, path: str, headers: Sequence[str], body: bytes, total: int, most: int
 ) -> list[float]:
-    """`total` of them, `most` at a time, by visitors with these headers in turn."""
+    """Send `total` POSTs, `most` at a time; return the waits (ms) in ascending order.
+
+    The visitors with these headers take turns.
+    """
     numbers = iter(range(total))
 
     async def visitor() -> list[float]:
@@ -196,5 +221,5 @@ async def posts(
             await post(port, path, headers[n % len(headers)], body) for n in numbers
         ]
 
-    found = await asyncio.gather(*(visitor() for _ in range(most)))
-    return sorted(wait for waits in found for wait in waits)
+    waits_of_visitors = await asyncio.gather(*(visitor() for _ in range(most)))
+    return sorted(wait for waits in waits_of_visitors for wait in waits)

@@ -1,4 +1,4 @@
-"""The log: durable rows a second, what a held thread delays, what a socket weighs."""
+"""The log: durable rows a second, delays by a busy thread, memory of a socket."""
 
 import asyncio
 import uuid
@@ -20,10 +20,16 @@ from .figures import Figure, Runs, middle, over
 from .load import Visitor, connect, load
 from .processes import Process, serving
 
-SECONDS, ROUNDS, SOCKETS, WINDOW, IDLE = 2.5, 3, 50, 32, 1000
-FREED, SINGLE = "ours, what the window frees in a frame", "ours, one row a frame"
+SECONDS = 2.5
+ROUNDS = 3
+SOCKETS = 50
+WINDOW = 32
+IDLE = 1000
+FREED = "ours, what the window frees in a frame"
+SINGLE = "ours, one row a frame"
 Run = Callable[[Process], dict[str, Any]]
-CONTESTANTS = {  # which site, and how many entries a frame takes
+# The site of each contestant, and its most entries in a frame.
+CONTESTANTS = {
     FREED: ("ours", MAX_ITEMS),
     SINGLE: ("ours", 1),
     "stock": ("stock", 1),
@@ -31,10 +37,10 @@ CONTESTANTS = {  # which site, and how many entries a frame takes
 }
 
 
-def browsers(many: int) -> list[Visitor]:
-    """As many conversations that were started, with what opens their logs."""
+def browsers(count: int) -> list[Visitor]:
+    """Create conversations; return what opens their logs."""
     conversations = Conversation.objects.bulk_create(
-        Conversation(visitor=uuid.uuid4().hex) for _ in range(many)
+        Conversation(visitor=uuid.uuid4().hex) for _ in range(count)
     )
     return [
         _browser(str(conversation.pk), conversation.visitor)
@@ -53,50 +59,57 @@ def _browser(stream: str, visitor: str) -> Visitor:
 def interleaved(
     kind: str, runs: dict[str, tuple[str, Run]], rounds: int = ROUNDS
 ) -> Runs:
-    """Each run by its name: its site, and what is done to it; all of them in turn, several times over."""
-    found: Runs = {name: [] for name in runs}
+    """Call functions with the servers of their sites, in turn, for several rounds.
+
+    `runs` has the site and the function by name. Return the results by name.
+    """
+    results: Runs = {name: [] for name in runs}
     with ExitStack() as stack:
         sites = {site for site, _ in runs.values()}
         servers = {site: stack.enter_context(serving(kind, site)) for site in sites}
         for _ in range(rounds):
             for name, (site, run) in runs.items():
-                found[name].append(run(servers[site]))
-    return found
+                results[name].append(run(servers[site]))
+    return results
 
 
 def durable_rows(site: str, size: int) -> Run:
-    """A run under full load; of what was acknowledged only that counts whose row is there afterwards."""
+    """Return a run under full load that counts acknowledged rows that are stored."""
 
     def run(server: Process) -> dict[str, Any]:
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {TranscriptEntry._meta.db_table}")
         before = server.cpu_seconds()
-        told = asyncio.run(load(server.port, browsers(SOCKETS), SECONDS, WINDOW, size))
-        cpu, acked = server.cpu_seconds() - before, told.pop("acked")
-        rows = TranscriptEntry.objects.values_list("conversation").annotate(Count("pk"))
-        there = (
-            {str(stream): count for stream, count in rows} if site != "echo" else acked
+        result = asyncio.run(
+            load(server.port, browsers(SOCKETS), SECONDS, WINDOW, size)
         )
-        found, all_ = (
-            sum(min(n, there.get(stream, 0)) for stream, n in acked.items()),
-            sum(acked.values()),
-        )
-        cpu_us = cpu / all_ * 1e6
+        cpu = server.cpu_seconds() - before
+        acked = result.pop("acked")
+        stored = acked if site == "echo" else stored_rows()
+        acked_in_all = sum(acked.values())
+        durable = sum(min(n, stored.get(stream, 0)) for stream, n in acked.items())
         return {
-            **told,
-            "rate": told["rate"] * found / all_,
-            "lost": all_ - found,
-            "cpu_us": cpu_us,
+            **result,
+            "rate": result["rate"] * durable / acked_in_all,
+            "lost": acked_in_all - durable,
+            "cpu_us": cpu / acked_in_all * 1e6,
         }
 
     return run
 
 
+def stored_rows() -> dict[str, int]:
+    """Return the number of stored rows of each conversation."""
+    rows = TranscriptEntry.objects.values_list("conversation").annotate(Count("pk"))
+    return {str(stream): count for stream, count in rows}
+
+
 def rows() -> Iterator[Figure]:
-    """Durable rows a second."""
+    """Measure durable rows a second."""
     for kind in ("daphne", "uvicorn"):
         contests = {
-            name: (it[0], durable_rows(*it)) for name, it in CONTESTANTS.items()
+            name: (site, durable_rows(site, size))
+            for name, (site, size) in CONTESTANTS.items()
         }
         runs = interleaved(kind, contests)
         for name in CONTESTANTS:
@@ -123,7 +136,7 @@ def rows() -> Iterator[Figure]:
 
 
 def held() -> Iterator[Figure]:
-    """Acknowledgements while other code of the process holds the thread that all its sockets share."""
+    """Measure acknowledgements while other code blocks the thread sockets share."""
 
     def run(is_held: bool) -> Run:
         return lambda server: asyncio.run(
@@ -133,9 +146,9 @@ def held() -> Iterator[Figure]:
     runs = interleaved(
         "daphne",
         {
-            f"{site} {how}": (site, run(how == "held"))
+            f"{site} {thread}": (site, run(thread == "held"))
             for site in ("ours", "stock")
-            for how in ("free", "held")
+            for thread in ("free", "held")
         },
     )
     for name in runs:
@@ -154,7 +167,7 @@ def held() -> Iterator[Figure]:
 
 
 def memory() -> Iterator[Figure]:
-    """A thousand idle sockets, of fresh processes: what sockets before them had would be used again."""
+    """Measure a thousand idle sockets, in new processes without memory to reuse."""
     for kind in ("daphne", "uvicorn"):
         runs = interleaved(
             kind, {"ours": ("ours", idle), "bare": ("bare", idle)}, rounds=1
@@ -177,10 +190,10 @@ def memory() -> Iterator[Figure]:
 
 
 def idle(server: Process) -> dict[str, Any]:
-    """What a thousand more sockets weigh."""
+    """Return the memory of a socket, measured with a thousand of them."""
 
     async def weigh() -> float:
-        await connect(server.port, opened[:100])  # what only the first few cost
+        await connect(server.port, opened[:100])  # the first ones cost more
         before = server.memory()
         sockets = await connect(server.port, opened[100:])
         await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""What people wait for: lists in the admin, a page with the tag, its scripts, a long transcript, a face."""
+"""What people wait for: catalogue, template tag, scripts, transcript, first picture."""
 
 import os
 import tempfile
@@ -31,38 +31,54 @@ from .figures import Figure
 
 ENTRIES = 10_000
 POINTER_MS = 300  # from the avatar's edge to its button, and a press
-# Until a face is there: press, then a picture in the video.
-STOPWATCH = """(press) => new Promise((done) => {
-  const video = press === "#start"
+# Measures the time from the click to the first picture of the video.
+STOPWATCH = """(button) => {
+  const video = button === "#start"
     ? document.querySelector("video")
     : document.querySelector("perso-avatar").shadowRoot.querySelector("video");
-  addEventListener("click", () => { window.pressed = performance.now(); }, { capture: true, once: true });
-  video.requestVideoFrameCallback(() => { window.took = performance.now() - window.pressed; });
-  done();
-})"""
+  const press = () => {
+    window.pressedAt = performance.now();
+  };
+  addEventListener("click", press, { capture: true, once: true });
+  video.requestVideoFrameCallback(() => {
+    window.elapsed = performance.now() - window.pressedAt;
+  });
+}"""
 BARE = """<!doctype html><script src="/perso/sandbox/perso-interactive-sdk.js"></script>
 <button id="start">Start</button><video autoplay playsinline></video><script>
 document.querySelector("#start").onclick = async () => {
-  const server = location.origin + "/perso/sandbox", video = document.querySelector("video");
-  const params = { capability: ["STF_WEBRTC", "LLM", "TTS"], prompt: "plp-guide", tts_type: "openai-nova",
-    llm_type: "azure-gpt-4o", model_style: "nathalie-front-full_dress-nodded_loop" };
+  const server = location.origin + "/perso/sandbox";
+  const video = document.querySelector("video");
+  const params = {
+    capability: ["STF_WEBRTC", "LLM", "TTS"],
+    prompt: "plp-guide",
+    tts_type: "openai-nova",
+    llm_type: "azure-gpt-4o",
+    model_style: "nathalie-front-full_dress-nodded_loop",
+  };
   const headers = { "PersoLive-APIKey": "sandbox", "Content-Type": "application/json" };
-  const asked = { method: "POST", headers, body: JSON.stringify(params) };
-  const { session_id } = await (await fetch(server + "/api/v1/session/", asked)).json();
-  const session = await PersoInteractive.createSession(server, session_id, 1080, 1920, false, []);
+  const body = JSON.stringify(params);
+  const url = server + "/api/v1/session/";
+  const answer = await fetch(url, { method: "POST", headers, body });
+  const { session_id } = await answer.json();
+  const session = await PersoInteractive.createSession(
+    server, session_id, 1080, 1920, false, []);
   session.setSrc(video);
 };</script>"""
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """How long it takes."""
+    """Return how long a function takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def catalogue() -> Iterator[Figure]:
-    """All lists of a key, fetched and kept, and then as a screen reads them; each list takes 100 ms."""
+    """Measure fetching, keeping and reading the lists of a key.
+
+    Perso takes 100 ms for each list.
+    """
     connection = connections.connect(SETTINGS_KEY)
     client = connections.client(connection)
     with tempfile.TemporaryDirectory() as directory:
@@ -101,22 +117,20 @@ def catalogue() -> Iterator[Figure]:
 
 
 def copy_lists(sandbox: str, api_server: str) -> None:
-    """Have the one answer with the lists of the other, which costs it next to nothing."""
+    """PUT the lists of the sandbox to a server that answers with less CPU."""
     for catalogue_list in CATALOGUE_LISTS:
         call = calls.get_list(catalogue_list)
         target = str(httpx.URL(call.path, params=call.query or None))
-        found = httpx.get(
+        answer = httpx.get(
             sandbox + target, headers={"PersoLive-APIKey": "sandbox"}
         ).raise_for_status()
-        httpx.put(api_server + target, content=found.content).raise_for_status()
+        httpx.put(api_server + target, content=answer.content).raise_for_status()
 
 
 def tag() -> Iterator[Figure]:
-    """A page with the tag in it."""
-    page, request = (
-        Template('{% load perso %}{% perso_avatar "guide" %}'),
-        RequestFactory().get("/"),
-    )
+    """Measure a page with the tag."""
+    page = Template('{% load perso %}{% perso_avatar "guide" %}')
+    request = RequestFactory().get("/")
     with CaptureQueriesContext(connection) as queries:
         page.render(Context({"request": request}))
     yield Figure("queries of a page with the tag", len(queries), "", 0, 0)
@@ -127,7 +141,7 @@ def tag() -> Iterator[Figure]:
 
 
 def scripts() -> Iterator[Figure]:
-    """What a visitor's browser loads."""
+    """Measure the scripts that a visitor's browser loads."""
     sizes = javascript.sizes()
     before_start = sum(sizes[name] for name in javascript.BEFORE_START)
     yield Figure(
@@ -137,7 +151,7 @@ def scripts() -> Iterator[Figure]:
 
 
 def transcript() -> Iterator[Figure]:
-    """A long conversation in the admin: its first page."""
+    """Measure the first page of a long conversation in the admin."""
     session = Conversation.objects.create(visitor="visitor", last_seq=ENTRIES)
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
@@ -172,7 +186,7 @@ def transcript() -> Iterator[Figure]:
 
 
 def first_frame() -> Iterator[Figure]:
-    """Start, until the first frame of the avatar's picture, in a browser that has not been here before."""
+    """Measure the time from Start to the first picture, with an empty browser cache."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("PERSO_CHROMIUM") or dev.find_chromium()
@@ -187,33 +201,35 @@ def first_frame() -> Iterator[Figure]:
         site = example_server(Path(directory) / "site", template, {})
         site.start()
         site.execute(
-            "UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000"
+            "UPDATE django_perso_sessionpreset "
+            "SET max_live = 1000, starts_per_hour = 1000"
         )
         browser = playwright.chromium.launch(
             executable_path=chromium, args=dev.chromium_flags()
         )
         try:
             for _ in range(6):
-                for (who, page), (how, pause) in product(
+                for (name, page), (suffix, pause) in product(
                     pages.items(), (("", POINTER_MS), (", at once", 0))
                 ):
-                    runs.setdefault(who + how, []).append(
-                        face(browser, site.url, *page, pause)
-                    )
+                    elapsed = milliseconds_to_picture(browser, site.url, *page, pause)
+                    runs.setdefault(name + suffix, []).append(elapsed)
         finally:
             browser.close()
             site.stop()
-    took = {name: median(times[1:]) for name, times in runs.items()}
-    for name, ms in took.items():
+    medians = {name: median(times[1:]) for name, times in runs.items()}
+    for name, ms in medians.items():
         yield Figure(f"Start to the first frame, {name}", ms, "ms")
-    late = took["ours, at once"] - took["a bare page, at once"]
+    extra_at_once = medians["ours, at once"] - medians["a bare page, at once"]
     yield Figure(
-        "Start to the first frame, beyond a bare page, pressed at once", late, "ms"
+        "Start to the first frame, beyond a bare page, pressed at once",
+        extra_at_once,
+        "ms",
     )
-    more = took["ours"] - took["a bare page"]
+    extra = medians["ours"] - medians["a bare page"]
     yield Figure(
         "Start to the first frame, beyond a bare page",
-        more,
+        extra,
         "ms",
         200,
         100,
@@ -221,8 +237,13 @@ def first_frame() -> Iterator[Figure]:
     )
 
 
-def face(browser: Any, url: str, path: str, button: str, pause_ms: int) -> float:
-    """Milliseconds from the click on, `pause_ms` after the pointer has come."""
+def milliseconds_to_picture(
+    browser: Any, url: str, path: str, button: str, pause_ms: int
+) -> float:
+    """Open a page, press Start, and return the time until the first picture.
+
+    The pointer is over the avatar `pause_ms` before the click.
+    """
     context = browser.new_context()
     page = context.new_page()
     page.route(
@@ -234,7 +255,7 @@ def face(browser: Any, url: str, path: str, button: str, pause_ms: int) -> float
         page.locator(button).hover()
         page.wait_for_timeout(pause_ms)
     page.locator(button).click()
-    page.wait_for_function("window.took")
-    took: float = page.evaluate("window.took")
+    page.wait_for_function("window.elapsed")
+    elapsed: float = page.evaluate("window.elapsed")
     context.close()
-    return took
+    return elapsed

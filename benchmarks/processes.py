@@ -1,4 +1,4 @@
-"""The processes that are measured: how they are started, and what the kernel says they cost."""
+"""The processes that are measured, and their costs as the kernel reports them."""
 
 import os
 import socket
@@ -11,9 +11,15 @@ from contextlib import contextmanager
 import dev
 from tests.support.servers import unused_port
 
-COMMANDS = {  # by what serves; {port} and {app} are filled in
-    "daphne": "daphne -b 127.0.0.1 -p {port} -v 0 --no-server-name benchmarks.sites:{app}",
-    "uvicorn": "uvicorn --host 127.0.0.1 --port {port} --log-level error benchmarks.sites:{app}",
+# The command of each server; {port} and {app} are filled in.
+COMMANDS = {
+    "daphne": (
+        "daphne -b 127.0.0.1 -p {port} -v 0 --no-server-name benchmarks.sites:{app}"
+    ),
+    "uvicorn": (
+        "uvicorn --host 127.0.0.1 --port {port} --log-level error "
+        "benchmarks.sites:{app}"
+    ),
     "threads": "django runserver --noasgi --noreload --nostatic 127.0.0.1:{port}",
     "upstream": "benchmarks.upstream {port}",
 }
@@ -23,14 +29,15 @@ class Process:
     """A server on a port."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
-        self.port, self._process = port, process
+        self.port = port
+        self._process = process
 
     def cpu_seconds(self) -> float:
-        """What it has used so far, in user and kernel mode."""
+        """Return the CPU time used so far, in user and kernel mode."""
         return sum(map(int, self._stat()[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Bytes of it that are in memory."""
+        """Return the resident bytes."""
         return int(self._stat()[21]) * os.sysconf("SC_PAGE_SIZE")
 
     def _stat(self) -> list[str]:
@@ -42,11 +49,15 @@ class Process:
 def serving(
     kind: str, app: str = "ours", port: int = 0, **env: str
 ) -> Iterator[Process]:
-    """A server that takes connections; gone when the block is left."""
+    """Run a server; yield it once it accepts connections."""
     port = port or unused_port()
     command = [sys.executable, "-m", *COMMANDS[kind].format(port=port, app=app).split()]
-    env, quiet = {**os.environ, **env}, subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=dev.ROOT, env=env, stdout=quiet) as process:
+    with subprocess.Popen(
+        command,
+        cwd=dev.ROOT,
+        env={**os.environ, **env},
+        stdout=subprocess.DEVNULL,
+    ) as process:
         try:
             _wait_for(process, port)
             yield Process(port, process)

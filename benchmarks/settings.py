@@ -1,4 +1,4 @@
-"""The site that is measured: PostgreSQL, connections kept open, every commit on disk before it is told."""
+"""The measured site: PostgreSQL with persistent connections and safe commits."""
 
 import os
 
@@ -7,7 +7,8 @@ from example_project.settings import DATABASES
 
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
-# Off for views: under ASGI their threads end with the request, and kept connections would pile up.
+# Off for views: under ASGI their threads end with the request, and persistent
+# connections would accumulate.
 DATABASES["default"]["CONN_MAX_AGE"] = (
     None if os.environ.get("BENCH_KEEPS", "on") == "on" else 0
 )

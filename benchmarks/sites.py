@@ -1,4 +1,4 @@
-"""The contestants, each an ASGI application: ours, what everybody writes, and two that store nothing."""
+"""The contestants: our application, a usual one, and two that store nothing."""
 
 import os
 import time
@@ -22,7 +22,7 @@ HOLD_SECONDS = 0.2
 
 
 class Stock(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
-    """One row a frame, through the ORM, acknowledged once it is there."""
+    """Stores one row after the other through the ORM, then acknowledges."""
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         if content["t"] == "hello":
@@ -42,7 +42,7 @@ class Stock(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
 
 
 class Echo(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
-    """Acknowledges and forgets."""
+    """Acknowledges entries without storing them."""
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         await self.send_json(
@@ -53,7 +53,7 @@ class Echo(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """A socket and nothing else; it says welcome."""
+    """Accept a socket and answer each message with a welcome frame."""
     while (message := await receive())["type"] != "websocket.disconnect":
         if message["type"] == "websocket.connect":
             await send({"type": "websocket.accept"})
@@ -62,7 +62,10 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
 
 
 def with_holder(app: Any) -> Any:
-    """`app`, in a process where a socket at /hold/ keeps the thread that all sync code of sockets shares."""
+    """Return an application that also has a socket at /hold/.
+
+    That socket blocks the thread that the sync code of all sockets shares.
+    """
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope.get("path") != "/hold/":
@@ -77,4 +80,6 @@ def with_holder(app: Any) -> Any:
     return application
 
 
-ours, stock, echo = map(with_holder, (django, Stock.as_asgi(), Echo.as_asgi()))
+ours = with_holder(django)
+stock = with_holder(Stock.as_asgi())
+echo = with_holder(Echo.as_asgi())

@@ -1,4 +1,4 @@
-"""Starting a session: its CPU against a plain sync view and against the least there can be."""
+"""The CPU of a start, compared with a plain sync view and with the possible minimum."""
 
 import asyncio
 import json
@@ -23,21 +23,22 @@ PATHS = {
     "floor": "/floor/",
     "null": "/null/",
 }
-VISITORS, ROUNDS = 8, 3
+VISITORS = 8
+ROUNDS = 3
 BODY = json.dumps({"preset": "bench"}).encode()
 
 
 def visitors() -> list[str]:
-    """Headers of people who are logged in; there is a preset for them, without limits."""
+    """Return the headers of users who may start a preset without limits."""
     choices = {
         "model_style": "style",
         "prompt": "plp-guide",
         "llm_type": "llm",
         "tts_type": "tts",
     }
-    free = {"access": "logged_in", "max_live": None, "starts_per_hour": None}
+    rules = {"access": "logged_in", "max_live": None, "starts_per_hour": None}
     SessionPreset.objects.get_or_create(
-        slug="bench", defaults={"name": "Bench", **choices, **free}
+        slug="bench", defaults={"name": "Bench", **choices, **rules}
     )
     return [_logged_in(f"visitor{n}") for n in range(VISITORS)]
 
@@ -52,11 +53,12 @@ def _logged_in(name: str) -> str:
 
 
 def run(
-    server: Process, who: str, people: list[str], total: int, most: int
+    server: Process, contestant: str, people: list[str], total: int, most: int
 ) -> dict[str, Any]:
-    """What so many starts cost, each."""
+    """Return the CPU time of a start and the median wait."""
     before = server.cpu_seconds()
-    waits = asyncio.run(posts(server.port, PATHS[who], people, BODY, total, most))
+    path = PATHS[contestant]
+    waits = asyncio.run(posts(server.port, path, people, BODY, total, most))
     return {
         "cpu_ms": 1000 * (server.cpu_seconds() - before) / total,
         "p50": waits[total // 2],
@@ -64,15 +66,18 @@ def run(
 
 
 def beyond_null(runs: Runs) -> float:
-    """Ours over the plain view, each beyond the null view, for Django's share is the same in both."""
-    ours, plain, null = (
-        middle(runs[who], "cpu_ms") for who in ("ours", "plain", "null")
-    )
-    return (ours - null) / (plain - null)
+    """Return the ratio of ours to the plain view, each without the null view.
+
+    The null view is Django's share, which is the same in both.
+    """
+    null = middle(runs["null"], "cpu_ms")
+    ours = middle(runs["ours"], "cpu_ms") - null
+    plain = middle(runs["plain"], "cpu_ms") - null
+    return ours / plain
 
 
 def most_connections() -> int:
-    """How many the upstream had at once, since this was asked last."""
+    """Return the most connections the upstream had at once since the last call."""
     with urllib.request.urlopen(
         os.environ["PERSO_INTERACTIVE_API_SERVER"] + "/connections"
     ) as answer:
@@ -80,39 +85,36 @@ def most_connections() -> int:
 
 
 def starts() -> Iterator[Figure]:
-    """Under ASGI, 32 in flight."""
+    """Measure starts under ASGI, 32 at a time."""
     people = visitors()
     for kind in ("daphne", "uvicorn"):
         runs = Runs()
         with serving(kind, BENCH_KEEPS="off") as server:
-            run(
-                server, "ours", people, 32, 32
-            )  # which also fetches the greeting, for five minutes
+            # The first run also fetches the introduction, which is kept for 5 minutes.
+            run(server, "ours", people, 32, 32)
             for _ in range(ROUNDS):
-                for who, total in (
+                for name, total in (
                     ("ours", 160),
                     ("plain", 48),
                     ("floor", 160),
                     ("null", 160),
                 ):
-                    runs.setdefault(who, []).append(run(server, who, people, total, 32))
-        for who in runs:
+                    result = run(server, name, people, total, 32)
+                    runs.setdefault(name, []).append(result)
+        for name in runs:
             yield Figure(
-                f"{kind}: CPU of a start at 32 in flight, {who}",
-                middle(runs[who], "cpu_ms"),
+                f"{kind}: CPU of a start at 32 in flight, {name}",
+                middle(runs[name], "cpu_ms"),
                 "ms",
             )
             yield Figure(
-                f"{kind}: a start at 32 in flight, {who}, median",
-                middle(runs[who], "p50"),
+                f"{kind}: a start at 32 in flight, {name}, median",
+                middle(runs[name], "p50"),
                 "ms",
             )
-        plain, floor = (
-            over(runs, "cpu_ms", "ours", other) for other in ("plain", "floor")
-        )
         yield Figure(
             f"{kind}: CPU of a start over a sync view with httpx.post",
-            plain,
+            over(runs, "cpu_ms", "ours", "plain"),
             "x",
             1 / 4,
             1 / 8,
@@ -120,7 +122,7 @@ def starts() -> Iterator[Figure]:
         yield Figure(f"{kind}: the same, each beyond a null view", beyond_null(runs))
         yield Figure(
             f"{kind}: CPU of a start over one call and one INSERT",
-            floor,
+            over(runs, "cpu_ms", "ours", "floor"),
             "x",
             2,
             1.5,
@@ -129,19 +131,22 @@ def starts() -> Iterator[Figure]:
 
 
 def threads() -> Iterator[Figure]:
-    """500 starts under WSGI, by 8 visitors at once; and what more visitors at once do."""
-    people, runs, most_open = visitors(), Runs(), Counter[str]()
-    turns = [("plain", 48, 8), ("ours", 170, 8), ("null", 80, 8)] * ROUNDS + [
-        ("ours", 160, 32)
+    """Measure 500 starts under WSGI, 8 at a time, and some more, 32 at a time."""
+    people = visitors()
+    runs = Runs()
+    most_open: Counter[str] = Counter()
+    turns = [
+        *[("plain", 48, 8), ("ours", 170, 8), ("null", 80, 8)] * ROUNDS,
+        ("ours", 160, 32),
     ]
     with serving("threads", BENCH_KEEPS="off") as server:
-        run(
-            server, "ours", people, 1, 1
-        )  # which also fetches the greeting, for five minutes
-        for who, total, most in turns:
+        # The first run also fetches the introduction, which is kept for 5 minutes.
+        run(server, "ours", people, 1, 1)
+        for contestant, total, most in turns:
             most_connections()
-            name = who if most == 8 else f"{who}, 32 in flight"
-            runs.setdefault(name, []).append(run(server, who, people, total, most))
+            name = contestant if most == 8 else f"{contestant}, 32 in flight"
+            result = run(server, contestant, people, total, most)
+            runs.setdefault(name, []).append(result)
             most_open[name] = max(most_open[name], most_connections())
     for name in runs:
         yield Figure(

@@ -1,57 +1,78 @@
-"""A Perso that answers after a pause, in next to no CPU: `python -m benchmarks.upstream PORT`.
+"""A Perso that answers after a pause and uses very little CPU.
 
-POST makes a session after 50 ms, GET gives after 100 ms what was PUT there, or an empty list, and
-`GET /connections` how many others were open at once since it was asked last.
+`python -m benchmarks.upstream PORT` runs it. POST creates a session after 50 ms. GET
+answers after 100 ms with what was PUT there, or with an empty list. `GET /connections`
+answers with the most other connections that were open at once since the last such
+request.
 """
 
 import asyncio
 import sys
 import uuid
 
-SESSION_SECONDS, LIST_SECONDS = 0.05, 0.1
-open_now, most_open, kept = 0, 0, dict[str, str]()
+SESSION_SECONDS = 0.05
+LIST_SECONDS = 0.1
 
 
-def answer(body: str) -> bytes:
-    """The bytes of an HTTP response."""
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n"
-    return (head + body).encode()
+class Upstream:
+    """The lists that were PUT, and the count of connections."""
+
+    def __init__(self) -> None:
+        self.open_now = 0
+        self.most_open = 0
+        self.lists: dict[str, str] = {}
+
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answer the requests of one connection."""
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = head.partition("content-length: ")[2].partition("\r\n")[0]
+                content = await reader.readexactly(int(length or 0))
+                method, target, _ = head.split(" ", 2)
+                body = await self.body_of(method, target, content.decode())
+                writer.write(http_answer(body))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+        finally:
+            self.open_now -= 1
+
+    async def body_of(self, method: str, target: str, content: str) -> str:
+        """Return the body of the answer to a request."""
+        if target == "/connections":
+            others = self.most_open - 1
+            self.most_open = self.open_now
+            return str(others)
+        if method == "put":
+            self.lists[target] = content
+            return ""
+        if method == "post":
+            await asyncio.sleep(SESSION_SECONDS)
+            return f'{{"session_id": "{uuid.uuid4()}"}}'
+        await asyncio.sleep(LIST_SECONDS)
+        return self.lists.get(target, "[]")
 
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One connection, one request after the other."""
-    global open_now, most_open
-    open_now += 1
-    most_open = max(most_open, open_now)
-    try:
-        while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
-            size = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
-            sent, (method, target, _) = (
-                await reader.readexactly(size),
-                head.split(" ", 2),
-            )
-            if target == "/connections":
-                body, most_open = str(most_open - 1), open_now
-            elif method == "put":
-                body, kept[target] = "", sent.decode()
-            elif method == "post":
-                await asyncio.sleep(SESSION_SECONDS)
-                body = f'{{"session_id": "{uuid.uuid4()}"}}'
-            else:
-                await asyncio.sleep(LIST_SECONDS)
-                body = kept.get(target, "[]")
-            writer.write(answer(body))
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
-    finally:
-        open_now -= 1
+def http_answer(body: str) -> bytes:
+    """Return the bytes of an HTTP response."""
+    lines = [
+        "HTTP/1.1 200 OK",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body.encode())}",
+    ]
+    return ("\r\n".join([*lines, "", ""]) + body).encode()
 
 
 async def main(port: int) -> None:
-    """Until it is killed."""
-    async with await asyncio.start_server(
-        serve, "127.0.0.1", port, backlog=1024
-    ) as server:
+    """Serve until the process is killed."""
+    server = await asyncio.start_server(
+        Upstream().serve, "127.0.0.1", port, backlog=1024
+    )
+    async with server:
         await server.serve_forever()
 
 

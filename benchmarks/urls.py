@@ -1,4 +1,4 @@
-"""The example site's URLs, and other ways to start a session, or none, which ours is measured against."""
+"""The example site's URLs, and views that starts are compared with."""
 
 from functools import cache
 
@@ -22,7 +22,7 @@ PARAMS = {
 
 
 def plain(request: HttpRequest) -> HttpResponse:
-    """What everybody writes: a sync view that posts by httpx. For who is logged in, with a CSRF token."""
+    """Start a session in a sync view with httpx, for logged-in users."""
     if not request.user.is_authenticated:
         return HttpResponse(status=403)
     session_id = httpx.post(URL, json=PARAMS, headers=HEADERS).json()["session_id"]
@@ -34,16 +34,15 @@ def plain(request: HttpRequest) -> HttpResponse:
 
 @cache
 def pooled() -> httpx.AsyncClient:
-    """One client for the process."""
+    """Return the process's only client."""
     return httpx.AsyncClient()
 
 
 @csrf_exempt
 async def floor(request: HttpRequest) -> HttpResponse:
-    """The least there can be: one call over pooled connections and one INSERT, whoever asks."""
-    session_id = (await pooled().post(URL, json=PARAMS, headers=HEADERS)).json()[
-        "session_id"
-    ]
+    """Do the minimum: one call over a pooled connection and one INSERT."""
+    answer = await pooled().post(URL, json=PARAMS, headers=HEADERS)
+    session_id = answer.json()["session_id"]
     session = await PersoSession.objects.acreate(session_id=session_id, params=PARAMS)
     return JsonResponse(
         {"session_id": session_id, "stream": str(session.pk)}, status=201
@@ -51,7 +50,7 @@ async def floor(request: HttpRequest) -> HttpResponse:
 
 
 async def null(request: HttpRequest) -> HttpResponse:
-    """Nothing but knowing who is logged in."""
+    """Only find out who is logged in."""
     return JsonResponse({"user": (await request.auser()).pk}, status=201)
 
 

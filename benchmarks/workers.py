@@ -1,4 +1,4 @@
-"""More workers on one database: what they store together, the sockets shared out among them."""
+"""Several workers on one database, among which the sockets are divided."""
 
 import asyncio
 import os
@@ -20,7 +20,10 @@ SOCKETS = 48
 
 
 def workers() -> Iterator[Figure]:
-    """Durable rows a second of one worker and of three. Client, database and workers share the cores."""
+    """Compare durable rows a second of one worker and of three.
+
+    Client, database and workers share the processor cores.
+    """
     runs: Runs = {"1 worker": [], "3 workers": []}
     with ExitStack() as stack:
         servers = [stack.enter_context(serving("daphne")) for _ in range(3)]
@@ -43,7 +46,7 @@ def workers() -> Iterator[Figure]:
         f"daphne: durable rows a second, 3 workers over 1, {os.cpu_count()} cores",
         ratio,
     )
-    lost = sum(run["lost"] for found in runs.values() for run in found)
+    lost = sum(run["lost"] for results in runs.values() for run in results)
     yield Figure(
         "rows acknowledged by several workers but not stored",
         lost,
@@ -55,26 +58,28 @@ def workers() -> Iterator[Figure]:
 
 
 def durable_rows(servers: Sequence[Process]) -> dict[str, Any]:
-    """All of them under full load, and how many rows they acknowledged but did not store."""
+    """Put all servers under full load; count acknowledged rows that are not stored."""
     people = browsers(SOCKETS)
 
-    async def all_of_them() -> list[dict[str, Any]]:
+    async def load_all() -> list[dict[str, Any]]:
         shares = [people[n :: len(servers)] for n in range(len(servers))]
         loads = [
-            load(it.port, share, SECONDS, WINDOW, MAX_ITEMS)
-            for it, share in zip(servers, shares, strict=True)
+            load(server.port, share, SECONDS, WINDOW, MAX_ITEMS)
+            for server, share in zip(servers, shares, strict=True)
         ]
         return await asyncio.gather(*loads)
 
-    told = asyncio.run(all_of_them())
-    acked = {stream: count for one in told for stream, count in one["acked"].items()}
+    results = asyncio.run(load_all())
+    acked: dict[Any, int] = {}
+    for result in results:
+        acked.update(result["acked"])
     rows = TranscriptEntry.objects.filter(conversation__in=acked).values_list(
         "conversation"
     )
-    there = {str(stream): count for stream, count in rows.annotate(Count("pk"))}
-    lost = sum(max(0, count - there.get(stream, 0)) for stream, count in acked.items())
+    stored = {str(stream): count for stream, count in rows.annotate(Count("pk"))}
+    lost = sum(max(0, count - stored.get(stream, 0)) for stream, count in acked.items())
     return {
-        "rate": sum(one["rate"] for one in told),
-        "p99": max(one["p99"] for one in told),
+        "rate": sum(result["rate"] for result in results),
+        "p99": max(result["p99"] for result in results),
         "lost": lost,
     }

@@ -52,7 +52,9 @@ class PersoWebSocket:
             await app(scope, receive, send)
             return
         await receive()
-        await send({"type": "websocket.close", "code": CloseCode.NO_STREAM})
+        # Autobahn, and so daphne, accepts only a plain int.
+        code = int(CloseCode.NO_STREAM)
+        await send({"type": "websocket.close", "code": code})
 
 
 def _socket_at(path: str) -> Any:

@@ -45,7 +45,15 @@ _open_sockets: Counter[str] = Counter()
 _tasks: set[asyncio.Task[None]] = set()
 
 
-class LogConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """A consumer whose sockets are closed with a CloseCode."""
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        # Autobahn, and so daphne, accepts only a plain int.
+        await super().close(None if code is None else int(code), reason)
+
+
+class LogConsumer(SocketConsumer):
     """One browser's log, `perso.log.1`.
 
     It has no channel layer: with one it would die whenever Redis does.
@@ -279,7 +287,7 @@ def _is_ack(answer: Answer) -> bool:
     return isinstance(answer, dict) and answer["t"] == "ack"
 
 
-class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+class FollowConsumer(SocketConsumer):
     """Tell a page of the admin that a conversation has news, which the page then gets."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -293,7 +301,8 @@ class FollowConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             log.warning(text, error)
             # The page may be gone already.
             with suppress(Exception):
-                await send({"type": "websocket.close", "code": CloseCode.RECONNECT})
+                code = int(CloseCode.RECONNECT)
+                await send({"type": "websocket.close", "code": code})
 
     async def connect(self) -> None:
         if await self.join():

@@ -126,7 +126,7 @@ def pytest_collection_modifyitems(
 
 @pytest.fixture
 def outside_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the site take itself for a real one, where the sandbox is off without DEBUG."""
+    """Run the site as outside tests, where the sandbox is off without DEBUG."""
     monkeypatch.setattr("django_perso.conf.is_test_environment", lambda: False)
 
 
@@ -175,13 +175,13 @@ def reports(terminal: Any) -> Iterator[pytest.TestReport]:
 
 def figures(terminal: Any) -> list[list[str]]:
     """Return pairs of row and figure, in the order of the rows."""
-    found: list[Any] = [
+    reported: list[Any] = [
         value
         for report in reports(terminal)
         for name, value in report.user_properties
         if name == "figure"
     ]
-    return sorted(found, key=lambda figure: int(figure[0][1:]))
+    return sorted(reported, key=lambda figure: int(figure[0][1:]))
 
 
 def missing_figures(config: pytest.Config, terminal: Any) -> list[str]:
@@ -370,7 +370,7 @@ def firefox(tmp_path: Path) -> Iterator[Firefox]:
 
 @pytest.fixture
 def xgettext() -> str:
-    """The path of GNU gettext's extractor; tests that need it are left out without it."""
+    """The path of xgettext; tests that need it are left out without it."""
     program = shutil.which("xgettext")
     assert program
     return program

@@ -1,11 +1,11 @@
-"""Settings for the tests: a plain host project with django_perso installed, on a SQLite file."""
+"""Settings of the tests: a plain project with the app, on a SQLite file."""
 
 import os
 import tempfile
 from pathlib import Path
 
 WORK = Path(os.environ.get("PERSO_TEST_DIR") or tempfile.mkdtemp(prefix="perso-tests-"))
-os.environ["PERSO_TEST_DIR"] = str(WORK)  # one for the processes that tests start, too
+os.environ["PERSO_TEST_DIR"] = str(WORK)  # shared with processes that tests start
 
 SECRET_KEY = "tests-only"
 DEBUG = False

@@ -39,7 +39,7 @@ def make_preset(**values: Any) -> SessionPreset:
 
 
 def make_conversation(**values: Any) -> Conversation:
-    """A conversation and its Perso session; saved. Each value goes where it belongs."""
+    """Save a conversation and its Perso session; each value goes to the right row."""
     usual = {"visitor": "me", **values}
     conversation = Conversation.objects.create(**_fields_of(Conversation, usual))
     PersoSession.objects.create(

@@ -25,7 +25,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(copy: Path, *arguments: str) -> str:
-    """Run Python with the copy of the package before this one; return what it prints."""
+    """Run Python with the copy in place of the package; return its output."""
     env = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(copy), str(ROOT)]),

@@ -1,4 +1,4 @@
-"""Sockets resolve through the site's URLs, whatever stands before and beside them."""
+"""Sockets resolve through the site's URLs, with any prefix and beside other sockets."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ class Echo(AsyncWebsocketConsumer):  # type: ignore[misc]
 
 @pytest.fixture
 def urls(settings: Any) -> Iterator[Any]:
-    """`urls(pattern, …)`: the URLs of the site, for this test."""
+    """`urls(pattern, …)` sets the URLs of the site for this test."""
 
     def use(*patterns: Any) -> None:
         module: Any = ModuleType("urls_of_this_test")
@@ -67,7 +67,8 @@ async def get(application: Any, url: str) -> httpx.Response:
         return await http.get(url)
 
 
-OPEN, NOWHERE = (True, None), (False, 4404)
+OPEN = (True, None)
+NOWHERE = (False, 4404)
 
 
 @pytest.mark.parametrize(
@@ -75,20 +76,20 @@ OPEN, NOWHERE = (True, None), (False, 4404)
     [
         ("/perso/log/", OPEN),
         ("/perso/log", NOWHERE),
-        ("/perso/log/entries/", NOWHERE),  # a view, no socket
+        ("/perso/log/entries/", NOWHERE),  # an HTTP view
         ("/perso/sandbox/", NOWHERE),
         ("/", NOWHERE),
         ("//perso/log/", NOWHERE),
         ("/perso/log/\x00", NOWHERE),
     ],
 )
-async def test_a_socket_is_where_the_urls_have_one(
+async def test_only_socket_urls_accept_sockets(
     url: str, answer: tuple[bool, Any]
 ) -> None:
     assert await connected(get_asgi_application(), url) == answer
 
 
-async def test_the_prefix_is_the_projects_choice(urls: Any) -> None:
+async def test_socket_follows_the_url_prefix(urls: Any) -> None:
     urls(path("talk/here/", include("django_perso.urls")))
     assert await connected(get_asgi_application(), "/talk/here/log/") == OPEN
     assert await connected(get_asgi_application(), "/perso/log/") == NOWHERE
@@ -96,13 +97,13 @@ async def test_the_prefix_is_the_projects_choice(urls: Any) -> None:
 
 @pytest.mark.parametrize("root", ["/app", "/app/"])
 @pytest.mark.parametrize("by_setting", [True, False])
-async def test_below_a_script_prefix_the_socket_is_below_it_too(
+async def test_socket_is_below_the_script_prefix(
     settings: Any, root: str, by_setting: bool
 ) -> None:
     scope = {} if by_setting else {"root_path": root}
     settings.FORCE_SCRIPT_NAME = root if by_setting else None
     assert await connected(get_asgi_application(), "/app/perso/log/", **scope) == OPEN
-    # A proxy may have taken the prefix away already, as Django allows.
+    # A proxy may have removed the prefix, as Django allows.
     assert await connected(get_asgi_application(), "/perso/log/", **scope) == OPEN
 
 
@@ -110,7 +111,7 @@ async def test_below_a_script_prefix_the_socket_is_below_it_too(
     ("url", "answer"),
     [("/ko/perso/log/", OPEN), ("/en/perso/log/", OPEN), ("/xx/perso/log/", NOWHERE)],
 )
-async def test_inside_i18n_patterns_it_is_there_in_every_language(
+async def test_socket_in_i18n_patterns_has_every_language(
     urls: Any, settings: Any, url: str, answer: tuple[bool, Any]
 ) -> None:
     settings.LANGUAGES = [("en", "English"), ("ko", "Korean")]
@@ -118,8 +119,8 @@ async def test_inside_i18n_patterns_it_is_there_in_every_language(
     assert await connected(get_asgi_application(), url) == answer
 
 
-@pytest.mark.django_db  # stock consumers look after connections with every frame
-async def test_sockets_of_the_project_itself_come_second_and_work() -> None:
+@pytest.mark.django_db  # Channels' own consumers close old connections at each frame
+async def test_sockets_of_the_project_come_second_and_work() -> None:
     own = URLRouter([path("echo/", Echo.as_asgi()), path("perso/log/", Echo.as_asgi())])
     application = get_asgi_application(own)
     socket = WebsocketCommunicator(application, "/echo/", headers=HEADERS)
@@ -140,14 +141,14 @@ async def test_sockets_of_the_project_itself_come_second_and_work() -> None:
         ProtocolTypeRouter({"websocket": URLRouter(websocket_urlpatterns)}),
     ],
 )
-async def test_a_project_with_a_router_of_its_own_may_keep_it(application: Any) -> None:
+async def test_project_may_keep_its_own_router(application: Any) -> None:
     assert await connected(application, "/perso/log/") == OPEN
 
 
 @pytest.mark.parametrize(
     ("application", "marked"), [(get_asgi_application, True), (plain_django, False)]
 )
-async def test_only_our_application_marks_its_requests_as_having_sockets(
+async def test_only_the_apps_application_marks_requests(
     urls: Any, application: Any, marked: bool
 ) -> None:
     urls()
@@ -155,7 +156,7 @@ async def test_only_our_application_marks_its_requests_as_having_sockets(
 
 
 @pytest.mark.parametrize("application", [get_asgi_application, plain_django])
-async def test_the_socket_asked_by_http_says_so(application: Any) -> None:
+async def test_http_request_to_the_socket_is_answered_426(application: Any) -> None:
     answer = await get(application(), "/perso/log/")
     assert (answer.status_code, answer.json()["code"]) == (426, "websocket_only")
     assert "upgrade" not in answer.headers
@@ -168,11 +169,13 @@ async def test_the_socket_asked_by_http_says_so(application: Any) -> None:
         "from django_perso.asgi import get_asgi_application; get_asgi_application()",
     ],
 )
-def test_a_project_that_did_not_install_the_app_is_told_the_line_to_paste(
+def test_missing_app_raises_the_line_to_add(
     use: str,
 ) -> None:
     script = f"from django.conf import settings; settings.configure(); {use}"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
     line = 'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
     assert (
         run.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Each check is silent when a project is right, speaks when it is wrong, and not again after its own line."""
+"""Checks report mistakes only, and stop after their hint has been followed."""
 
 import os
 import re
@@ -23,13 +23,13 @@ REAL = {"API_KEY": "pak-real-but-not-asked"}
 
 
 class Replicas:
-    """A router as Django's documentation has it."""
+    """A database router as in Django's documentation."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
         return "replica"
 
 
-# A mistake: its id, the settings that make it, and words of its text or hint.
+# Mistakes: the id, the settings that cause it, and a part of its text or hint.
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
         "E001",
@@ -162,8 +162,8 @@ def right(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         setattr(settings, name, value)
 
 
-def told(number: str = "") -> list[CheckMessage]:
-    """What the checks say, of all or with this number."""
+def messages_of_checks(number: str = "") -> list[CheckMessage]:
+    """Return the messages of all checks, or those with this number."""
     messages = run_checks(tags=["django_perso"], include_deployment_checks=True)
     return [
         message
@@ -173,22 +173,22 @@ def told(number: str = "") -> list[CheckMessage]:
 
 
 def forget_commands() -> None:
-    """Django finds the commands of the installed apps once."""
+    """Clear Django's cache of the commands of the installed apps."""
     cached: Any = management.get_commands
     cached.cache_clear()
 
 
-def test_a_project_that_is_right_is_not_spoken_to() -> None:
-    assert told() == []
+def test_correct_project_has_no_messages() -> None:
+    assert messages_of_checks() == []
 
 
 @pytest.mark.parametrize(("number", "wrong", "words"), MISTAKES)
-def test_a_mistake_is_told_with_the_line_that_mends_it(
+def test_hint_of_a_mistake_fixes_it(
     settings: Any, number: str, wrong: dict[str, Any], words: str
 ) -> None:
     for name, value in wrong.items():
         setattr(settings, name, value)
-    messages = told(number)
+    messages = messages_of_checks(number)
     assert words in "".join(f"{message.msg} {message.hint}" for message in messages)
     typed: dict[str, Any] = {
         "os": os,
@@ -202,22 +202,23 @@ def test_a_mistake_is_told_with_the_line_that_mends_it(
             exec(added[1], typed)
     for name in {*wrong, "PERSO", "SECURE_PROXY_SSL_HEADER"} & {*typed}:
         setattr(settings, name, typed[name])
-    # The others' lines belong into other files, or name an app that is not installed here.
-    assert told(number) == [] or number in ("E001", "E004", "E018", "E019", "W012")
+    # These hints belong to other files, or name an app that is not installed here.
+    if number not in ("E001", "E004", "E018", "E019", "W012"):
+        assert messages_of_checks(number) == []
 
 
 @pytest.mark.parametrize(
     "fine",
     [
-        {
-            "PERSO": {"API_KEY": "", "ENCRYPTION_KEYS": [FERNET]}
-        },  # the keys are in the admin
+        # The API keys may be in the admin.
+        {"PERSO": {"API_KEY": "", "ENCRYPTION_KEYS": [FERNET]}},
         {"DEBUG": False, "PERSO": REAL},
         {
             "SECURE_PROXY_SSL_HEADER": ("HTTP_X", "https"),
             "PERSO": {"TRUSTED_PROXY_COUNT": 2},
         },
-        {"SECURE_CSP": {"default-src": ["'self'"]}},  # the sandbox is on this site
+        # The sandbox is on this site.
+        {"SECURE_CSP": {"default-src": ["'self'"]}},
         {
             "SECURE_CSP": {
                 "script-src": ["'nonce-x'", "'strict-dynamic'"],
@@ -254,42 +255,42 @@ def test_a_mistake_is_told_with_the_line_that_mends_it(
         },
     ],
 )
-def test_what_works_is_not_spoken_to(settings: Any, fine: dict[str, Any]) -> None:
+def test_working_settings_have_no_messages(settings: Any, fine: dict[str, Any]) -> None:
     perso = {**RIGHT["PERSO"], **fine.get("PERSO", {})}
     for name, value in {**fine, "PERSO": perso}.items():
         setattr(settings, name, value)
-    assert told() == []
+    assert messages_of_checks() == []
 
 
-def test_daphne_needs_an_application_and_the_first_place(settings: Any) -> None:
+def test_daphne_needs_an_application_and_to_come_first(settings: Any) -> None:
     try:
         settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "daphne"]
         forget_commands()
         settings.ROOT_URLCONF = "tests.urls"
-        (missing,) = told()
+        (missing,) = messages_of_checks()
         assert (missing.id, missing.hint) == (
             "django_perso.E013",
             'Add to settings.py: ASGI_APPLICATION = "tests.asgi.application"',
         )
         settings.ASGI_APPLICATION = "tests.asgi.application"
-        (late,) = told()
+        (late,) = messages_of_checks()
         assert late.id == "django_perso.W012"
         assert f"(it is at position {len(settings.INSTALLED_APPS)})" in late.msg
         typed = {"INSTALLED_APPS": settings.INSTALLED_APPS}
         exec(str(late.hint).removeprefix("Add to settings.py: "), typed)
         settings.INSTALLED_APPS = typed["INSTALLED_APPS"]
         forget_commands()
-        assert told() == []
+        assert messages_of_checks() == []
     finally:
         forget_commands()
 
 
-def test_while_perso_is_no_dict_that_is_all_that_is_told(settings: Any) -> None:
+def test_perso_that_is_not_a_dict_is_the_only_message(settings: Any) -> None:
     settings.PERSO = ["sandbox"]
-    assert [message.id for message in told()] == ["django_perso.E005"]
+    assert [message.id for message in messages_of_checks()] == ["django_perso.E005"]
 
 
-def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
+def test_documented_checks_are_those_of_the_code() -> None:
     """Ids, and under each the line or the words that the code prints."""
     page = (dev.ROOT / "docs/reference/checks.md").read_text("utf-8")
     rows = dict(

@@ -46,7 +46,7 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_a_sweep_says_what_it_did() -> None:
+def test_sweep_prints_counts() -> None:
     for _ in range(3):
         conversation(timezone.now() - timedelta(minutes=6), status="live")
     assert (
@@ -58,18 +58,17 @@ def test_a_sweep_says_what_it_did() -> None:
     assert set(PersoSession.objects.values_list("status", flat=True)) == {"ended"}
 
 
-def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
+def test_purge_prints_counts_and_retention_days(settings: Any) -> None:
     settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 90}
     for _ in range(1204):
         conversation(timezone.now() - timedelta(days=91))
-    told = "would delete 1,204 conversations, 1,204 entries older than 90 days\n"
-    assert run("perso_purge", "--dry-run") == told
+    would_delete = "would delete 1,204 conversations, 1,204 entries older than"
+    assert run("perso_purge", "--dry-run") == f"{would_delete} 90 days\n"
     make_preset(retention_days=30)
-    told = "would delete 1,204 conversations, 1,204 entries older than 30 or 90 days\n"
-    assert run("perso_purge", "--dry-run") == told
+    assert run("perso_purge", "--dry-run") == f"{would_delete} 30 or 90 days\n"
     numbers = {"conversations": 1204, "entries": 1204}
-    would_delete = {**numbers, "perso_sessions": 0, "dry_run": True}
-    assert json.loads(run("perso_purge", "--json", "--dry-run")) == would_delete
+    dry_run = {**numbers, "perso_sessions": 0, "dry_run": True}
+    assert json.loads(run("perso_purge", "--json", "--dry-run")) == dry_run
     assert Conversation.objects.count() == 1204
     deleted = {**numbers, "perso_sessions": 1204, "dry_run": False}
     assert json.loads(run("perso_purge", "--json")) == deleted
@@ -79,7 +78,7 @@ def test_a_purge_says_what_goes_and_after_how_many_days(settings: Any) -> None:
     )
 
 
-def test_a_purge_without_any_days_says_so() -> None:
+def test_purge_without_retention_days_deletes_nothing() -> None:
     conversation(timezone.now() - timedelta(days=9000))
     assert (
         run("perso_purge")
@@ -87,7 +86,7 @@ def test_a_purge_without_any_days_says_so() -> None:
     )
 
 
-def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
+def test_purge_erases_one_user_or_visitor() -> None:
     conversation(visitor="you", user=User.objects.create(username="jo"))
     conversation(visitor="me")
     stays = conversation(visitor="you")
@@ -107,17 +106,19 @@ def test_one_person_is_forgotten_by_name_or_by_visitor() -> None:
 
 
 @pytest.mark.parametrize(
-    "whose", [["--visitor", ""], ["--user", ""], ["--user", "nobody"]]
+    "person", [["--visitor", ""], ["--user", ""], ["--user", "nobody"]]
 )
-def test_a_purge_of_nobody_is_none(settings: Any, whose: list[str]) -> None:
+def test_purge_of_an_unknown_person_is_refused(
+    settings: Any, person: list[str]
+) -> None:
     settings.PERSO = {**SANDBOX, "RETENTION_DAYS": 1}
     conversation(timezone.now() - timedelta(days=2), visitor="")
     with pytest.raises(CommandError):
-        run("perso_purge", *whose)
+        run("perso_purge", *person)
     assert Conversation.objects.exists()
 
 
-def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> None:
+def test_export_is_limited_to_days_and_a_preset(settings: Any, tmp_path: Path) -> None:
     settings.TIME_ZONE = "Asia/Seoul"
     zone = timezone.get_default_timezone()
     preset = make_preset()
@@ -130,17 +131,17 @@ def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> Non
         str(conversation(at, preset=preset if at.hour else None).pk) for at in days
     ]
 
-    def found(*arguments: str) -> list[str]:
+    def exported(*arguments: str) -> list[str]:
         return [
             json.loads(line)["conversation"]
             for line in run("perso_export", *arguments).splitlines()
         ]
 
-    assert found() == sessions
-    assert found("--since", "2026-11-02") == sessions[2:]
-    assert found("--until", "2026-11-02") == sessions[:4]
+    assert exported() == sessions
+    assert exported("--since", "2026-11-02") == sessions[2:]
+    assert exported("--until", "2026-11-02") == sessions[:4]
     assert (
-        found("--since", "2026-11-02", "--until", "2026-11-02", "--preset", "guide")
+        exported("--since", "2026-11-02", "--until", "2026-11-02", "--preset", "guide")
         == sessions[3:4]
     )
     path = tmp_path / "out.csv"
@@ -151,7 +152,7 @@ def test_an_export_takes_days_and_a_preset(settings: Any, tmp_path: Path) -> Non
         run("perso_export", "--preset", "gide")
 
 
-def test_an_export_takes_days_without_time_zones_too(settings: Any) -> None:
+def test_export_of_days_works_without_time_zones(settings: Any) -> None:
     settings.USE_TZ = False
     conversation(datetime(2026, 11, 1, 0, 30))
     assert (
@@ -168,19 +169,20 @@ def test_an_export_takes_days_without_time_zones_too(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [["--since", "yesterday"], ["--format", "pdf"]])
-def test_an_export_that_cannot_be_is_a_usage_error(wrong: list[str]) -> None:
+def test_invalid_export_arguments_are_refused(wrong: list[str]) -> None:
     with pytest.raises(CommandError):
         run("perso_export", *wrong)
 
 
-def test_a_site_sweeps_exports_and_forgets_from_the_shell(
-    tmp_path: Path, template_database: Path
-) -> None:
+def test_commands_run_from_the_shell(tmp_path: Path, template_database: Path) -> None:
     path = tmp_path / "site.sqlite3"
     path.write_bytes(template_database.read_bytes())
     env = servers.environment(DATABASE_URL=f"sqlite:///{path}")
-    make = "from tests.test_commands_log import conversation as c; c(status='live', visitor='가')"
-    servers.manage("shell", "-c", make, env=env)
+    script = (
+        "from tests.test_commands_log import conversation; "
+        "conversation(status='live', visitor='가')"
+    )
+    servers.manage("shell", "-c", script, env=env)
     assert servers.manage("perso_sweep", env=env).startswith("0 closed,")
     assert json.loads(servers.manage("perso_export", env=env))["visitor"] == "가"
     assert servers.manage("perso_purge", "--visitor", "가", env=env).startswith(

@@ -10,12 +10,12 @@ from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, Conf, conf
 SETTINGS = sorted(name for name in vars(Conf) if name.isupper())
 
 
-def test_there_are_at_most_fifteen_settings_and_each_says_what_it_does() -> None:
+def test_settings_are_at_most_fifteen_and_documented() -> None:
     assert len(SETTINGS) <= 15
     assert [name for name in SETTINGS if not getattr(Conf, name).__doc__] == []
 
 
-def test_without_any_setting_everything_has_its_default(
+def test_settings_have_their_defaults(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
@@ -40,7 +40,7 @@ def test_without_any_setting_everything_has_its_default(
     }
 
 
-def test_the_key_may_come_from_the_environment_but_settings_win(
+def test_settings_override_the_key_of_the_environment(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERSO_INTERACTIVE_API_KEY", "pak-env")
@@ -53,7 +53,7 @@ def test_the_key_may_come_from_the_environment_but_settings_win(
         assert key == conf.API_KEY
 
 
-def test_an_api_server_is_taken_without_blanks_and_slashes(settings: Any) -> None:
+def test_spaces_and_slashes_around_api_server_are_removed(settings: Any) -> None:
     settings.PERSO = {"API_SERVER": " https://live-api.perso.ai// "}
     assert conf.API_SERVER == "https://live-api.perso.ai"
 
@@ -73,7 +73,7 @@ def test_redactor_is_imported_from_its_path(settings: Any) -> None:
     assert conf.redactor is redact_nothing
 
 
-def test_without_a_redactor_there_is_none(settings: Any) -> None:
+def test_redactor_is_none_by_default(settings: Any) -> None:
     settings.PERSO = {}
     assert conf.redactor is None
 
@@ -99,7 +99,7 @@ def test_unusable_redactor_raises_with_its_path(settings: Any, path: str) -> Non
         ({}, True, False),
     ],
 )
-def test_the_sandbox_is_on_for_its_key_alone_and_in_production_only_when_told(
+def test_sandbox_needs_its_key_and_debug_or_permission(
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
     perso: dict[str, Any],
@@ -107,11 +107,12 @@ def test_the_sandbox_is_on_for_its_key_alone_and_in_production_only_when_told(
     on: bool,
 ) -> None:
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
-    settings.PERSO, settings.DEBUG = perso, debug
+    settings.PERSO = perso
+    settings.DEBUG = debug
     assert conf.is_sandbox_on is on
 
 
-def test_the_pinned_file_has_its_integrity_and_any_other_only_what_is_given(
+def test_only_the_pinned_sdk_has_a_default_integrity(
     settings: Any,
 ) -> None:
     settings.PERSO = {"SDK_URL": PINNED_SDK_URL}
@@ -127,7 +128,7 @@ def test_perso_must_be_a_dict(settings: Any, perso: Any) -> None:
         conf.API_KEY  # noqa: B018
 
 
-def test_a_log_transport_that_is_none_is_told_with_those_that_are(
+def test_unknown_log_transport_names_the_known_ones(
     settings: Any,
 ) -> None:
     settings.PERSO = {"LOG_TRANSPORT": "pigeon"}
@@ -136,7 +137,7 @@ def test_a_log_transport_that_is_none_is_told_with_those_that_are(
 
 
 @pytest.mark.parametrize("days", [0, -1, 90.0, "90", True, 10**9])
-def test_days_that_are_none_are_not_guessed_at(settings: Any, days: Any) -> None:
+def test_invalid_retention_days_are_refused(settings: Any, days: Any) -> None:
     settings.PERSO = {"RETENTION_DAYS": days}
     with pytest.raises(ImproperlyConfigured, match="RETENTION_DAYS"):
         _ = conf.RETENTION_DAYS

@@ -1,4 +1,4 @@
-"""The log socket through the site's ASGI application: `perso.log.1`, answer by answer."""
+"""The log socket through the site's ASGI application, by the protocol perso.log.1."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ WELCOME = {"t": "welcome", "ack": 0, "window": 4, "frame": 65536, "ping": 15}
 
 
 class Browser:
-    """A visitor's browser: started by HTTP, then as many sockets as wanted."""
+    """A visitor's browser, which starts by HTTP and opens any number of sockets."""
 
     def __init__(self, application: Any = None) -> None:
         self.application = application or get_asgi_application()
@@ -68,7 +68,7 @@ class Browser:
         return self.sockets[-1]
 
     async def hello(self, **changes: Any) -> WebsocketCommunicator:
-        """A socket that has been welcomed."""
+        """Open a socket and wait for its welcome frame."""
         socket = self.socket()
         assert (await socket.connect())[0]
         assert (await say(socket, **{**self.hello_frame, **changes}))["t"] == "welcome"
@@ -99,10 +99,12 @@ async def say(socket: WebsocketCommunicator, **frame: Any) -> dict[str, Any]:
 
 
 async def closed(socket: WebsocketCommunicator) -> int:
-    """The code the socket was closed with, and that nothing was said before."""
+    """Return the code with which the socket is closed; no frame may come before."""
     output = await socket.receive_output(timeout=5)
     assert output["type"] == "websocket.close"
-    return int(output["code"])
+    # Autobahn, and so daphne, accepts nothing else.
+    assert type(output["code"]) is int
+    return output["code"]
 
 
 async def row() -> Conversation:
@@ -119,7 +121,7 @@ async def stored() -> list[int]:
     return [seq async for seq in entries]
 
 
-async def test_under_our_asgi_application_a_start_offers_the_socket(
+async def test_start_offers_the_socket_under_asgi(
     browser: Browser,
 ) -> None:
     assert browser.started["log"] == {
@@ -128,7 +130,7 @@ async def test_under_our_asgi_application_a_start_offers_the_socket(
     }
 
 
-async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -> None:
+async def test_entries_are_acknowledged_until_bye(browser: Browser) -> None:
     socket = browser.socket()
     assert await socket.connect() == (True, None)
     welcome = await say(socket, **browser.hello_frame)
@@ -153,7 +155,7 @@ async def test_a_conversation_is_told_acknowledged_and_ended(browser: Browser) -
     assert await stored() == [1, 2, 3]
 
 
-async def test_what_comes_again_or_out_of_order_or_cannot_be_stored_leaves_no_hole(
+async def test_repeated_and_rejected_entries_leave_no_hole(
     browser: Browser,
 ) -> None:
     socket = await browser.hello()
@@ -177,7 +179,7 @@ async def test_what_comes_again_or_out_of_order_or_cannot_be_stored_leaves_no_ho
     assert await stored() == [1, 2, 3, 4]
 
 
-async def test_after_a_reload_the_stream_goes_on_and_the_old_socket_is_superseded(
+async def test_new_socket_supersedes_the_old_one(
     browser: Browser,
 ) -> None:
     old = await browser.hello()
@@ -192,15 +194,16 @@ async def test_after_a_reload_the_stream_goes_on_and_the_old_socket_is_supersede
     assert (await (await row()).entries.aget(seq=2)).data["text"] == "hi"
 
 
-async def test_a_superseded_socket_is_told_so_by_its_next_ping(
+async def test_ping_on_a_superseded_socket_closes_it(
     browser: Browser,
 ) -> None:
-    old, _ = await browser.hello(), await browser.hello()
+    old = await browser.hello()
+    await browser.hello()
     await old.send_json_to({"t": "ping"})
     assert await closed(old) == 4409
 
 
-async def test_a_quiet_conversation_stays_alive_while_its_socket_pings(
+async def test_pings_keep_a_quiet_conversation_alive(
     browser: Browser,
 ) -> None:
     socket = await browser.hello()
@@ -211,7 +214,9 @@ async def test_a_quiet_conversation_stays_alive_while_its_socket_pings(
     assert timezone.now() - (await row()).last_seen_at < timedelta(minutes=1)
 
 
-async def test_socket_and_post_may_tell_the_same_at_once(browser: Browser) -> None:
+async def test_same_entries_by_socket_and_post_are_stored_once(
+    browser: Browser,
+) -> None:
     socket = await browser.hello()
     body = {"stream": browser.started["stream"], "ticket": browser.started["ticket"]}
 
@@ -235,7 +240,7 @@ async def test_socket_and_post_may_tell_the_same_at_once(browser: Browser) -> No
     assert {frame["t"] for frame in [*answers[0], *answers[1:]]} == {"ack"}
 
 
-# --- who is let in --------------------------------------------------------------------------------
+# --- access ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -250,13 +255,13 @@ async def test_socket_and_post_may_tell_the_same_at_once(browser: Browser) -> No
         b"http://evil",
     ],
 )
-async def test_a_page_of_another_origin_gets_no_socket(origin: bytes | None) -> None:
+async def test_foreign_origin_is_refused(origin: bytes | None) -> None:
     socket = Browser().socket(origin=origin)
     assert await socket.connect() == (False, 4403)
 
 
 @pytest.mark.parametrize("scheme", ["wss", "https"])
-async def test_a_page_over_https_has_its_socket_over_tls(scheme: str) -> None:
+async def test_https_origin_is_accepted_over_tls(scheme: str) -> None:
     browser = Browser()
     socket = browser.socket(origin=b"https://testserver")
     socket.scope["scheme"] = scheme
@@ -264,7 +269,7 @@ async def test_a_page_over_https_has_its_socket_over_tls(scheme: str) -> None:
     await browser.close()
 
 
-async def test_a_host_the_site_does_not_have_gets_no_socket(settings: Any) -> None:
+async def test_unknown_host_is_refused(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["shop.example"]
     assert await Browser().socket().connect() == (False, 4403)
 
@@ -276,7 +281,7 @@ async def refused_hello(browser: Browser, **changes: Any) -> int:
     return await closed(socket)
 
 
-async def test_only_the_ticket_of_this_visitor_and_this_stream_opens_it(
+async def test_hello_needs_the_ticket_of_this_conversation(
     browser: Browser,
 ) -> None:
     other = Browser(browser.application)
@@ -290,7 +295,7 @@ async def test_only_the_ticket_of_this_visitor_and_this_stream_opens_it(
     await other.close()
 
 
-async def test_a_conversation_that_is_over_for_a_day_or_deleted_is_not_there(
+async def test_hello_to_an_old_or_deleted_conversation_is_refused(
     browser: Browser,
 ) -> None:
     await Conversation.objects.aupdate(ended_at=timezone.now() - timedelta(hours=25))
@@ -299,7 +304,7 @@ async def test_a_conversation_that_is_over_for_a_day_or_deleted_is_not_there(
     assert await refused_hello(browser) == 4404
 
 
-async def test_a_conversation_deleted_meanwhile_takes_nothing_more(
+async def test_deleted_conversation_takes_no_more_entries(
     browser: Browser,
 ) -> None:
     socket = await browser.hello()
@@ -309,12 +314,12 @@ async def test_a_conversation_deleted_meanwhile_takes_nothing_more(
 
 
 class Impatient(LogConsumer):
-    """It waits for hello as long as a test likes to."""
+    """A consumer that waits for hello only briefly."""
 
     hello_seconds = 0.05
 
 
-async def test_who_says_nothing_is_sent_away() -> None:
+async def test_socket_without_hello_is_closed() -> None:
     browser = Browser(Impatient.as_asgi())
     socket = browser.socket()
     await socket.connect()
@@ -322,13 +327,13 @@ async def test_who_says_nothing_is_sent_away() -> None:
     await browser.close()
 
 
-async def test_who_was_welcomed_may_be_silent(browser: Browser) -> None:
+async def test_welcomed_socket_may_be_silent(browser: Browser) -> None:
     browser.application = Impatient.as_asgi()
     socket = await browser.hello()
     assert await socket.receive_nothing(timeout=0.2)
 
 
-# --- what cannot be read --------------------------------------------------------------------------
+# --- bad frames -----------------------------------------------------------------------
 
 
 async def test_bye_on_a_new_socket_is_done_again(browser: Browser) -> None:
@@ -374,7 +379,7 @@ async def test_repeated_bye_is_a_bad_frame(browser: Browser, is_answered: bool) 
         ({"t": "hello"}, 4400),
     ],
 )
-async def test_whoever_does_not_say_hello_first_is_sent_away(
+async def test_first_frame_other_than_hello_closes_the_socket(
     frame: dict[str, Any], code: int
 ) -> None:
     browser = Browser()
@@ -402,21 +407,21 @@ async def test_whoever_does_not_say_hello_first_is_sent_away(
         ({"bytes": json.dumps({"t": "ping"}).encode()}, 4400),
     ],
 )
-async def test_a_frame_that_cannot_be_read_closes_the_socket_with_its_code(
+async def test_malformed_frame_closes_the_socket_with_its_code(
     browser: Browser, message: dict[str, Any], code: int
 ) -> None:
     socket = await browser.hello()
     await socket.send_input({"type": "websocket.receive", **message})
     assert await closed(socket) == code
-    await socket.send_json_to({"t": "ev", "items": [chat(1)]})  # was on its way
+    await socket.send_json_to({"t": "ev", "items": [chat(1)]})  # after the close
     assert await socket.receive_nothing(timeout=0.05)
     assert await stored() == []
 
 
-# --- what a socket may not do ------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------
 
 
-async def test_a_socket_that_falls_silent_is_closed_and_may_come_again(
+async def test_silent_socket_is_closed(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LogConsumer, "hello_seconds", 0.05)
@@ -428,10 +433,9 @@ async def test_a_socket_that_falls_silent_is_closed_and_may_come_again(
     assert await closed(socket) == 4000
 
 
-async def test_a_visitor_has_a_handful_of_sockets(browser: Browser) -> None:
-    await browser.http.post(
-        "/perso/log/entries/", json={}
-    )  # so that all of them carry the cookie
+async def test_sockets_of_a_visitor_are_limited(browser: Browser) -> None:
+    # Gives the browser its cookie before the first socket.
+    await browser.http.post("/perso/log/entries/", json={})
     sockets = [await browser.hello() for _ in range(consumers.MAX_SOCKETS)]
     one_too_many = browser.socket()
     assert await one_too_many.connect() == (False, 4429)
@@ -440,7 +444,7 @@ async def test_a_visitor_has_a_handful_of_sockets(browser: Browser) -> None:
     assert (await browser.socket().connect())[0]
 
 
-async def test_who_logs_out_is_no_longer_listened_to(
+async def test_log_is_closed_after_logout(
     browser: Browser,
     monkeypatch: pytest.MonkeyPatch,
     django_user_model: Any,
@@ -463,11 +467,12 @@ async def test_who_logs_out_is_no_longer_listened_to(
     assert await refused_hello(browser) == 4401
     figure(
         "T10",
-        "after a logout: the next frame past the check (30 s) is refused 4401, and so is a new hello",
+        "after a logout: the next frame after the check (30 s) and a new hello "
+        "are refused with 4401",
     )
 
 
-async def test_a_conversation_has_an_end(browser: Browser) -> None:
+async def test_entries_of_a_conversation_are_limited(browser: Browser) -> None:
     socket = await browser.hello()
     await Conversation.objects.aupdate(last_seq=frames.MAX_STREAM - 1)
     last = frames.MAX_STREAM
@@ -477,12 +482,12 @@ async def test_a_conversation_has_an_end(browser: Browser) -> None:
     assert await stored() == [last]
 
 
-# --- a database that is down ----------------------------------------------------------------------
+# --- a database that is down ----------------------------------------------------------
 
 
 @pytest.fixture(params=[OperationalError, InterfaceError])
 def dead(request: pytest.FixtureRequest) -> Any:
-    """Whether the database of every thread is down: `dead["now"] = True`."""
+    """`dead["now"] = True` takes the database of every thread down."""
     state = {"now": False}
 
     def refuse(execute: Any, *query: Any) -> Any:
@@ -494,9 +499,7 @@ def dead(request: pytest.FixtureRequest) -> Any:
         connection.execute_wrappers.append(refuse)
 
     connections.close_all()
-    time.sleep(
-        IDLE_SECONDS + 0.2
-    )  # by then the writer has given its connection back, too
+    time.sleep(IDLE_SECONDS + 0.2)  # until the writer has closed its connection, too
     connection_created.connect(wrap)
     yield state
     state["now"] = False
@@ -505,7 +508,7 @@ def dead(request: pytest.FixtureRequest) -> Any:
     connections["default"].execute_wrappers.clear()
 
 
-async def test_while_the_database_is_down_the_browser_keeps_what_it_has(
+async def test_frames_are_retried_while_the_database_is_down(
     dead: Any, browser: Browser
 ) -> None:
     socket = await browser.hello()
@@ -514,24 +517,21 @@ async def test_while_the_database_is_down_the_browser_keeps_what_it_has(
     assert await say(socket, t="ev", items=[chat(1)]) == retry
     assert await say(socket, t="ping") == retry
     assert await say(socket, t="bye", last=0, how="visitor") == retry
-    assert (
-        await refused_hello(browser) == 4503
-    )  # the code after which a browser comes again
+    assert await refused_hello(browser) == 4503  # browsers try again after it
     dead["now"] = False
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 
-async def test_whatever_goes_wrong_the_writer_goes_on(
-    browser: Browser, settings: Any
-) -> None:
+async def test_writer_continues_after_an_error(browser: Browser, settings: Any) -> None:
     socket = await browser.hello()
-    settings.PERSO, usual = ["nonsense"], settings.PERSO
+    valid = settings.PERSO
+    settings.PERSO = ["nonsense"]
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "retry", "after": 1000}
-    settings.PERSO = usual
+    settings.PERSO = valid
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
 
 
-async def test_the_socket_has_no_channel_layer(settings: Any, browser: Browser) -> None:
+async def test_socket_needs_no_channel_layer(settings: Any, browser: Browser) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "no.such.Layer"}}
     socket = await browser.hello()
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}

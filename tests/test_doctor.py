@@ -1,4 +1,4 @@
-"""`manage.py perso_doctor` on a small real project: mistakes made one by one, told, mended by its lines."""
+"""`manage.py perso_doctor` on a small project finds mistakes, and its fixes work."""
 
 import json
 import os
@@ -47,23 +47,32 @@ from django_perso.services import keys
 from django_perso.services.connections import SETTINGS_KEY
 keys.check(SETTINGS_KEY, keep_lists=True)
 SessionPreset.objects.create(
-    name="Support", slug="support", is_default=True, model_style="nathalie-front-full_dress-nodded_loop",
-    prompt="plp-guide", llm_type="azure-gpt-4o", tts_type="openai-nova",
+    name="Support",
+    slug="support",
+    is_default=True,
+    model_style="nathalie-front-full_dress-nodded_loop",
+    prompt="plp-guide",
+    llm_type="azure-gpt-4o",
+    tts_type="openai-nova",
 )
 """
-# The form of a page of the admin, as it is there, with these values entered.
+# Submits the form of a page of the admin, unchanged but for these values.
 ENTER = """
 from django.contrib.auth.models import User
 from django.test import Client
 client = Client(SERVER_NAME="localhost")
-client.force_login(User.objects.get_or_create(username="boss", is_staff=True, is_superuser=True)[0])
+user, _ = User.objects.get_or_create(username="boss", is_staff=True, is_superuser=True)
+client.force_login(user)
 form = client.get({page!r}).context_data["adminform"].form
 values = {{name: form[name].value() for name in form.fields}} | {values!r}
-sent = {{name: value for name, value in values.items() if value is not None and value is not False}}
-answer = client.post({page!r}, sent)
+for name, value in list(values.items()):
+    if value is None or value is False:
+        del values[name]
+answer = client.post({page!r}, values)
 assert answer.status_code == 302, answer.context_data["errors"]
 """
-ASGI, URLS = "mysite/asgi.py", "mysite/urls.py"
+ASGI = "mysite/asgi.py"
+URLS = "mysite/urls.py"
 TYPING_MISTAKES = {
     "mysite/settings.py": "LOG_TRANSPROT",
     "templates/home.html": "suport",
@@ -71,10 +80,11 @@ TYPING_MISTAKES = {
 
 
 class Site:
-    """A project `mysite` in a directory: to make mistakes in, and to follow the doctor's lines."""
+    """A project `mysite` with mistakes, whose operator follows what the doctor says."""
 
     def __init__(self, directory: Path, python: WarmPython) -> None:
-        self.directory, self.python = directory, python
+        self.directory = directory
+        self.python = python
         self.env = {
             name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ
         }
@@ -89,16 +99,17 @@ class Site:
         return done.stdout
 
     def doctor(self, *arguments: str) -> list[dict[str, str]]:
-        """The lines that tell a problem."""
+        """Return the doctor's lines that report a problem."""
         done = self.run("manage.py", "perso_doctor", "--json", *arguments)
         assert done.returncode in (0, 1), done.stderr
-        told = json.loads(done.stdout)
-        problems = [line for line in told["lines"] if line["level"] != "ok"]
-        assert told["ok"] is (done.returncode == 0) is not bool(problems)
+        report = json.loads(done.stdout)
+        problems = [line for line in report["lines"] if line["level"] != "ok"]
+        assert report["ok"] is not bool(problems)
+        assert report["ok"] is (done.returncode == 0)
         return problems
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Put `new` in the place of `old`, or at the end."""
+        """Replace `old` by `new`, or append `new` if `old` is empty."""
         path = self.directory / name
         text = path.read_text()
         assert old in text
@@ -110,49 +121,80 @@ class Site:
 
     def sql(self, statement: str, *values: Any) -> list[Any]:
         with closing(sqlite3.connect(self.directory / "db.sqlite3")) as database:
-            found = database.execute(statement, values).fetchall()
+            rows = database.execute(statement, values).fetchall()
             database.commit()
-        return found
+        return rows
 
     def follow(self, fix: str, **values: str) -> None:
-        """Do what a line says, to the letter; `values` are what it leaves to the operator."""
-        if added := re.fullmatch(r"Add to (\S+): (.+)", fix):
-            name = added[1] if "/" in added[1] else f"mysite/{added[1]}"
-            needed = (
-                "from django.urls import include\n" if "include(" in added[2] else ""
-            )
-            self.edit(name, "", needed + added[2])
-        elif changed := re.fullmatch(r"(\S+) line (\d+) -> (.+)", fix):
-            path = self.directory / changed[1]
-            lines = path.read_text().splitlines()
-            lines[int(changed[2]) - 1] = changed[3]
-            path.write_text("\n".join(lines) + "\n")
-        elif renamed := re.match(r"Did you mean ['\"](\w+)['\"]\?", fix):
-            for name, wrong in TYPING_MISTAKES.items():
-                if (self.directory / name).exists() and wrong in (
-                    self.directory / name
-                ).read_text():
-                    self.edit(name, wrong, renamed[1])
-        elif header := re.fullmatch(r"([\w-]+-Policy): (.+)", fix):
-            self.set(f"POLICIES[{header[1]!r}] = {header[2]!r}")
-        elif command := re.fullmatch(
-            r"Run: python (manage\.py .+?)(, and serve the files at STATIC_URL)?", fix
-        ):
-            self.run(*command[1].split())
-        elif opened := re.fullmatch(
-            r"Open (/admin/\S+/change/)( and choose another\.)?", fix
-        ):
-            self.manage("shell", "-c", ENTER.format(page=opened[1], values=values))
-        elif variable := re.fullmatch(r"Set the environment variable (\w+)", fix):
-            self.env[variable[1]] = values["value"]
-        elif exported := re.fullmatch(r"export (\w+)=…", fix):
-            self.env[exported[1]] = values["value"]
-        elif fix.startswith("Add to TEMPLATES OPTIONS context_processors: "):
-            self.set(
-                f"TEMPLATES[0]['OPTIONS']['context_processors'] += [{fix.split()[5].rstrip(',')}]"
-            )
-        else:
-            raise AssertionError(f"nobody could follow this: {fix}")
+        """Do exactly what a fix says.
+
+        `values` is what the fix leaves to the operator.
+        """
+        for pattern, act in FIXES:
+            if match := re.fullmatch(pattern, fix):
+                act(self, match, values)
+                return
+        raise AssertionError(f"FIXES does not say how to follow: {fix}")
+
+
+Values = dict[str, str]
+
+
+def add_to_file(site: Site, fix: re.Match[str], values: Values) -> None:
+    name = fix[1] if "/" in fix[1] else f"mysite/{fix[1]}"
+    imports = "from django.urls import include\n" if "include(" in fix[2] else ""
+    site.edit(name, "", imports + fix[2])
+
+
+def change_line(site: Site, fix: re.Match[str], values: Values) -> None:
+    path = site.directory / fix[1]
+    lines = path.read_text().splitlines()
+    lines[int(fix[2]) - 1] = fix[3]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def correct_spelling(site: Site, fix: re.Match[str], values: Values) -> None:
+    for name, wrong in TYPING_MISTAKES.items():
+        path = site.directory / name
+        if path.exists() and wrong in path.read_text():
+            site.edit(name, wrong, fix[1])
+
+
+def send_header(site: Site, fix: re.Match[str], values: Values) -> None:
+    site.set(f"POLICIES[{fix[1]!r}] = {fix[2]!r}")
+
+
+def run_command(site: Site, fix: re.Match[str], values: Values) -> None:
+    site.run(*fix[1].split())
+
+
+def submit_form(site: Site, fix: re.Match[str], values: Values) -> None:
+    site.manage("shell", "-c", ENTER.format(page=fix[1], values=values))
+
+
+def set_variable(site: Site, fix: re.Match[str], values: Values) -> None:
+    site.env[fix[1]] = values["value"]
+
+
+def add_context_processor(site: Site, fix: re.Match[str], values: Values) -> None:
+    site.set(f"TEMPLATES[0]['OPTIONS']['context_processors'] += [{fix[1]}]")
+
+
+# Patterns of fixes, and the functions that do what they say.
+FIXES: list[tuple[str, Callable[[Site, re.Match[str], Values], None]]] = [
+    (r"Add to (\S+): (.+)", add_to_file),
+    (r"(\S+) line (\d+) -> (.+)", change_line),
+    (r"Did you mean ['\"](\w+)['\"]\?.*", correct_spelling),
+    (r"([\w-]+-Policy): (.+)", send_header),
+    (r"Run: python (manage\.py .+?)(?:, and serve the files at STATIC_URL)?", run_command),
+    (r"Open (/admin/\S+/change/)(?: and choose another\.)?", submit_form),
+    (r"Set the environment variable (\w+)", set_variable),
+    (r"export (\w+)=…", set_variable),
+    (
+        r"Add to TEMPLATES OPTIONS context_processors: ([^\s,]+).*",
+        add_context_processor,
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +212,8 @@ def healthy(tmp_path_factory: pytest.TempPathFactory, python: WarmPython) -> Pat
     site.set(SETTINGS)
     site.edit(ASGI, "from django.core.asgi import", "from django_perso.asgi import")
     site.follow(
-        'Add to mysite/urls.py: urlpatterns += [path("perso/", include("django_perso.urls"))]'
+        'Add to mysite/urls.py: urlpatterns += [path("perso/", '
+        'include("django_perso.urls"))]'
     )
     site.manage("migrate")
     site.manage("shell", "-c", SEED)
@@ -183,7 +226,7 @@ def site(healthy: Path, tmp_path: Path, python: WarmPython) -> Site:
     return Site(tmp_path / "site", python)
 
 
-def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
+def test_healthy_site_is_all_ok(site: Site) -> None:
     done = site.run("manage.py", "perso_doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout
@@ -210,7 +253,7 @@ def test_a_healthy_site_is_told_so_in_plain_lines(site: Site) -> None:
     assert total == "12 ok, 0 warnings, 0 errors"
 
 
-def test_a_wrong_call_is_told_apart_from_a_problem(site: Site) -> None:
+def test_usage_error_has_its_own_exit_code(site: Site) -> None:
     assert site.run("manage.py", "perso_doctor", "--jsn").returncode == 2
     done = site.run("manage.py", "perso_doctor", "--key", "nobody")
     assert (done.returncode, done.stderr) == (
@@ -232,7 +275,8 @@ def use_a_router(site: Site) -> None:
 from channels.routing import ProtocolTypeRouter
 from django_perso.asgi import PersoWebSocket
 from django.core.asgi import get_asgi_application
-application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": PersoWebSocket()})
+django = get_asgi_application()
+application = ProtocolTypeRouter({"http": django, "websocket": PersoWebSocket()})
 """
     site.edit(ASGI, "", router)
 
@@ -247,7 +291,8 @@ def forget_the_sync(site: Site) -> None:
 
 def keep_old_lists(site: Site) -> None:
     site.sql(
-        "UPDATE django_perso_catalogueitem SET value = 'dall-e' WHERE value = 'azure-gpt-4o'"
+        "UPDATE django_perso_catalogueitem SET value = 'dall-e' "
+        "WHERE value = 'azure-gpt-4o'"
     )
     site.sql("UPDATE django_perso_sessionpreset SET llm_type = 'dall-e'")
 
@@ -270,68 +315,95 @@ def set_line(*lines: str) -> Callable[[Site], None]:
 NO_DEBUG = 'DEBUG = False; ALLOWED_HOSTS = ["shop.example"]'
 STAGING = 'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'
 STATIC_ROOT = 'STATIC_ROOT = BASE_DIR / "static_root"'
-HASHED = """STORAGES = {
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}
-}"""
-CSP, NO_MICROPHONE = (
-    "POLICIES = {'Content-Security-Policy': %r}",
-    {"Permissions-Policy": "microphone=(), usb=()"},
-)
+HASHED = """
+MANIFEST = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+STORAGES = {"staticfiles": {"BACKEND": MANIFEST}}
+"""
+CSP = "POLICIES = {'Content-Security-Policy': %r}"
+NO_MICROPHONE = {"Permissions-Policy": "microphone=(), usb=()"}
 MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "no URLs": (break_urls, "E001", "needs the app's URLs"),
     "no key": (set_line('PERSO["API_KEY"] = ""'), "E002", "No Perso API key"),
     "sandbox in production": (set_line(NO_DEBUG), "E003", "It is off when DEBUG=False"),
     "not migrated": (lose_the_tables, "E035", "Not applied: 0001_initial"),
-    "Django's own asgi": (break_asgi, "W011", "mysite.asgi does not serve the socket /perso/log/"),
+    "Django's own asgi": (
+        break_asgi,
+        "W011",
+        "mysite.asgi does not serve the socket /perso/log/",
+    ),
     "a router": (use_a_router, "W011", "pages cannot detect it"),
     "no request in templates": (
         forget_the_context_processor,
         "E036",
         "/perso/demo/ answers 500: {% perso_avatar %} needs the request.",
     ),
-    "not collected": (set_line(NO_DEBUG, STAGING, STATIC_ROOT), "E039", "perso-avatar.js is not collected"),
+    "not collected": (
+        set_line(NO_DEBUG, STAGING, STATIC_ROOT),
+        "E039",
+        "perso-avatar.js is not collected",
+    ),
     "not collected, hashed": (
         set_line(NO_DEBUG, STAGING, STATIC_ROOT, HASHED),
         "E039",
         "perso-avatar.js is not collected",
     ),
     "daphne late": (
-        set_line("INSTALLED_APPS = [*INSTALLED_APPS[1:7], 'daphne', *INSTALLED_APPS[7:]]"),
+        set_line(
+            "INSTALLED_APPS = [*INSTALLED_APPS[1:7], 'daphne', *INSTALLED_APPS[7:]]"
+        ),
         "W012",
         "(it is at position 7)",
     ),
-    "no ASGI_APPLICATION": (set_line("del ASGI_APPLICATION"), "E013", "ASGI_APPLICATION is not set"),
+    "no ASGI_APPLICATION": (
+        set_line("del ASGI_APPLICATION"),
+        "E013",
+        "ASGI_APPLICATION is not set",
+    ),
     "no host": (set_line("DEBUG = False", STAGING), "W014", "not in ALLOWED_HOSTS"),
-    "the header's CSP": (set_line(CSP % "default-src 'none'"), "W021", "connect-src needs 'self'"),
-    "the settings' CSP": (set_line("SECURE_CSP = {'connect-src': []}"), "W021", "connect-src needs 'self'"),
-    "no microphone": (set_line(f"POLICIES = {NO_MICROPHONE}"), "W022", "There is no voice input yet"),
+    "the header's CSP": (
+        set_line(CSP % "default-src 'none'"),
+        "W021",
+        "connect-src needs 'self'",
+    ),
+    "the settings' CSP": (
+        set_line("SECURE_CSP = {'connect-src': []}"),
+        "W021",
+        "connect-src needs 'self'",
+    ),
+    "no microphone": (
+        set_line(f"POLICIES = {NO_MICROPHONE}"),
+        "W022",
+        "There is no voice input yet",
+    ),
     "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
-    "a misspelt preset": (misspell_a_preset, "E033", "templates/home.html: No active preset 'suport'."),
+    "a misspelt preset": (
+        misspell_a_preset,
+        "E033",
+        "templates/home.html: No active preset 'suport'.",
+    ),
     "never synced": (forget_the_sync, "W032", "nothing is synced"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_and_its_line_mends_it(site: Site, mistake: str) -> None:
+def test_printed_fix_of_a_mistake_fixes_it(site: Site, mistake: str) -> None:
     make, number, words = MISTAKES[mistake]
     make(site)
     problems = site.doctor()
-    ours = [line for line in problems if line["id"] == f"django_perso.{number}"]
-    assert ours, problems
-    assert words in ours[-1]["text"]
-    for line in ours:
+    reported = [line for line in problems if line["id"] == f"django_perso.{number}"]
+    assert reported, problems
+    assert words in reported[-1]["text"]
+    for line in reported:
         site.follow(line["fix"])
-    assert [
-        line for line in site.doctor() if line["id"] == f"django_perso.{number}"
-    ] == []
+    assert f"django_perso.{number}" not in [line["id"] for line in site.doctor()]
 
 
-def test_without_urls_that_is_all_that_is_told(site: Site) -> None:
+def test_missing_urls_are_the_only_problem_reported(site: Site) -> None:
     break_urls(site)
     assert [line["id"] for line in site.doctor()] == ["django_perso.E001"]
 
 
-def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
+def test_wrong_settings_are_reported_together(site: Site) -> None:
     wrong = {
         "E004": ("LOG_TRANSPROT", "auto"),
         "E006": ("LOG_TRANSPORT", "pigeon"),
@@ -343,22 +415,26 @@ def test_wrong_values_of_settings_are_told_together(site: Site) -> None:
     }
     for name, value in wrong.values():
         site.set(f"PERSO[{name!r}] = {value!r}")
-    told = [line for line in site.doctor() if line["area"] == "settings"]
-    assert sorted(line["id"] for line in told) == [
+    reported = lines_of(site, "settings")
+    assert sorted(line["id"] for line in reported) == [
         f"django_perso.{number}" for number in wrong
     ]
-    for line in told:
+    for line in reported:
         site.follow(line["fix"])
     assert site.doctor() == []
 
 
-def test_what_matters_in_production_is_told_with_deploy(site: Site) -> None:
-    site.set(
-        f"{NO_DEBUG}\n{STAGING}\nSECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')"
-    )
-    site.set(
-        "CHANNEL_LAYERS = {'default': {'BACKEND': 'channels.layers.InMemoryChannelLayer'}}"
-    )
+def lines_of(site: Site, area: str, *arguments: str) -> list[dict[str, str]]:
+    """Return the problems that the doctor reports in an area."""
+    return [line for line in site.doctor(*arguments) if line["area"] == area]
+
+
+def test_deploy_reports_problems_of_production(site: Site) -> None:
+    site.set(NO_DEBUG)
+    site.set(STAGING)
+    site.set("SECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')")
+    site.set("IN_MEMORY = {'BACKEND': 'channels.layers.InMemoryChannelLayer'}")
+    site.set("CHANNEL_LAYERS = {'default': IN_MEMORY}")
     (uncollected,) = site.doctor()
     assert uncollected["id"] == "django_perso.E039"
     site.set(STATIC_ROOT)
@@ -376,22 +452,24 @@ def test_what_matters_in_production_is_told_with_deploy(site: Site) -> None:
     for line in problems:
         site.follow(line["fix"])
     remaining = [line["id"] for line in site.doctor("--deploy")]
-    assert remaining == ["django_perso.E003", "django_perso.E002"]  # and now a real key
+    # What remains to do is to set a real key.
+    assert remaining == ["django_perso.E003", "django_perso.E002"]
 
 
 START = """
 from django.test import Client
-answer = Client(SERVER_NAME="localhost").post("/perso/sessions/", "{}", content_type="application/json")
+client = Client(SERVER_NAME="localhost")
+answer = client.post("/perso/sessions/", "{}", content_type="application/json")
 print(answer.status_code, answer.json()["hint"])
 """
 
 
-def test_a_start_without_tables_is_answered_with_the_line_to_run(site: Site) -> None:
+def test_start_without_tables_names_the_command_to_run(site: Site) -> None:
     lose_the_tables(site)
     answered = site.manage("shell", "-c", START)
     assert "503 no such table: django_perso_sessionpreset." in answered
     site.follow("Run: " + answered.partition("Run: ")[2].strip())
-    assert site.doctor() == []  # a fresh site, whose first start syncs
+    assert site.doctor() == []  # the first start of a new site syncs
 
 
 TWO_KEYS = """
@@ -408,28 +486,25 @@ ApiKey.objects.create(name="Shop", environment_variable=name, api_server="{}")
 """
 
 
-def test_secrets_that_were_swapped_in_the_database_are_named(site: Site) -> None:
+def test_swapped_secrets_are_reported(site: Site) -> None:
     site.manage("shell", "-c", TWO_KEYS % f"http://127.0.0.1:{unused_port()}")
     rows = site.sql("SELECT id, secret FROM django_perso_apikey")
     for (pk, _), (_, secret) in zip(rows, reversed(rows), strict=True):
         site.sql("UPDATE django_perso_apikey SET secret = ? WHERE id = ?", secret, pk)
-    told = [line for line in site.doctor() if line["area"] == "encryption"]
-    assert len(told) == 2
-    assert all(
-        "contains a secret that belongs to another row" in line["text"] for line in told
-    )
-    assert all("/admin/django_perso/apikey/" in line["fix"] for line in told)
-    for line in told:
+    reported = lines_of(site, "encryption")
+    assert len(reported) == 2
+    belongs_elsewhere = "contains a secret that belongs to another row"
+    assert all(belongs_elsewhere in line["text"] for line in reported)
+    assert all("/admin/django_perso/apikey/" in line["fix"] for line in reported)
+    for line in reported:
         site.follow(line["fix"], new_secret=KEY)
-    assert [line for line in site.doctor() if line["area"] == "encryption"] == []
+    assert lines_of(site, "encryption") == []
     site.set("SECRET_KEY = 'another'")
-    (one, _two) = [
-        line["text"] for line in site.doctor() if line["area"] == "encryption"
-    ]
-    assert "which is missing. Put the old key back" in one
+    first, _second = lines_of(site, "encryption")
+    assert "which is missing. Put the old key back" in first["text"]
 
 
-def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
+def test_stale_and_expired_conversations_are_reported(
     site: Site,
 ) -> None:
     site.set('PERSO["RETENTION_DAYS"] = 30')
@@ -446,27 +521,25 @@ def test_conversations_that_are_left_open_or_kept_for_too_long_are_told(
             f"UPDATE django_perso_{table} "
             f"SET last_seen_at = {days_ago}, created_at = {days_ago}"
         )
-    told = [line for line in site.doctor() if line["area"] == "upkeep"]
-    assert [line["id"] for line in told] == ["django_perso.W037", "django_perso.W038"]
-    for line in told:
-        site.follow(
-            line["fix"].replace(" every minute", "").replace(" every night", "")
-        )
-    assert [line for line in site.doctor() if line["area"] == "upkeep"] == []
+    stale, expired = lines_of(site, "upkeep")
+    assert (stale["id"], expired["id"]) == ("django_perso.W037", "django_perso.W038")
+    site.follow(stale["fix"].replace(" every minute", ""))
+    site.follow(expired["fix"].replace(" every night", ""))
+    assert lines_of(site, "upkeep") == []
     assert site.sql("SELECT count(*) FROM django_perso_conversation") == [(0,)]
 
 
-def test_a_server_that_is_not_there_is_told(site: Site) -> None:
+def test_unreachable_server_is_reported(site: Site) -> None:
     server = f"http://127.0.0.1:{unused_port()}"
     site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{server}"}}')
-    (line,) = [line for line in site.doctor() if line["area"] == "api key"]
+    (line,) = lines_of(site, "api key")
     assert line["id"] == "django_perso.E030"
     assert f"{server}: Perso cannot be reached" in line["text"]
     forget_the_sync(site)
-    assert site.doctor() == [line]  # what cannot be reached cannot be synced
+    assert site.doctor() == [line]  # the missing sync is not reported as well
 
 
-def test_presets_that_miss_a_key_are_told_once_and_an_empty_key_with_its_variable(
+def test_missing_key_and_empty_variable_are_reported(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:
     forget_the_sync(site)
@@ -487,35 +560,34 @@ def test_presets_that_miss_a_key_are_told_once_and_an_empty_key_with_its_variabl
     assert [line["id"] for line in site.doctor()] == ["django_perso.W032"] * 2
     site.sql("UPDATE django_perso_apikey SET is_active = 0")
     site.sql(
-        "UPDATE django_perso_sessionpreset SET api_key_id = (SELECT id FROM django_perso_apikey)"
+        "UPDATE django_perso_sessionpreset "
+        "SET api_key_id = (SELECT id FROM django_perso_apikey)"
     )
     assert '"support": API key "Shop" is inactive.' in [
         line["text"] for line in site.doctor()
     ]
 
 
-def test_a_key_that_perso_refuses_is_named_and_mended_where_it_is_kept(
+def test_refused_key_is_fixed_where_it_is_kept(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:
     perso = sandbox_server("--key", KEY)
     site.manage("shell", "-c", TWO_KEYS % perso.url)
     kept = 'os.environ.get("PERSO_INTERACTIVE_API_KEY", "pak-of-nobody-at-all")'
     site.set(f'PERSO = {{"API_KEY": {kept}, "API_SERVER": "{perso.url}"}}')
-    refused = [line for line in site.doctor() if line["area"] == "api key"]
+    refused = lines_of(site, "api key")
     names = ['"one" (ends -one)', '"two" (ends -two)', 'PERSO["API_KEY"] (ends -all)']
     for line, name in zip(refused, names, strict=True):
         assert line["id"] == "django_perso.E030"
         assert f"Perso refused key {name}: 401" in line["text"]
-    assert [
-        line for line in site.doctor("--key", "two") if line["area"] == "api key"
-    ] == refused[1:2]
+    assert lines_of(site, "api key", "--key", "two") == refused[1:2]
     for line in refused:
         values = {"value": KEY} if "variable" in line["fix"] else {"new_secret": KEY}
         site.follow(line["fix"], **values)
-    assert [line for line in site.doctor() if line["area"] == "api key"] == []
+    assert lines_of(site, "api key") == []
 
 
-def test_a_voice_that_perso_withdrew_is_told_first_of_the_lists_then_of_the_preset(
+def test_withdrawn_voice_is_reported_for_list_and_preset(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:
     perso = sandbox_server("--key", KEY)

@@ -1,4 +1,4 @@
-"""SecretField: a secret is readable by `reveal()` and nowhere else."""
+"""SecretField: only `reveal()` returns a secret."""
 
 import base64
 import copy
@@ -21,7 +21,8 @@ from tests.stage import KEY
 
 pytestmark = pytest.mark.django_db
 
-OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+OLD = Fernet.generate_key().decode()
+NEW = Fernet.generate_key().decode()
 
 
 @pytest.fixture
@@ -45,33 +46,33 @@ def write_column(row: ApiKey, value: str) -> None:
         )
 
 
-def again(row: ApiKey) -> ApiKey:
+def reloaded(row: ApiKey) -> ApiKey:
     return ApiKey.objects.get(pk=row.pk)
 
 
-def test_a_secret_is_ciphertext_in_the_database_and_itself_again_when_read(
+def test_secret_is_stored_encrypted_and_read_back(
     row: ApiKey,
 ) -> None:
-    assert again(row).secret.reveal() == KEY
+    assert reloaded(row).secret.reveal() == KEY
     stored = column(row)
     for form in (KEY, KEY[-8:], base64.b64encode(KEY.encode()).decode()):
         assert form not in stored
     row.save()
     assert column(row) != stored  # a fresh token each time
-    assert again(row).secret.reveal() == KEY
+    assert reloaded(row).secret.reveal() == KEY
 
 
-def test_an_empty_secret_is_empty_in_the_database_and_false() -> None:
+def test_empty_secret_is_stored_empty_and_is_false() -> None:
     row = ApiKey.objects.create(name="Empty")
     assert column(row) == ""
-    assert not again(row).secret
+    assert not reloaded(row).secret
 
 
 @pytest.mark.parametrize(
     "show",
     [repr, str, "{}".format, "{!r:>20}".format, lambda s: f"{s}", lambda s: f"{s!s}"],
 )
-def test_no_way_to_print_a_secret_shows_it(show: Any) -> None:
+def test_printed_secret_is_hidden(show: Any) -> None:
     shown = show(Secret(KEY))
     assert "<Secret>" in shown
     assert KEY not in shown
@@ -80,25 +81,25 @@ def test_no_way_to_print_a_secret_shows_it(show: Any) -> None:
 @pytest.mark.parametrize(
     "dump", [pickle.dumps, json.dumps, lambda s: json.dumps(s, cls=DjangoJSONEncoder)]
 )
-def test_a_secret_cannot_be_pickled_or_dumped(dump: Any, row: ApiKey) -> None:
+def test_secret_cannot_be_pickled_or_dumped(dump: Any, row: ApiKey) -> None:
     with pytest.raises(TypeError):
         dump(Secret(KEY))
 
 
-def test_a_row_that_was_loaded_can_be_cached_and_still_opens(row: ApiKey) -> None:
-    data = pickle.dumps(again(row))
+def test_loaded_row_can_be_pickled_and_read(row: ApiKey) -> None:
+    data = pickle.dumps(reloaded(row))
     assert KEY.encode() not in data
     assert pickle.loads(data).secret.reveal() == KEY
 
 
-def test_a_copy_is_as_secret_as_the_original(row: ApiKey) -> None:
-    for made in (
+def test_copy_of_a_secret_is_hidden(row: ApiKey) -> None:
+    for duplicate in (
         copy.deepcopy(Secret(KEY)),
         copy.deepcopy(row).secret,
         copy.copy(row).secret,
     ):
-        assert made == Secret(KEY)
-        assert KEY not in repr(made)
+        assert duplicate == Secret(KEY)
+        assert KEY not in repr(duplicate)
     assert KEY not in str(vars(row))
     assert KEY not in str(model_to_dict(row))
     assert KEY not in str(list(ApiKey.objects.values()))
@@ -107,13 +108,11 @@ def test_a_copy_is_as_secret_as_the_original(row: ApiKey) -> None:
 @pytest.mark.parametrize(
     ("secret", "tail"), [(KEY, KEY[-4:]), ("elevenchars", ""), ("", "")]
 )
-def test_a_tail_is_shown_only_of_what_is_long_enough_to_stay_secret(
-    secret: str, tail: str
-) -> None:
+def test_tail_is_shown_only_for_long_secrets(secret: str, tail: str) -> None:
     assert Secret(secret).tail == tail
 
 
-def test_a_deferred_secret_is_loaded_when_it_is_asked_for(
+def test_deferred_secret_is_loaded_on_access(
     row: ApiKey, django_assert_num_queries: Any
 ) -> None:
     deferred = ApiKey.objects.defer("secret").get()
@@ -122,7 +121,7 @@ def test_a_deferred_secret_is_loaded_when_it_is_asked_for(
     assert ApiKey.objects.only("name").get().secret.reveal() == KEY
 
 
-def test_saving_other_fields_leaves_the_ciphertext_alone(row: ApiKey) -> None:
+def test_saving_other_fields_keeps_the_ciphertext(row: ApiKey) -> None:
     stored = column(row)
     row.is_active = False
     row.save(update_fields=["is_active"])
@@ -130,7 +129,7 @@ def test_saving_other_fields_leaves_the_ciphertext_alone(row: ApiKey) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", Secret("x")])
-def test_a_secret_cannot_be_updated_in_bulk(row: ApiKey, value: Any) -> None:
+def test_secret_cannot_be_updated_by_a_queryset(row: ApiKey, value: Any) -> None:
     stored = column(row)
     with (
         pytest.raises(FieldError, match="cannot be updated in bulk"),
@@ -140,7 +139,7 @@ def test_a_secret_cannot_be_updated_in_bulk(row: ApiKey, value: Any) -> None:
     assert column(row) == stored
 
 
-def test_nor_by_bulk_update(row: ApiKey) -> None:
+def test_secret_cannot_be_updated_by_bulk_update(row: ApiKey) -> None:
     row.secret = "other"
     with (
         pytest.raises(FieldError, match="cannot be updated in bulk"),
@@ -152,21 +151,22 @@ def test_nor_by_bulk_update(row: ApiKey) -> None:
 @pytest.mark.parametrize(
     "lookup", ["secret", "secret__startswith", "secret__isnull", "secret__in"]
 )
-def test_a_secret_cannot_be_searched(row: ApiKey, lookup: str) -> None:
+def test_secret_cannot_be_searched(row: ApiKey, lookup: str) -> None:
     with pytest.raises(FieldError, match="cannot be searched"):
         list(ApiKey.objects.filter(**{lookup: [KEY]}))
 
 
-def test_rows_made_in_bulk_are_encrypted_each_for_itself() -> None:
+def test_rows_created_in_bulk_are_encrypted() -> None:
     rows = ApiKey.objects.bulk_create(
         ApiKey(name=name, secret=KEY) for name in ("a", "b")
     )
-    assert [again(row).secret.reveal() for row in rows] == [KEY, KEY]
+    assert [reloaded(row).secret.reveal() for row in rows] == [KEY, KEY]
     assert KEY not in column(rows[0])
 
 
-def test_a_dump_holds_no_secret_and_can_be_loaded(row: ApiKey, tmp_path: Any) -> None:
-    out, file = StringIO(), tmp_path / "dump.json"
+def test_dump_contains_no_secret_and_can_be_loaded(row: ApiKey, tmp_path: Any) -> None:
+    out = StringIO()
+    file = tmp_path / "dump.json"
     call_command("dumpdata", "django_perso", stdout=out)
     file.write_text(out.getvalue())
     assert "Main" in out.getvalue()
@@ -177,12 +177,12 @@ def test_a_dump_holds_no_secret_and_can_be_loaded(row: ApiKey, tmp_path: Any) ->
     assert not ApiKey.objects.get().secret
 
 
-def test_a_ciphertext_moved_to_another_row_does_not_open_and_is_not_saved_over(
+def test_moved_ciphertext_raises_and_is_not_overwritten(
     row: ApiKey,
 ) -> None:
     other = ApiKey.objects.create(name="Other", secret="pak-other-0000")
     write_column(other, column(row))
-    moved = again(other)
+    moved = reloaded(other)
     with pytest.raises(SecretUnreadable, match="another row"):
         _ = moved.secret
     with pytest.raises(SecretUnreadable, match="another row"), transaction.atomic():
@@ -190,63 +190,60 @@ def test_a_ciphertext_moved_to_another_row_does_not_open_and_is_not_saved_over(
     assert column(other) == column(row)
     moved.secret = "pak-entered-again"
     moved.save()
-    assert again(other).secret.reveal() == "pak-entered-again"
+    assert reloaded(other).secret.reveal() == "pak-entered-again"
 
 
 @pytest.mark.parametrize(
     "alter",
     [lambda t: t[:-5] + "AAAA=", lambda t: t[:40], lambda t: t.replace("g", "ä")],
 )
-def test_an_altered_ciphertext_does_not_open_and_is_not_saved_over(
+def test_altered_ciphertext_raises_and_is_not_overwritten(
     row: ApiKey, alter: Any
 ) -> None:
     altered = alter(column(row))
     write_column(row, altered)
-    for use in (lambda: again(row).secret, again(row).save):
+    for use in (lambda: reloaded(row).secret, reloaded(row).save):
         with pytest.raises(SecretUnreadable, match="altered"), transaction.atomic():
             use()
     assert column(row) == altered
 
 
-def test_one_row_that_does_not_open_breaks_no_list(row: ApiKey) -> None:
+def test_unreadable_row_does_not_break_lists(row: ApiKey) -> None:
     write_column(row, "deadbeef.x")
     ApiKey.objects.create(name="Other", secret=KEY)
     assert [key.name for key in ApiKey.objects.order_by("name")] == ["Main", "Other"]
 
 
-def test_a_new_encryption_key_is_put_in_front_and_the_old_one_still_opens(
-    settings: Any, row: ApiKey
-) -> None:
+def test_new_encryption_key_replaces_an_old_one(settings: Any, row: ApiKey) -> None:
     settings.PERSO = {"ENCRYPTION_KEYS": [OLD]}
-    first = again(row)
+    first = reloaded(row)
     assert first.secret.reveal() == KEY  # sealed before there were encryption keys
     first.save()
     settings.SECRET_KEY = "changed"
     settings.PERSO = {"ENCRYPTION_KEYS": [NEW, OLD]}
-    rotated = again(row)
+    rotated = reloaded(row)
     assert rotated.secret.reveal() == KEY
     rotated.save()
     settings.PERSO = {"ENCRYPTION_KEYS": [NEW]}
-    assert again(row).secret.reveal() == KEY
+    assert reloaded(row).secret.reveal() == KEY
     settings.PERSO = {"ENCRYPTION_KEYS": [OLD]}
     with (
         pytest.raises(SecretUnreadable, match="Put the old key back"),
         transaction.atomic(),
     ):
-        again(row).save()
+        reloaded(row).save()
 
 
-def test_without_encryption_keys_they_come_from_the_secret_key_and_its_fallbacks(
-    settings: Any, row: ApiKey
-) -> None:
-    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [settings.SECRET_KEY]
-    assert again(row).secret.reveal() == KEY
+def test_encryption_keys_default_to_the_secret_keys(settings: Any, row: ApiKey) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "new"
+    assert reloaded(row).secret.reveal() == KEY
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(SecretUnreadable):
-        _ = again(row).secret
+        _ = reloaded(row).secret
 
 
-def test_an_encryption_key_that_is_none_is_told_with_the_line_that_makes_one(
+def test_malformed_encryption_key_is_refused_with_a_hint(
     settings: Any, row: ApiKey
 ) -> None:
     settings.PERSO = {"ENCRYPTION_KEYS": ["correct horse"]}

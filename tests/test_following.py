@@ -1,4 +1,4 @@
-"""Following live: hints without words, and only for those who may read."""
+"""Following live: hints without content, and only for users who may read."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ async def _layer(settings: Any) -> AsyncIterator[None]:
 
 
 def cookie(*rights: str, **values: Any) -> str:
-    """The cookie of a user with these rights, logged in."""
+    """Log in a user with these rights and return the session cookie."""
     user = User.objects.create(**{"username": "follower", "is_staff": True, **values})
     user.user_permissions.set(Permission.objects.filter(codename__in=rights))
     client = Client()
@@ -70,18 +70,19 @@ async def follow(
     return WebsocketCommunicator(get_asgi_application(), path, headers=headers)
 
 
-async def test_who_may_read_is_told_to_look_again_and_nothing_else() -> None:
-    mine, other = uuid4(), uuid4()
-    socket = await follow(mine, await sync_to_async(cookie)(*READER))
+async def test_reader_receives_hints_of_the_conversation_only() -> None:
+    followed = uuid4()
+    other = uuid4()
+    socket = await follow(followed, await sync_to_async(cookie)(*READER))
     assert (await socket.connect())[0]
     following.notice(other)
-    following.notice(mine)
+    following.notice(followed)
     assert await socket.receive_from() == LOOK
     assert await socket.receive_nothing(0.5)
     await socket.disconnect()
 
 
-async def test_however_much_is_said_one_hint_tells_it() -> None:
+async def test_many_entries_send_one_hint() -> None:
     stream = uuid4()
     socket = await follow(stream, await sync_to_async(cookie)(*READER))
     await socket.connect()
@@ -90,7 +91,7 @@ async def test_however_much_is_said_one_hint_tells_it() -> None:
         await asyncio.sleep(0)
     assert await socket.receive_from() == LOOK
     assert await socket.receive_nothing(0.5)
-    following.notice(stream)  # the next news begin anew
+    following.notice(stream)  # sends another hint
     assert await socket.receive_from() == LOOK
     await socket.disconnect()
 
@@ -105,14 +106,14 @@ async def test_however_much_is_said_one_hint_tells_it() -> None:
         (READER, {"is_active": False}),
     ],
 )
-async def test_who_may_not_read_cannot_follow(
+async def test_user_who_may_not_read_cannot_follow(
     rights: tuple[str, ...], values: dict[str, Any]
 ) -> None:
     socket = await follow(uuid4(), await sync_to_async(cookie)(*rights, **values))
     assert await socket.connect() == (False, 4403)
 
 
-async def test_nobody_follows_without_a_login_or_from_another_site() -> None:
+async def test_following_needs_a_login_and_the_own_origin() -> None:
     assert await (await follow(uuid4())).connect() == (False, 4403)
     reader = await sync_to_async(cookie)(*READER)
     assert await (await follow(uuid4(), reader, "http://evil.example")).connect() == (
@@ -121,7 +122,7 @@ async def test_nobody_follows_without_a_login_or_from_another_site() -> None:
     )
 
 
-async def test_rights_taken_away_end_it_when_the_page_says_it_is_there() -> None:
+async def test_revoked_rights_end_following_at_the_next_message() -> None:
     stream = uuid4()
     socket = await follow(stream, await sync_to_async(cookie)(*READER))
     await socket.connect()
@@ -132,12 +133,12 @@ async def test_rights_taken_away_end_it_when_the_page_says_it_is_there() -> None
     assert (await socket.receive_output())["code"] == 4403
 
 
-async def test_a_layer_that_forgets_its_groups_is_told_again() -> None:
+async def test_next_message_joins_a_lost_group_again() -> None:
     stream = uuid4()
     socket = await follow(stream, await sync_to_async(cookie)(*READER))
     await socket.connect()
     layer: Any = get_channel_layer()
-    layer.groups.clear()  # as a Redis that was emptied has
+    layer.groups.clear()  # as when Redis has been emptied
     await socket.send_to("{}")
     assert await socket.receive_from() == LOOK
     following.notice(stream)
@@ -145,7 +146,7 @@ async def test_a_layer_that_forgets_its_groups_is_told_again() -> None:
     await socket.disconnect()
 
 
-async def test_without_a_layer_there_is_nothing_to_follow(
+async def test_following_needs_a_channel_layer(
     settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following._warning, "due_at", 0.0)
@@ -158,7 +159,7 @@ async def test_without_a_layer_there_is_nothing_to_follow(
     assert await socket.connect() == (False, 4403)
 
 
-async def test_a_broken_layer_costs_nobody_more_than_the_hint(
+async def test_broken_layer_only_loses_hints(
     caplog: pytest.LogCaptureFixture, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following._warning, "due_at", 0.0)
@@ -177,7 +178,7 @@ async def test_a_broken_layer_costs_nobody_more_than_the_hint(
 
 
 @pytest.mark.parametrize("layers", [IN_MEMORY, {}])
-def test_a_page_follows_only_what_runs_and_only_with_a_layer(
+def test_page_follows_only_live_conversations(
     admin_client: Client, settings: Any, layers: dict[str, Any]
 ) -> None:
     settings.CHANNEL_LAYERS = layers
@@ -191,7 +192,7 @@ def test_a_page_follows_only_what_runs_and_only_with_a_layer(
     assert "follow" not in admin_client.get(page).content.decode()
 
 
-async def test_what_comes_by_post_is_told_too(async_client: Any) -> None:
+async def test_entries_by_post_send_hints(async_client: Any) -> None:
     await sync_to_async(make_preset)()
     client = Client()
     started = (await sync_to_async(start)(client)).json()
@@ -213,11 +214,9 @@ async def test_what_comes_by_post_is_told_too(async_client: Any) -> None:
     assert await socket.receive_from() == LOOK
     await socket.disconnect()
     answer = await sync_to_async(post_log)(client, started, items=[chat(2)])
-    assert answer.json() == {
-        "t": "ack",
-        "s": 2,
-    }  # under WSGI there is no loop to tell in
+    # Under WSGI there is no event loop in which a hint could be sent.
+    assert answer.json() == {"t": "ack", "s": 2}
 
 
-def test_by_http_the_address_says_what_it_is(client: Client) -> None:
+def test_http_request_to_the_follow_socket_is_refused(client: Client) -> None:
     assert client.get(f"/perso/log/follow/{uuid4()}/").status_code == 426

@@ -1,4 +1,4 @@
-"""The main road in a host project that has everything an app is easily broken by."""
+"""A conversation in a host project with settings that easily break an app."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_main_road_leads_through_a_hostile_host(tmp_path: Path) -> None:
+def test_conversation_works_in_a_hostile_host(tmp_path: Path) -> None:
     env = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.hostile.settings",
@@ -22,8 +22,10 @@ def test_the_main_road_leads_through_a_hostile_host(tmp_path: Path) -> None:
         "-q",
         "-p",
         "no:cacheprovider",
-        "tests/hostile/road.py",
+        "tests/hostile/journey.py",
     ]
-    run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        command, check=False, env=env, cwd=ROOT, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"^6 passed", run.stdout, re.MULTILINE), run.stdout

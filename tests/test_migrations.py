@@ -1,4 +1,4 @@
-"""The migrations are those of the models, in whatever project they run."""
+"""The migrations match the models in any project."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("settings", ["tests.settings", "tests.hostile.settings"])
-def test_no_project_makes_a_migration_of_ours(settings: str, tmp_path: Path) -> None:
+def test_migrations_are_complete_in_any_project(settings: str, tmp_path: Path) -> None:
     env = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": settings,
@@ -26,7 +26,9 @@ def test_no_project_makes_a_migration_of_ours(settings: str, tmp_path: Path) -> 
         "--check",
         "--dry-run",
     ]
-    run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        command, check=False, env=env, cwd=ROOT, capture_output=True, text=True
+    )
     assert (run.stdout, run.returncode) == (
         "No changes detected in app 'django_perso'\n",
         0,

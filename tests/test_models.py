@@ -1,4 +1,4 @@
-"""The rows: what they refuse, and what stays when others go."""
+"""The models: what they refuse, and what deleting a row deletes."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def mistakes(row: Any) -> dict[str, Any]:
         ("tts_type", ["t"], [""]),
     ],
 )
-def test_a_preset_takes_what_perso_takes(
+def test_preset_accepts_what_perso_accepts(
     field: str, good: list[Any], bad: list[Any]
 ) -> None:
     preset = make_preset()
@@ -61,13 +61,13 @@ def test_a_preset_takes_what_perso_takes(
         assert list(mistakes(preset)) == [field], value
 
 
-def test_voice_needs_hearing() -> None:
+def test_voice_requires_speech_recognition() -> None:
     assert list(mistakes(make_preset(voice=True))) == ["stt_type"]
     assert mistakes(make_preset(slug="b", voice=True, stt_type="default")) == {}
 
 
 @pytest.mark.parametrize("missing", ["max_live", "starts_per_hour"])
-def test_a_preset_for_everybody_has_both_limits_whoever_writes_it(missing: str) -> None:
+def test_public_preset_requires_both_limits(missing: str) -> None:
     unlimited = make_preset(access="staff", **{missing: None})
     assert mistakes(unlimited) == {}
     unlimited.access = "public"
@@ -76,7 +76,7 @@ def test_a_preset_for_everybody_has_both_limits_whoever_writes_it(missing: str) 
         SessionPreset.objects.update(access="public")
 
 
-def test_a_new_preset_is_for_staff_and_has_the_default_limits() -> None:
+def test_new_preset_is_for_staff_and_has_default_limits() -> None:
     preset = SessionPreset()
     assert (preset.access, preset.max_live, preset.starts_per_hour) == ("staff", 5, 10)
 
@@ -88,7 +88,7 @@ def test_a_new_preset_is_for_staff_and_has_the_default_limits() -> None:
         lambda name: make_preset(slug=name, is_default=True),
     ],
 )
-def test_there_is_one_default(make: Any) -> None:
+def test_second_default_is_refused(make: Any) -> None:
     make("a")
     with pytest.raises(IntegrityError):
         make("b")
@@ -98,7 +98,7 @@ def test_there_is_one_default(make: Any) -> None:
     "server",
     ["https://platform.perso.ai", "http://127.0.0.1:8801", "http://localhost:8801"],
 )
-def test_an_api_server_is_a_url(server: str) -> None:
+def test_api_server_accepts_urls(server: str) -> None:
     assert mistakes(ApiKey(name="a", api_server=server)) == {}
 
 
@@ -106,13 +106,14 @@ def test_an_api_server_is_a_url(server: str) -> None:
     "server",
     ["platform.perso.ai", "javascript:alert(1)", "ftp://platform.perso.ai", ""],
 )
-def test_an_api_server_that_is_no_url_is_refused(server: str) -> None:
+def test_malformed_api_server_is_refused(server: str) -> None:
     assert list(mistakes(ApiKey(name="a", api_server=server))) == ["api_server"]
 
 
-def test_a_conversation_outlives_its_key_its_preset_and_its_user() -> None:
+def test_conversation_outlives_its_key_preset_and_user() -> None:
     user = get_user_model().objects.create(username="u")
-    key, preset = ApiKey.objects.create(name="a", secret=KEY), make_preset()
+    key = ApiKey.objects.create(name="a", secret=KEY)
+    preset = make_preset()
     make_conversation(
         api_key=key,
         key_name="a",
@@ -130,7 +131,7 @@ def test_a_conversation_outlives_its_key_its_preset_and_its_user() -> None:
     assert (session.api_key, session.preset, session.key_name) == (None, None, "a")
 
 
-def test_an_entry_goes_with_its_conversation_and_is_there_once() -> None:
+def test_entry_is_unique_and_deleted_with_its_conversation() -> None:
     session = make_conversation(visitor="me")
     entry = {
         "conversation": session,
@@ -143,13 +144,13 @@ def test_an_entry_goes_with_its_conversation_and_is_there_once() -> None:
     TranscriptEntry.objects.create(seq=1, **{**entry, "source": "server"})
     session.delete()
     assert not TranscriptEntry.objects.exists()
-    again = make_conversation(visitor="me")
-    TranscriptEntry.objects.create(seq=1, **{**entry, "conversation": again})
+    entry["conversation"] = make_conversation(visitor="me")
+    TranscriptEntry.objects.create(seq=1, **entry)
     with pytest.raises(IntegrityError):
-        TranscriptEntry.objects.create(seq=1, **{**entry, "conversation": again})
+        TranscriptEntry.objects.create(seq=1, **entry)
 
 
-def test_a_row_is_called_what_people_know_it_by() -> None:
+def test_rows_have_readable_names() -> None:
     session = make_conversation(visitor="me", session_id="psn-secret")
     rows = [ApiKey(name="Main", secret=KEY), SessionPreset(name="Guide"), session]
     assert [str(row) for row in rows] == ["Main", "Guide", str(session.pk)]
@@ -158,7 +159,7 @@ def test_a_row_is_called_what_people_know_it_by() -> None:
     )
 
 
-def test_log_tables_are_not_sorted_behind_anybodys_back() -> None:
+def test_log_tables_have_no_default_ordering() -> None:
     assert not Conversation._meta.ordering
     assert not TranscriptEntry._meta.ordering
     assert models.DEFAULT_API_SERVER == "https://platform.perso.ai"

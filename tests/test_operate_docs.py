@@ -20,8 +20,8 @@ PRIVACY = (dev.ROOT / "docs/how-to/privacy.md").read_text("utf-8")
 def block(page: str, language: str, containing: str) -> str:
     """Return the one block of a page in a language that contains a text."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    (found,) = [block for block in blocks if containing in block]
-    return str(found)
+    (matching,) = [block for block in blocks if containing in block]
+    return str(matching)
 
 
 def redact(kind: str, data: dict[str, Any]) -> Any:

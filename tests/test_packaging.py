@@ -1,4 +1,4 @@
-"""What is shipped: built as a release is, compared with an allow-list, searched for what must not leave."""
+"""The wheel and the sdist: allowed files only, without secrets or foreign code."""
 
 import re
 import subprocess
@@ -18,7 +18,8 @@ Files = dict[str, bytes]
 PACKAGE = (
     r"django_perso/([a-z_]+/)*[a-z_0-9]+\.py",
     r"django_perso/py\.typed",
-    r"django_perso/(sandbox/)?static/django_perso/([a-z]+/)*[a-z-]+(\.d\.ts|\.js|\.css|\.svg)",
+    r"django_perso/(sandbox/)?static/django_perso/([a-z]+/)*[a-z-]+"
+    r"(\.d\.ts|\.js|\.css|\.svg)",
     r"django_perso/sandbox/perso-interactive-sdk\.js",
     r"django_perso/templates/(admin/)?django_perso/([a-z_]+/)*[a-z_]+\.html",
     r"django_perso/locale/[a-zA-Z_]+/LC_MESSAGES/django(js)?\.(po|mo)",
@@ -33,7 +34,8 @@ SDIST = (
 )
 
 UNWANTED = {
-    "absolute path": rb"(?<![\w.$}])/(home|root|Users|tmp|work|opt|var)/\w|\b[A-Z]:\\\\?Users|"
+    "absolute path": rb"(?<![\w.$}])/(home|root|Users|tmp|work|opt|var)/\w"
+    + rb"|\b[A-Z]:\\\\?Users|"
     + re.escape(bytes(dev.ROOT)),
     "Perso key": rb"\bpl?ak-[0-9a-f]{16,}",
     "private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY",
@@ -43,8 +45,8 @@ UNWANTED = {
 
 
 def unwanted(files: Files) -> list[str]:
-    """What was found where."""
-    found = [
+    """Describe what must not be shipped, and where it is."""
+    problems = [
         f"{kind} in {name}: {match.group()[:60]!r}"
         for name, content in files.items()
         for kind, pattern in UNWANTED.items()
@@ -52,12 +54,12 @@ def unwanted(files: Files) -> list[str]:
     ]
     for name, content in files.items():
         if integrity(content) in SDK_VERSIONS.values():
-            found.append(f"the vendor's SDK as {name}")
-    return found
+            problems.append(f"the vendor's SDK as {name}")
+    return problems
 
 
 def build(directory: Path) -> tuple[Path, Path]:
-    """The wheel and the sdist of this tree."""
+    """Build the wheel and the sdist of this tree, and return their paths."""
     command = [
         sys.executable,
         "-m",
@@ -67,7 +69,12 @@ def build(directory: Path) -> tuple[Path, Path]:
         str(directory),
     ]
     done = subprocess.run(
-        command, cwd=dev.ROOT, capture_output=True, text=True, timeout=120
+        command,
+        check=False,
+        cwd=dev.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return next(directory.glob("*.whl")), next(directory.glob("*.tar.gz"))
@@ -94,8 +101,8 @@ def sdist(built: tuple[Path, Path]) -> Files:
     return files
 
 
-def strangers(files: Files, allowed: tuple[str, ...]) -> list[str]:
-    """The names no pattern allows."""
+def unexpected(files: Files, allowed: tuple[str, ...]) -> list[str]:
+    """Return the names that no pattern allows."""
     return [
         name
         for name in files
@@ -103,16 +110,17 @@ def strangers(files: Files, allowed: tuple[str, ...]) -> list[str]:
     ]
 
 
-def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
+def test_wheel_and_sdist_contain_only_the_package(
     wheel: Files, sdist: Files, figure: Callable[[str, str], None]
 ) -> None:
-    assert strangers(wheel, WHEEL) == []
-    assert strangers(sdist, SDIST) == []
+    assert unexpected(wheel, WHEEL) == []
+    assert unexpected(sdist, SDIST) == []
     assert unwanted(wheel) == []
     assert unwanted(sdist) == []
     figure(
         "T25",
-        f"{len(wheel)} files in the wheel, {len(sdist)} in the sdist: 0 strangers, 0 secrets, 0 paths",
+        f"{len(wheel)} files in the wheel, {len(sdist)} in the sdist: "
+        "0 unexpected files, 0 secrets, 0 paths",
     )
 
 
@@ -127,16 +135,14 @@ def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
         "templates/django_perso/demo.html",
     ],
 )
-def test_what_is_not_python_is_shipped_too(
+def test_files_other_than_python_are_shipped(
     wheel: Files, sdist: Files, path: str
 ) -> None:
     assert f"django_perso/{path}" in wheel
     assert f"django_perso/{path}" in sdist
 
 
-def test_the_licence_and_the_notice_about_the_vendors_sdk_are_shipped(
-    wheel: Files, sdist: Files
-) -> None:
+def test_licence_and_notice_are_shipped(wheel: Files, sdist: Files) -> None:
     assert any(name.endswith("licenses/NOTICE") for name in wheel)
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
     assert {"LICENSE", "NOTICE"} <= set(sdist)
@@ -150,12 +156,10 @@ def test_tests_and_the_example_are_not_shipped(wheel: Files, sdist: Files) -> No
     ]
 
 
-def test_building_twice_gives_the_same_bytes(
-    built: tuple[Path, Path], tmp_path: Path
-) -> None:
-    again = build(tmp_path)
+def test_two_builds_are_identical(built: tuple[Path, Path], tmp_path: Path) -> None:
+    rebuilt = build(tmp_path)
     assert [path.read_bytes() for path in built] == [
-        path.read_bytes() for path in again
+        path.read_bytes() for path in rebuilt
     ]
 
 
@@ -169,11 +173,11 @@ def test_building_twice_gives_the_same_bytes(
         b"var a=1;" * 200,
     ],
 )
-def test_the_search_finds_what_is_planted(planted: bytes) -> None:
+def test_planted_secret_is_found(planted: bytes) -> None:
     assert unwanted({"planted.py": b"# a line\n" + planted + b"\n"})
 
 
-def test_a_stranger_is_noticed() -> None:
-    assert strangers(
+def test_unexpected_file_is_found() -> None:
+    assert unexpected(
         {"django_perso/notes.txt": b"", "django_perso/models.py": b""}, WHEEL
     ) == ["django_perso/notes.txt"]

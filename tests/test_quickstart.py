@@ -1,4 +1,4 @@
-"""The README's quickstart, typed into a blank project with the built wheel installed, works as it says."""
+"""The README's quickstart works in a new project with the built wheel."""
 
 import os
 import re
@@ -25,7 +25,7 @@ README = (dev.ROOT / "README.md").read_text("utf-8")
 
 
 def blocks(title: str) -> Iterator[tuple[str, str, str]]:
-    """(language, the file that the text before names, code) of each code block under a heading."""
+    """Yield the language, the file named before it, and the code of each code block."""
     section = re.split(
         r"^#+ ", README.split(title, 1)[1], maxsplit=1, flags=re.MULTILINE
     )[0]
@@ -40,10 +40,11 @@ def blocks(title: str) -> Iterator[tuple[str, str, str]]:
 
 
 class Project:
-    """A blank project `mysite` with an environment of its own, and what the README says typed into it."""
+    """A new project `mysite` with its own environment, which follows the README."""
 
     def __init__(self, directory: Path, wheel: Path) -> None:
-        self.directory, self.wheel = directory, wheel
+        self.directory = directory
+        self.wheel = wheel
         self.python = str(directory / "venv/bin/python")
         self.env = {
             name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ
@@ -52,7 +53,12 @@ class Project:
 
     def run(self, *command: str) -> None:
         done = subprocess.run(
-            command, cwd=self.directory, env=self.env, capture_output=True, text=True
+            command,
+            check=False,
+            cwd=self.directory,
+            env=self.env,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -76,7 +82,7 @@ class Project:
         self.run(*pip, "--constraint", str(dev.ROOT / "constraints.txt"), wanted)
 
     def type_in(self, title: str) -> None:
-        """Do what the blocks under `title` say."""
+        """Do what the code blocks under `title` say."""
         for language, name, code in blocks(title):
             if language == "django":
                 (self.directory / "mysite/templates").mkdir()
@@ -95,14 +101,14 @@ class Project:
                 self.run(self.python, "manage.py", "migrate")
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Put `new` in the place of `old`, or at the end."""
+        """Replace `old` by `new`, or append `new` if `old` is empty."""
         path = self.directory / "mysite" / name
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new) if old else f"{text}\n{new}")
 
     def add_home_page(self) -> None:
-        """A view for the template: what any project has, and a blank one has not."""
+        """Add a view for the template, which a new project does not have."""
         self.edit(
             "settings.py",
             "",
@@ -191,35 +197,33 @@ def test_manage_py_test_passes_after_the_quickstart(project: Project) -> None:
 
 
 def talk(page: Any, question: str) -> None:
-    """Press Start, see the face move, ask, read an answer, see it saved, end."""
+    """Hold a conversation with one question."""
     avatar = Avatar(page)
     avatar.start()
     avatar.ask(question)
     avatar.end()
 
 
-def test_on_plain_runserver_the_avatar_talks_and_the_transcript_comes_by_post(
+def test_plain_runserver_stores_the_transcript_by_post(
     project: Project, page: Any
 ) -> None:
     with project.runserver() as url:
         page.goto(f"{url}/perso/demo/")
         talk(page, "What is your name?")
-    said = project.rows(
+    messages = project.rows(
         "SELECT data FROM django_perso_transcriptentry WHERE kind = 'chat'"
     )
-    assert any("What is your name?" in data for (data,) in said)
+    assert any("What is your name?" in data for (data,) in messages)
     assert "WebSocket" not in (project.directory / "server.log").read_text()
 
 
-def test_with_the_asgi_lines_the_same_comes_by_socket(
-    project: Project, page: Any
-) -> None:
+def test_asgi_lines_store_the_transcript_by_socket(project: Project, page: Any) -> None:
     project.type_in("### Live sockets (optional)")
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))
     before = project.rows("SELECT count(*) FROM django_perso_transcriptentry")[0][0]
     with project.runserver() as url:
-        page.goto(url)  # the page with the README's own two lines of template
+        page.goto(url)  # the page with the README's template
         talk(page, "And how old are you?")
     assert (
         project.rows("SELECT count(*) FROM django_perso_transcriptentry")[0][0]

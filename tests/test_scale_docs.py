@@ -27,9 +27,9 @@ LIMIT = 131072
 
 def blocks(page: str, language: str) -> list[str]:
     """Return the code blocks of a page in a language."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert found
-    return found
+    matching = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert matching
+    return matching
 
 
 def options(command: str) -> dict[str, Any]:

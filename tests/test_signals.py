@@ -1,5 +1,6 @@
-"""What a site may listen to: once, and after the rows are there."""
+"""Signals are sent once, after the rows are stored; the redactor runs before."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,9 +26,9 @@ NAMES = tuple(senders)
 
 @pytest.fixture
 def heard(settings: Any) -> Iterator[list[tuple[str, Any]]]:
-    """What was sent, with what the database held by then."""
+    """The signals sent, with what the database held at that time."""
     settings.DEBUG = True
-    told: list[tuple[str, Any]] = []
+    received: list[tuple[str, Any]] = []
 
     def receiver(name: str) -> Any:
         def receive(sender: Any, **facts: Any) -> None:
@@ -41,13 +42,13 @@ def heard(settings: Any) -> Iterator[list[tuple[str, Any]]]:
                     stored.filter(seq=numbers[-1][1]).get().data
                     == (entries[-1]["data"])
                 )
-                told.append((name, numbers))
+                received.append((name, numbers))
             elif name == "perso_session_settled":
                 session = PersoSession.objects.get(pk=facts["perso_session"].pk)
-                told.append((name, session.termination_reason))
+                received.append((name, session.termination_reason))
             else:
                 conversation = Conversation.objects.get(pk=facts["conversation"].pk)
-                told.append((name, conversation.ended_by))
+                received.append((name, conversation.ended_by))
             assert sender is senders[name]
 
         return receive
@@ -55,12 +56,12 @@ def heard(settings: Any) -> Iterator[list[tuple[str, Any]]]:
     receivers = {name: receiver(name) for name in NAMES}
     for name, receive in receivers.items():
         getattr(signals, name).connect(receive)
-    yield told
+    yield received
     for name, receive in receivers.items():
         getattr(signals, name).disconnect(receive)
 
 
-def test_a_conversation_is_told_from_start_to_end(
+def test_signals_follow_a_conversation_in_order(
     heard: list[tuple[str, Any]], client: Client
 ) -> None:
     make_preset()
@@ -107,7 +108,9 @@ def test_failed_start_ends_the_conversation_with_one_signal(
     ]
 
 
-def test_a_receiver_that_fails_harms_nobody(client: Client, settings: Any) -> None:
+def test_failing_receiver_does_not_stop_a_conversation(
+    client: Client, settings: Any
+) -> None:
     settings.DEBUG = True
     make_preset()
 
@@ -128,23 +131,21 @@ def test_a_receiver_that_fails_harms_nobody(client: Client, settings: Any) -> No
             getattr(signals, name).disconnect(fail)
 
 
-# --- the redactor ---------------------------------------------------------------------------------------
+# --- the redactor ---------------------------------------------------------------------
 
 
 def hide_numbers(kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    """The site's redactor: no digit of what was said stays."""
+    """A site's redactor that replaces digits; it fails for some texts."""
     if data.get("text") == "fail":
         raise RuntimeError("secret 1234 in an error")
     if data.get("text") == "nonsense":
         return None  # type: ignore[return-value]
-    return (
-        {**data, "text": "".join("#" if c.isdigit() else c for c in data["text"])}
-        if kind == "chat"
-        else data
-    )
+    if kind != "chat":
+        return data
+    return {**data, "text": re.sub(r"\d", "#", data["text"])}
 
 
-def test_what_a_redactor_takes_out_is_never_written(
+def test_redacted_text_is_never_stored(
     heard: list[tuple[str, Any]],
     client: Client,
     settings: Any,
@@ -162,9 +163,9 @@ def test_what_a_redactor_takes_out_is_never_written(
         .values_list("kind", "data")
     )
     gap = ("gap", {"count": 1, "reason": "redactor"})
-    said = [
+    first, last = (
         ("chat", {"role": "visitor", "text": text})
         for text in ("my number is ####", "bye")
-    ]
-    assert rows == [said[0], gap, gap, said[1]]
+    )
+    assert rows == [first, gap, gap, last]
     assert "1234" not in caplog.text

@@ -1,4 +1,4 @@
-"""`{% perso_avatar %}` and `{% perso_sdk %}`: exact output, no query, helpful errors."""
+"""`{% perso_avatar %}` and `{% perso_sdk %}`: output, errors and fallbacks."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from django_perso.templatetags.perso import MODULES
 
 
 class Nonce(SimpleLazyObject):  # type: ignore[type-arg]
-    """Like Django's LazyNonce: false until somebody has asked for its text."""
+    """Like Django's LazyNonce: false until its text has been read."""
 
     def __bool__(self) -> bool:
         return self._wrapped is not None and isinstance(self._wrapped, str)
@@ -38,7 +38,7 @@ def attributes(html: str, element: str) -> dict[str, str]:
     }
 
 
-def test_html_of_the_avatar_is_exactly_this(settings: Any) -> None:
+def test_avatar_renders_the_expected_html(settings: Any) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}
     html = re.sub(
         r'csrf-token="\w{64}"',
@@ -61,20 +61,20 @@ def test_html_of_the_avatar_is_exactly_this(settings: Any) -> None:
     )
 
 
-def test_the_default_preset_is_an_empty_name() -> None:
+def test_default_preset_has_an_empty_name() -> None:
     assert attributes(rendered("{% perso_avatar %}"), "perso-avatar")["preset"] == ""
 
 
 @pytest.mark.parametrize(
     "slug", ['"><script>alert(1)</script>', "' onload='x", "<b>&amp;"]
 )
-def test_a_hostile_slug_stays_a_slug(slug: str) -> None:
+def test_hostile_slug_is_escaped(slug: str) -> None:
     html = rendered("{% perso_avatar slug %}", slug=slug)
     assert html.count("<") == 7  # two elements, opened and closed, and three links
     assert attributes(html, "perso-avatar")["preset"] == slug
 
 
-def test_the_csrf_token_is_the_requests_and_the_page_varies_by_cookie() -> None:
+def test_csrf_token_is_that_of_the_request() -> None:
     request = RequestFactory().get("/")
     token = attributes(rendered("{% perso_avatar %}", request=request), "perso-avatar")[
         "csrf-token"
@@ -86,7 +86,7 @@ def test_the_csrf_token_is_the_requests_and_the_page_varies_by_cookie() -> None:
 
 @pytest.mark.parametrize("where", ["context", "request", "both"])
 @pytest.mark.parametrize("tag", ["{% perso_avatar %}", "{% perso_sdk %}"])
-def test_the_nonce_is_the_pages_even_when_it_is_lazy(where: str, tag: str) -> None:
+def test_lazy_nonce_of_the_page_is_used(where: str, tag: str) -> None:
     request: Any = RequestFactory().get("/")
     context = {"request": request}
     if where != "request":
@@ -100,7 +100,7 @@ def test_the_nonce_is_the_pages_even_when_it_is_lazy(where: str, tag: str) -> No
 
 
 @pytest.mark.parametrize("tag", ["{% perso_avatar %}", "{% perso_sdk %}"])
-def test_without_a_nonce_there_is_no_empty_one(tag: str) -> None:
+def test_missing_nonce_renders_no_attribute(tag: str) -> None:
     assert "nonce" not in rendered(tag)
 
 
@@ -119,7 +119,8 @@ def test_without_a_nonce_there_is_no_empty_one(tag: str) -> None:
             "/sdk.js?a=1&b=2",
             "sha384-x",
         ),
-        ({"API_KEY": "sandbox"}, PINNED_SDK_URL, PINNED_SDK_INTEGRITY),  # off: DEBUG is
+        # The sandbox is off without DEBUG.
+        ({"API_KEY": "sandbox"}, PINNED_SDK_URL, PINNED_SDK_INTEGRITY),
         (
             {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True},
             "/perso/sandbox/perso-interactive-sdk.js",
@@ -132,7 +133,7 @@ def test_without_a_nonce_there_is_no_empty_one(tag: str) -> None:
         ),
     ],
 )
-def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
+def test_sdk_and_integrity_follow_the_settings(
     settings: Any, perso: dict[str, Any], url: str, integrity: str | None
 ) -> None:
     settings.PERSO = perso
@@ -146,9 +147,7 @@ def test_the_sdk_is_the_pinned_one_with_its_integrity_unless_told_otherwise(
     assert attributes(sdk, "script") == expected
 
 
-def test_hashed_static_files_are_named_by_their_hash(
-    settings: Any, tmp_path: Any
-) -> None:
+def test_hashed_names_of_static_files_are_used(settings: Any, tmp_path: Any) -> None:
     names = ["perso-avatar", *MODULES]
     paths = {
         f"django_perso/{name}.js": f"django_perso/{name}.0123456789ab.js"
@@ -173,7 +172,7 @@ def test_hashed_static_files_are_named_by_their_hash(
 
 
 @pytest.mark.django_db
-def test_rendering_reads_no_row(django_assert_num_queries: Any) -> None:
+def test_rendering_makes_no_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         rendered("{% perso_avatar %}{% perso_sdk %}")
 
@@ -256,10 +255,11 @@ def failing_view(request: Any) -> Any:
 django_perso_urls = [path("perso/", include("django_perso.urls"))]
 
 
-def test_loading_the_tags_loads_neither_httpx_nor_cryptography() -> None:
+def test_template_tags_import_no_heavy_package() -> None:
     script = (
         "import sys, django_perso.templatetags.perso;"
-        "print([name for name in ('httpx', 'cryptography', 'channels', 'aiortc') if name in sys.modules])"
+        "heavy = {'httpx', 'cryptography', 'channels', 'aiortc'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -36,7 +36,7 @@ def python(directory: Path, *arguments: str) -> str:
     return output
 
 
-def test_the_page_on_testing_works_as_printed(tmp_path: Path) -> None:
+def test_page_on_testing_works_as_printed(tmp_path: Path) -> None:
     marked = r"<!-- run: \w+ -->\n```python\n(.*?)^```"
     (code,) = re.findall(marked, PAGE, re.MULTILINE | re.DOTALL)
     python(tmp_path, "-m", "django", "startproject", "mysite", ".")

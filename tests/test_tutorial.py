@@ -1,4 +1,4 @@
-"""The tutorial, typed into a new project, works as it says."""
+"""The tutorial works in a new project."""
 
 import os
 import re
@@ -21,7 +21,7 @@ PLACES = {"html+django": "templates", "js": "static"}
 
 
 class Project:
-    """A project `mysite` into which the tutorial is typed."""
+    """A new project `mysite` that follows the tutorial."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

@@ -1,4 +1,4 @@
-"""Who is on the other end: cookie, address, origin."""
+"""The visitor of a request: cookie, user, address and origin."""
 
 from typing import Any
 
@@ -16,12 +16,13 @@ def request(**meta: Any) -> Any:
 
 
 def with_cookie_of(response: HttpResponse) -> Any:
-    made = request()
-    made.COOKIES[visitors.COOKIE] = response.cookies[visitors.COOKIE].value
-    return made
+    """Return a request with the visitor cookie of a response."""
+    following = request()
+    following.COOKIES[visitors.COOKIE] = response.cookies[visitors.COOKIE].value
+    return following
 
 
-def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
+def test_new_visitor_gets_an_id_and_keeps_it() -> None:
     first = visitors.identify(request())
     response = HttpResponse()
     visitors.remember(request(), response, first.id)
@@ -30,7 +31,7 @@ def test_a_visitor_without_cookie_gets_an_id_and_keeps_it() -> None:
     assert visitors.identify(request()).id != first.id
 
 
-def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
+def test_two_tabs_without_cookie_are_the_same_visitor() -> None:
     one, other, stranger = [
         (visitors.identify(request(CSRF_COOKIE=secret))).id for secret in "aab"
     ]
@@ -38,7 +39,7 @@ def test_two_tabs_that_start_at_once_are_the_same_visitor() -> None:
 
 
 @pytest.mark.parametrize("secure", [True, False])
-def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(
+def test_visitor_cookie_is_signed_and_restricted(
     secure: bool,
 ) -> None:
     response = HttpResponse()
@@ -55,64 +56,47 @@ def test_the_cookie_is_signed_and_closed_to_scripts_and_other_sites(
 
 
 @pytest.mark.django_db
-def test_a_socket_leaves_the_session_of_who_logged_in_under_an_older_secret_key(
+def test_login_under_an_older_secret_key_is_kept(
     settings: Any,
 ) -> None:
-    client, user = Client(), User.objects.create(username="me")
+    client = Client()
+    user = User.objects.create(username="me")
     client.force_login(user)
-    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = (
-        [settings.SECRET_KEY],
-        "another" * 10,
-    )
-    made = request()
-    made.COOKIES[settings.SESSION_COOKIE_NAME] = client.cookies[
-        settings.SESSION_COOKIE_NAME
-    ].value
-    assert visitors.logged_in(made) == user
-    assert Session.objects.filter(
-        pk=client.cookies[settings.SESSION_COOKIE_NAME].value
-    ).exists()
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another" * 10
+    session_key = client.cookies[settings.SESSION_COOKIE_NAME].value
+    later = request()
+    later.COOKIES[settings.SESSION_COOKIE_NAME] = session_key
+    assert visitors.logged_in(later) == user
+    assert Session.objects.filter(pk=session_key).exists()
 
 
-def test_an_anonymous_user_is_no_user() -> None:
-    made = request()
-
-    made.user = AnonymousUser()
-    assert (visitors.identify(made)).user is None
+def test_anonymous_user_is_none() -> None:
+    anonymous = request()
+    anonymous.user = AnonymousUser()
+    assert visitors.identify(anonymous).user is None
 
 
 @pytest.mark.parametrize(
     ("proxies", "remote", "forwarded", "address"),
     [
         (0, "198.51.100.7", None, "198.51.100.7"),
-        (
-            0,
-            "198.51.100.7",
-            "203.0.113.9",
-            "198.51.100.7",
-        ),  # nobody is trusted: a spoof
+        # Without a trusted proxy the header is forged.
+        (0, "198.51.100.7", "203.0.113.9", "198.51.100.7"),
         (1, "10.0.0.1", "203.0.113.9", "203.0.113.9"),
-        (
-            1,
-            "10.0.0.1",
-            "6.6.6.6, 203.0.113.9",
-            "203.0.113.9",
-        ),  # the visitor wrote the first
+        # The visitor has written the first address.
+        (1, "10.0.0.1", "6.6.6.6, 203.0.113.9", "203.0.113.9"),
         (2, "10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         (1, "10.0.0.1", None, "10.0.0.1"),
-        (
-            1,
-            "10.0.0.1",
-            "203.0.113.9, unknown",
-            "10.0.0.1",
-        ),  # never no address at all: that has no limit
+        # An address is always found, since limits need one.
+        (1, "10.0.0.1", "203.0.113.9, unknown", "10.0.0.1"),
         (0, "", None, None),
         (0, "2001:db8:1:2:3:4:5:6", None, "2001:db8:1:2::"),
         (0, "2001:db8:1:2:ffff::1", None, "2001:db8:1:2::"),
         (0, "::ffff:198.51.100.7", None, "198.51.100.7"),
     ],
 )
-def test_the_address_is_what_a_trusted_proxy_saw_and_an_ipv6_network_is_one(
+def test_address_is_that_seen_by_the_trusted_proxy(
     settings: Any, proxies: int, remote: str, forwarded: str | None, address: str | None
 ) -> None:
     settings.PERSO = {"TRUSTED_PROXY_COUNT": proxies}
@@ -164,31 +148,30 @@ def test_only_the_exact_origin_may_write(
         ("shop.example:8443", "https://shop.example:8443"),
     ],
 )
-def test_the_own_origin_is_written_as_a_browser_writes_it(
-    host: str, origin: str
-) -> None:
+def test_own_origin_is_compared_as_browsers_write_it(host: str, origin: str) -> None:
     assert visitors.is_allowed_origin(
         request(HTTP_HOST=host, HTTP_ORIGIN=origin, secure=True)
     )
 
 
-def test_behind_a_proxy_the_scheme_and_host_are_those_the_settings_trust(
+def test_proxied_origin_needs_trusted_headers(
     settings: Any,
 ) -> None:
-    seen = {
+    headers = {
         "HTTP_HOST": "10.0.0.5:8000",
         "HTTP_X_FORWARDED_HOST": "shop.example",
         "HTTP_X_FORWARDED_PROTO": "https",
     }
-    made = request(HTTP_ORIGIN="https://shop.example", **seen)
-    assert not visitors.is_allowed_origin(made)
-    assert "SECURE_PROXY_SSL_HEADER" in visitors.origin_hint(made)
+    proxied = request(HTTP_ORIGIN="https://shop.example", **headers)
+    assert not visitors.is_allowed_origin(proxied)
+    assert "SECURE_PROXY_SSL_HEADER" in visitors.origin_hint(proxied)
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     settings.USE_X_FORWARDED_HOST = True
-    assert visitors.is_allowed_origin(made)
+    assert visitors.is_allowed_origin(proxied)
 
 
-def test_a_host_the_site_does_not_have_is_no_origin_of_it(settings: Any) -> None:
+def test_unknown_host_is_not_an_own_origin(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["shop.example"]
-    made = request(HTTP_HOST="evil.test", HTTP_ORIGIN="https://evil.test", secure=True)
-    assert not visitors.is_allowed_origin(made)
+    origin = "https://evil.test"
+    foreign = request(HTTP_HOST="evil.test", HTTP_ORIGIN=origin, secure=True)
+    assert not visitors.is_allowed_origin(foreign)

@@ -28,9 +28,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
+from django.utils.translation import gettext as _
 
 from ..log.frames import LEFT
 from ..models import Conversation, EndedBy, PersoSession, TranscriptEntry
@@ -39,7 +40,7 @@ from ..signals import (
     conversation_started,
     perso_session_settled,
 )
-from . import database, transcripts
+from . import Refused, database, transcripts
 
 Status = PersoSession.Status
 # The number of the server entry that says how the start went. It is taken when the rows
@@ -70,13 +71,22 @@ def begin(conversation: Conversation, session: PersoSession) -> None:
 
 
 def went_live(session: PersoSession) -> None:
-    """Record that Perso made the session; its `session_id` is set already."""
+    """Record that Perso made the session; its `session_id` is set already.
+
+    Raises Refused (404) if the conversation was deleted meanwhile.
+    """
     conversation = _conversation_of(session)
-    with transaction.atomic():
-        session.status = Status.LIVE
-        session.save(update_fields=["session_id", "status"])
-        kind = TranscriptEntry.Kind.STATE
-        transcripts.note(conversation, kind, {"name": "started"}, seq=START_ENTRY)
+    kind = TranscriptEntry.Kind.STATE
+    try:
+        with transaction.atomic():
+            session.status = Status.LIVE
+            session.save(update_fields=["session_id", "status"])
+            transcripts.note(conversation, kind, {"name": "started"}, seq=START_ENTRY)
+    except IntegrityError as error:
+        # Perso bills the session all the same, so it is asked how the session ends.
+        session.save(update_fields=["session_id"])
+        text = _("This conversation is over.")
+        raise Refused("no_stream", 404, text) from error
     conversation_started.send_robust(Conversation, conversation=conversation)
 
 

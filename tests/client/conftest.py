@@ -1,4 +1,4 @@
-"""A server of raw sockets on loopback, which can answer what no real server would, and ways to ask it."""
+"""A server of raw sockets, which can answer what no real server would, and clients."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ KEY = "pak-0123456789abcdef0123456789abcdef"
 
 
 class RawServer:
-    """Gives every connection to `behave` in a thread of its own. Knows what it received."""
+    """Calls `behave` for each connection in a thread, and keeps the requests."""
 
     def __init__(self, behave: Behaviour) -> None:
         self.requests: list[bytes] = []
@@ -53,7 +53,7 @@ class RawServer:
                 self._behave(self, connection)
 
     def take(self, connection: socket.socket) -> bytes:
-        """One whole request; empty when the client has closed."""
+        """Return one whole request, or nothing if the client has closed."""
         request = b""
         while b"\r\n\r\n" not in request:
             if not (piece := connection.recv(65536)):
@@ -85,7 +85,7 @@ class RawServer:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Behaviour], RawServer]]:
-    """Starts servers and ends them with the test."""
+    """`serve(behave)` starts a server that ends with the test."""
     with ExitStack() as stack:
 
         def start(behave: Behaviour) -> RawServer:
@@ -97,17 +97,18 @@ def serve() -> Iterator[Callable[[Behaviour], RawServer]]:
 
 
 def http(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
-    """A whole HTTP answer."""
+    """Return the bytes of an HTTP response."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def answers(*each: bytes) -> Behaviour:
-    """One answer a request in turn, the last one for ever; connections are kept."""
+def answers(*responses: bytes) -> Behaviour:
+    """Answer requests with these in turn, then always with the last one."""
 
     def behave(server: RawServer, connection: socket.socket) -> None:
         while server.take(connection):
-            connection.sendall(each[min(len(server.requests), len(each)) - 1])
+            number = min(len(server.requests), len(responses))
+            connection.sendall(responses[number - 1])
 
     return behave
 
@@ -134,7 +135,7 @@ def ask_blocking(server: str, call: Call[Any], limits: Limits = AT_ONCE) -> Any:
 
 @pytest.fixture(params=[ask_async, ask_blocking])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Sends a call with a client of either kind."""
+    """`ask(server, call)` sends a call, with a client of either kind."""
     return request.param  # type: ignore[no-any-return]
 
 
@@ -144,7 +145,7 @@ def never(server: RawServer, connection: socket.socket) -> None:
 
 
 def drip(server: RawServer, connection: socket.socket) -> None:
-    """A byte at a time, each well within any time-out for one read; starts in the middle of the headers."""
+    """Send headers so slowly that each byte is still within the read time-out."""
     server.take(connection)
     for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 1000:
         connection.sendall(bytes([byte]))
@@ -176,5 +177,5 @@ def no_http(server: RawServer, connection: socket.socket) -> None:
 
 
 def lists() -> httpx.MockTransport:
-    """A Perso whose lists are all empty."""
+    """Return the transport of a Perso whose lists are empty."""
     return httpx.MockTransport(lambda request: httpx.Response(200, json=[]))

@@ -1,5 +1,6 @@
-"""Calls are values: what is asked can be compared without asking."""
+"""Calls are values, which can be compared without sending them."""
 
+import json
 from typing import Any
 
 import pytest
@@ -138,7 +139,8 @@ def test_template_not_for_browsers_is_refused(
 
 
 def test_reading_template_creates_its_session() -> None:
-    body = b'{"sessiontemplate_id": "t", "model_style": {"name": "m", "platform_type": "webrtc"}}'
+    style = {"name": "m", "platform_type": "webrtc"}
+    body = json.dumps({"sessiontemplate_id": "t", "model_style": style}).encode()
     following = calls.create_session_id(session_template="t").read(body)
     assert isinstance(following, Call)
     assert following == calls.create_session_id(using_stf_webrtc=False, model_style="m")

@@ -1,6 +1,7 @@
-"""The clients on real sockets: in time, and only once where it costs."""
+"""The clients on real sockets: deadlines, retries, and errors."""
 
 import asyncio
+import json
 import socket
 import time
 
@@ -53,7 +54,8 @@ def test_answer_is_returned_as_declared_by_call(ask: Ask, serve: Serve) -> None:
 def test_slow_answer_ends_at_total_deadline(
     ask: Ask, serve: Serve, behave: Behaviour
 ) -> None:
-    server, started = serve(behave), time.monotonic()
+    server = serve(behave)
+    started = time.monotonic()
     with pytest.raises(PersoUnreachable) as caught:
         ask(server.url, calls.create_session_id(prompt="p"), limits=SHORT)
     assert caught.value.may_have_arrived
@@ -254,7 +256,8 @@ def test_compressed_answer_is_not_unpacked(ask: Ask, serve: Serve) -> None:
 def test_refused_session_names_parameter(
     ask: Ask, serve: Serve, code: str, kind: type[ApiError]
 ) -> None:
-    body = f'{{"errors": [{{"code": "{code}", "detail": "No such thing.", "attr": "prompt"}}]}}'.encode()
+    error = {"code": code, "detail": "No such thing.", "attr": "prompt"}
+    body = json.dumps({"errors": [error]}).encode()
     server = serve(answers(http(body, "400 Bad Request")))
     with pytest.raises(SessionCreationError) as caught:
         ask(server.url, calls.create_session_id(prompt="p"))
@@ -280,7 +283,8 @@ def test_cookies_are_not_stored(serve: Serve) -> None:
 def test_proxy_variables_are_ignored(
     ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy, server = serve(answers(http(b"[]"))), serve(answers(http(b"[]")))
+    proxy = serve(answers(http(b"[]")))
+    server = serve(answers(http(b"[]")))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
     ask(server.url, calls.get_llms())
@@ -288,7 +292,8 @@ def test_proxy_variables_are_ignored(
 
 
 async def test_all_lists_are_fetched_concurrently() -> None:
-    under_way, most = 0, 0
+    under_way = 0
+    most = 0
 
     async def handle(request: httpx.Request) -> httpx.Response:
         nonlocal under_way, most
@@ -298,12 +303,8 @@ async def test_all_lists_are_fetched_concurrently() -> None:
         under_way -= 1
         return httpx.Response(200, json=[])
 
-    assert (
-        await AsyncPersoClient(
-            api_key=KEY, transport=httpx.MockTransport(handle)
-        ).get_all_settings()
-        == Catalogue()
-    )
+    perso = AsyncPersoClient(api_key=KEY, transport=httpx.MockTransport(handle))
+    assert await perso.get_all_settings() == Catalogue()
     assert most == 9
 
 
@@ -345,8 +346,10 @@ async def test_all_lists_failing_raises(
             raise httpx.ConnectError("nobody listens")
         return httpx.Response(answer)
 
-    at_once, transport = Limits(retry_pauses_seconds=()), httpx.MockTransport(handle)
+    perso = AsyncPersoClient(
+        api_key=KEY,
+        transport=httpx.MockTransport(handle),
+        limits=Limits(retry_pauses_seconds=()),
+    )
     with pytest.raises(error):
-        await AsyncPersoClient(
-            api_key=KEY, transport=transport, limits=at_once
-        ).get_all_settings()
+        await perso.get_all_settings()

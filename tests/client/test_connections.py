@@ -1,4 +1,4 @@
-"""Who shares connections with whom, and applications that answer in this process."""
+"""Which clients share connections, and applications called in the same process."""
 
 import asyncio
 import gc
@@ -93,7 +93,8 @@ def test_forked_process_opens_its_own_connections(serve: Serve) -> None:
     server = serve(answers(http(b"[]")))
     script = f"""if True:
         import os, warnings
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the point
+        # Python warns of a fork beside threads, which is what is tested here.
+        warnings.simplefilter("ignore", DeprecationWarning)
         from django_perso.client import PersoClient
         perso = PersoClient(api_key="sandbox", api_server={server.url!r})
         perso.get_llms()
@@ -109,9 +110,8 @@ def test_forked_process_opens_its_own_connections(serve: Serve) -> None:
 def test_creating_clients_and_connections_is_cheap() -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(200))
     with PersoClient(api_key=KEY):
-        started = (
-            time.process_time()
-        )  # from here on nothing reads the certificates again
+        pass  # reads the certificates, which later clients share
+    started = time.process_time()
     for _ in range(100):
         AsyncPersoClient(api_key=KEY, transport=transport)
     for _ in range(40):
@@ -126,7 +126,7 @@ place: ContextVar[str] = ContextVar("place", default="caller")
 async def application(
     scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """Perso in this process: answers lists, hangs for a session, breaks for anything else."""
+    """A Perso that answers lists, hangs for sessions, and fails for anything else."""
     place.set("application")
     if scope["path"].endswith("/session/"):
         await asyncio.sleep(60)

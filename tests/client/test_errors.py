@@ -1,4 +1,4 @@
-"""Whatever Perso, a proxy or a stranger answers becomes one of our errors, and nothing else."""
+"""Any answer of Perso or of a proxy becomes one of the client's errors."""
 
 import json
 import pickle

@@ -1,5 +1,6 @@
-"""The key goes to Perso and nowhere else: not into errors, logs or tracebacks, nor to other servers."""
+"""The API key is in no error, log or traceback, and is sent to no other server."""
 
+import json
 import logging
 import traceback
 from collections.abc import Iterator
@@ -31,14 +32,15 @@ from .conftest import (
 
 @pytest.fixture
 def loud() -> Iterator[list[str]]:
-    """Everything that any library logs."""
+    """All messages of all loggers, at every level."""
     lines: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(self.format(record))
 
-    root, collector = logging.getLogger(), Collector(level=0)
+    root = logging.getLogger()
+    collector = Collector(level=0)
     before = root.level
     root.addHandler(collector)
     root.setLevel(1)
@@ -49,7 +51,8 @@ def loud() -> Iterator[list[str]]:
 
 SESSION = "ses-secret-0123"
 DETAIL = f"Bad key {KEY}, or cannot GET /api/v1/session/{SESSION}/"
-ECHO = f'{{"errors": [{{"code": "{KEY}", "detail": "{DETAIL}", "attr": "{KEY}"}}]}}'.encode()
+ERROR = {"code": KEY, "detail": DETAIL, "attr": KEY}
+ECHO = json.dumps({"errors": [ERROR]}).encode()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_errors_and_logs_hide_key_and_session(
 
 
 class Tearing(httpx.AsyncBaseTransport):
-    """Fails while a frame of its own holds the headers, as those of any HTTP library do."""
+    """Fails while a frame of the stack has the headers, as in any HTTP library."""
 
     def __init__(self, error: type[Exception]) -> None:
         self.error = error
@@ -124,15 +127,15 @@ def test_key_is_sent_only_where_needed(ask: Ask, serve: Serve) -> None:
 def test_malformed_key_is_refused_before_sending(
     key: str | None,
 ) -> None:
-    asked: list[httpx.Request] = []
+    requests: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         return httpx.Response(200, json=[])
 
     with pytest.raises(ApiError) as caught:
         PersoClient(api_key=key, transport=httpx.MockTransport(handle)).get_llms()
-    assert (caught.value.status, asked) == (401, [])
+    assert (caught.value.status, requests) == (401, [])
     assert str(key or "none").strip() not in str(caught.value).split() or not key
 
 

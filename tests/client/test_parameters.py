@@ -19,6 +19,7 @@ from django_perso.models import SessionPreset
 from django_perso.services import trials
 
 NAMES = [parameter.name for parameter in PARAMETERS]
+LIST_NAMES = [catalogue_list.name for catalogue_list in CATALOGUE_LISTS]
 # Fields of a preset that are not sent to Perso as session parameters.
 OWN_FIELDS = {
     "id",
@@ -42,13 +43,13 @@ IMPLIED = {"using_stf_webrtc", "capability"}
 PLAYGROUND = Path(trials.__file__).parents[1] / "static/django_perso/playground.js"
 
 
-def test_each_parameter_is_a_field_of_a_preset_and_vice_versa() -> None:
+def test_parameters_are_the_fields_of_a_preset() -> None:
     of_preset = {field.name for field in SessionPreset._meta.fields}
     assert len(NAMES) == len(set(NAMES))
     assert set(NAMES) == of_preset - OWN_FIELDS
 
 
-def test_each_parameter_is_a_key_of_session_params_and_vice_versa() -> None:
+def test_parameters_are_the_keys_of_session_params() -> None:
     assert set(NAMES) == SessionParams.__annotations__.keys() - IMPLIED
 
 
@@ -62,27 +63,27 @@ def test_requirements_name_parameters() -> None:
     assert {row.requires for row in PARAMETERS if row.requires} <= set(NAMES)
 
 
-def test_each_list_is_a_field_of_the_catalogue_and_vice_versa() -> None:
+def test_lists_are_the_fields_of_the_catalogue() -> None:
     names = {field.name for field in fields(Catalogue)} - {"failures"}
-    assert {each.name for each in CATALOGUE_LISTS} == names
+    assert set(LIST_NAMES) == names
 
 
-@pytest.mark.parametrize("each", CATALOGUE_LISTS, ids=lambda each: each.name)
+@pytest.mark.parametrize("row", CATALOGUE_LISTS, ids=LIST_NAMES)
 def test_list_is_a_call_and_a_method_of_both_clients(
-    each: CatalogueList[object],
+    row: CatalogueList[object],
 ) -> None:
-    call = getattr(calls, f"get_{each.name}")()
-    assert call == calls.get_list(each)
-    assert hasattr(PersoClient, f"get_{each.name}")
-    assert hasattr(AsyncPersoClient, f"get_{each.name}")
+    call = getattr(calls, f"get_{row.name}")()
+    assert call == calls.get_list(row)
+    assert hasattr(PersoClient, f"get_{row.name}")
+    assert hasattr(AsyncPersoClient, f"get_{row.name}")
 
 
-@pytest.mark.parametrize("each", CATALOGUE_LISTS, ids=lambda each: each.name)
-def test_list_names_fields_of_its_entries(each: CatalogueList[object]) -> None:
-    of_entry = {field.name for field in fields(each.entry)}  # type: ignore[arg-type]
-    assert {each.value, each.title} <= of_entry
-    assert each.picture in {"", *of_entry}
-    assert each.kind in NAMES
+@pytest.mark.parametrize("row", CATALOGUE_LISTS, ids=LIST_NAMES)
+def test_list_names_fields_of_its_entries(row: CatalogueList[object]) -> None:
+    of_entry = {field.name for field in fields(row.entry)}  # type: ignore[arg-type]
+    assert {row.value, row.title} <= of_entry
+    assert row.picture in {"", *of_entry}
+    assert row.kind in NAMES
 
 
 def test_playground_reads_every_kind_of_value() -> None:

@@ -1,4 +1,4 @@
-"""Our clients ask exactly what the vendor's server SDK 1.6.1 was seen to ask for the same wishes."""
+"""The clients send exactly what the vendor's server SDK 1.6.1 was recorded to send."""
 
 import email
 import json
@@ -15,7 +15,7 @@ from .conftest import KEY
 TABLE = json.loads(
     (Path(__file__).parent / "recorded_requests.json").read_text("utf-8")
 )
-# These ask for what is not there: no such prompt, no avatar that a browser can show.
+# Arguments that are refused: an unknown prompt, and avatars no browser can show.
 REFUSED = (
     ["plp-none"],
     {"session_template": "onpremise"},
@@ -24,14 +24,14 @@ REFUSED = (
 
 
 class Recorder:
-    """Answers as the recorded server did, and writes the requests down as they were written down then."""
+    """Answers as the recorded server did, and records requests in the same form."""
 
     def __init__(self) -> None:
-        self.seen: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         content_type = request.headers.get("Content-Type")
-        seen = {
+        recorded = {
             "method": request.method,
             "path": request.url.path,
             "query": request.url.query.decode(),
@@ -39,13 +39,13 @@ class Recorder:
             "content_type": content_type,
         }
         if content_type and content_type.startswith("multipart/form-data"):
-            seen |= {
+            recorded |= {
                 "content_type": "multipart/form-data",
                 "parts": _parts(content_type, request.content),
             }
         else:
-            seen["body"] = json.loads(request.content) if request.content else None
-        self.seen.append(seen)
+            recorded["body"] = json.loads(request.content) if request.content else None
+        self.requests.append(recorded)
         return httpx.Response(200, json=TABLE["answers"].get(request.url.path, []))
 
 
@@ -66,15 +66,16 @@ def _parts(content_type: str, body: bytes) -> list[list[Any]]:
 
 
 def _text(requests: list[dict[str, Any]]) -> list[str]:
-    """As text, in which the order of keys counts. The lists of get_all_settings are asked all at once."""
-    return (
-        sorted(map(json.dumps, requests))
-        if len(requests) > 2
-        else list(map(json.dumps, requests))
-    )
+    """Return requests as text, so that the order of their keys counts.
+
+    Those of get_all_settings are sorted, since they are sent all at once.
+    """
+    texts = [json.dumps(request) for request in requests]
+    return sorted(texts) if len(texts) > 2 else texts
 
 
-def _wish(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], bool]:
+def _arguments(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], bool]:
+    """Return the arguments of a recorded call, and whether it was refused."""
     args = [
         arg.encode() if row["call"] == "make_stt" and i == 1 else arg
         for i, arg in enumerate(row["args"])
@@ -86,28 +87,28 @@ def _wish(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], bool]:
 async def test_async_client_sends_what_the_vendor_sends(row: dict[str, Any]) -> None:
     recorder = Recorder()
     perso = AsyncPersoClient(api_key=KEY, transport=httpx.MockTransport(recorder))
-    args, kwargs, is_refused = _wish(row)
+    args, kwargs, is_refused = _arguments(row)
     try:
         await getattr(perso, row["call"])(*args, **kwargs)
     except PersoError:
         assert is_refused
     else:
         assert not is_refused
-    assert _text(recorder.seen) == _text(row["requests"])
+    assert _text(recorder.requests) == _text(row["requests"])
 
 
 @pytest.mark.parametrize("row", TABLE["calls"], ids=lambda row: row["call"])
 def test_blocking_client_sends_what_the_vendor_sends(row: dict[str, Any]) -> None:
     recorder = Recorder()
     perso = PersoClient(api_key=KEY, transport=httpx.MockTransport(recorder))
-    args, kwargs, is_refused = _wish(row)
+    args, kwargs, is_refused = _arguments(row)
     try:
         getattr(perso, row["call"])(*args, **kwargs)
     except PersoError:
         assert is_refused
     else:
         assert not is_refused
-    assert _text(recorder.seen) == _text(row["requests"])
+    assert _text(recorder.requests) == _text(row["requests"])
 
 
 def test_recording_has_every_call() -> None:

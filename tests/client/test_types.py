@@ -1,4 +1,4 @@
-"""Perso's nouns take what Perso may add and leave out, and hold what they promise."""
+"""Perso's types accept what Perso may add or leave out, and check the rest."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A sandbox to talk to: inside this process, or in one of its own over HTTP."""
+"""A sandbox for the clients, in this process or in another one over HTTP."""
 
 import asyncio
 import os
@@ -37,19 +37,18 @@ def sandbox_url() -> Iterator[str]:
         started = re.search(r"http://[\d.:]+", process.stdout.readline())
         assert started, "perso_sandbox did not start"
         yield started[0]
-        process.kill()  # it may still hold an answer back, as a test asked it to
+        process.kill()  # it may still delay an answer, because of a fault
         process.wait()
 
 
 @pytest.fixture(params=["in process", "over http"])
 def where(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """How a client is told of the sandbox."""
+    """The arguments by which a client reaches the sandbox."""
     if request.param == "over http":
         yield {"api_server": request.getfixturevalue("sandbox_url")}
         return
-    request.getfixturevalue(
-        "db"
-    )  # Django's application looks after connections, which only then is allowed
+    # Django's application closes old connections, which only this fixture allows.
+    request.getfixturevalue("db")
     with override_settings(
         ROOT_URLCONF="django_perso.sandbox.urls", MIDDLEWARE=[], ALLOWED_HOSTS=["*"]
     ):
@@ -65,7 +64,7 @@ def perso(where: dict[str, Any]) -> Iterator[PersoClient]:
 
 @pytest.fixture
 def run(where: dict[str, Any]) -> Callable[[Work], Any]:
-    """Runs a coroutine function with an async client of the sandbox."""
+    """`run(work)` runs a coroutine function with an async client of the sandbox."""
 
     async def with_client(work: Work) -> Any:
         async with AsyncPersoClient(api_key="sandbox", **where) as client:
@@ -76,14 +75,14 @@ def run(where: dict[str, Any]) -> Callable[[Work], Any]:
 
 @pytest.fixture
 def set_faults(where: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Makes things go wrong in the sandbox, until the test ends."""
+    """`set_faults({…})` sets faults of the sandbox, until the test ends."""
 
-    def put(wanted: dict[str, Any]) -> None:
+    def put(routes: dict[str, Any]) -> None:
         if "app" in where:
-            faults.replace(wanted)
+            faults.replace(routes)
         else:
             httpx.put(
-                f"{where['api_server']}/control/faults/", json=wanted, trust_env=False
+                f"{where['api_server']}/control/faults/", json=routes, trust_env=False
             ).raise_for_status()
 
     yield put
@@ -92,7 +91,7 @@ def set_faults(where: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], Non
 
 @pytest.fixture
 def created(where: dict[str, Any]) -> Callable[[], int]:
-    """How many sessions the sandbox has made so far."""
+    """`created()` returns how many sessions the sandbox has created so far."""
 
     def read() -> int:
         if "app" in where:

@@ -1,5 +1,7 @@
-"""The client and the sandbox know nothing of each other but Perso's protocol; here every call of the one is
-answered by the other, in the same process and over HTTP."""
+"""Every call of the client is answered by the sandbox, in this process and over HTTP.
+
+The two share nothing but Perso's protocol.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +27,7 @@ QUESTION = {"role": "user", "content": "Hello"}
 
 
 def params(catalogue: Catalogue) -> SessionParams:
-    """The first entry of every list."""
+    """Return parameters with the first entry of every list."""
     return SessionParams(
         using_stf_webrtc=True,
         model_style=catalogue.model_styles[0].name,
@@ -44,11 +46,11 @@ def params(catalogue: Catalogue) -> SessionParams:
 
 @pytest.fixture
 def session_id(perso: PersoClient) -> str:
-    """A session of everything."""
+    """A session with an entry of every list."""
     return perso.create_session_id(**params(perso.get_all_settings()))
 
 
-def test_every_list_has_entries_that_we_can_read(perso: PersoClient) -> None:
+def test_entries_of_every_list_are_read(perso: PersoClient) -> None:
     catalogue = perso.get_all_settings()
     assert [name for name, entries in vars(catalogue).items() if not entries] == [
         "failures"
@@ -58,13 +60,13 @@ def test_every_list_has_entries_that_we_can_read(perso: PersoClient) -> None:
     assert catalogue.text_normalizations == perso.get_text_normalizations()
 
 
-def test_the_async_client_reads_the_same(
+def test_async_client_reads_the_same_lists(
     perso: PersoClient, run: Callable[..., Any]
 ) -> None:
     assert run(AsyncPersoClient.get_all_settings) == perso.get_all_settings()
 
 
-def test_entries_can_be_asked_one_by_one(perso: PersoClient) -> None:
+def test_single_entries_are_fetched(perso: PersoClient) -> None:
     prompt = perso.get_prompts()[0]
     assert perso.get_intro_message(prompt.prompt_id) == prompt.intro_message != ""
     template = perso.get_session_templates()[0]
@@ -74,10 +76,11 @@ def test_entries_can_be_asked_one_by_one(perso: PersoClient) -> None:
     assert (download.config_name, download.file_url[:8]) == (config.name, "https://")
 
 
-def test_a_session_is_what_it_was_asked_to_be(
+def test_session_has_the_requested_parameters(
     perso: PersoClient, session_id: str
 ) -> None:
-    info, wanted = perso.get_session_info(session_id), params(perso.get_all_settings())
+    info = perso.get_session_info(session_id)
+    requested = params(perso.get_all_settings())
     assert (info.session_id, info.status, info.termination_reason) == (
         session_id,
         "CREATED",
@@ -92,13 +95,13 @@ def test_a_session_is_what_it_was_asked_to_be(
     assert info.prompt
     assert info.model_style
     assert (info.prompt.prompt_id, info.model_style.name) == (
-        wanted["prompt"],
-        wanted["model_style"],
+        requested["prompt"],
+        requested["model_style"],
     )
     assert (info.padding_left, info.padding_top, info.padding_height) == (-0.25, 0, 1)
 
 
-def test_a_template_becomes_a_session(perso: PersoClient) -> None:
+def test_template_creates_a_session(perso: PersoClient) -> None:
     template = perso.get_session_templates()[0]
     info = perso.get_session_info(
         perso.create_session_id(session_template=template.sessiontemplate_id)
@@ -111,7 +114,7 @@ def test_a_template_becomes_a_session(perso: PersoClient) -> None:
     }
 
 
-def test_a_session_can_be_told_of_events_until_it_ends(
+def test_session_takes_events_until_it_ends(
     perso: PersoClient, session_id: str
 ) -> None:
     perso.send_session_event(session_id, "SESSION_LOG", "all is well")
@@ -126,16 +129,16 @@ def test_a_session_can_be_told_of_events_until_it_ends(
     assert caught.value.status == 400
 
 
-def test_a_session_speaks_and_hears(perso: PersoClient, session_id: str) -> None:
+def test_session_converts_text_and_speech(perso: PersoClient, session_id: str) -> None:
     speech = perso.make_tts(
         session_id, "Hello, 세계.", locale="en", output_format="wav"
     )
     assert speech[:4] == b"RIFF"
-    heard = perso.make_stt(session_id, speech, "en")
-    assert (bool(heard.text), heard.locale) == (True, "en")
+    recognised = perso.make_stt(session_id, speech, "en")
+    assert (bool(recognised.text), recognised.locale) == (True, "en")
 
 
-def test_a_session_answers_in_events_that_end(
+def test_answer_of_the_model_ends_with_another_event(
     perso: PersoClient, session_id: str
 ) -> None:
     events = perso.make_llm(session_id, [QUESTION])
@@ -143,7 +146,9 @@ def test_a_session_answers_in_events_that_end(
     assert events[-1]["type"] != "message"
 
 
-def test_a_session_tells_how_to_reach_it(perso: PersoClient, session_id: str) -> None:
+def test_session_answers_connection_requests(
+    perso: PersoClient, session_id: str
+) -> None:
     assert perso.get_ice_servers(session_id) == ()
     with pytest.raises(ApiError) as caught:
         perso.exchange_sdp(session_id, {"type": "answer", "sdp": "v=0"})
@@ -160,20 +165,20 @@ def test_a_session_tells_how_to_reach_it(perso: PersoClient, session_id: str) ->
         ({"mcp_servers": ["none"]}, DoesNotExistError, "mcp_servers"),
     ],
 )
-def test_a_refused_session_names_the_parameter(
+def test_refused_session_names_the_parameter(
     perso: PersoClient, change: SessionParams, kind: type[ApiError], attr: str
 ) -> None:
-    wanted = params(perso.get_all_settings()) | change
+    requested = params(perso.get_all_settings()) | change
     with pytest.raises(SessionCreationError) as caught:
-        perso.create_session_id(**wanted)
+        perso.create_session_id(**requested)
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.attr) == (400, attr)
 
 
-def test_what_the_organization_may_not_use_is_told_apart(perso: PersoClient) -> None:
-    wanted = params(perso.get_all_settings()) | SessionParams(llm_type="not-enabled")
+def test_forbidden_model_raises_not_in_organization(perso: PersoClient) -> None:
+    requested = params(perso.get_all_settings()) | SessionParams(llm_type="not-enabled")
     with pytest.raises(NotInOrganizationError) as caught:
-        perso.create_session_id(**wanted)
+        perso.create_session_id(**requested)
     assert caught.value.attr == "llm_type"
 
 
@@ -186,7 +191,7 @@ def test_only_known_keys_are_served(where: dict[str, Any]) -> None:
     assert (caught.value.status, caught.value.code) == (401, "authentication_failed")
 
 
-def test_the_session_is_its_own_credential(
+def test_session_id_is_its_own_credential(
     where: dict[str, Any], session_id: str
 ) -> None:
     with PersoClient(**where) as stranger:
@@ -196,7 +201,7 @@ def test_the_session_is_its_own_credential(
     assert caught.value.status == 401
 
 
-def test_what_is_not_there_is_not_found(perso: PersoClient) -> None:
+def test_unknown_ids_are_not_found(perso: PersoClient) -> None:
     for call in (
         calls.get_session_template("none"),
         calls.get_session_info("none"),
@@ -215,7 +220,7 @@ def test_what_is_not_there_is_not_found(perso: PersoClient) -> None:
         *((body, "UNKNOWN_ERROR") for body in ("json", "html", "empty", "garbage")),
     ],
 )
-def test_a_broken_perso_is_an_api_error_whatever_its_body(
+def test_server_error_is_an_api_error_with_any_body(
     perso: PersoClient, set_faults: Callable[..., None], body: str, code: str
 ) -> None:
     set_faults({"settings": {"status": 500, "body": body}})
@@ -225,7 +230,7 @@ def test_a_broken_perso_is_an_api_error_whatever_its_body(
 
 
 @pytest.mark.parametrize("body", ["html", "empty", "garbage", "json"])
-def test_success_without_sense_is_unreadable(
+def test_malformed_success_is_unreadable(
     perso: PersoClient, set_faults: Callable[..., None], body: str
 ) -> None:
     set_faults({"session": {"status": 200, "body": body}})
@@ -233,27 +238,28 @@ def test_success_without_sense_is_unreadable(
         perso.create_session_id(prompt="plp-guide")
 
 
-def test_a_passing_failure_is_not_noticed(
+def test_temporary_failure_is_retried(
     perso: PersoClient, set_faults: Callable[..., None]
 ) -> None:
     set_faults({"settings": {"status": 503, "body": "html", "times": 2}})
     assert perso.get_llms()
 
 
-def test_a_session_whose_answer_never_comes_is_made_once_and_may_have_arrived(
+def test_session_without_an_answer_is_created_once(
     where: dict[str, Any], set_faults: Callable[..., None], created: Callable[[], int]
 ) -> None:
     with PersoClient(
         api_key="sandbox", limits=Limits(total_seconds=1), **where
     ) as perso:
-        wanted, before = params(perso.get_all_settings()), created()
+        requested = params(perso.get_all_settings())
+        before = created()
         set_faults({"session": {"hang": True}})
         with pytest.raises(PersoUnreachable) as caught:
-            perso.create_session_id(**wanted)
+            perso.create_session_id(**requested)
     assert (caught.value.may_have_arrived, created() - before) == (True, 1)
 
 
-def test_a_stream_that_is_cut_is_read_as_far_as_it_went(
+def test_cut_stream_is_read_up_to_the_cut(
     perso: PersoClient, session_id: str, set_faults: Callable[..., None]
 ) -> None:
     whole = perso.make_llm(session_id, [QUESTION])

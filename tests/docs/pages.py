@@ -77,17 +77,17 @@ def section(text: str, title: str) -> str:
 
 def headings(text: str, level: int) -> list[str]:
     """Return the headings of one level that are code, without the backticks."""
-    found = []
+    result = []
     for line in without_code(text).splitlines():
         match = HEADING.fullmatch(line)
         if match and len(match[1]) == level and match[2].startswith("`"):
-            found.append(match[2].replace("`", ""))
-    return found
+            result.append(match[2].replace("`", ""))
+    return result
 
 
 def rows(text: str) -> list[list[str]]:
     """Return the cells of each table row, without the rows of titles and dashes."""
-    found = []
+    result = []
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if not line.startswith("|"):
@@ -96,8 +96,8 @@ def rows(text: str) -> list[list[str]]:
         if re.match(r"\|[\s:-]+\|", line) or re.match(r"\|[\s:-]+\|", following):
             continue
         cells = re.split(r"(?<!\\)\|", line.strip())
-        found.append([cell.strip().replace("\\|", "|") for cell in cells[1:-1]])
-    return found
+        result.append([cell.strip().replace("\\|", "|") for cell in cells[1:-1]])
+    return result
 
 
 def first_column(text: str) -> list[str]:
@@ -149,10 +149,10 @@ def _end(lines: list[str], start: int, fence: re.Match[str]) -> int:
 
 def marked_block(page: str, test: str) -> str:
     """Return the code of the block that says this test runs it."""
-    found = [
+    result = [
         block.code
         for block in blocks(DOCS / f"{page}.md")
         if (block.note, block.reason) == ("run", test)
     ]
-    assert len(found) == 1, f"{len(found)} blocks of {page} name {test}"
-    return found[0]
+    assert len(result) == 1, f"{len(result)} blocks of {page} name {test}"
+    return result[0]

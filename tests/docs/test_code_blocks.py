@@ -1,6 +1,7 @@
 """Every code block of the documentation is run, or says why it is not.
 
-A block that cannot be run has a comment on the line above it, `<!-- not run: reason -->`.
+A block that cannot be run has a comment on the line above it:
+`<!-- not run: reason -->`.
 `<!-- run: test_name -->` names the test that runs it.
 """
 
@@ -75,9 +76,9 @@ def runnable(*languages: str) -> list[Block]:
     return [block for block in BLOCKS if block.language in languages and not block.note]
 
 
-def by_page(found: list[Block]) -> dict[Path, list[Block]]:
+def by_page(selected: list[Block]) -> dict[Path, list[Block]]:
     pages: dict[Path, list[Block]] = {}
-    for block in found:
+    for block in selected:
         pages.setdefault(block.path, []).append(block)
     return pages
 
@@ -128,7 +129,9 @@ def test_each_named_test_exists() -> None:
 def scratch_settings() -> dict[str, Any]:
     """The settings of a project before anything is pasted into them."""
     values = {
-        name: deepcopy(it) for name, it in vars(host_settings).items() if name.isupper()
+        name: deepcopy(value)
+        for name, value in vars(host_settings).items()
+        if name.isupper()
     }
     return {
         **values,
@@ -160,8 +163,8 @@ class ScratchProject:
                 vars(module).update(path=path, urlpatterns=[])
             setattr(self.package, name, module)
             self.monkeypatch.setitem(sys.modules, module.__name__, module)
-        found: ModuleType = getattr(self.package, name)
-        return found
+        module_of_page: ModuleType = getattr(self.package, name)
+        return module_of_page
 
     def run(self, block: Block) -> None:
         """Execute a block in its module, and check what it makes of the project."""
@@ -172,7 +175,7 @@ class ScratchProject:
         elif block.file == "urls.py":
             patterns = vars(module)["urlpatterns"]
             assert patterns
-            assert all(isinstance(it, URLPattern | URLResolver) for it in patterns)
+            assert all(isinstance(each, URLPattern | URLResolver) for each in patterns)
 
 
 def check_settings(names: dict[str, Any]) -> None:
@@ -180,8 +183,8 @@ def check_settings(names: dict[str, Any]) -> None:
     packages = {app.partition(".")[0] for app in names["INSTALLED_APPS"]}
     assert [name for name in packages if not find_spec(name)] == []
     with override_settings(PERSO=names["PERSO"], DEBUG=True):
-        found = run_checks(tags=["django_perso"])
-    assert [it for it in found if it.level >= ERROR] == []
+        messages = run_checks(tags=["django_perso"])
+    assert [message for message in messages if message.level >= ERROR] == []
 
 
 @pytest.mark.parametrize("page", by_page(runnable("python")), ids=page_name)
@@ -385,9 +388,9 @@ def dev_commands() -> set[str]:
 
 @pytest.mark.parametrize("block", runnable("console"), ids=str)
 def test_console_block_has_commands_that_exist(block: Block) -> None:
-    found = commands(block)
-    assert found, "a command begins with `$ `"
-    for line in found:
+    lines = commands(block)
+    assert lines, "a command begins with `$ `"
+    for line in lines:
         check_command(line)
 
 

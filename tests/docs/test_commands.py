@@ -32,13 +32,13 @@ OF_DJANGO = {
 def options_of(name: str) -> dict[str, str]:
     """Return each option of a command, with the word that stands for its value."""
     parser = load_command_class("django_perso", name).create_parser("manage.py", name)
-    found = {}
+    words = {}
     for action in parser._actions:
         metavar = action.metavar or action.dest.upper()
         for option in action.option_strings:
             if option not in OF_DJANGO:
-                found[option] = "" if action.nargs == 0 else str(metavar)
-    return found
+                words[option] = "" if action.nargs == 0 else str(metavar)
+    return words
 
 
 def test_every_command_has_a_section_and_no_other() -> None:
@@ -102,13 +102,13 @@ def test_json_of_the_doctor_has_the_documented_shape() -> None:
 def test_json_of_sync_has_the_documented_shape() -> None:
     wanted = documented_json("test_json_of_sync_has_the_documented_shape")
     make_preset(tts_type="gone")
-    found = printed("perso_sync")
-    assert "tts_type" in found["keys"][0]["lists"]
-    for key in (wanted["keys"][0], found["keys"][0]):
+    actual = printed("perso_sync")
+    assert "tts_type" in actual["keys"][0]["lists"]
+    for key in (wanted["keys"][0], actual["keys"][0]):
         lists = key["lists"].pop("tts_type")
         key["lists"] = {"offered": lists["offered"], "error": lists["error"]}
         assert sorted(lists) == ["added", "error", "offered", "removed"]
-    assert shape(found) == shape(wanted)
+    assert shape(actual) == shape(wanted)
 
 
 @pytest.mark.django_db

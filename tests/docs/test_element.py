@@ -52,11 +52,11 @@ def members(declaration: str) -> dict[str, str]:
 
 def documented(title: str, column: int = 1) -> dict[str, str]:
     """Return the code in a column of the section's table, by name."""
-    found = {}
+    listed = {}
     for cells in rows(section(PAGE, title).split("\n#")[0]):
         code = CODE.findall(cells[column])
-        found[CODE.findall(cells[0])[0]] = code[0] if code else ""
-    return found
+        listed[CODE.findall(cells[0])[0]] = code[0] if code else ""
+    return listed
 
 
 # --- the element -------------------------------------------------------------------
@@ -88,27 +88,27 @@ def test_events_have_the_declared_payloads() -> None:
         for name, code in members("interface PersoEvents").items()
     }
     events = section(PAGE, "Events").split("`PersoToolDetail` has")[0]
-    found = {
+    listed = {
         CODE.findall(cells[0])[0]: CODE.findall(cells[1])[0] for cells in rows(events)
     }
-    assert found == declared
+    assert listed == declared
 
 
 def test_tool_event_has_the_declared_members() -> None:
     table = section(PAGE, "Events").split("`PersoToolDetail` has")[1]
-    found = {
+    listed = {
         CODE.findall(cells[0])[0]: CODE.findall(cells[1])[0]
         for cells in rows(table.split("\n### ")[0])
     }
-    assert found == members("interface PersoToolDetail")
+    assert listed == members("interface PersoToolDetail")
 
 
 def test_tools_have_the_declared_members() -> None:
     table = section(PAGE, "Tools").split("\nThe arguments come")[0]
-    found = {
+    listed = {
         CODE.findall(cells[0])[0]: CODE.findall(cells[1])[0] for cells in rows(table)
     }
-    assert found == members("interface PersoTool")
+    assert listed == members("interface PersoTool")
 
 
 def test_events_in_the_code_are_declared() -> None:
@@ -123,11 +123,11 @@ def test_events_in_the_code_are_declared() -> None:
 
 def described(tag: str) -> set[str]:
     """Return the names that the comment on the element lists under a JSDoc tag."""
-    found = re.findall(
+    listed = re.findall(
         rf"^ \* @{tag} (?:\{{.+?\}} )?([\w-]+) - \S", ELEMENT, re.MULTILINE
     )
-    assert found
-    return set(found)
+    assert listed
+    return set(listed)
 
 
 def test_attributes_are_those_the_code_describes() -> None:
@@ -174,7 +174,7 @@ def test_custom_properties_are_those_of_the_style_sheet() -> None:
     assert set(documented("Custom properties")) == set(used)
 
 
-def test_defaults_of_custom_properties_are_those_of_the_style_sheet() -> None:
+def test_default_of_custom_property_is_in_the_style_sheet() -> None:
     for cells in rows(section(PAGE, "Custom properties")):
         (name,) = CODE.findall(cells[0])
         light = CODE.findall(cells[1])

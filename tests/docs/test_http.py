@@ -1,4 +1,4 @@
-"""docs/reference/http.md lists the app's URLs, the keys of its answers and its codes."""
+"""docs/reference/http.md lists the app's URLs, answers and codes."""
 
 import ast
 import json
@@ -22,11 +22,11 @@ PACKAGE = dev.ROOT / "django_perso"
 
 def table(title: str) -> dict[str, list[str]]:
     """Return the cells of each row of the section's first table, by name."""
-    found = {}
+    listed = {}
     for cells in rows(section(PAGE, title)):
         for name in CODE.findall(cells[0]):
-            found[name] = cells[1:]
-    return found
+            listed[name] = cells[1:]
+    return listed
 
 
 def path_of(pattern: URLPattern) -> str:
@@ -83,7 +83,7 @@ def test_problem_has_no_key_that_is_not_documented() -> None:
 @cache
 def refusals() -> dict[str, set[int]]:
     """Return each code the package refuses with, and its statuses."""
-    found: dict[str, set[int]] = {}
+    listed: dict[str, set[int]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if "sandbox" in path.parts:
             continue
@@ -91,8 +91,8 @@ def refusals() -> dict[str, set[int]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 code, status = _refusal(node)
                 if code:
-                    found.setdefault(code, set()).update(status)
-    return found
+                    listed.setdefault(code, set()).update(status)
+    return listed
 
 
 def _refusal(node: ast.Call) -> tuple[str, set[int]]:

@@ -1,4 +1,4 @@
-"""docs/reference/log-protocol.md lists the frames, the codes and the limits of the log."""
+"""docs/reference/log-protocol.md lists the log's frames, codes and limits."""
 
 import ast
 import json
@@ -87,7 +87,7 @@ def test_ways_to_end_are_those_that_parse() -> None:
 
 def sent_frames() -> dict[str, set[str]]:
     """Return the keys of each frame that the package writes, by type."""
-    found: dict[str, set[str]] = {}
+    keys_by_type: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if "sandbox" in path.parts:
             continue
@@ -96,8 +96,8 @@ def sent_frames() -> dict[str, set[str]]:
                 keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
                 if keys[:1] == ["t"] and isinstance(node.values[0], ast.Constant):
                     kind: Any = node.values[0].value
-                    found.setdefault(kind, set()).update(map(str, keys[1:]))
-    return found
+                    keys_by_type.setdefault(kind, set()).update(map(str, keys[1:]))
+    return keys_by_type
 
 
 def test_frames_from_the_server_have_the_documented_keys() -> None:
@@ -107,7 +107,9 @@ def test_frames_from_the_server_have_the_documented_keys() -> None:
 def test_reject_codes_are_those_of_the_code() -> None:
     entry = {"s": 1, "k": "chat", "t": 0, "d": {"role": "visitor", "text": "hi"}}
     long = {**entry, "d": {**entry["d"], "text": "x" * frames.MAX_ENTRY}}  # type: ignore[dict-item]
-    rejected = {frames.parse_items([it]).rejected for it in (long, {**entry, "k": "?"})}
+    rejected = {
+        frames.parse_items([item]).rejected for item in (long, {**entry, "k": "?"})
+    }
     written = (PACKAGE / "services/transcripts.py").read_text("utf-8")
     at_the_limit = re.findall(r'"t": "reject", .*"code": "(\w+)"', written)
     codes = {code for _, code in filter(None, rejected)} | set(at_the_limit)
@@ -162,7 +164,9 @@ def test_browser_stops_after_the_documented_codes() -> None:
 def test_limits_have_the_documented_values() -> None:
     for cells in rows(section(PAGE, "Limits")):
         (name,) = CODE.findall(cells[0])
-        modules = [it for it in (frames, payloads, consumers) if hasattr(it, name)]
+        modules = [
+            module for module in (frames, payloads, consumers) if hasattr(module, name)
+        ]
         assert modules, name
         assert getattr(modules[0], name) == int(cells[1].replace(",", "")), name
 

@@ -51,7 +51,7 @@ def test_model_has_the_documented_fields(name: str) -> None:
 def test_choices_of_fields_are_documented(name: str) -> None:
     fields: Any = MODELS[name]._meta.concrete_fields
     for cells in rows(section(PAGE, name)):
-        (field,) = [it for it in fields if it.name == CODE.findall(cells[0])[0]]
+        (field,) = [each for each in fields if each.name == CODE.findall(cells[0])[0]]
         if field.choices and "parameter it is a choice for" not in cells[2]:
             values = [value for value, _ in field.choices]
             same = re.search(r"as in `(\w+)`", cells[2])
@@ -61,7 +61,9 @@ def test_choices_of_fields_are_documented(name: str) -> None:
 def permissions(model: type[models.Model]) -> set[str]:
     """Return the names of the permissions that Django creates for a model."""
     options = model._meta
-    default = {f"{it}_{options.model_name}" for it in options.default_permissions}
+    default = {
+        f"{action}_{options.model_name}" for action in options.default_permissions
+    }
     return default | {codename for codename, _ in options.permissions}
 
 

@@ -49,11 +49,11 @@ def methods(kind: type) -> dict[str, Any]:
 
 def documented(title: str) -> dict[str, str]:
     """Return the first code of the second column, by the first column."""
-    found = {}
+    listed = {}
     for cells in rows(section(PAGE, title)):
         code = CODE.findall(cells[1])
-        found[CODE.findall(cells[0])[0]] = code[0] if code else ""
-    return found
+        listed[CODE.findall(cells[0])[0]] = code[0] if code else ""
+    return listed
 
 
 # --- calls -------------------------------------------------------------------------
@@ -101,10 +101,10 @@ def test_arguments_of_the_client_are_documented() -> None:
 
 def test_limits_have_the_documented_defaults() -> None:
     table = section(PAGE, "Clients for any key").split("`Limits` has")[1]
-    found = {
+    listed = {
         CODE.findall(cells[0])[0]: CODE.findall(cells[1])[0] for cells in rows(table)
     }
-    assert found == {it.name: repr(it.default) for it in fields(Limits)}
+    assert listed == {field.name: repr(field.default) for field in fields(Limits)}
 
 
 # --- errors and types --------------------------------------------------------------
@@ -123,7 +123,9 @@ def test_tree_of_errors_is_that_of_the_classes() -> None:
         drawn.add(kind)
     exported = {getattr(client, name) for name in client.__all__}
     errors = {
-        it for it in exported if inspect.isclass(it) and issubclass(it, PersoError)
+        kind
+        for kind in exported
+        if inspect.isclass(kind) and issubclass(kind, PersoError)
     }
     assert drawn == errors
 
@@ -151,12 +153,13 @@ def test_types_have_the_documented_fields() -> None:
         if is_dataclass(kind) and isinstance(kind, type) and name != "Setup"
     }
     table = section(PAGE, "Types").split("### Session parameters")[0]
-    found = {
+    listed = {
         CODE.findall(cells[0])[0]: sorted(CODE.findall(cells[1]))
         for cells in rows(table)
     }
-    assert found == {
-        name: sorted(it.name for it in fields(kind)) for name, kind in nouns.items()
+    assert listed == {
+        name: sorted(field.name for field in fields(kind))
+        for name, kind in nouns.items()
     }
 
 
@@ -198,13 +201,13 @@ def names_of(test: str) -> dict[str, Any]:
 
 
 def test_functions_are_those_of_the_module() -> None:
-    found = {
+    listed = {
         call_of(name, function)
         for name, function in inspect.getmembers(rest, inspect.isfunction)
         if function.__module__ == rest.__name__ and not name.startswith("_")
     }
     table = section(PAGE, "Clients for the keys of this site")
-    assert set(first_column(table)) == found
+    assert set(first_column(table)) == listed
 
 
 def test_example_uses_the_keys_of_the_site(shop: ApiKey) -> None:

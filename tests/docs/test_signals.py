@@ -14,13 +14,15 @@ from tests.docs.pages import CODE, headings, marked_block, read, rows, section
 from tests.stage import chat, make_preset, post_log, start
 
 PAGE = read("reference/signals")
-SIGNALS = {name: it for name, it in vars(signals).items() if isinstance(it, Signal)}
+SIGNALS = {
+    name: value for name, value in vars(signals).items() if isinstance(value, Signal)
+}
 
 
 def documented(title: str) -> dict[str, str]:
     """Return the type of each argument or key in the section's first table."""
-    found = rows(section(PAGE, title).split("Each entry has")[0])
-    return {CODE.findall(cells[0])[0]: CODE.findall(cells[1])[0] for cells in found}
+    entries = rows(section(PAGE, title).split("Each entry has")[0])
+    return {CODE.findall(cells[0])[0]: CODE.findall(cells[1])[0] for cells in entries}
 
 
 def type_of(value: object) -> str:
@@ -36,17 +38,17 @@ def test_every_signal_has_a_section_and_no_other() -> None:
 @pytest.fixture
 def received() -> Any:
     """What each signal was sent with, without the signal itself."""
-    found: dict[str, dict[str, Any]] = {}
+    latest: dict[str, dict[str, Any]] = {}
     receivers = []
     for name, signal in SIGNALS.items():
 
         def receive(sender: Any, name: str = name, **sent: Any) -> None:
-            found[name] = {"sender": sender, **sent}
-            found[name].pop("signal")
+            latest[name] = {"sender": sender, **sent}
+            latest[name].pop("signal")
 
         signal.connect(receive)
         receivers.append((signal, receive))
-    yield found
+    yield latest
     for signal, receive in receivers:
         signal.disconnect(receive)
 
@@ -56,8 +58,8 @@ def talk() -> None:
     make_preset()
     visitor = Client()
     started = start(visitor).json()
-    said = post_log(visitor, started, items=[chat(1, "How old are you?")])
-    assert said.json() == {"t": "ack", "s": 1}
+    answer = post_log(visitor, started, items=[chat(1, "How old are you?")])
+    assert answer.json() == {"t": "ack", "s": 1}
     client_for().send_session_event(started["session_id"], "SESSION_END")
     bye = post_log(visitor, started, items=[], bye={"last": 1, "how": "visitor"})
     assert bye.json()["t"] == "done"
@@ -72,7 +74,7 @@ def test_signals_carry_the_documented_arguments(received: dict[str, Any]) -> Non
             argument: code.partition("[")[0] if "list" in code else code
             for argument, code in documented(name).items()
         }
-        assert types == {argument: type_of(it) for argument, it in sent.items()}
+        assert types == {argument: type_of(value) for argument, value in sent.items()}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,7 +14,7 @@ PAGE = read("reference/template-tags")
 
 def arguments(tag: Any) -> list[inspect.Parameter]:
     parameters = list(inspect.signature(inspect.unwrap(tag)).parameters.values())
-    return [it for it in parameters if it.name != "context"]
+    return [parameter for parameter in parameters if parameter.name != "context"]
 
 
 def test_every_tag_has_a_section_and_no_other() -> None:
@@ -32,7 +32,7 @@ def test_tag_takes_the_arguments_that_are_documented(name: str) -> None:
         for cells in rows(section(PAGE, name))
     ]
     taken = [
-        [it.name, it.annotation.__name__, f'"{it.default}"']
-        for it in arguments(getattr(perso, name))
+        [argument.name, argument.annotation.__name__, f'"{argument.default}"']
+        for argument in arguments(getattr(perso, name))
     ]
     assert documented == taken

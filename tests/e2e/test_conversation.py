@@ -1,11 +1,11 @@
-"""The main road: a visitor talks to the avatar; every word and tool call is in the database."""
+"""A visitor talks to the avatar, and every word and tool call is stored."""
 
 import json
 from typing import Any
 
 import pytest
 
-from tests.support.desk import open_first
+from tests.support.admin import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -40,7 +40,7 @@ def tool_phases(site: Any) -> list[tuple[str, str]]:
     ]
 
 
-def test_what_the_page_showed_is_in_the_database_in_order_and_once(
+def test_conversation_on_the_page_is_stored_once_in_order(
     example_server: Any, page: Any
 ) -> None:
     site = example_server()
@@ -64,7 +64,8 @@ def test_what_the_page_showed_is_in_the_database_in_order_and_once(
     assert answered["result"] == {"result": 144}
     assert logged(site)[0] == ("server", "state", {"name": "started"})
     numbers = site.rows(
-        "SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id"
+        "SELECT seq FROM django_perso_transcriptentry"
+        " WHERE source = 'browser' ORDER BY id"
     )
     assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
     assert site.rows("SELECT ended_by, is_complete FROM django_perso_conversation") == [
@@ -72,7 +73,7 @@ def test_what_the_page_showed_is_in_the_database_in_order_and_once(
     ]
 
 
-def test_the_operator_reads_the_conversation_in_the_admin(
+def test_conversation_is_read_in_the_admin(
     example_server: Any, page: Any, new_context: Any
 ) -> None:
     site = example_server()
@@ -81,9 +82,9 @@ def test_the_operator_reads_the_conversation_in_the_admin(
     avatar.start()
     avatar.ask("What is 12 squared?", "144")
     avatar.end()
-    desk = new_context().new_page()
-    open_first(desk, site)
-    transcript = desk.locator(".perso-transcript").inner_text()
+    admin = new_context().new_page()
+    open_first(admin, site)
+    transcript = admin.locator(".perso-transcript").inner_text()
     assert transcript.count("What is 12 squared?") == 1
     order = [
         transcript.index(text)
@@ -92,7 +93,7 @@ def test_the_operator_reads_the_conversation_in_the_admin(
     assert order == sorted(order)
 
 
-def test_killing_the_server_three_times_loses_and_doubles_nothing(
+def test_killing_the_server_three_times_loses_nothing(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     sandbox = sandbox_server()
@@ -120,10 +121,12 @@ def test_killing_the_server_three_times_loses_and_doubles_nothing(
         == [("get_square_number", "called"), ("get_square_number", "answered")] * 6
     )
     numbers = site.rows(
-        "SELECT seq FROM django_perso_transcriptentry WHERE source = 'browser' ORDER BY id"
+        "SELECT seq FROM django_perso_transcriptentry"
+        " WHERE source = 'browser' ORDER BY id"
     )
     assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
-    console_errors.clear()  # the browser reports each try to reach a server that is down
+    # The browser reports each attempt to reach a server that is down.
+    console_errors.clear()
 
 
 def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
@@ -163,7 +166,8 @@ def test_two_visitors_at_once_each_have_their_own_transcript(
     for _, avatar in avatars:
         avatar.end()
     rows = site.rows(
-        "SELECT conversation_id, data FROM django_perso_transcriptentry WHERE kind = 'chat'"
+        "SELECT conversation_id, data FROM django_perso_transcriptentry"
+        " WHERE kind = 'chat'"
     )
     names = {
         name: {stream for stream, data in rows if f"my name is {name}" in data}

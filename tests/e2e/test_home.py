@@ -1,16 +1,16 @@
-"""The example site as somebody finds it who tries the package: its page, its demo, its limits, its admin."""
+"""The example site as a new user finds it: home page, demo page, limits and admin."""
 
 from typing import Any
 
 import pytest
 
-from tests.support.desk import open_first
+from tests.support.admin import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_question_before_the_start_says_on_a_phone_too_what_to_do(
+def test_question_before_start_shows_a_hint_on_a_phone(
     example_server: Any, new_context: Any
 ) -> None:
     page = new_context(
@@ -27,7 +27,7 @@ def test_a_question_before_the_start_says_on_a_phone_too_what_to_do(
     assert 0 <= hint["y"] <= 664 - hint["height"]
 
 
-def test_on_the_sandbox_a_tester_may_start_as_often_as_one_likes(
+def test_presets_of_the_sandbox_allow_many_starts(
     example_server: Any,
 ) -> None:
     starts = example_server().rows(
@@ -36,9 +36,7 @@ def test_on_the_sandbox_a_tester_may_start_as_often_as_one_likes(
     assert sorted(starts) == [("default", 200), ("second", 200)]
 
 
-def test_the_demo_page_asks_for_nothing_that_is_not_there(
-    example_server: Any, page: Any
-) -> None:
+def test_demo_page_requests_no_missing_file(example_server: Any, page: Any) -> None:
     site = example_server()
     missing: list[str] = []
     page.on(
@@ -55,18 +53,25 @@ def test_the_demo_page_asks_for_nothing_that_is_not_there(
     )
 
 
-def test_a_conversation_can_be_followed_where_there_is_no_redis(
+def test_conversation_is_followed_without_redis(
     example_server: Any, page: Any, new_context: Any
 ) -> None:
     site = example_server()
     page.goto(site.url)
     avatar = Avatar(page)
     avatar.start()
-    desk = new_context().new_page()
-    open_first(desk, site)
-    desk.locator(".perso-following[data-state=live]").wait_for()
+    admin = new_context().new_page()
+    open_first(admin, site)
+    admin.locator(".perso-following[data-state=live]").wait_for()
     avatar.ask("What is 12 squared?", "144")
-    desk.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
+    admin.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
         timeout=5000
     )
+    card = admin.locator(".perso-tool")
+    card.filter(has_text="answered").wait_for(timeout=5000)
+    assert card.count() == 1
     avatar.end()
+    admin.locator(".perso-following[data-state=over]").wait_for()
+    end = admin.locator(".perso-state").last
+    assert "ended by the visitor · closed normally" in end.inner_text()
+    assert end.inner_text().count("ended") == 1

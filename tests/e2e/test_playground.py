@@ -6,29 +6,36 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import LISTEN, SIDEWAYS, log_in
+from tests.support.admin import LISTEN, SIDEWAYS, log_in
 from tests.support.widget import WATCHED
 
 pytestmark = pytest.mark.browser
 
 PLAYGROUND = "/admin/django_perso/sessionpreset/playground/"
-SESSIONS = (
-    "SELECT c.id, c.preset_id, c.is_trial, s.status, s.params FROM django_perso_conversation AS c "
-    "JOIN django_perso_persosession AS s ON s.conversation_id = c.id ORDER BY c.is_trial"
-)
-CHAT = "SELECT conversation_id, data FROM django_perso_transcriptentry WHERE kind = 'chat' ORDER BY id"
+SESSIONS = """
+SELECT conversation.id, conversation.preset_id, conversation.is_trial,
+    session.status, session.params
+FROM django_perso_conversation AS conversation
+JOIN django_perso_persosession AS session ON session.conversation_id = conversation.id
+ORDER BY conversation.is_trial"""
+CHAT = """
+SELECT conversation_id, data FROM django_perso_transcriptentry
+WHERE kind = 'chat' ORDER BY id"""
 
 
 @pytest.fixture
 def site(example_server: Any, sdk: Any) -> Any:
-    """The example site under a strict security policy, which the SDK's published address would break."""
+    """The example site, with a strict security policy if the SDK is the stand-in.
+
+    The policy would forbid the published address of the SDK.
+    """
     return example_server(
-        **({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.desk.settings"})
+        **({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.admin_site.settings"})
     )
 
 
 def enter(site: Any, context: Any) -> Any:
-    """The playground, opened by the admin."""
+    """Log in and open the playground."""
     context.add_init_script(LISTEN)
     page = context.new_page()
     log_in(page, site, PLAYGROUND)
@@ -37,10 +44,11 @@ def enter(site: Any, context: Any) -> Any:
 
 
 class Column:
-    """One avatar of the page, with its settings."""
+    """An avatar of the page, with its settings."""
 
     def __init__(self, page: Any, prefix: str) -> None:
-        self.page, self.prefix = page, prefix
+        self.page = page
+        self.prefix = prefix
         self.section = page.locator(f"[data-perso-column={prefix}]")
 
     def part(self, name: str) -> Any:
@@ -66,27 +74,25 @@ class Column:
         """Open a group of settings."""
         self.section.locator("summary", has_text=title).click()
 
-    def hears(self, text: str) -> None:
+    def wait_for_answer(self, text: str) -> None:
         self.part("message-avatar").filter(has_text=text).last.wait_for()
 
 
 def change_settings(column: Column) -> None:
-    """The column's preset, as settings of its own, with the lists of its key."""
+    """Turn the column's preset into its own settings, and sync the lists of its key."""
     column.section.get_by_role("button", name="Change settings").click()
     own = column.page.locator(f"#perso-{column.prefix}-own")
     own.wait_for()
     column.wait_for(state="idle")
-    assert (
-        -1 < own.bounding_box()["y"] < 400
-    )  # what was asked for, not the top of the page
+    assert -1 < own.bounding_box()["y"] < 400  # the page has scrolled to the settings
     column.section.get_by_role("button", name="Sync").click()
     column.page.get_by_text("Perso answered in").wait_for()
     column.section.get_by_role("button", name="Sync (last synced").wait_for()
     column.wait_for(state="idle")
-    assert column.page.evaluate("scrollY") == 0  # where the answer stands
+    assert column.page.evaluate("scrollY") == 0  # where the message is
 
 
-def test_settings_are_tried(site: Any, new_context: Any) -> None:
+def test_settings_are_tried_in_the_playground(site: Any, new_context: Any) -> None:
     page = enter(site, new_context())
     page.goto(site.url)
     page.get_by_role("link", name="Playground").click()
@@ -111,7 +117,7 @@ def test_settings_are_tried(site: Any, new_context: Any) -> None:
     assert a.part("panel").get_attribute("data-shape") == "landscape"
     a.part("input").fill("What is 12 squared?")
     a.part("input").press("Enter")
-    a.hears("144")
+    a.wait_for_answer("144")
     assert a.fact("first").inner_text().endswith(" ms")
     a.section.get_by_label("Text to say").fill(
         "This line is as long as it needs to be. " * 6
@@ -140,8 +146,9 @@ def test_two_avatars_are_compared_and_one_saved(
     page = enter(site, new_context(viewport={"width": 1280, "height": 1240}))
     page.get_by_role("button", name="Compare with a second avatar").click()
     ask = page.get_by_role("button", name="Ask", exact=True)
-    assert ask.is_disabled()  # there is nobody to ask
-    a, b = Column(page, "a"), Column(page, "b")
+    assert ask.is_disabled()  # no avatar is live
+    a = Column(page, "a")
+    b = Column(page, "b")
     change_settings(b)
     b.field("model_style").last.check(force=True)
     b.unfold("Framing")
@@ -152,14 +159,15 @@ def test_two_avatars_are_compared_and_one_saved(
     page.get_by_label("Ask both").fill("What is 12 squared?")
     ask.click()
     for column in (a, b):
-        column.hears("144")
+        column.wait_for_answer("144")
         assert column.part("message-visitor").count() == 1
         column.wait_for(state="live", activity="ready", log="saved")
     page.screenshot(path=pictures / "playground.png")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate(SIDEWAYS) == 0
-    a_box, b_box = a.section.bounding_box(), b.section.bounding_box()
-    assert b_box["y"] >= a_box["y"] + a_box["height"]
+    box_of_a = a.section.bounding_box()
+    box_of_b = b.section.bounding_box()
+    assert box_of_b["y"] >= box_of_a["y"] + box_of_a["height"]
     page.set_viewport_size({"width": 1280, "height": 1000})
     assert page.evaluate(SIDEWAYS) == 0
     page.get_by_role("button", name="Stop both").click()
@@ -176,8 +184,9 @@ def test_two_avatars_are_compared_and_one_saved(
     page.click("[name=_save]")
     page.goto(f"{site.url}/admin/django_perso/sessionpreset/")
     page.get_by_role("link", name="The better one").first.wait_for()
-    ((kept, height),) = site.rows(
-        "SELECT model_style, padding_height FROM django_perso_sessionpreset WHERE name = 'The better one'"
+    saved_preset = site.rows(
+        "SELECT model_style, padding_height FROM django_perso_sessionpreset "
+        "WHERE name = 'The better one'"
     )
-    assert (kept, height) == (style, 1.5)
+    assert saved_preset == [(style, 1.5)]
     assert page.evaluate("window.reports ?? []") == []

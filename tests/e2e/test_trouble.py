@@ -1,4 +1,4 @@
-"""What the visitor sees when something is wrong: words and a way on, never a frozen widget."""
+"""Errors that the visitor sees, each with a message and a way to go on."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PINNED = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web@1.0.1/c
 INTEGRITY = "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc"
 
 
-def test_an_sdk_with_changed_bytes_is_refused_and_the_widget_says_so(
+def test_changed_sdk_is_blocked_before_anything_is_paid(
     example_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     site = example_server(PERSO_SDK_URL=PINNED, PERSO_SDK_INTEGRITY=INTEGRITY)
@@ -36,7 +36,7 @@ def test_an_sdk_with_changed_bytes_is_refused_and_the_widget_says_so(
     console_errors.clear()
 
 
-def test_a_full_house_is_told_in_words_and_ends(
+def test_busy_preset_can_be_started_later(
     example_server: Any, new_context: Any, console_errors: list[str]
 ) -> None:
     site = example_server()
@@ -56,7 +56,7 @@ def test_a_full_house_is_told_in_words_and_ends(
     console_errors.clear()
 
 
-def test_when_perso_fails_the_visitor_can_try_again(
+def test_visitor_can_try_again_after_perso_failed(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     sandbox = sandbox_server()
@@ -70,9 +70,8 @@ def test_when_perso_fails_the_visitor_can_try_again(
         {"body": "empty"},
         {"status": 401},
     ):
-        site.execute(
-            "UPDATE django_perso_persosession SET status = 'ended'"
-        )  # so that no limit is reached
+        # Ended sessions do not count in the limits.
+        site.execute("UPDATE django_perso_persosession SET status = 'ended'")
         sandbox.set_faults(session={**fault, "times": 1})
         avatar.part("start").click()
         avatar.element.get_by_role("alert").filter(has_text="perso_").wait_for()
@@ -82,7 +81,7 @@ def test_when_perso_fails_the_visitor_can_try_again(
     console_errors.clear()
 
 
-def test_when_an_answer_fails_the_conversation_goes_on(
+def test_conversation_continues_after_failed_answers(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     sandbox = sandbox_server()
@@ -101,9 +100,8 @@ def test_when_an_answer_fails_the_conversation_goes_on(
         avatar.type("Tell me something about yourself")
         avatar.element.get_by_role("alert").filter(has_text="llm_failed").wait_for()
         avatar.ask(f"What is {number} squared?", str(number**2))
-    sandbox.set_faults(
-        llm={"cut": 1, "times": 1}
-    )  # spoken, but the SDK never hands over the text
+    # The answer is spoken, but the SDK does not report its text.
+    sandbox.set_faults(llm={"cut": 1, "times": 1})
     avatar.type("Tell me something about yourself")
     avatar.ask("What is 12 squared?", "144")
     avatar.end()

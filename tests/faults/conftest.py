@@ -1,4 +1,4 @@
-"""The rig: a site on PostgreSQL that tests may kill, and an oracle."""
+"""A site on PostgreSQL that tests may kill, and an oracle."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,14 +17,14 @@ from .site import Site
 
 @pytest.fixture
 def oracle(tmp_path: Path) -> Iterator[Oracle]:
-    """For the clients of this test."""
+    """The oracle of the clients of this test."""
     with closing(Oracle(tmp_path / "oracle.txt")) as oracle:
         yield oracle
 
 
 @pytest.fixture(scope="session")
 def seeded(postgres_cluster: Postgres) -> str:
-    """The name of a database with everything a fresh site has, to be copied."""
+    """The name of the database of a new site, to be copied."""
     copy_database(postgres_cluster, "template1", "faults_seeded")
     servers.seed(
         servers.environment(DATABASE_URL=f"{postgres_cluster.url}/faults_seeded")
@@ -38,7 +38,7 @@ def seeded(postgres_cluster: Postgres) -> str:
 
 
 def copy_database(server: Postgres, template: str, name: str) -> str:
-    """A new database like another one; gives its URL."""
+    """Copy a database and return the URL of the copy."""
     with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     return f"{server.url}/{name}"
@@ -48,8 +48,9 @@ def copy_database(server: Postgres, template: str, name: str) -> str:
 def new_site(
     postgres_cluster: Postgres, seeded: str, tmp_path: Path, numbers: Iterator[int]
 ) -> Iterator[Callable[..., Site]]:
-    """`new_site(application, database_url=…, db_port=…, NAME="value", …)`: a site, running, on a database of
-    its own unless one is given.
+    """`new_site(application, database_url=…, NAME="value", …)` starts a site.
+
+    Without a URL it has a database of its own.
     """
     started: list[Site] = []
 
@@ -78,7 +79,7 @@ def _shared(
 
 @pytest.fixture
 def site(_shared: Site) -> Site:
-    """One site for all rows that need nothing special of it; running, even if the last row killed it."""
+    """A running site that tests share; it is started again if a test has killed it."""
     if not _shared.is_running:
         _shared.start()
     return _shared

@@ -1,6 +1,7 @@
-"""Two logs as one should not write them: the rig must find them out.
+"""Two faulty consumers of the log, whose faults the tests must detect.
 
-`hasty` acknowledges what it has not stored yet; `blind` stores whatever comes, as often as it comes.
+`hasty` acknowledges entries before it stores them; `blind` stores every copy of an
+entry.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from django_perso.models import TranscriptEntry  # noqa: E402
 
 
 class Blind(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
-    """Stores, then acknowledges, and never looks at what is there."""
+    """Stores entries without looking for those that are stored, then acknowledges."""
 
     stream: uuid.UUID
 
@@ -48,23 +49,24 @@ class Blind(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
 
 
 class Hasty(Blind):
-    """Acknowledges at once and stores a moment later."""
+    """Acknowledges entries at once and stores them a moment later."""
 
     async def take(self, items: list[dict[str, Any]]) -> None:
         await self.send_json({"t": "ack", "s": items[-1]["s"]})
-        await asyncio.sleep(
-            random.uniform(0.2, 1)
-        )  # so that some are between the two whenever it is killed
+        # Long enough that some entries are acknowledged only, whenever it is killed.
+        await asyncio.sleep(random.uniform(0.2, 1))
         await self.store(items)
 
 
-def _site(consumer: Any) -> Any:
+def site_with(consumer: Any) -> Any:
+    """Return the example site with another consumer for its sockets."""
+
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        await (consumer if scope["type"] == "websocket" else django)(
-            scope, receive, send
-        )
+        handler = consumer if scope["type"] == "websocket" else django
+        await handler(scope, receive, send)
 
     return application
 
 
-hasty, blind = _site(Hasty.as_asgi()), _site(Blind.as_asgi())
+hasty = site_with(Hasty.as_asgi())
+blind = site_with(Blind.as_asgi())

@@ -1,4 +1,4 @@
-"""The site that faults happen to: the example's, as in production, on the sandbox, every error in its log."""
+"""The example site as in production, on the sandbox, with every error in its log."""
 
 from example_project.settings import *  # noqa: F403
 from example_project.settings import PERSO

@@ -1,4 +1,4 @@
-"""The example site on PostgreSQL, to be killed, and conversations on it."""
+"""The example site on PostgreSQL, as tests start and kill it, and its conversations."""
 
 import re
 import uuid
@@ -20,14 +20,18 @@ from .oracle import STORED, Oracle, Verdict
 from .outbox import Address
 
 SECRET = servers.environment()["SECRET_KEY"]
-# Another conversation just like one there is, whatever columns it has.
-CLONE = """INSERT INTO django_perso_conversation SELECT (jsonb_populate_record(
-    original, jsonb_build_object('id', new.id, 'visitor', coalesce(%s, new.id::text), 'last_seq', 0))).*
-    FROM django_perso_conversation AS original, unnest(%s::uuid[]) AS new (id) WHERE original.id = %s"""
+# Copies a conversation, whatever columns the table has.
+CLONE = """
+INSERT INTO django_perso_conversation
+SELECT (jsonb_populate_record(original, jsonb_build_object(
+    'id', new.id, 'visitor', coalesce(%s, new.id::text), 'last_seq', 0
+))).*
+FROM django_perso_conversation AS original, unnest(%s::uuid[]) AS new (id)
+WHERE original.id = %s"""
 
 
 class Site(servers.ExampleServer):
-    """The example site behind daphne on a PostgreSQL database that has its tables."""
+    """The example site, served by daphne or uvicorn, on a PostgreSQL database."""
 
     def __init__(
         self,
@@ -38,15 +42,15 @@ class Site(servers.ExampleServer):
         is_uvicorn: bool = False,
         **values: str,
     ) -> None:
-        """`db_port`: where the site finds its database, if not at once there."""
+        """`db_port` is the port of a proxy in front of the database, if any."""
         directory.mkdir(exist_ok=True)
         self.database_url = database_url
         url = (
             re.sub(r":\d+/", f":{db_port}/", database_url) if db_port else database_url
         )
-        given = {"DATABASE_URL": url, "DEBUG": "off", **values}
+        variables = {"DATABASE_URL": url, "DEBUG": "off", **values}
         env = servers.environment(
-            DJANGO_SETTINGS_MODULE="tests.faults.settings", **given
+            DJANGO_SETTINGS_MODULE="tests.faults.settings", **variables
         )
         command = uvicorn_command if is_uvicorn else daphne_command
         super().__init__(servers.unused_port(), env, directory / "server.log", command)
@@ -56,7 +60,7 @@ class Site(servers.ExampleServer):
 
     @property
     def pid(self) -> int:
-        """Of the process that serves."""
+        """The id of the process that serves."""
         assert self._process is not None
         return self._process.pid
 
@@ -64,17 +68,20 @@ class Site(servers.ExampleServer):
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def holds(self) -> tuple[int, int]:
-        """How many open files and threads the process has."""
+    def files_and_threads(self) -> tuple[int, int]:
+        """Return how many open files and threads the process has."""
         process = Path(f"/proc/{self.pid}")
         return len(list(process.glob("fd/*"))), len(list(process.glob("task/*")))
 
     def tracebacks(self) -> int:
-        """How many the log has."""
+        """Return how many tracebacks the server's log contains."""
         return self.printed().count("Traceback (most recent call last)")
 
     async def conversations(self, count: int, visitor: str = "") -> list[Address]:
-        """So many new conversations, just like one that was started; of one visitor, or of as many."""
+        """Create conversations, as copies of one that was started by HTTP.
+
+        They belong to this visitor, or else to as many different visitors.
+        """
         if not self.first:
             async with HttpVisitor(self.url) as starter:
                 await starter.open_page()
@@ -86,9 +93,7 @@ class Site(servers.ExampleServer):
 
     def _address(self, stream: str, visitor: str) -> Address:
         answer = HttpResponse()
-        with override_settings(
-            SECRET_KEY=SECRET
-        ):  # as the site does it, in whichever way its Django signs
+        with override_settings(SECRET_KEY=SECRET):
             ticket = signing.dumps([stream, visitor], salt=TICKET_SALT, compress=False)
             answer.set_signed_cookie(COOKIE, visitor, salt=COOKIE_SALT)
         return Address(
@@ -99,11 +104,11 @@ class Site(servers.ExampleServer):
         return psycopg.connect(self.database_url)
 
     def judge(self, oracle: Oracle) -> Verdict:
-        """What the clients swore to against what is stored."""
+        """Compare what the clients noted with what is stored."""
         return oracle.compare(self.rows(STORED))
 
 
-def p(percent: int, values: list[float]) -> float:
-    """A percentile of seconds, in milliseconds."""
+def percentile(percent: int, values: list[float]) -> float:
+    """Return a percentile of seconds, in milliseconds."""
     ranked = sorted(values)
     return 1000 * ranked[min(len(ranked) - 1, len(ranked) * percent // 100)]

@@ -7,15 +7,16 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 SECONDS = float(os.environ["FAULTS_CLOCK_SECONDS"])
-right_time, right_now = time.time, timezone.now
+right_time = time.time
+right_now = timezone.now
 
 
 def now() -> datetime:
-    """What this machine takes for now."""
+    """Return the time by this machine's wrong clock."""
     return right_now() + timedelta(seconds=SECONDS)
 
 
-# Before anything of the site is imported: both are the machine's, not ours.
+# The site is imported later, so it sees the wrong clock only.
 timezone.now = now
 time.time = lambda: right_time() + SECONDS
 

@@ -1,4 +1,4 @@
-"""What Perso does: nothing, garbage, a byte a second; what that costs the visitor, the site and the purse."""
+"""Faults of Perso: errors, garbage, no answer, slow answers; and what they cost."""
 
 import asyncio
 import json
@@ -22,14 +22,14 @@ Row = Callable[[str, str], None]
 DEADLINE_SECONDS = 10.5
 
 
-class Rude:
-    """A Perso that does as it is told: `how` is asked for each answer's bytes, and may take its time."""
+class FaultyPerso:
+    """A Perso whose answers are bytes, or the output of a function that may be slow."""
 
     def __init__(self) -> None:
         self.creations = 0  # POST session/: each may be billed
         self.over = asyncio.Event()
         self.busy: set[asyncio.Task[Any]] = set()
-        self.how: Callable[[Rude, asyncio.StreamWriter], Any] | bytes = b""
+        self.answer: Callable[[FaultyPerso, asyncio.StreamWriter], Any] | bytes = b""
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -41,57 +41,60 @@ class Rude:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             self.creations += head.startswith(b"post ")
-            if isinstance(self.how, bytes):
-                writer.write(self.how)
+            if isinstance(self.answer, bytes):
+                writer.write(self.answer)
                 await writer.drain()
             else:
-                await self.how(self, writer)
+                await self.answer(self, writer)
         writer.close()
 
     async def pause(self, seconds: float) -> None:
-        """So long, or until the test is over."""
+        """Wait this long, or until the test is over."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.over.wait(), seconds)
 
 
-async def hang(rude: Rude, writer: asyncio.StreamWriter) -> None:
-    await rude.pause(30)
+async def hang(perso: FaultyPerso, writer: asyncio.StreamWriter) -> None:
+    """Do not answer."""
+    await perso.pause(30)
 
 
-async def drip(rude: Rude, writer: asyncio.StreamWriter) -> None:
-    for byte in answer(201, b'{"session_id": "' + b"x" * 60 + b'"}'):
+async def drip(perso: FaultyPerso, writer: asyncio.StreamWriter) -> None:
+    """Answer with two bytes a second."""
+    for byte in http_answer(201, b'{"session_id": "' + b"x" * 60 + b'"}'):
         writer.write(bytes([byte]))
         await writer.drain()
-        await rude.pause(0.5)
+        await perso.pause(0.5)
 
 
-async def reset(rude: Rude, writer: asyncio.StreamWriter) -> None:
+async def reset(perso: FaultyPerso, writer: asyncio.StreamWriter) -> None:
+    """Reset the connection."""
     writer.transport.abort()
 
 
-def answer(
-    status: int, body: bytes, kind: str = "application/json", more: str = ""
+def http_answer(
+    status: int, body: bytes, content_type: str = "application/json", header: str = ""
 ) -> bytes:
-    """An answer's bytes."""
+    """Return the bytes of an HTTP response."""
     lines = [
         f"HTTP/1.1 {status} X",
-        f"Content-Type: {kind}",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
         "Connection: close",
     ]
-    return ("\r\n".join(lines) + f"\r\n{more}\r\n").encode() + body
+    return ("\r\n".join(lines) + f"\r\n{header}\r\n").encode() + body
 
 
 @asynccontextmanager
-async def rude_perso() -> AsyncIterator[tuple[Rude, str]]:
-    """One that runs, and its address."""
-    rude = Rude()
-    server = await asyncio.start_server(rude.serve, "127.0.0.1", 0)
+async def faulty_perso() -> AsyncIterator[tuple[FaultyPerso, str]]:
+    """Run a faulty Perso; yield it and its address."""
+    perso = FaultyPerso()
+    server = await asyncio.start_server(perso.serve, "127.0.0.1", 0)
     try:
-        yield rude, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield perso, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        rude.over.set()
-        await asyncio.gather(*rude.busy, return_exceptions=True)
+        perso.over.set()
+        await asyncio.gather(*perso.busy, return_exceptions=True)
         server.close()
 
 
@@ -99,7 +102,7 @@ async def rude_perso() -> AsyncIterator[tuple[Rude, str]]:
 async def visitor_of(
     new_site: Callable[..., Site], url: str
 ) -> AsyncIterator[tuple[Site, HttpVisitor]]:
-    """A site of that Perso, and a visitor on its page."""
+    """Start a site that uses a Perso, and open its page as a visitor."""
     site = await asyncio.to_thread(new_site, PERSO_INTERACTIVE_API_SERVER=url)
     async with HttpVisitor(site.url) as visitor:
         await visitor.open_page()
@@ -107,7 +110,7 @@ async def visitor_of(
 
 
 async def timed(visitor: HttpVisitor) -> tuple[int, str, float]:
-    """Press Start: status, code, seconds."""
+    """Press Start; return the status, the code and the seconds of the answer."""
     began = time.monotonic()
     response = await visitor.start()
     return (
@@ -118,48 +121,48 @@ async def timed(visitor: HttpVisitor) -> tuple[int, str, float]:
 
 
 @pytest.mark.slow
-async def test_broken_answers_are_stable_codes_and_one_creation_a_click(
+async def test_broken_answers_have_stable_codes_and_one_creation(
     new_site: Callable[..., Site], row: Row
 ) -> None:
-    told: dict[int, str] = {}
-    slowest, clicks = 0.0, 0
+    statuses: dict[str, set[int]] = {}
+    slowest = 0.0
+    clicks = 0
     async with (
-        rude_perso() as (rude, url),
+        faulty_perso() as (perso, url),
         visitor_of(new_site, url) as (site, visitor),
     ):
         for status in (400, 401, 403, 404, 429, 500, 502, 503, 504):
             for body in (b'{"errors": [{"code": "no"}]}', b"<html>", b""):
-                rude.how = answer(status, body, more="Retry-After: 1\r\n")
-                _, told[status], seconds = await timed(visitor)
-                slowest, clicks = max(slowest, seconds), clicks + 1
-                assert rude.creations <= clicks
-        left = site.tracebacks()
-    codes = {
-        code: sorted(s for s, c in told.items() if c == code)
-        for code in sorted(set(told.values()))
-    }
+                perso.answer = http_answer(status, body, header="Retry-After: 1\r\n")
+                _, code, seconds = await timed(visitor)
+                statuses.setdefault(code, set()).add(status)
+                slowest = max(slowest, seconds)
+                clicks += 1
+                assert perso.creations <= clicks
+        tracebacks = site.tracebacks()
+    codes = {code: sorted(statuses[code]) for code in sorted(statuses)}
     row(
         "F7",
-        f"{clicks} refusals: {codes}, {rude.creations} creations, "
-        f"slowest {1000 * slowest:.0f} ms, tracebacks {left}",
+        f"{clicks} refusals: {codes}, {perso.creations} creations, "
+        f"slowest {1000 * slowest:.0f} ms, tracebacks {tracebacks}",
     )
     assert slowest < 8
     assert set(codes) == {"perso_refused"}
-    assert left == 0
+    assert tracebacks == 0
 
 
 @pytest.mark.slow
-async def test_a_perso_that_hangs_drips_or_resets_holds_nobody_longer_than_the_deadline(
+async def test_start_ends_by_the_deadline_when_perso_hangs(
     new_site: Callable[..., Site], row: Row
 ) -> None:
     figures: list[str] = []
     pages: list[float] = []
     async with (
-        rude_perso() as (rude, url),
+        faulty_perso() as (perso, url),
         visitor_of(new_site, url) as (site, visitor),
     ):
 
-        async def look() -> None:
+        async def fetch_pages() -> None:
             async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
                 for _ in range(20):
                     began = time.monotonic()
@@ -167,40 +170,38 @@ async def test_a_perso_that_hangs_drips_or_resets_holds_nobody_longer_than_the_d
                     pages.append(time.monotonic() - began)
                     await asyncio.sleep(0.3)
 
-        for how in (hang, drip, reset):
-            rude.creations, rude.how = 0, how
+        for fault in (hang, drip, reset):
+            perso.creations = 0
+            perso.answer = fault
             starts, _ = await asyncio.gather(
-                asyncio.gather(*(timed(visitor) for _ in range(8))), look()
+                asyncio.gather(*(timed(visitor) for _ in range(8))), fetch_pages()
             )
-            slowest, codes = (
-                max(seconds for *_, seconds in starts),
-                sorted({code for _, code, _ in starts}),
-            )
+            slowest = max(seconds for *_, seconds in starts)
+            codes = sorted({code for _, code, _ in starts})
             figures.append(
-                f"{how.__name__} {codes} in {slowest:.1f} s, {rude.creations} creations"
+                f"{fault.__name__} {codes} in {slowest:.1f} s, "
+                f"{perso.creations} creations"
             )
-            assert slowest < DEADLINE_SECONDS, how
-            assert rude.creations <= 8, how
-        left = site.tracebacks()
-    async with visitor_of(new_site, f"http://127.0.0.1:{unused_port()}") as (
-        site,
-        visitor,
-    ):
+            assert slowest < DEADLINE_SECONDS, fault
+            assert perso.creations <= 8, fault
+        tracebacks = site.tracebacks()
+    closed = f"http://127.0.0.1:{unused_port()}"
+    async with visitor_of(new_site, closed) as (site, visitor):
         _, code, seconds = await timed(visitor)
-        figures.append(f"nobody there ['{code}'] in {seconds:.1f} s")
+        figures.append(f"closed port ['{code}'] in {seconds:.1f} s")
         assert code == "perso_unreachable"
-        left += site.tracebacks()
+        tracebacks += site.tracebacks()
     row(
         "F8",
-        f"8 starts each: {'; '.join(figures)}; other pages at most {1000 * max(pages):.0f} ms, "
-        f"tracebacks {left}",
+        f"8 starts each: {'; '.join(figures)}; "
+        f"other pages at most {1000 * max(pages):.0f} ms, tracebacks {tracebacks}",
     )
     assert max(pages) < 2
-    assert left == 0
+    assert tracebacks == 0
 
 
 def garbage(chance: random.Random) -> bytes:
-    """A body that is almost, or not at all, what Perso answers."""
+    """Return a random body, more or less like an answer of Perso."""
 
     def value(depth: int = 0) -> Any:
         kinds: list[Callable[[], Any]] = [
@@ -229,32 +230,32 @@ def garbage(chance: random.Random) -> bytes:
 
 
 @pytest.mark.slow
-async def test_garbage_never_crashes_the_site(
+async def test_garbage_from_perso_never_crashes_the_site(
     new_site: Callable[..., Site], row: Row
 ) -> None:
-    chance, codes = random.Random(1), Counter[str]()
+    chance = random.Random(1)
+    codes: Counter[str] = Counter()
     async with (
-        rude_perso() as (rude, url),
+        faulty_perso() as (perso, url),
         visitor_of(new_site, url) as (site, visitor),
     ):
         for _ in range(1000):
-            kind = chance.choice(["application/json", "text/html", ""])
-            rude.how = answer(
-                chance.choice([200, 201, 200, 500]), garbage(chance), kind
+            content_type = chance.choice(["application/json", "text/html", ""])
+            perso.answer = http_answer(
+                chance.choice([200, 201, 200, 500]), garbage(chance), content_type
             )
             status, code, _ = await timed(visitor)
             codes[code or str(status)] += 1
-        left, secret = (
-            site.tracebacks(),
-            site.env["PERSO_INTERACTIVE_API_KEY"] in site.printed(),
-        )
-        unknown = site.rows(
-            "SELECT status, count(*) FROM django_perso_persosession GROUP BY 1 ORDER BY 1"
+        tracebacks = site.tracebacks()
+        is_key_logged = site.env["PERSO_INTERACTIVE_API_KEY"] in site.printed()
+        statuses = site.rows(
+            "SELECT status, count(*) FROM django_perso_persosession "
+            "GROUP BY 1 ORDER BY 1"
         )
     row(
         "F9",
-        f"1,000 kinds of garbage: {dict(codes)}, rows {dict(unknown)}, tracebacks {left}, "
-        f"key in log {secret}",
+        f"1,000 random answers: {dict(codes)}, rows {dict(statuses)}, "
+        f"tracebacks {tracebacks}, key in log {is_key_logged}",
     )
     assert not set(codes) - {
         "201",
@@ -263,12 +264,12 @@ async def test_garbage_never_crashes_the_site(
         "start_unknown",
         "perso_unreachable",
     }
-    assert left == 0
-    assert not secret
+    assert tracebacks == 0
+    assert not is_key_logged
 
 
 @pytest.mark.slow
-async def test_what_perso_made_without_telling_us_is_counted(
+async def test_session_created_without_an_answer_is_counted(
     new_site: Callable[..., Site], sandbox_server: Any, row: Row
 ) -> None:
     sandbox = sandbox_server()
@@ -281,15 +282,15 @@ async def test_what_perso_made_without_telling_us_is_counted(
         counted = site.rows(
             "SELECT count(*) FROM django_perso_persosession WHERE status = 'unknown'"
         )[0][0]
-    made = sandbox.ledger()["created"]
-    sandbox.kill()  # it still hangs
+    created = sandbox.ledger()["created"]
+    sandbox.kill()  # requests are still hanging
     codes = Counter(code for _, code, _ in first)
     slowest = max(seconds for *_, seconds in first)
     row(
         "F10",
-        f"6 starts, 3 may live, Perso creates and hangs: {dict(codes)} in {slowest:.1f} s, "
-        f"made {made}, counted {counted}",
+        "6 starts with a limit of 3, Perso creates sessions without answering: "
+        f"{dict(codes)} in {slowest:.1f} s, created {created}, counted {counted}",
     )
-    assert made <= counted == 3
+    assert created <= counted == 3
     assert (status, code) == (429, "too_many_live")
     assert slowest < DEADLINE_SECONDS

@@ -1,1 +1,1 @@
-"""A host project that makes life hard for an app: settings, URLs and the tests that run with them."""
+"""A host project with difficult settings and URLs, and the tests that run in it."""

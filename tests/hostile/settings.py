@@ -1,4 +1,4 @@
-"""Everything a host project may do that an app is easily broken by."""
+"""Settings of a host project that easily break an app."""
 
 from tests.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS, WORK

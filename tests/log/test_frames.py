@@ -32,7 +32,7 @@ def code_of(text: str) -> int:
     return caught.value.code
 
 
-def test_each_frame_is_read() -> None:
+def test_frames_are_parsed() -> None:
     stream = uuid4()
     assert parse(
         json.dumps({"t": "hello", "stream": str(stream), "ticket": "x"})
@@ -70,16 +70,16 @@ def test_each_frame_is_read() -> None:
         '{"t":"ping","x":' + '{"x":' * 101 + "1" + "}" * 101 + "}",
     ],
 )
-def test_a_frame_that_cannot_be_read_ends_the_socket(text: str) -> None:
+def test_malformed_frame_is_a_bad_frame(text: str) -> None:
     assert code_of(text) == CloseCode.BAD_FRAME
 
 
-def test_a_frame_may_be_deep_and_need_not_be_flat() -> None:
+def test_nested_frame_within_limits_is_parsed() -> None:
     assert parse('{"t":"ping","x":' + "[" * 99 + "]" * 99 + "}") == Ping()
     assert parse('{"t":"ping","x":[' + "[[0.5e-20]]," * 1000 + "0]}") == Ping()
 
 
-def test_a_frame_over_its_limits_is_too_big() -> None:
+def test_frame_over_its_limits_is_too_big() -> None:
     assert code_of(events(chat(1)) + " " * payloads.MAX_FRAME) == CloseCode.TOO_BIG
     assert (
         code_of(json.dumps({"t": "ping", "x": "é" * 40_000}, ensure_ascii=False))
@@ -105,7 +105,7 @@ def test_a_frame_over_its_limits_is_too_big() -> None:
         chat(2, k="tool", d={"id": "c1", "name": "f"}),
     ],
 )
-def test_an_entry_against_its_schema_is_rejected_and_those_before_it_kept(
+def test_entries_before_a_malformed_one_are_kept(
     bad: Any,
 ) -> None:
     parsed = parse(events(chat(1), bad, chat(3)))
@@ -114,22 +114,24 @@ def test_an_entry_against_its_schema_is_rejected_and_those_before_it_kept(
     assert parsed.rejected == (2, "bad_schema")
 
 
-def test_an_entry_over_16_kib_is_rejected_by_its_number() -> None:
+def test_entry_over_16_kib_is_rejected_by_its_number() -> None:
     parsed = parse(
         events(chat(1, d={"role": "visitor", "text": "x" * frames.MAX_ENTRY}))
     )
     assert parsed == Events((), (1, "too_big"))
 
 
-def test_an_entry_is_measured_as_it_is_stored() -> None:
-    text = '{"t":"ev","items":[{"s":1,"k":"chat","t":0,"d":{"role":"visitor","text":"","x":[%s]}}]}'
-    assert parse(text % ",".join(["1e15"] * 1000)) == Events(
-        (), (1, "too_big")
-    )  # 1000000000000000.0
+def test_size_of_an_entry_is_that_of_its_stored_form() -> None:
+    text = (
+        '{"t":"ev","items":[{"s":1,"k":"chat","t":0,'
+        '"d":{"role":"visitor","text":"","x":[%s]}}]}'
+    )
+    # 1e15 is stored as 1000000000000000.0.
+    assert parse(text % ",".join(["1e15"] * 1000)) == Events((), (1, "too_big"))
     assert len(text) + 1000 * len("1e15,") < frames.MAX_ENTRY
 
 
-def test_what_databases_refuse_in_json_is_replaced() -> None:
+def test_characters_that_databases_refuse_are_replaced() -> None:
     parsed = parse(
         '{"t":"ev","items":[{"s":1,"k":"chat","t":0,"d":{"role":"visitor","text":"a\\u0000b\\ud800"}}]}'
     )
@@ -145,7 +147,7 @@ SCALARS = st.none() | st.booleans() | st.floats() | st.text() | st.integers()
 @given(
     st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))
 )
-def test_whatever_comes_it_is_a_frame_or_a_bad_frame(value: Any) -> None:
+def test_any_json_is_a_frame_or_a_bad_frame(value: Any) -> None:
     for text in (
         json.dumps(value),
         json.dumps({"t": "ev", "items": value}),

@@ -1,4 +1,4 @@
-"""The example site as it outgrows one process: PostgreSQL, Redis, a Perso elsewhere, three workers."""
+"""The example site with three workers, PostgreSQL, Redis and a separate sandbox."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from tests.support.visitor import HttpVisitor, chat, say
 
 
 class Fleet:
-    """Three workers, A and B by daphne and C by uvicorn, and what they share."""
+    """Three workers and what they share; daphne serves A and B, uvicorn serves C."""
 
     def __init__(self, directory: Path, database_url: str) -> None:
         self.directory = directory
@@ -29,10 +29,8 @@ class Fleet:
             PERSO_INTERACTIVE_API_SERVER=self.sandbox.url,
             **servers.stand_in(self.sandbox.url),
         )
-        self.a, self.b = (
-            self._worker("a", daphne_command),
-            self._worker("b", daphne_command),
-        )
+        self.a = self._worker("a", daphne_command)
+        self.b = self._worker("b", daphne_command)
         self.c = self._worker("c", uvicorn_command)
 
     def _worker(self, name: str, command: Any) -> servers.ExampleServer:
@@ -42,11 +40,11 @@ class Fleet:
 
     @property
     def parts(self) -> list[servers.Server]:
-        """In the order they are started in."""
+        """The servers, in the order in which they are started."""
         return [self.redis, self.sandbox, self.a, self.b, self.c]
 
     def tracebacks(self) -> int:
-        """How many the logs of the workers have."""
+        """Return how many tracebacks the logs of the workers contain."""
         return sum(
             worker.printed().count("Traceback") for worker in (self.a, self.b, self.c)
         )
@@ -56,7 +54,7 @@ class Fleet:
 def fleet(
     postgres_cluster: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    """One for all tests of this package; who stops a part starts it again."""
+    """One fleet for all tests of this package; a test that stops a part restarts it."""
     with fresh_database(postgres_cluster, "scale") as url, ExitStack() as stack:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), url)
         for part in fleet.parts:
@@ -65,29 +63,29 @@ def fleet(
             part.start()
             stack.callback(part.kill)
         fleet.a.execute(
-            "UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 1000"
+            "UPDATE django_perso_sessionpreset "
+            "SET max_live = 1000, starts_per_hour = 1000"
         )
         yield fleet
 
 
 class Speaker:
-    """A visitor on a thread of its own, for a browser has the test's; each line is stored when told."""
+    """A visitor in another thread, since the test's thread belongs to the browser."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet, self._loop = fleet, asyncio.new_event_loop()
+        self._fleet = fleet
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.said: list[str] = []
         self._run(self._open())
 
     def say(self, text: str) -> None:
-        """Return as soon as it is stored."""
+        """Send a message, and return as soon as it is stored."""
         self.said.append(text)
-        n = len(self.said)
-        assert self._run(say(self._socket, t="ev", items=[chat(n, text)])) == {
-            "t": "ack",
-            "s": n,
-        }
+        number = len(self.said)
+        answer = self._run(say(self._socket, t="ev", items=[chat(number, text)]))
+        assert answer == {"t": "ack", "s": number}
 
     def end(self) -> None:
         """Press End."""
@@ -95,7 +93,7 @@ class Speaker:
         assert done["t"] == "done", done
 
     def close(self) -> None:
-        """Leave."""
+        """Close the socket and end the thread."""
         self._run(self._socket.close())
         self._run(self._visitor.http.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -119,7 +117,7 @@ class Speaker:
 
 @pytest.fixture
 def speaker(fleet: Fleet) -> Iterator[Speaker]:
-    """Somebody who talks to an avatar over worker B."""
+    """A visitor who talks to an avatar through worker B."""
     speaker = Speaker(fleet)
     yield speaker
     speaker.close()

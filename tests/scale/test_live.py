@@ -1,7 +1,8 @@
-"""Following a conversation in the admin, in a real browser, over two workers and the Redis between them."""
+"""Following a conversation live in the admin, over two workers with Redis."""
 
 import json
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from tests.scale.conftest import Fleet, Speaker
 from tests.support import servers
-from tests.support.desk import log_in
+from tests.support.admin import log_in
 
 pytestmark = pytest.mark.browser
 Row = Callable[[str, str], None]
@@ -29,24 +30,23 @@ def operator(fleet: Fleet, new_context: Callable[..., Any]) -> Any:
 
 
 def open_conversation(page: Any, site: servers.ExampleServer, speaker: Speaker) -> None:
-    """Open it, and return once the page follows."""
+    """Open the conversation, and return once the page follows it."""
     page.goto(site.url + CONVERSATION.format(speaker.stream))
     wait_for(page, "live")
 
 
 def wait_for(page: Any, state: str) -> str:
-    """Until the page says that it is live, paused or over; what it says."""
+    """Wait until the page is live, paused or over; return its message."""
     status = page.locator(f".perso-following[data-state={state}]")
     status.wait_for()
     return str(status.inner_text())
 
 
 def shown(page: Any) -> list[str]:
-    """What was said, as the page shows it."""
-    found: list[str] = page.locator(".perso-transcript .perso-chat p").evaluate_all(
-        LINES
-    )
-    return found
+    """Return the messages that the page shows."""
+    messages = page.locator(".perso-transcript .perso-chat p")
+    texts: list[str] = messages.evaluate_all(LINES)
+    return texts
 
 
 def seconds_until(page: Any, text: str, since: float) -> float:
@@ -54,7 +54,7 @@ def seconds_until(page: Any, text: str, since: float) -> float:
     return time.monotonic() - since
 
 
-def test_a_line_is_in_the_open_page_within_a_second_of_being_said(
+def test_entry_appears_on_the_open_page_within_a_second(
     fleet: Fleet, operator: Any, speaker: Speaker, row: Row
 ) -> None:
     speaker.say("said before")
@@ -65,21 +65,22 @@ def test_a_line_is_in_the_open_page_within_a_second_of_being_said(
         began = time.monotonic()
         speaker.say(f"line {n}.")
         waits.append(seconds_until(operator, f"line {n}.", began))
-    usual, slowest = sorted(waits)[len(waits) // 2], max(waits)
+    median = statistics.median(waits)
+    slowest = max(waits)
     row(
         "F30",
-        f"said over worker B, followed on A: {len(waits)} lines shown after {usual:.2f} s, the slowest after "
-        f"{slowest:.2f} s",
+        f"written through worker B, followed on A: {len(waits)} entries shown within "
+        f"{median:.2f} s (median), the slowest within {slowest:.2f} s",
     )
-    assert usual < 1
-    assert slowest < 3  # on a machine that has other work, too
+    assert median < 1
+    assert slowest < 3  # the machine may be busy
     speaker.end()
     assert wait_for(operator, "over").startswith("The conversation has ended. Reload ")
     assert shown(operator) == speaker.said
     assert fleet.tracebacks() == 0
 
 
-def test_more_at_once_than_a_page_of_the_transcript_comes_whole(
+def test_many_entries_at_once_are_all_shown(
     fleet: Fleet, operator: Any, speaker: Speaker
 ) -> None:
     open_conversation(operator, fleet.a, speaker)
@@ -87,14 +88,15 @@ def test_more_at_once_than_a_page_of_the_transcript_comes_whole(
         "INSERT INTO django_perso_transcriptentry"
         " (conversation_id, source, seq, kind, at_ms, data, created_at)"
         f" SELECT '{speaker.stream}', 'server', 1000 + n, 'chat', n,"
-        " jsonb_build_object('role', 'avatar', 'text', 'line ' || n), now() FROM generate_series(1, 620) AS n"
+        " jsonb_build_object('role', 'avatar', 'text', 'line ' || n), now()"
+        " FROM generate_series(1, 620) AS n"
     )
     speaker.say("the last")
     seconds_until(operator, "the last", time.monotonic())
     assert shown(operator) == [*(f"line {n}" for n in range(1, 621)), "the last"]
 
 
-def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
+def test_page_pauses_without_redis_and_loses_nothing(
     fleet: Fleet, operator: Any, speaker: Speaker, console_errors: list[str], row: Row
 ) -> None:
     open_conversation(operator, fleet.a, speaker)
@@ -104,14 +106,14 @@ def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
         assert wait_for(operator, "paused").startswith("Paused")
         until = time.monotonic() + REDIS_DOWN_SECONDS
         while time.monotonic() < until:
-            speaker.say(f"in the dark {len(speaker.said)}")
+            speaker.say(f"without Redis {len(speaker.said)}")
             time.sleep(0.25)
     finally:
         fleet.redis.start()
     assert wait_for(operator, "live").startswith("Live")
     began = time.monotonic()
-    speaker.say("light again")
-    seconds_until(operator, "light again", began)
+    speaker.say("with Redis again")
+    seconds_until(operator, "with Redis again", began)
     assert shown(operator) == speaker.said
     rows = fleet.a.rows(
         "SELECT data FROM django_perso_transcriptentry WHERE source = 'browser' "
@@ -119,21 +121,22 @@ def test_while_redis_is_gone_the_page_says_paused_and_nothing_is_lost(
     )
     row(
         "F6",
-        f"Redis gone for {REDIS_DOWN_SECONDS:g} s while a page follows: it says paused, then shows "
-        f"{len(shown(operator))} of {len(speaker.said)} lines, stored {len(rows)}",
+        f"Redis down {REDIS_DOWN_SECONDS:g} s while a page follows: it says paused, "
+        f"then shows {len(shown(operator))} of {len(speaker.said)} entries, "
+        f"stored {len(rows)}",
     )
     assert [data["text"] for (data,) in rows] == speaker.said
     assert fleet.tracebacks() == 0
     console_errors[:] = [line for line in console_errors if "WebSocket" not in line]
 
 
-def test_who_loses_the_right_to_read_is_shown_no_more(
+def test_revoked_reader_sees_no_new_entries(
     fleet: Fleet,
     new_context: Callable[..., Any],
     speaker: Speaker,
     console_errors: list[str],
 ) -> None:
-    write = "from tests.desk import roles; roles.write()"
+    write = "from tests.admin_site import roles; roles.write()"
     printed = fleet.a.manage("shell", "-c", write).splitlines()
     cookies = json.loads(next(line for line in printed if line.startswith("{")))
     context = new_context()
@@ -167,7 +170,7 @@ def alone(fleet: Fleet) -> Iterator[servers.ExampleServer]:
     site.stop()
 
 
-def test_without_a_channel_layer_the_page_has_no_live_part(
+def test_page_without_a_channel_layer_does_not_follow(
     alone: servers.ExampleServer, page: Any, speaker: Speaker
 ) -> None:
     sockets: list[str] = []

@@ -1,4 +1,4 @@
-"""One conversation over several workers: whichever takes what, nothing is lost and nothing comes twice."""
+"""Conversations over several workers lose no entry and store none twice."""
 
 import asyncio
 import json
@@ -17,12 +17,16 @@ from tests.scale.conftest import Fleet
 from tests.support import servers
 from tests.support.visitor import HttpVisitor, chat, say
 
-VISITORS, LINES = 6, 40
-STORED = "SELECT seq, data FROM django_perso_transcriptentry WHERE source = 'browser' AND conversation_id = "
+VISITORS = 6
+LINES = 40
+STORED = (
+    "SELECT seq, data FROM django_perso_transcriptentry "
+    "WHERE source = 'browser' AND conversation_id = "
+)
 
 
 async def hold(fleet: Fleet, name: str) -> str:
-    """Start on A, speak over a socket of B, then by POST to C; returns the conversation."""
+    """Start on A, write by a socket to B and by POST to C; return the conversation."""
     async with HttpVisitor(fleet.a.url) as visitor:
         await visitor.open_page()
         started = (await visitor.start()).json()
@@ -38,7 +42,7 @@ async def hold(fleet: Fleet, name: str) -> str:
                     "t": "ack",
                     "s": n + 3,
                 }
-        # The last lines of the socket come again, as after a lost answer.
+        # The last entries of the socket are sent again, as after a lost answer.
         for n in range(LINES - 7, 2 * LINES, 8):
             items = [
                 chat(m, f"{name} {m}") for m in range(n, min(n + 8, 2 * LINES + 1))
@@ -57,18 +61,15 @@ async def hold(fleet: Fleet, name: str) -> str:
 
 
 async def read(fleet: Fleet, stream: str) -> list[str]:
-    """What the admin on A shows of it."""
+    """Return the messages of a conversation that the admin on A shows."""
     async with HttpVisitor(fleet.a.url) as operator:
         await operator.log_in("admin", fleet.a.admin_password)
-        page = (
-            await operator.http.get(
-                f"/admin/django_perso/conversation/{stream}/change/"
-            )
-        ).text
-    return re.findall(r"<p>(\w+ \d+)</p>", page)
+        path = f"/admin/django_perso/conversation/{stream}/change/"
+        page = await operator.http.get(path)
+    return re.findall(r"<p>(\w+ \d+)</p>", page.text)
 
 
-async def test_started_on_one_told_to_the_others_and_read_on_the_first(
+async def test_conversation_over_three_workers_is_complete(
     fleet: Fleet, row: Callable[[str, str], None]
 ) -> None:
     names = [f"visitor{n}" for n in range(VISITORS)]
@@ -81,12 +82,13 @@ async def test_started_on_one_told_to_the_others_and_read_on_the_first(
         assert await read(fleet, stream) == expected
     row(
         "F29",
-        f"{VISITORS} x started on A, socket on B, POST on C, read on A: {2 * LINES} lines each, lost 0",
+        f"{VISITORS} x started on A, socket on B, POST on C, read on A: "
+        f"{2 * LINES} entries each, lost 0",
     )
     assert fleet.tracebacks() == 0
 
 
-async def test_without_redis_everything_but_following_goes_on(fleet: Fleet) -> None:
+async def test_conversations_continue_without_redis(fleet: Fleet) -> None:
     fleet.redis.kill()
     try:
         stream = await hold(fleet, "alone")
@@ -98,14 +100,15 @@ async def test_without_redis_everything_but_following_goes_on(fleet: Fleet) -> N
     assert fleet.tracebacks() == 0
 
 
-# --- the demo -----------------------------------------------------------------------------------------------
+# --- the demo -------------------------------------------------------------------------
 
 
 class Demo:
-    """`python3 dev.py demo --scale 3`, but for the environment, which is this one."""
+    """`python3 dev.py demo --scale 3`, in the environment of the tests."""
 
     def __init__(self, log: Path) -> None:
-        self.log, self.port = log, servers.unused_port()
+        self.log = log
+        self.port = servers.unused_port()
         command = [
             sys.executable,
             "-m",
@@ -118,23 +121,24 @@ class Demo:
                 command, cwd=dev.ROOT, env=os.environ, stdout=file, stderr=file
             )
 
-    async def told(self, text: str) -> str:
-        """What it has printed, once this is in it."""
+    async def wait_for(self, text: str) -> None:
+        """Wait until the demo has printed a text."""
         for _ in range(900):
-            if text in (printed := self.log.read_text()):
-                return printed
+            printed = self.log.read_text()
+            if text in printed:
+                return
             assert self.process.poll() is None, printed
             await asyncio.sleep(0.1)
         raise AssertionError(self.log.read_text())
 
     def parts(self) -> dict[str, int]:
-        """Names and process ids, as it tells them."""
-        found = re.findall(
+        """Return the names and process ids of the parts, as the demo prints them."""
+        printed = re.findall(
             r"^  (\w[\w ()]+?) +127\.0\.0\.1:\d+ +pid (\d+)$",
             self.log.read_text(),
             re.MULTILINE,
         )
-        return {name: int(pid) for name, pid in found}
+        return {name: int(pid) for name, pid in printed}
 
 
 @pytest.fixture
@@ -146,10 +150,10 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
         demo.process.wait(30)
 
 
-async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_everything(
+async def test_scaled_demo_restarts_workers_and_ends_cleanly(
     demo: Demo,
 ) -> None:
-    await demo.told("Press Ctrl-C to stop it.")
+    await demo.wait_for("Press Ctrl-C to stop it.")
     parts = demo.parts()
     workers = ["Worker 1 (daphne)", "Worker 2 (daphne)", "Worker 3 (uvicorn)"]
     assert list(parts) == [
@@ -163,8 +167,8 @@ async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_
         await visitor.open_page()
         started = (await visitor.start()).json()
         os.kill(parts[workers[0]], signal.SIGKILL)
-        await demo.told("Worker 1 (daphne) ended and was restarted")
-        for n in range(1, 7):  # every connection is another worker's
+        await demo.wait_for("Worker 1 (daphne) ended and was restarted")
+        for n in range(1, 7):  # each connection goes to another worker
             async with visitor.socket(started["log"]["ws"]) as socket:
                 hello = await say(
                     socket,
@@ -182,7 +186,7 @@ async def test_the_demo_serves_on_one_port_starts_again_what_dies_and_ends_with_
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process that has not ended."""
+    """Return whether a process exists and has not ended."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:

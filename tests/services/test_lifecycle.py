@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_perso import signals
 from django_perso.models import Conversation, PersoSession
-from django_perso.services import lifecycle
+from django_perso.services import Refused, lifecycle
 from django_perso.services.lifecycle import Facts
 from tests.stage import make_conversation, make_preset
 
@@ -83,6 +83,17 @@ def test_live_session_leaves_conversation_open(sent: list[str]) -> None:
     assert server_entries(conversation) == [(1, {"name": "started"})]
     assert conversation.last_server_seq == 1
     assert sent == ["conversation_started"]
+
+
+def test_session_of_a_deleted_conversation_keeps_its_id() -> None:
+    conversation, session = begun()
+    Conversation.objects.get(pk=conversation.pk).delete()
+    session.session_id = "psn-1"
+    with pytest.raises(Refused):
+        lifecycle.went_live(session)
+    stored_session = PersoSession.objects.get()
+    assert stored_session.status == Status.ENDED
+    assert stored_session.session_id.reveal() == "psn-1"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Rows in which every text is hostile, written by `manage.py shell` into a running site's database."""
+"""Rows in which every text is hostile.
+
+`manage.py shell` writes them into the database of a running site.
+"""
 
 import json
 from pathlib import Path
@@ -29,7 +32,7 @@ CHOICES = (
 
 
 def write(corpus_file: str) -> None:
-    """Prints the ids of a key, a conversation and a preset."""
+    """Write the rows; print the ids of a key, a conversation and a preset."""
     corpus: list[str] = json.loads(Path(corpus_file).read_text())
     key = ApiKey.objects.create(
         name=corpus[0][:100], secret="pak-" + "0" * 32, status_detail=corpus[1]
@@ -77,13 +80,13 @@ def write_catalogue(key: ApiKey, corpus: list[str]) -> None:
                 "style": text,
             },
         )
-        for kind in [each.kind for each in CATALOGUE_LISTS]
+        for kind in [catalogue_list.kind for catalogue_list in CATALOGUE_LISTS]
         for number, text in enumerate(corpus)
     )
 
 
 def write_transcript(session: Conversation, corpus: list[str]) -> None:
-    told = [(kind, data) for text in corpus for kind, data in entries(text)]
+    contents = [(kind, data) for text in corpus for kind, data in entries(text)]
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
             conversation=session,
@@ -93,11 +96,12 @@ def write_transcript(session: Conversation, corpus: list[str]) -> None:
             at_ms=seq,
             data=data,
         )
-        for seq, (kind, data) in enumerate(told, 1)
+        for seq, (kind, data) in enumerate(contents, 1)
     )
 
 
 def entries(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the kind and content of entries of each kind that contain a text."""
     tool = {
         "name": text,
         "phase": text,

@@ -1,4 +1,4 @@
-"""Secrets in large numbers, and readers of them; run by `manage.py shell` on a site's database."""
+"""Many secrets and their readers; `manage.py shell` runs them on a site's database."""
 
 import random
 import threading
@@ -16,7 +16,10 @@ READERS = 4
 
 
 def write(count: int) -> None:
-    """Half of them keys, half; each secret is known by the row."""
+    """Create secrets, half of them API keys, half Perso sessions; print the count.
+
+    Each secret contains the primary key of its row.
+    """
     keys = [ApiKey(name=f"key {n}") for n in range(count // 2)]
     sessions = [PersoSession() for _ in range(count // 2)]
     for key in keys:
@@ -29,15 +32,18 @@ def write(count: int) -> None:
 
 
 def read(sign: str) -> None:
-    """Read rows at random while the file `sign` is there; prints how many opened, and how many did not."""
-    found: Counter[str] = Counter()
+    """Read rows at random until the file `sign` is deleted.
+
+    Print how many secrets could be read and how many could not.
+    """
+    results: Counter[str] = Counter()
     rows = all_rows()
 
     def work() -> None:
         while Path(sign).exists():
             model, pk = random.choice(rows)
-            found["opened" if opens(model, pk) else "failed"] += 1
-            time.sleep(0.005)  # the machine is the writer's too
+            results["opened" if opens(model, pk) else "failed"] += 1
+            time.sleep(0.005)  # leaves the processor to the writer, too
         connection.close()
 
     readers = [threading.Thread(target=work) for _ in range(READERS)]
@@ -46,11 +52,11 @@ def read(sign: str) -> None:
     Path(f"{sign}.reading").touch()
     for reader in readers:
         reader.join()
-    print(found["opened"], found["failed"])  # noqa: T201
+    print(results["opened"], results["failed"])  # noqa: T201
 
 
 def all_rows() -> list[tuple[Any, Any]]:
-    """Models and primary keys."""
+    """Return the model and the primary key of each row with a secret."""
     return [
         (model, pk)
         for model in (ApiKey, PersoSession)
@@ -59,7 +65,7 @@ def all_rows() -> list[tuple[Any, Any]]:
 
 
 def opens(model: Any, pk: Any) -> bool:
-    """Whether the row's secret is the one that was written."""
+    """Return whether the secret of a row is the one that was written."""
     row = model.objects.get(pk=pk)
     try:
         secret = row.secret if isinstance(row, ApiKey) else row.session_id
@@ -69,6 +75,6 @@ def opens(model: Any, pk: Any) -> bool:
 
 
 def read_all() -> None:
-    """Prints how many of all secrets do not open."""
+    """Print how many secrets cannot be read."""
     rows = all_rows()
     print(sum(not opens(model, pk) for model, pk in rows))  # noqa: T201

@@ -1,4 +1,4 @@
-"""T13: what visitors type is text in a spreadsheet, however it begins."""
+"""T13: texts of visitors are never formulas in a spreadsheet."""
 
 import csv
 import unicodedata
@@ -31,6 +31,7 @@ BEFORE = [
     " \t\u2060 ",
     "\x1f",
 ]
+# Other characters that mean =, +, - and @.
 WIDE = [
     "\uff1d",
     "\uff0b",
@@ -40,7 +41,7 @@ WIDE = [
     "\ufe62",
     "\ufe63",
     "\ufe6b",
-]  # = + - @ too, twice
+]
 SIGNS = [*"=+-@", *WIDE, "\u207a", "\u208c"]
 AFTER = ["1+1", "cmd|'/c calc'!A1", 'HYPERLINK("http://x.example","y")', "SUM(1,2)", ""]
 CORPUS = [
@@ -58,7 +59,10 @@ TEXTS = st.one_of(
 
 
 def is_formula(cell: str) -> bool:
-    """Whether a spreadsheet might take it for one: by its first character, or the first that is seen."""
+    """Return whether a spreadsheet could take a cell for a formula.
+
+    The first character decides, or the first visible one.
+    """
     for character in cell:
         if unicodedata.category(character)[0] not in "CZ":
             return unicodedata.normalize("NFKC", character).startswith(
@@ -70,6 +74,7 @@ def is_formula(cell: str) -> bool:
 
 
 def conversation(*texts: str, visitor: str = "v") -> Conversation:
+    """Save a conversation in which the texts are both roles and messages."""
     session = make_conversation(visitor=visitor)
     TranscriptEntry.objects.bulk_create(
         TranscriptEntry(
@@ -86,15 +91,19 @@ def conversation(*texts: str, visitor: str = "v") -> Conversation:
 
 
 def cells(session: Conversation) -> list[dict[str, str]]:
-    """What a spreadsheet has in its cells; lines end where the quotes say."""
+    """Return the rows of the export of a conversation, as a spreadsheet reads them."""
     content = "".join(export(Conversation.objects.filter(pk=session.pk), "csv"))
     head, *rows = csv.reader(as_records(content), strict=True)
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def as_records(content: str) -> Iterator[str]:
-    """One string a record, since `csv` takes a lone CR inside of quotes only in one piece."""
-    start = quotes = 0
+    """Yield one string for each record.
+
+    `csv` accepts a single CR within quotes only if the record is one string.
+    """
+    start = 0
+    quotes = 0
     for at, character in enumerate(content):
         quotes += character == '"'
         if character == "\n" and quotes % 2 == 0:
@@ -111,7 +120,8 @@ def test_no_cell_of_the_corpus_is_a_formula(figure: Callable[[str, str], None]) 
     assert [row["text"].removeprefix("'") for row in rows] == CORPUS
     figure(
         "T13",
-        f"{len(CORPUS)} formulas typed, {len(rows) * len(rows[0])} cells parsed: 0 formulas",
+        f"{len(CORPUS)} formulas entered, "
+        f"{len(rows) * len(rows[0])} exported cells read: 0 formulas",
     )
 
 
@@ -121,7 +131,7 @@ def test_no_cell_of_the_corpus_is_a_formula(figure: Callable[[str, str], None]) 
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_text_comes_back_as_it_was_and_as_text(text: str) -> None:
+def test_any_text_is_exported_unchanged_and_as_text(text: str) -> None:
     (row,) = cells(conversation(text))
     for cell in row.values():
         assert not is_formula(cell)
@@ -130,12 +140,12 @@ def test_any_text_comes_back_as_it_was_and_as_text(text: str) -> None:
 
 
 @given(TEXTS)
-def test_only_what_could_be_a_formula_is_marked(text: str) -> None:
+def test_only_possible_formulas_are_marked(text: str) -> None:
     assert safe_cell(text) == (f"'{text}" if is_formula(text) else text)
 
 
 @pytest.mark.parametrize(
     "value", [None, 0, 12, "", "plain", "a=b", "1-2", "'=1", '"=1"', "e-mail", "日本"]
 )
-def test_what_is_harmless_stays_as_it_is(value: Any) -> None:
+def test_harmless_value_is_exported_unchanged(value: Any) -> None:
     assert safe_cell(value) == ("" if value is None else str(value))

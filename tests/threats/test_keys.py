@@ -1,4 +1,4 @@
-"""T2, T3, T4: keys in the database, keys on their way, keys in the admin; each stays with who may have it."""
+"""T2, T3, T4: API keys in the database, in requests and in the admin."""
 
 import asyncio
 import html
@@ -26,13 +26,14 @@ pytestmark = pytest.mark.threat
 
 KEYS = "/admin/django_perso/apikey/"
 OTHER = "pak-0ther0ther0ther0ther0ther0ther0"
-FIRST, SECOND = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+FIRST = Fernet.generate_key().decode()
+SECOND = Fernet.generate_key().decode()
 LIVE = {"API_KEY": "", "ENCRYPTION_KEYS": [FIRST]}
 Figure = Callable[[str, str], None]
 
 
 def submit(client: Client, key: ApiKey, **values: str) -> str:
-    """Save the form of a key; gives the page that answers."""
+    """Save the form of a key; return the page that follows."""
     fields = {
         "name": key.name,
         "api_server": key.api_server,
@@ -44,11 +45,11 @@ def submit(client: Client, key: ApiKey, **values: str) -> str:
     return html.unescape(answer.content.decode())
 
 
-# --- T2: in the database ----------------------------------------------------------------------------------
+# --- T2: in the database --------------------------------------------------------------
 
 
 def swap(first: ApiKey, second: ApiKey) -> None:
-    """Exchange what lies in the database, as somebody who can write to it but has no encryption key."""
+    """Swap the ciphertexts of two rows, as somebody without an encryption key could."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, secret FROM django_perso_apikey")
         stored = dict(cursor.fetchall())
@@ -58,7 +59,7 @@ def swap(first: ApiKey, second: ApiKey) -> None:
 
 
 @pytest.mark.django_db
-def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
+def test_moved_ciphertext_is_unreadable_and_not_overwritten(
     admin_client: Client, settings: Any, figure: Figure
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
@@ -72,16 +73,11 @@ def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
             _ = row.secret
         with pytest.raises(SecretUnreadable), transaction.atomic():
             row.save()
-        assert (
-            "contains a secret that belongs to another row; enter the secret again"
-            in submit(admin_client, row)
-        )
-        assert (
-            "another row"
-            in admin_client.post(
-                f"{KEYS}{row.pk}/press/test/", follow=True
-            ).content.decode()
-        )
+        page = submit(admin_client, row)
+        text = "contains a secret that belongs to another row; enter the secret again"
+        assert text in page
+        answer = admin_client.post(f"{KEYS}{row.pk}/press/test/", follow=True)
+        assert "another row" in answer.content.decode()
     assert admin_client.get(KEYS).content.decode().count("unreadable") >= 2
     swap(*rows)
     assert [row.secret.reveal() for row in ApiKey.objects.order_by("name")] == [
@@ -90,13 +86,13 @@ def test_a_ciphertext_moved_to_another_row_opens_nothing_and_is_not_saved_over(
     ]
     figure(
         "T2",
-        "2 ciphertexts swapped: 0 of 2 open, 0 of 2 saved over, the list and the form say so",
+        "2 ciphertexts swapped: 0 read, 0 overwritten; list and form report it",
     )
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("wrong", [[SECOND], [Fernet.generate_key().decode(), SECOND]])
-def test_with_a_wrong_encryption_key_nothing_is_read_and_nothing_lost(
+def test_wrong_encryption_key_reads_and_loses_nothing(
     admin_client: Client, settings: Any, wrong: list[str]
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
@@ -108,7 +104,7 @@ def test_with_a_wrong_encryption_key_nothing_is_read_and_nothing_lost(
     assert ApiKey.objects.get(name="a").secret.reveal() == KEY
 
 
-async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
+async def test_secrets_are_reencrypted_while_readers_run(
     postgres: str, tmp_path: Path, figure: Figure
 ) -> None:
     def site(*keys: str) -> dict[str, str]:
@@ -116,15 +112,15 @@ async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
 
     async def shell(code: str, *keys: str) -> str:
         code = f"from tests.threats import reading; reading.{code}"
-        return (
-            await asyncio.to_thread(manage, "shell", "-c", code, env=site(*keys))
-        ).splitlines()[-1]
+        printed = await asyncio.to_thread(manage, "shell", "-c", code, env=site(*keys))
+        return printed.splitlines()[-1]
 
     await asyncio.to_thread(manage, "migrate", "-v", "0", env=site(FIRST))
     await shell("write(1000)", FIRST)
-    (sign := tmp_path / "go on").touch()
+    sign = tmp_path / "read"
+    sign.touch()
     readers = asyncio.create_task(shell(f"read({str(sign)!r})", SECOND, FIRST))
-    await asyncio.to_thread(wait_for, tmp_path / "go on.reading")
+    await asyncio.to_thread(wait_for, tmp_path / "read.reading")
     began = time.monotonic()
     printed = await asyncio.to_thread(
         manage, "perso_rotate_secrets", env=site(SECOND, FIRST)
@@ -139,12 +135,13 @@ async def test_a_thousand_secrets_are_encrypted_anew_while_readers_run(
     assert await shell("read_all()", FIRST) == "1000"
     figure(
         "T2",
-        f"1,000 secrets encrypted anew in {seconds:.1f} s: {opened} reads meanwhile, {failed} failed",
+        f"1,000 secrets encrypted again in {seconds:.1f} s: "
+        f"{opened} reads meanwhile, {failed} failed",
     )
 
 
 def wait_for(file: Path) -> None:
-    """Until it is there."""
+    """Wait until a file exists."""
     for _ in range(600):
         if file.exists():
             return
@@ -152,7 +149,7 @@ def wait_for(file: Path) -> None:
     raise AssertionError(f"no {file.name}")
 
 
-async def test_a_key_is_rotated_while_fifty_conversations_start(
+async def test_key_is_rotated_while_conversations_start(
     example_server: Any, sandbox_server: Any, postgres: str, figure: Figure
 ) -> None:
     perso = sandbox_server("--key", KEY, "--key", OTHER)
@@ -167,7 +164,8 @@ async def test_a_key_is_rotated_while_fifty_conversations_start(
         }
         await operator.submit(KEYS + "add/", new_secret=KEY, **fields)
         site.execute(
-            "UPDATE django_perso_sessionpreset SET max_live = 500, starts_per_hour = 500"
+            "UPDATE django_perso_sessionpreset "
+            "SET max_live = 500, starts_per_hour = 500"
         )
         pk = site.rows("SELECT id FROM django_perso_apikey")[0][0]
         await visitor.open_page()
@@ -189,11 +187,11 @@ async def test_a_key_is_rotated_while_fifty_conversations_start(
     assert perso.ledger()["created"] == 51
     figure(
         "T2",
-        f"a key rotated under 50 parallel starts ({under_way} still under way then): 0 failed",
+        f"a key rotated during 50 parallel starts ({under_way} not finished): 0 failed",
     )
 
 
-# --- T3: on its way ---------------------------------------------------------------------------------------
+# --- T3: in requests ------------------------------------------------------------------
 
 NOT_PERSO = (
     "https://evil.test",
@@ -222,7 +220,7 @@ NOT_PERSO = (
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_goes_to_no_server_that_only_the_operator_chose(
+def test_key_is_sent_only_to_allowed_servers(
     admin_client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     settings.PERSO = LIVE
@@ -231,7 +229,7 @@ def test_a_key_goes_to_no_server_that_only_the_operator_chose(
     outside = ApiKey.objects.create(
         name="outside", environment_variable="PERSO_INTERACTIVE_API_KEY_SHOP"
     )
-    with raw_server(None) as (listener, asked):
+    with raw_server(None) as (listener, requests):
         addresses = [listener, listener.replace("127.0.0.1", "localhost"), *NOT_PERSO]
         for server in addresses:
             for key, values in (
@@ -247,7 +245,7 @@ def test_a_key_goes_to_no_server_that_only_the_operator_chose(
         assert set(ApiKey.objects.values_list("api_server", flat=True)) == {
             stored.api_server
         }
-        # And where the row was changed behind the admin's back, nothing is sent either.
+        # Nothing is sent either after a change that bypasses the admin.
         make_preset()
         ApiKey.objects.update(api_server=listener)
         for key in (stored, outside):
@@ -261,18 +259,17 @@ def test_a_key_goes_to_no_server_that_only_the_operator_chose(
             ).content.decode()
             assert "may not be sent" in page
         assert start(Client()).status_code == 503
-        assert asked == []
+        assert requests == []
     figure(
         "T3",
-        f"{len(addresses)} addresses x 3 ways to edit them in: only form errors, 0 requests arrive",
+        f"{len(addresses)} addresses x 3 ways to enter them: "
+        "only form errors, 0 requests arrive",
     )
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("perso", [SANDBOX, LIVE])
-def test_what_is_taken_for_this_machine_is_this_machine(
-    settings: Any, perso: Any
-) -> None:
+def test_lookalikes_of_allowed_servers_are_refused(settings: Any, perso: Any) -> None:
     settings.PERSO = perso
     for server in NOT_PERSO:
         with pytest.raises(ValueError, match=r"may not be sent|must"):
@@ -281,27 +278,32 @@ def test_what_is_taken_for_this_machine_is_this_machine(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_told_and_not_followed(
+def test_redirect_is_reported_and_not_followed(
     admin_client: Client, settings: Any, status: int, figure: Figure
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
-    with raw_server(None) as (elsewhere, asked_elsewhere):
-        answer = f"HTTP/1.1 {status} Moved\r\nLocation: {elsewhere}/api/\r\nContent-Length: 0\r\n\r\n"
-        with raw_server(answer.encode()) as (server, asked):
+    with raw_server(None) as (elsewhere, followed):
+        answer = (
+            f"HTTP/1.1 {status} Moved\r\n"
+            f"Location: {elsewhere}/api/\r\n"
+            "Content-Length: 0\r\n\r\n"
+        )
+        with raw_server(answer.encode()) as (server, requests):
             key = ApiKey.objects.create(name="a", secret=KEY)
             page = submit(admin_client, key, api_server=server, new_secret=KEY)
-            assert "A redirect, which is never followed" in page
+            assert "A redirect, which is not followed" in page
             assert ApiKey.objects.get().status == "unreachable"
-        assert len(asked) >= 9
-        assert asked_elsewhere == []
+        assert len(requests) >= 9
+        assert followed == []
     if status == 302:
         figure(
             "T3",
-            f"{len(asked)} answers of 302 to another host: 0 requests, and so no key, arrive there",
+            f"{len(requests)} redirects (302) to another host: "
+            "0 requests, and so no key, arrive there",
         )
 
 
-# --- T4: in the admin -------------------------------------------------------------------------------------
+# --- T4: in the admin -----------------------------------------------------------------
 
 ROLES: dict[str, set[str]] = {
     "nobody": set(),
@@ -311,7 +313,7 @@ ROLES: dict[str, set[str]] = {
     "changes": {"view", "change"},
     "deletes": {"view", "delete"},
 }
-# What there is to get and to press, the permission it takes, and the status of success.
+# Pages and buttons, each with its permission and the status of success.
 PAGES = [
     ("", "view", 200),
     ("?status__exact=ok", "view", 200),
@@ -342,11 +344,12 @@ FIELDS = {
 }
 
 
-def member(role: str, *, csrf: bool = False) -> Client:
+def member(role: str) -> Client:
+    """Return the client of a logged-in member of staff with this role."""
     user, _ = User.objects.get_or_create(username=role, is_staff=True)
     names = [f"{right}_apikey" for right in ROLES[role]]
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
-    client = Client(enforce_csrf_checks=csrf)
+    client = Client()
     client.force_login(user)
     return client
 
@@ -358,17 +361,15 @@ def perso(sandbox_server: Any, settings: Any) -> str:
 
 
 @pytest.mark.django_db
-def test_each_role_does_what_it_may_and_none_sees_a_key(
-    perso: str, figure: Figure
-) -> None:
-    seen: list[str] = []
-    done = 0
+def test_roles_do_only_what_they_may_and_see_no_key(perso: str, figure: Figure) -> None:
+    pages: list[str] = []
     for role, rights in ROLES.items():
         for path, right, success in [*PAGES, *PRESSED]:
             ApiKey.objects.all().delete()
             key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso)
             is_post = (path, right, success) in PRESSED
-            client, url = member(role), KEYS + path.format(pk=key.pk)
+            client = member(role)
+            url = KEYS + path.format(pk=key.pk)
             answer = (
                 client.post(url, {**FIELDS, "api_server": perso})
                 if is_post
@@ -377,19 +378,17 @@ def test_each_role_does_what_it_may_and_none_sees_a_key(
             expected = success if right in rights else 403
             assert answer.status_code == expected, (role, path, answer.status_code)
             if is_post and expected == 403:
-                assert ApiKey.objects.get().secret.reveal() == KEY
-                assert (ApiKey.objects.get().status, ApiKey.objects.get().name) == (
-                    "untested",
-                    "Main",
-                )
-            seen.append(answer.content.decode())
-            done += 1
+                unchanged = ApiKey.objects.get()
+                assert unchanged.secret.reveal() == KEY
+                assert (unchanged.status, unchanged.name) == ("untested", "Main")
+            pages.append(answer.content.decode())
     assert not [
-        page for page in seen if KEY in page or KEY[-8:] in page or OTHER in page
+        page for page in pages if KEY in page or KEY[-8:] in page or OTHER in page
     ]
     figure(
         "T4",
-        f"6 roles x {len(PAGES) + len(PRESSED)} pages and buttons: each does what it may; no key in {done}",
+        f"6 roles x {len(PAGES) + len(PRESSED)} pages and buttons: "
+        f"each role does only what it may; no key in {len(pages)} answers",
     )
 
 
@@ -398,13 +397,14 @@ def test_each_role_does_what_it_may_and_none_sees_a_key(
     ("action", "right"),
     [("test_selected", "use"), ("sync_selected", "use"), ("delete_selected", "delete")],
 )
-def test_actions_of_the_list_are_for_those_who_may(
+def test_list_actions_require_their_permission(
     perso: str, action: str, right: str
 ) -> None:
     for role, rights in ROLES.items():
         ApiKey.objects.all().delete()
         key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso)
-        client, may = member(role), right in rights
+        client = member(role)
+        may = right in rights
         assert (f'value="{action}"' in client.get(KEYS).content.decode()) is may
         chosen = {"action": action, "_selected_action": str(key.pk), "post": "yes"}
         answer = client.post(KEYS, chosen, follow=True)
@@ -416,7 +416,7 @@ def test_actions_of_the_list_are_for_those_who_may(
 
 
 @pytest.mark.django_db
-def test_nothing_is_pressed_without_a_token_or_by_a_link(perso: str) -> None:
+def test_buttons_require_post_and_a_csrf_token(perso: str) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso)
     User.objects.create(username="boss", is_staff=True, is_superuser=True)
     client = Client(enforce_csrf_checks=True)

@@ -1,4 +1,4 @@
-"""T5: nobody starts more than the operator allows, however many ask at once and of whichever process."""
+"""T5: the limits of a preset hold for parallel starts over several processes."""
 
 import asyncio
 from collections import Counter
@@ -12,10 +12,11 @@ from tests.support.visitor import HttpVisitor
 
 pytestmark = pytest.mark.threat
 
-STARTS, LIVE = 200, 5
+STARTS = 200
+LIVE = 5
 
 
-async def test_200_starts_over_two_processes_make_exactly_as_many_sessions_as_may_live(
+async def test_parallel_starts_never_exceed_the_live_limit(
     example_server: Any,
     sandbox_server: Any,
     postgres: str,
@@ -25,7 +26,8 @@ async def test_200_starts_over_two_processes_make_exactly_as_many_sessions_as_ma
     env = {"DATABASE_URL": postgres, "PERSO_INTERACTIVE_API_SERVER": sandbox.url}
     sites = [example_server(**env), example_server(**env)]
     sites[0].execute(
-        f"UPDATE django_perso_sessionpreset SET max_live = {LIVE}, starts_per_hour = 1000"
+        "UPDATE django_perso_sessionpreset "
+        f"SET max_live = {LIVE}, starts_per_hour = 1000"
     )
 
     async def one_visitor(number: int) -> httpx.Response:

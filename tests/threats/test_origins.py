@@ -1,4 +1,4 @@
-"""T8: other sites' pages cannot write to a log."""
+"""T8: pages of other sites cannot write to the log."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.visitor import HttpVisitor, say
 pytestmark = pytest.mark.threat
 
 
-async def test_only_the_sites_own_origin_opens_the_log_socket(
+async def test_only_the_own_origin_may_open_the_log(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -55,5 +55,6 @@ async def test_only_the_sites_own_origin_opens_the_log_socket(
             assert (await say(socket, **hello))["t"] == "welcome"
     figure(
         "T8",
-        f"{len(foreign)} foreign origins refused by socket and POST, the site's own let in",
+        f"{len(foreign)} foreign origins refused by socket and POST; "
+        "the site's own accepted",
     )

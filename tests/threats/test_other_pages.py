@@ -1,4 +1,4 @@
-"""T6: other sites' pages cannot start a session."""
+"""T6: pages of other sites cannot start a conversation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 pytestmark = [pytest.mark.threat, pytest.mark.browser]
 
 
-def test_a_page_of_another_site_cannot_start_a_session(
+def test_page_of_another_site_cannot_start_a_conversation(
     example_server: Any,
     sandbox_server: Any,
     page: Any,
@@ -28,10 +28,22 @@ def test_a_page_of_another_site_cannot_start_a_session(
         ),
     )
     attacks = {
-        "fetch": "u => fetch(u, {method: 'POST', body: '{}', credentials: 'include', mode: 'no-cors'})",
-        "image": "u => new Promise(done => Object.assign(new Image(), {onerror: done, src: u}))",
-        "form": """u => document.body.append(Object.assign(document.createElement('form'),
-            {method: 'post', action: u, enctype: 'text/plain', id: 'evil'})) ?? evil.submit()""",
+        "fetch": """url => fetch(url, {
+            method: "POST", body: "{}", credentials: "include", mode: "no-cors",
+        })""",
+        "image": """url => new Promise((done) => {
+            const image = new Image();
+            image.onerror = done;
+            image.src = url;
+        })""",
+        "form": """url => {
+            const form = document.createElement("form");
+            form.method = "post";
+            form.action = url;
+            form.enctype = "text/plain";
+            document.body.append(form);
+            form.submit();
+        }""",
     }
     for attack in attacks.values():
         page.goto(f"{foreign}/static/example/home.css")

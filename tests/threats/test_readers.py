@@ -1,4 +1,4 @@
-"""T18: a transcript is read by those who may, and each reading is written down before a word is shown."""
+"""T18: only readers see transcripts, and each reading is recorded beforehand."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +41,7 @@ def conversation() -> Conversation:
 
 
 def staff(name: str) -> Client:
+    """Return the client of a logged-in member of staff with these rights."""
     user = User.objects.create(username=name, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=RIGHTS[name]))
     client = Client(raise_request_exception=False)
@@ -49,18 +50,19 @@ def staff(name: str) -> Client:
 
 
 def readings() -> int:
+    """Return how many readings are recorded."""
     return LogEntry.objects.filter(
         change_message__contains="Read the transcript"
     ).count()
 
 
-def test_each_reading_is_written_down_and_only_readers_read(
+def test_only_readers_read_and_each_reading_is_recorded(
     conversation: Conversation, figure: Callable[[str, str], None]
 ) -> None:
     pages = (
         LIST,
         f"{LIST}?q={conversation.pk}",
-        *(f"{LIST}{conversation.pk}/{p}/" for p in ("change", "history")),
+        *(f"{LIST}{conversation.pk}/{page}/" for page in ("change", "history")),
     )
     shown = dict.fromkeys(RIGHTS, 0)
     for name in RIGHTS:
@@ -82,16 +84,20 @@ def test_each_reading_is_written_down_and_only_readers_read(
     )
     figure(
         "T18",
-        "5 roles x 4 pages: 1 role reads; 5 readings, 5 audit rows; no audit row, no page",
+        "5 roles x 4 pages: 1 role can read; 5 readings made 5 audit rows; "
+        "without an audit row, no page",
     )
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_audit_row_there_is_no_page(conversation: Conversation) -> None:
+def test_transcript_is_not_shown_without_its_audit_row(
+    conversation: Conversation,
+) -> None:
     client: Any = staff("reader")
     with connection.cursor() as cursor:
         cursor.execute(
-            "CREATE TRIGGER no_audit BEFORE INSERT ON django_admin_log BEGIN SELECT RAISE(ABORT, 'full'); END"
+            "CREATE TRIGGER no_audit BEFORE INSERT ON django_admin_log "
+            "BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
     try:
         with pytest.raises(DatabaseError):

@@ -1,4 +1,4 @@
-"""T12: what visitors, models, Perso and colleagues wrote is shown in the admin as text, never run."""
+"""T12: texts of visitors, models, Perso and staff are shown as text in the admin."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import django_perso
-from tests.support.desk import log_in
+from tests.support.admin import log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.threat]
 
@@ -28,7 +28,7 @@ TAGS = (
     f"<object data='javascript:{RUN}'></object>",
     f"<video><source onerror={RUN}></video>",
 )
-# What may stand before a tag, to leave the attribute, the element or the script it was put into.
+# Texts before a tag that leave the attribute, the element or the script around it.
 EXITS = ("", '">', "'>", "</script>", "</textarea>", "</title>", "-->", "]]>", "\u202e")
 OTHERS = (
     f'" autofocus onfocus="{RUN}',
@@ -39,12 +39,13 @@ OTHERS = (
     "\x1b[31mred\x1b[0m\u2028\u2029\ufeff",
     f"&lt;script&gt;{RUN}&lt;/script&gt;",
 )
-CORPUS = [exit + tag for exit, tag in itertools.product(EXITS, TAGS)] + list(OTHERS)
+CORPUS = [
+    *(before + tag for before, tag in itertools.product(EXITS, TAGS)),
+    *OTHERS,
+]
 
 
-def test_the_corpus_runs_where_nobody_escapes(
-    page: Any, console_errors: list[str]
-) -> None:
+def test_corpus_runs_as_raw_html(page: Any, console_errors: list[str]) -> None:
     """The positive control: the same texts as raw HTML."""
     ran = 0
     for text in CORPUS:
@@ -55,7 +56,7 @@ def test_the_corpus_runs_where_nobody_escapes(
     assert ran > 40
 
 
-def test_nothing_that_was_stored_runs_in_the_admin(
+def test_stored_texts_do_not_run_in_the_admin(
     example_server: Any,
     page: Any,
     console_errors: list[str],
@@ -64,10 +65,10 @@ def test_nothing_that_was_stored_runs_in_the_admin(
 ) -> None:
     site = example_server()
     (tmp_path / "corpus.json").write_text(json.dumps(CORPUS))
-    write = f"from tests.threats.hostile_rows import write; write({str(tmp_path / 'corpus.json')!r})"
-    key, session, preset = json.loads(
-        site.manage("shell", "-c", write).splitlines()[-1]
-    )
+    file = str(tmp_path / "corpus.json")
+    write = f"from tests.threats.hostile_rows import write; write({file!r})"
+    printed = site.manage("shell", "-c", write)
+    key, conversation, preset = json.loads(printed.splitlines()[-1])
     dialogs: list[str] = []
 
     def note(dialog: Any) -> None:
@@ -77,11 +78,11 @@ def test_nothing_that_was_stored_runs_in_the_admin(
     page.on("dialog", note)
     log_in(page, site)
     model = f"{site.url}/admin/django_perso/"
-    paths = [f"conversation/{session}/change/?page={n}" for n in (1, 2)]
+    paths = [f"conversation/{conversation}/change/?page={n}" for n in (1, 2)]
     paths += [
         "conversation/",
-        f"conversation/{session}/history/",
-        f"conversation/{session}/delete/",
+        f"conversation/{conversation}/history/",
+        f"conversation/{conversation}/delete/",
     ]
     paths += [
         "apikey/",
@@ -107,23 +108,27 @@ def test_nothing_that_was_stored_runs_in_the_admin(
         shown += RUN in page.content()
     page.goto(f"{site.url}/admin/")  # recent actions
     assert (page.evaluate("window.ran"), dialogs) == (None, [])
-    assert (
-        shown >= len(paths) - 4
-    )  # histories and questions before deleting show little
-    console_errors.clear()  # pictures that are none
+    # Histories and confirmations of a deletion show few texts.
+    assert shown >= len(paths) - 4
+    console_errors.clear()  # Chromium reports the broken pictures
     figure(
         "T12",
-        f"{len(CORPUS)} texts in every field, {len(paths) + 1} pages in Chromium: 0 ran",
+        f"{len(CORPUS)} texts in every field, {len(paths) + 1} pages in Chromium: "
+        "0 scripts ran",
     )
 
 
-def test_nobody_calls_a_text_safe_by_hand() -> None:
+def test_no_text_is_marked_safe_by_hand() -> None:
     package = Path(django_perso.__file__).parent
-    told = [path for path in package.rglob("*.py") if "mark_safe" in path.read_text()]
-    told += [
-        p
-        for p in package.rglob("*.html")
-        if "|safe" in p.read_text() or "autoescape" in p.read_text()
+    forbidden = {
+        "**/*.py": ("mark_safe",),
+        "**/*.html": ("|safe", "autoescape"),
+        "static/**/*.js": ("innerHTML",),
+    }
+    marked = [
+        path
+        for pattern, words in forbidden.items()
+        for path in package.rglob(pattern)
+        if any(word in path.read_text() for word in words)
     ]
-    told += [p for p in package.rglob("static/**/*.js") if "innerHTML" in p.read_text()]
-    assert told == []
+    assert marked == []

@@ -1,7 +1,8 @@
-"""T1, T7: the API key reaches nobody; the session id reaches only the visitor it was made for."""
+"""T1, T7: the API key stays on the server; a session id reaches only its visitor."""
 
 import asyncio
 import base64
+import itertools
 import json
 import re
 import secrets
@@ -27,11 +28,15 @@ pytestmark = pytest.mark.threat
 
 
 class Scanner:
-    """Looks for secrets, also as base64, URL-quoted and by their last eight characters, in all it sees."""
+    """Searches content for secrets.
+
+    It also finds them as base64, URL-quoted, and by their last eight characters.
+    """
 
     def __init__(self, *canaries: str) -> None:
         self.needles = {form for canary in canaries for form in self._forms(canary)}
-        self.surfaces = self.bytes = 0
+        self.surfaces = 0
+        self.bytes = 0
         self.found: list[str] = []
 
     @staticmethod
@@ -39,16 +44,17 @@ class Scanner:
         yield canary.encode()
         yield canary[-8:].encode()
         yield quote(canary, safe="").encode()
-        # base64 of a text depends on where in it the secret stands; its ends on neighbours
+        # The base64 of a secret depends on its position; its ends on what is around it.
         for shift in range(3):
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
                 yield encode(b"x" * shift + canary.encode())[4 if shift else 0 : -4]
 
-    def show(self, what: str, content: str | bytes) -> None:
+    def show(self, name: str, content: str | bytes) -> None:
+        """Search content, and remember its name if it contains a secret."""
         raw = content.encode() if isinstance(content, str) else content
         self.surfaces += 1
         self.bytes += len(raw)
-        self.found += [what for needle in self.needles if needle in raw]
+        self.found += [name for needle in self.needles if needle in raw]
 
     def show_answer(self, answer: httpx.Response) -> None:
         headers = "\n".join(
@@ -66,7 +72,7 @@ class Scanner:
 
 
 def new_canary() -> str:
-    """Like a real key, with characters that a URL, HTML or base64 writes otherwise."""
+    """Return a key with characters that URLs, HTML and base64 write differently."""
     return f"pak-{secrets.token_hex(8)}/+&~?{secrets.token_hex(8)}"
 
 
@@ -81,7 +87,7 @@ def new_canary() -> str:
     ],
     ids=["plain", "URL-quoted", "base64", "base64 for URLs", "last eight"],
 )
-def test_the_scanner_finds_a_key_planted_on_purpose(
+def test_scanner_finds_a_planted_key(
     tmp_path: Path, form: Callable[[str], str]
 ) -> None:
     canary = new_canary()
@@ -101,7 +107,7 @@ def test_the_scanner_finds_a_key_planted_on_purpose(
 async def converse(
     visitor: HttpVisitor, scanner: Scanner, preset: str
 ) -> dict[str, Any]:
-    """Start, talk by socket and by POST, end; every byte that comes back is scanned."""
+    """Hold a conversation by socket and by POST, and scan every answer."""
     answer = await visitor.start(preset)
     scanner.show_answer(answer)
     assert answer.status_code == 201, answer.text
@@ -122,7 +128,7 @@ async def converse(
 
 
 async def crawl_admin(visitor: HttpVisitor, scanner: Scanner, site: Any) -> None:
-    """Every page of the admin that has to do with us."""
+    """Scan every page that the app has in the admin."""
     rows = {"sessionpreset": ["1"]}
     for model in ("apikey", "conversation"):
         rows[model] = [
@@ -132,9 +138,9 @@ async def crawl_admin(visitor: HttpVisitor, scanner: Scanner, site: Any) -> None
     for model, ids in rows.items():
         paths += [f"django_perso/{model}/{page}" for page in ("", "add/")]
         paths += [
-            f"django_perso/{model}/{pk}/{p}/"
+            f"django_perso/{model}/{pk}/{page}/"
             for pk in ids
-            for p in ("change", "history", "delete")
+            for page in ("change", "history", "delete")
         ]
     paths += [f"django_perso/apikey/{pk}/rotate/" for pk in rows["apikey"]]
     paths += [
@@ -157,10 +163,12 @@ KEYS = "/admin/django_perso/apikey/"
 
 
 class Operator:
-    """Adds, rotates, tests and syncs keys in the admin; every page that comes back is scanned."""
+    """Adds, rotates, tests and syncs keys in the admin, and scans every answer."""
 
     def __init__(self, visitor: HttpVisitor, scanner: Scanner, site: Any) -> None:
-        self.visitor, self.scanner, self.site = visitor, scanner, site
+        self.visitor = visitor
+        self.scanner = scanner
+        self.site = site
 
     async def submit(self, path: str, **fields: str) -> httpx.Response:
         answer = await self.visitor.submit(KEYS + path, **fields)
@@ -168,16 +176,16 @@ class Operator:
         return answer
 
     async def add(self, name: str, **fields: str) -> str:
-        """Add a key; gives its id."""
+        """Add a key and return its id."""
         answer = await self.submit("add/", name=name, is_active="on", **fields)
         assert answer.url.path == KEYS, answer.text
-        found = self.site.rows(
+        rows = self.site.rows(
             f"SELECT id FROM django_perso_apikey WHERE name = '{name}'"
         )
-        return str(found[0][0])
+        return str(rows[0][0])
 
     async def press(self, path: str, **fields: str) -> str:
-        """Press a button, or choose an action of the list; gives the page that follows."""
+        """Press a button or run an action of the list; return the page that follows."""
         page = await self.visitor.http.get(KEYS)
         token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
         answer = await self.visitor.http.post(
@@ -200,7 +208,7 @@ def database(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"DATABASE_URL": url} if url else {}
 
 
-async def test_the_api_key_is_in_nothing_that_leaves_the_server(
+async def test_api_key_never_leaves_the_server(
     example_server: Any,
     sandbox_server: Any,
     database: dict[str, str],
@@ -218,8 +226,8 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
     )
     canaries = {name: new_canary() for name in names}
     scanner = Scanner(*canaries.values())
-    accepted = [it for name in names[:4] for it in ("--key", canaries[name])]
-    sandbox = sandbox_server(*accepted)
+    accepted = [("--key", canaries[name]) for name in names[:4]]
+    sandbox = sandbox_server(*itertools.chain.from_iterable(accepted))
     site = example_server(
         PERSO_INTERACTIVE_API_KEY=canaries["setting"],
         PERSO_INTERACTIVE_API_SERVER=sandbox.url,
@@ -266,12 +274,13 @@ async def test_the_api_key_is_in_nothing_that_leaves_the_server(
     where = "PostgreSQL" if database else "SQLite"
     figure(
         "T1",
-        f"{where}: {scanner.surfaces} surfaces, {scanner.bytes} bytes scanned: the keys are in none",
+        f"{where}: {scanner.surfaces} outputs, {scanner.bytes} bytes scanned: "
+        "no key in any of them",
     )
 
 
 async def operate(operator: Operator, canaries: dict[str, str], server: str) -> None:
-    """What an operator does with keys, right and wrong."""
+    """Do with keys what an operator does, including mistakes."""
     here = {"api_server": server}
     stored = await operator.add(
         "stored", new_secret=canaries["stored"], is_default="on", **here
@@ -288,22 +297,15 @@ async def operate(operator: Operator, canaries: dict[str, str], server: str) -> 
     assert "Nothing was changed" in answer.text
     answer = await operator.submit(f"{stored}/rotate/", new_secret=canaries["rotated"])
     assert "Perso answered in" in answer.text
-    told = ""
+    pages = ""
     for (pk,) in operator.site.rows("SELECT id FROM django_perso_apikey"):
         for name in ("test", "sync"):
-            told += await operator.press(f"{pk}/press/{name}/")
-            told += await operator.press(
+            pages += await operator.press(f"{pk}/press/{name}/")
+            pages += await operator.press(
                 "", action=f"{name}_selected", _selected_action=str(pk)
             )
-    assert (
-        min(
-            map(
-                told.count,
-                ("Perso answered in", "cannot be reached", "Perso refused key"),
-            )
-        )
-        >= 4
-    )
+    for message in ("Perso answered in", "cannot be reached", "Perso refused key"):
+        assert pages.count(message) >= 4, message
     for path, fields in (
         ("1/change/", {"_sync": "1"}),
         ("playground/", {"key": stored}),
@@ -322,8 +324,12 @@ async def operate(operator: Operator, canaries: dict[str, str], server: str) -> 
 
 
 async def break_things(operator: Operator, secret: str) -> None:
-    """The error pages of DEBUG: for a key that does not open, a form whose table is gone, a wrong address."""
-    site, scanner = operator.site, operator.scanner
+    """Scan the error pages of DEBUG.
+
+    They are those for an unreadable key, a form without its table and a wrong address.
+    """
+    site = operator.site
+    scanner = operator.scanner
     site.execute("UPDATE django_perso_apikey SET secret = 'moved.away'")
     answer = await operator.visitor.start("default")
     assert answer.status_code >= 500
@@ -339,10 +345,15 @@ async def break_things(operator: Operator, secret: str) -> None:
 
 
 def run(site: Any, *arguments: str) -> str:
-    """All that a command prints, however it ends."""
-    command = [sys.executable, "manage.py", *arguments]
+    """Return everything a command prints, also when it fails."""
     done = subprocess.run(
-        command, cwd=dev.ROOT, env=site.env, capture_output=True, text=True, timeout=60
+        [sys.executable, "manage.py", *arguments],
+        check=False,
+        cwd=dev.ROOT,
+        env=site.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert "Traceback" not in done.stderr
     assert done.stdout
@@ -350,7 +361,7 @@ def run(site: Any, *arguments: str) -> str:
 
 
 def scan_database(scanner: Scanner, site: Any) -> None:
-    """All that is stored, as `dumpdata` and the database itself write it."""
+    """Scan everything that is stored, as `dumpdata` and the database write it."""
     scanner.show("dumpdata", site.manage("dumpdata"))
     if path := sqlite_path(site.env["DATABASE_URL"]):
         scanner.show_files(path.parent)
@@ -359,13 +370,13 @@ def scan_database(scanner: Scanner, site: Any) -> None:
 
 
 def plant(scanner: Scanner, site: Any, secret: str) -> None:
-    """The positive control: a key in the history of the admin is found."""
+    """Put a key into the history of the admin; the scanner must find it."""
     site.execute(f"UPDATE django_admin_log SET change_message = 'the key is {secret}'")
     scan_database(scanner, site)
     assert scanner.found
 
 
-async def test_a_session_id_is_in_no_url_or_log_and_opens_no_log(
+async def test_session_id_is_in_no_url_and_opens_no_log(
     example_server: Any, sandbox_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     sandbox = sandbox_server()
@@ -402,12 +413,13 @@ async def test_a_session_id_is_in_no_url_or_log_and_opens_no_log(
     ) == [(0,)]
     figure(
         "T7",
-        f"a stolen id or ticket opens 0 of 4 logs; the id is in 0 of {scanner.surfaces} surfaces",
+        "a stolen id or ticket opens 0 of 4 logs; "
+        f"the id is in 0 of {scanner.surfaces} outputs",
     )
 
 
 async def crawl_ids(visitor: HttpVisitor, scanner: Scanner, stream: str) -> None:
-    """The admin pages of a conversation."""
+    """Scan the admin pages of a conversation."""
     for path in (
         "",
         f"?q={stream}",

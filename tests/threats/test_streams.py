@@ -1,4 +1,4 @@
-"""T9, T11, T14, T22: a log takes its own visitor's words, few sockets, and no lies about who or where."""
+"""T9, T11, T14, T22: the log takes entries only of its visitor, and within limits."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ BROWSER_ROWS = (
 
 
 async def started(visitor: HttpVisitor) -> dict[str, Any]:
-    """A conversation of the visitor's own."""
+    """Start a conversation of the visitor and return the answer."""
     await visitor.open_page()
     answer = await visitor.start()
     assert answer.status_code == 201, answer.text
@@ -28,66 +28,63 @@ async def started(visitor: HttpVisitor) -> dict[str, Any]:
 
 
 async def close_code(visitor: HttpVisitor, path: str, **frame: Any) -> int | None:
-    """With which code a socket that says this is closed."""
+    """Return the code with which a socket is closed after this frame."""
     async with visitor.socket(path) as socket:
         with pytest.raises(ConnectionClosed) as closed:
             await say(socket, **frame)
     return closed.value.rcvd.code if closed.value.rcvd else None
 
 
-async def test_nobody_writes_into_another_conversation(
+async def test_visitor_cannot_write_into_another_conversation(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
     async with HttpVisitor(site.url) as one, HttpVisitor(site.url) as other:
-        mine, theirs = await started(one), await started(other)
-        mixed = [
-            {**mine, "stream": theirs["stream"]},
-            {**theirs, "stream": mine["stream"]},
-            theirs,  # a whole ticket, in another browser
-            *({**mine, "stream": str(uuid.uuid4())} for _ in range(50)),
-            *(
-                {**mine, "ticket": mine["ticket"][:-n] + "-" * n} for n in range(1, 20)
-            ),  # none ends so
+        own = await started(one)
+        foreign = await started(other)
+        attempts = [
+            {**own, "stream": foreign["stream"]},
+            {**foreign, "stream": own["stream"]},
+            foreign,  # with its ticket, but in another browser
+            *({**own, "stream": str(uuid.uuid4())} for _ in range(50)),
+            # No ticket ends with hyphens.
+            *({**own, "ticket": own["ticket"][:-n] + "-" * n} for n in range(1, 20)),
         ]
-        for attempt in mixed:
+        for attempt in attempts:
             answer = await one.post_log(attempt, items=[chat(1, "forged")])
             assert answer.status_code in (401, 404), answer.text
-        for attempt in mixed[:5]:
+        for attempt in attempts[:5]:
             keys = {"stream": attempt["stream"], "ticket": attempt["ticket"]}
-            assert await close_code(one, mine["log"]["ws"], t="hello", **keys) == 4401
+            assert await close_code(one, own["log"]["ws"], t="hello", **keys) == 4401
         assert site.rows(BROWSER_ROWS) == [(0,)]
-        assert (await one.post_log(mine, items=[chat(1, "mine")])).json() == {
-            "t": "ack",
-            "s": 1,
-        }
+        answer = await one.post_log(own, items=[chat(1, "mine")])
+        assert answer.json() == {"t": "ack", "s": 1}
     figure(
         "T9",
-        f"{len(mixed)} foreign or invented streams by POST, 5 by socket: 0 rows written",
+        f"{len(attempts)} foreign or invented conversations by POST, 5 by socket: "
+        "0 rows written",
     )
 
 
-async def test_a_browser_cannot_speak_as_the_site(
+async def test_browser_cannot_write_as_the_site(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
     async with HttpVisitor(site.url) as visitor:
-        mine = await started(visitor)
-        lie = {
+        conversation = await started(visitor)
+        forged = {
             "source": "server",
             "k": "state",
             "d": {"name": "ended", "source": "server", "how": "remote"},
         }
         items = [
-            {**chat(n, "", "avatar"), **(lie if n % 2 else {})} for n in range(1, 21)
+            {**chat(n, "", "avatar"), **(forged if n % 2 else {})} for n in range(1, 21)
         ]
-        assert (await visitor.post_log(mine, items=items, source="server")).json() == {
-            "t": "ack",
-            "s": 20,
-        }
+        answer = await visitor.post_log(conversation, items=items, source="server")
+        assert answer.json() == {"t": "ack", "s": 20}
         await visitor.log_in("admin", site.admin_password)
         page = await visitor.http.get(
-            f"/admin/django_perso/conversation/{mine['stream']}/change/"
+            f"/admin/django_perso/conversation/{conversation['stream']}/change/"
         )
     rows = dict(
         site.rows(
@@ -98,36 +95,38 @@ async def test_a_browser_cannot_speak_as_the_site(
     assert page.text.count('class="perso-source"') == 1
     figure(
         "T14",
-        "20 entries that claim to be the site's: 20 stored as the browser's, and shown as such",
+        "20 entries that claim to be the site's: 20 stored and shown as the browser's",
     )
 
 
-async def test_a_made_up_address_is_no_new_visitor(
+async def test_forged_address_does_not_avoid_the_limits(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
     site.execute(
         "UPDATE django_perso_sessionpreset SET max_live = 1000, starts_per_hour = 10"
     )
-    chance, statuses = random.Random(22), []
+    chance = random.Random(22)
+    statuses = []
     for _ in range(60):
         async with HttpVisitor(site.url) as visitor:
             await visitor.open_page()
-            made_up = ".".join(str(chance.randrange(1, 255)) for _ in range(4))
+            address = ".".join(str(chance.randrange(1, 255)) for _ in range(4))
             headers = {
-                "X-Forwarded-For": made_up,
-                "X-Real-IP": made_up,
-                "Forwarded": f"for={made_up}",
+                "X-Forwarded-For": address,
+                "X-Real-IP": address,
+                "Forwarded": f"for={address}",
             }
             statuses.append((await visitor.start(**headers)).status_code)
     assert statuses == [201] * 10 + [429] * 50
     figure(
         "T22",
-        "60 starts, each with new cookies and a made-up X-Forwarded-For: 10 granted, 50 x 429",
+        "60 starts, each with new cookies and a forged X-Forwarded-For: "
+        "10 granted, 50 x 429",
     )
 
 
-async def test_requests_that_only_look_like_others_are_refused(
+async def test_control_bytes_and_second_host_are_refused(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -142,19 +141,20 @@ async def test_requests_that_only_look_like_others_are_refused(
         writer.close()
     figure(
         "T22",
-        f"{len(tricks)} control bytes in a header, a second Host: {len(tricks) + 1} x 400",
+        f"{len(tricks)} control bytes in headers and a second Host: "
+        f"{len(tricks) + 1} x 400",
     )
 
 
 async def flood(socket: Any) -> None:
-    """Send more than the window takes, and read until the end."""
+    """Send more than the window allows, and read until the socket is closed."""
     for _ in range(400):
         await socket.send('{"t":"ev","items":[]}')
     while True:
         await asyncio.wait_for(socket.recv(), 10)
 
 
-async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
+async def test_silent_and_flooding_sockets_delay_nobody(
     example_server: Any, figure: Callable[[str, str], None]
 ) -> None:
     site = example_server()
@@ -173,22 +173,23 @@ async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
         writer.close()
 
     async with HttpVisitor(site.url) as visitor, HttpVisitor(site.url) as stranger:
-        mine = await started(visitor)
-        path = mine["log"]["ws"]
+        conversation = await started(visitor)
+        stream = conversation["stream"]
+        path = conversation["log"]["ws"]
         before = site.memory_mib()
-        crowd = asyncio.gather(*(silent(stranger, path) for _ in range(200)))
-        slowest = asyncio.gather(*(slow() for _ in range(200)))
+        silent_sockets = asyncio.gather(*(silent(stranger, path) for _ in range(200)))
+        slow_requests = asyncio.gather(*(slow() for _ in range(200)))
         await asyncio.sleep(1)
         waits = []
         async with visitor.socket(path) as socket:
-            await say(socket, t="hello", stream=mine["stream"], ticket=mine["ticket"])
+            await say(socket, t="hello", stream=stream, ticket=conversation["ticket"])
             for n in range(1, 41):
                 began = time.perf_counter()
                 assert (await say(socket, t="ev", items=[chat(n, "hello")]))["s"] == n
                 waits.append(time.perf_counter() - began)
                 await asyncio.sleep(0.05)
-            codes = await crowd
-            await slowest
+            codes = await silent_sockets
+            await slow_requests
             assert set(codes) == {4408}
             grown = site.memory_mib() - before
             with pytest.raises(ConnectionClosed) as closed:
@@ -196,30 +197,31 @@ async def test_sockets_that_say_nothing_or_too_much_are_closed_and_delay_nobody(
             assert closed.value.rcvd
             assert closed.value.rcvd.code == 4429
         assert await close_code(visitor, path, t="x" * 70_000) in (4413, 1009)
-    p99 = sorted(waits)[-1]
-    assert p99 < 1
+    slowest = max(waits)
+    assert slowest < 1
     assert grown < 50
     figure(
         "T11",
-        f"200 sockets without a hello: 200 x 4408, and 200 requests that never end: +{grown:.0f} MiB; "
-        f"others' slowest ack {p99 * 1000:.0f} ms",
+        "200 sockets without a hello: 200 x 4408; with 200 requests that never end "
+        f"+{grown:.0f} MiB; slowest acknowledgement of another socket "
+        f"{slowest * 1000:.0f} ms",
     )
 
 
 async def fragments(socket: Any) -> None:
-    """One message in a great many parts."""
+    """Send one message in very many fragments."""
     await socket.send("x" for _ in range(300_000))
     await asyncio.wait_for(socket.recv(), 10)
 
 
 async def bomb(socket: Any) -> None:
-    """64 MiB that fit in few bytes, where the server agrees to unpack them."""
+    """Send 64 MiB that compress to few bytes, if the server accepts compression."""
     await socket.send("x" * 2**26 if socket.protocol.extensions else "x" * 2**18)
     await asyncio.wait_for(socket.recv(), 10)
 
 
 @pytest.mark.parametrize("is_uvicorn", [False, True], ids=["daphne", "uvicorn"])
-async def test_no_message_grows_on_its_way_in(
+async def test_fragments_and_deflate_bombs_are_refused(
     example_server: Any, figure: Callable[[str, str], None], is_uvicorn: bool
 ) -> None:
     site = example_server(is_uvicorn)
@@ -239,5 +241,6 @@ async def test_no_message_grows_on_its_way_in(
     name = "uvicorn" if is_uvicorn else "daphne"
     figure(
         "T11",
-        f"a flood of fragments and a deflate bomb: closed with {codes} by {name}, +{grown:.0f} MiB",
+        f"{name}: many fragments and a deflate bomb: closed with {codes}, "
+        f"+{grown:.0f} MiB",
     )

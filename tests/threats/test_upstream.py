@@ -1,4 +1,4 @@
-"""T23, T24: whatever Perso answers, the visitor gets a stable code; and nobody learns which presets exist."""
+"""T23, T24: broken answers of Perso get stable codes; presets cannot be guessed."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ STATUSES = [200, 201, 302, 400, 401, 403, 404, 429, 500, 502, 503]
 
 @asynccontextmanager
 async def upstream(answer: list[bytes]) -> AsyncIterator[str]:
-    """A server that answers every request with the bytes in `answer[0]`; gives its URL."""
+    """Run a server that answers every request with `answer[0]`; yield its URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -52,7 +52,7 @@ async def upstream(answer: list[bytes]) -> AsyncIterator[str]:
         ]
         await reader.readexactly(int(length[0]) if length else 0)
         writer.write(answer[0])
-        with suppress(ConnectionError):  # the other side may have read enough of it
+        with suppress(ConnectionError):  # the client may stop reading early
             await writer.drain()
         writer.close()
 
@@ -99,7 +99,7 @@ async def start(slug: str) -> Any:
     )
 
 
-async def test_whatever_perso_answers_is_a_stable_code(
+async def test_any_answer_of_perso_has_a_stable_code(
     settings: Any, figure: Callable[[str, str], None]
 ) -> None:
     key = f"pak-{secrets.token_hex(16)}"
@@ -125,10 +125,10 @@ async def test_whatever_perso_answers_is_a_stable_code(
         "perso_unreachable",
         "start_unknown",
     }
-    # Where Perso may have made a session all the same, it counts as live; where it refused, it does not.
-    refusals = sum(300 <= status < 500 for status in STATUSES) * sum(
-        len(body) < 1_000_000 for body in BODIES
-    )
+    # A session that Perso may have created counts as live; a refused one does not.
+    refusing = sum(300 <= status < 500 for status in STATUSES)
+    readable = sum(len(body) < 1_000_000 for body in BODIES)
+    refusals = refusing * readable
     assert await PersoSession.objects.filter(status="failed").acount() == refusals
     figure(
         "T23",
@@ -136,7 +136,7 @@ async def test_whatever_perso_answers_is_a_stable_code(
     )
 
 
-async def test_a_stranger_cannot_tell_a_disabled_preset_from_one_that_never_was(
+async def test_inactive_preset_looks_like_an_unknown_one(
     figure: Callable[[str, str], None],
 ) -> None:
     await make_preset()
@@ -156,5 +156,5 @@ async def test_a_stranger_cannot_tell_a_disabled_preset_from_one_that_never_was(
     assert b"shop" not in answers[0].content.lower()
     figure(
         "T24",
-        f"{len(slugs)} guesses, a disabled preset among them: one and the same 404",
+        f"{len(slugs)} guesses, one of them an inactive preset: identical 404 answers",
     )

@@ -1,4 +1,4 @@
-"""Where the screenshots of the pseudo-locale go."""
+"""The directory for the screenshots of the pseudo-locale."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture
 def pictures(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
-    """The directory of `--pictures`, or one that is thrown away."""
+    """The directory of `--pictures`, or a temporary one."""
     return Path(pytestconfig.getoption("--pictures") or tmp_path)

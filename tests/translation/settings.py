@@ -1,4 +1,4 @@
-"""The example site in the pseudo-locale, which is in the directory PERSO_TEST_LOCALE."""
+"""The example site in the pseudo-locale of the directory PERSO_TEST_LOCALE."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The admin's pages of this app in a pseudo-locale: translated, and no wider than a phone."""
+"""The app's admin pages in a pseudo-locale: translated, and no wider than a phone."""
 
 import json
 import re
@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.desk.rows import KEY
-from tests.support.desk import SIDEWAYS, be, furnish
+from tests.admin_site.rows import KEY
+from tests.support.admin import SIDEWAYS, be, furnish
 from tests.support.pseudo import write_locale
 
 from .texts import untranslated
@@ -57,22 +57,22 @@ def strings(value: Any) -> Iterator[str]:
     elif isinstance(value, dict):
         yield from strings(list(value.values()))
     elif isinstance(value, list):
-        for each in value:
-            yield from strings(each)
+        for item in value:
+            yield from strings(item)
 
 
 def data(site: Any) -> list[str]:
     """What people and Perso have written, the longest first."""
-    found = {"superuser", KEY[-4:], *OF_THE_SANDBOX}
+    texts = {"superuser", KEY[-4:], *OF_THE_SANDBOX}
     for table in TABLES:
         columns = site.rows(
             f"SELECT name FROM pragma_table_info('django_perso_{table}')"
         )
         shown = [name for (name,) in columns if name not in LABELLED]
         for row in site.rows(f"SELECT {', '.join(shown)} FROM django_perso_{table}"):
-            found |= {text for value in row for text in strings(value)}
+            texts |= {text for value in row for text in strings(value)}
     return sorted(
-        (text for text in found if re.search("[A-Za-z]{2}", text)),
+        (text for text in texts if re.search("[A-Za-z]{2}", text)),
         key=len,
         reverse=True,
     )
@@ -81,13 +81,13 @@ def data(site: Any) -> list[str]:
 def pages(site: Any, page: Any) -> Iterator[str]:
     """Open each page of the app that links lead to, one page of a kind."""
     waiting = [HOME]
-    seen: set[str] = set()
+    visited: set[str] = set()
     while waiting:
         path = waiting.pop(0)
         kind = re.sub(r"[0-9a-f-]{36}|\d+", "…", path)
-        if kind in seen or "export" in path:
+        if kind in visited or "export" in path:
             continue
-        seen.add(kind)
+        visited.add(kind)
         page.goto(site.url + path)
         yield path
         for link in page.locator("a[href]").evaluate_all(LINKS):

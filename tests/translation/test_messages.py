@@ -21,12 +21,12 @@ def test_makemessages_finds_every_text(domain: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "django", "makemessages", "-l", "fr", "-d", domain]
     subprocess.run(command, cwd=package, check=True, capture_output=True)
     with (package / f"locale/fr/LC_MESSAGES/{domain}.po").open("rb") as file:
-        found = {
+        extracted = {
             (each.context, each.id if isinstance(each.id, tuple) else (each.id,))
             for each in read_po(file)
             if each.id
         }
-    assert found == messages_of_package(domain)
+    assert extracted == messages_of_package(domain)
 
 
 def test_words_of_the_first_screen_are_words_of_the_widget() -> None:

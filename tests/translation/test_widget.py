@@ -1,4 +1,4 @@
-"""The demo page in a pseudo-locale: everything is translated, and everything has room."""
+"""The demo page in a pseudo-locale: translated, with enough room for every text."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ pytestmark = pytest.mark.browser
 DATA = "[part=message-text], [part=captions], [part=code], main code"
 SIZES = [(390, 844), (1280, 900)]
 TOOL = """document.querySelector("perso-avatar").registerTool("get_square_number", {
-  parameters: { type: "object", properties: { number: { type: "number" } }, required: ["number"] },
+  parameters: {
+    type: "object",
+    properties: { number: { type: "number" } },
+    required: ["number"],
+  },
   handler: ({ number }) => ({ result: number * number }),
 })"""
 

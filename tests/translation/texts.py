@@ -1,21 +1,25 @@
-"""What a page shows: texts that are not in the pseudo-locale, and texts without room."""
+"""Find texts of a page that are not translated, and elements without enough room."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
-# Blocks of text, each with what belongs to no translation taken out, and texts of attributes.
+# Returns the texts of blocks and attributes, without what is never translated.
 TEXTS = """data => {
   const texts = [];
-  const attributes = ["aria-label", "placeholder", "title", "alt", "data-empty", "label"];
+  const attributes = [
+    "aria-label", "placeholder", "title", "alt", "data-empty", "label",
+  ];
+  const isVisible = (element) => element.checkVisibility({ visibilityProperty: true });
   const read = (root) => {
     for (const element of root.querySelectorAll("*")) {
       if (element.shadowRoot) read(element.shadowRoot);
       if (element.matches("script, style, template, " + data)) continue;
-      if (element.closest(data) || !element.checkVisibility({ visibilityProperty: true })) continue;
+      if (element.closest(data) || !isVisible(element)) continue;
       for (const name of attributes)
         if (element.getAttribute(name)) texts.push(element.getAttribute(name));
-      if (element.matches("input[type=submit], input[type=button]")) texts.push(element.value);
+      if (element.matches("input[type=submit], input[type=button]"))
+        texts.push(element.value);
       const isBlock = !getComputedStyle(element).display.startsWith("inline");
       if (isBlock || element.matches("button, a, option")) texts.push(ownText(element));
     }
@@ -23,7 +27,8 @@ TEXTS = """data => {
   // The text of a block, without that of the blocks in it.
   const ownText = (element) => [...element.childNodes].map((node) => {
     if (node.nodeType === Node.TEXT_NODE) return node.data;
-    if (node.nodeType !== Node.ELEMENT_NODE || node.matches("script, style, " + data)) return "";
+    if (node.nodeType !== Node.ELEMENT_NODE) return "";
+    if (node.matches("script, style, " + data)) return "";
     const isInline = getComputedStyle(node).display === "inline";
     return isInline ? ownText(node) : " ";
   }).join("");
@@ -43,12 +48,14 @@ CRAMPED = """() => {
       const { overflowX, display, clipPath } = getComputedStyle(element);
       if (display === "inline" || clipPath !== "none") continue;
       const { left, right, width } = element.getBoundingClientRect();
-      const isCut = overflowX !== "visible" && element.scrollWidth > element.clientWidth + 1;
-      const isWide = element.clientWidth && element.scrollWidth > element.clientWidth + 1;
+      const isTooWide = element.scrollWidth > element.clientWidth + 1;
+      const isCut = isTooWide && (overflowX !== "visible" || element.clientWidth);
       const isOutside = width && (left < -1 || right > innerWidth + 1);
-      if (isCut || isWide || isOutside)
-        cramped.push(`${element.localName}.${element.className}[part=${element.getAttribute("part")}]`
-          + ` ${element.textContent.trim().slice(0, 40)}`);
+      if (isCut || isOutside) {
+        const part = element.getAttribute("part");
+        const text = element.textContent.trim().slice(0, 40);
+        cramped.push(`${element.localName}.${element.className}[part=${part}] ${text}`);
+      }
     }
   };
   look(document);
@@ -57,23 +64,23 @@ CRAMPED = """() => {
 
 
 def untranslated(page: Any, data: str, known: Sequence[str] = ()) -> list[str]:
-    """The texts of a page that hold English words.
+    """Return the texts of a page that contain English words.
 
-    Elements that match `data`, and the texts in `known`, belong to nobody's translation.
+    Elements that match `data`, and the texts in `known`, are never translated.
     """
-    found = []
+    english = []
     for text in page.evaluate(TEXTS, data):
         rest = UUID.sub(" ", text)
-        for each in known:
-            rest = re.sub(rf"(?<!\w){re.escape(each)}(?!\w)", " ", rest)
-        while MARKED.search(rest):  # from the innermost on
+        for phrase in known:
+            rest = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", " ", rest)
+        while MARKED.search(rest):  # from the innermost outwards
             rest = MARKED.sub(" ", rest)
         if WORD.search(rest):
-            found.append(" ".join(text.split()))
-    return found
+            english.append(" ".join(text.split()))
+    return english
 
 
 def cramped(page: Any) -> list[str]:
-    """The elements of a page that do not have room for their text."""
-    found: list[str] = page.evaluate(CRAMPED)
-    return found
+    """Return the elements of a page that do not have enough room for their text."""
+    elements: list[str] = page.evaluate(CRAMPED)
+    return elements

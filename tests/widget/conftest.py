@@ -25,7 +25,7 @@ def shared_sandbox(
 
 @pytest.fixture
 def sandbox(shared_sandbox: servers.SandboxServer) -> Iterator[servers.SandboxServer]:
-    """The same without faults."""
+    """The running sandbox; faults that a test has set end with the test."""
     yield shared_sandbox
     shared_sandbox.set_faults()
 
@@ -33,18 +33,17 @@ def sandbox(shared_sandbox: servers.SandboxServer) -> Iterator[servers.SandboxSe
 @pytest.fixture
 def site(sandbox: servers.SandboxServer, sdk: SdkFile | None) -> Iterator[Site]:
     """A site whose page loads the SDK under test."""
-    url, integrity = (
-        (sdk.url, sdk.integrity)
-        if sdk
-        else (f"{sandbox.url}/perso-interactive-sdk.js", "")
-    )
-    with serving(Site(sandbox.url, url, integrity)) as running:
+    if sdk:
+        site = Site(sandbox.url, sdk.url, sdk.integrity)
+    else:
+        site = Site(sandbox.url, f"{sandbox.url}/perso-interactive-sdk.js")
+    with serving(site) as running:
         yield running
 
 
 @pytest.fixture
 def avatar(site: Site, page: Any) -> Callable[[], Avatar]:
-    """`avatar()`: the avatar of the site's page, which is opened by this."""
+    """`avatar()` opens the site's page and returns its avatar."""
 
     def open_page() -> Avatar:
         page.goto(site.url)

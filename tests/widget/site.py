@@ -1,4 +1,7 @@
-"""A small site for the widget: static files, a page, start_session and the log, on a loopback port."""
+"""A small site for the widget, on a loopback port.
+
+It serves static files and a page with the avatar, starts sessions and takes the log.
+"""
 
 import json
 import threading
@@ -25,7 +28,7 @@ PARAMETERS = {
     "llm_type": "azure-gpt-4o",
     "tts_type": "openai-nova",
 }
-# So that a test may close the data channel of the SDK.
+# Lets a test close the data channel of the SDK.
 KEEP_CHANNEL = """const make = RTCPeerConnection.prototype.createDataChannel;
 RTCPeerConnection.prototype.createDataChannel = function (...how) {
   return (window.channel = make.apply(this, how));
@@ -34,7 +37,10 @@ RTCPeerConnection.prototype.createDataChannel = function (...how) {
 
 @dataclass
 class Site:
-    """What the page needs of a server, with everything it was told. `perso` is the address of a sandbox."""
+    """What the page needs of a server, and everything the page has sent.
+
+    `perso` is the address of a sandbox.
+    """
 
     perso: str
     sdk_url: str
@@ -42,7 +48,7 @@ class Site:
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""  # the page's own HTML after the avatar
-    avatars: int = 1
+    avatars: int = 1  # how many the page has
     intro: str = ""
     reason: str = "GRACEFUL_TERMINATION"
     refusal: tuple[int, dict[str, Any]] | None = None
@@ -55,7 +61,7 @@ class Site:
 
     @property
     def chat(self) -> list[tuple[str, str]]:
-        """(role, text) of all that was said, as it was logged."""
+        """The role and text of each logged message."""
         return [
             (row["d"]["role"], row["d"]["text"])
             for row in self.rows
@@ -69,11 +75,11 @@ class Site:
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """What was logged of tool calls."""
+        """The content of the logged tool entries."""
         return [row["d"] for row in self.rows if row["k"] == "tool"]
 
     def page(self) -> str:
-        """A page as a template would give it."""
+        """Return the HTML of a page, as a template would render it."""
         attributes = {
             "preset": "guide",
             "endpoint": "/start/",
@@ -82,35 +88,33 @@ class Site:
             "sdk-integrity": self.sdk_integrity,
             "data-modules": json.dumps(MODULES),
         }
-        said = " ".join(
+        written = " ".join(
             f'{name}="{escape(value)}"' for name, value in attributes.items() if value
         )
-        avatar = (
-            f"<perso-avatar {said}><p>Write to us instead.</p></perso-avatar>"
-            * self.avatars
-        )
+        avatar = f"<perso-avatar {written}><p>Write to us instead.</p></perso-avatar>"
         return (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
+            '<!doctype html><html lang="en"><meta charset="utf-8">'
+            '<link rel="icon" href="data:,">'
             '<meta name="viewport" content="width=device-width">'
-            f"<title>Site</title>{avatar}"
+            f"<title>Site</title>{avatar * self.avatars}"
             f'<script type="module" src="/static/perso-avatar.js"></script>{self.body}'
         )
 
     def start(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """What start_session answers; a session is made in the sandbox."""
+        """Answer a start; the session is created in the sandbox."""
         self.starts.append(body)
         if self.start_waits:
             self.start_waits.wait(20)
         if self.refusal:
             return self.refusal
         headers = {"PersoLive-APIKey": "sandbox", "Content-Type": "application/json"}
-        asked = urllib.request.Request(
+        creation = urllib.request.Request(
             f"{self.perso}/api/v1/session/",
             json.dumps(PARAMETERS).encode(),
             headers,
             method="POST",
         )
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        with urllib.request.urlopen(creation, timeout=20) as answer:
             session_id = json.load(answer)["session_id"]
         return 201, {
             "stream": str(uuid.uuid4()),
@@ -126,27 +130,27 @@ class Site:
         }
 
     def log(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Once and in order, as the protocol has it; one conversation after the other."""
+        """Store entries once and in order, as the protocol demands, and answer."""
+        stream = body["stream"]
         with self._lock:
             for item in body["items"]:
-                known = [
-                    row["s"] for row in self.rows if row["stream"] == body["stream"]
-                ]
-                if item["s"] == max(known, default=0) + 1:
-                    self.rows.append({"stream": body["stream"], **item})
-            last = max(
-                (row["s"] for row in self.rows if row["stream"] == body["stream"]),
-                default=0,
-            )
+                if item["s"] == self._last(stream) + 1:
+                    self.rows.append({"stream": stream, **item})
+            last = self._last(stream)
             if bye := body.get("bye"):
                 assert bye["last"] == last
                 self.byes.append(bye)
                 return 200, {"t": "done", "reason": self.reason}
             return 200, {"t": "ack", "s": last}
 
+    def _last(self, stream: str) -> int:
+        """Return the number of a conversation's last stored entry."""
+        numbers = [row["s"] for row in self.rows if row["stream"] == stream]
+        return max(numbers, default=0)
+
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP for a Site."""
+    """Serves a Site by HTTP."""
 
     def __init__(self, site: Site, *request: Any) -> None:
         self.site = site
@@ -166,11 +170,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.site.requests.append(self.path)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status, told = (
-            self.site.start(body) if self.path == "/start/" else self.site.log(body)
-        )
+        if self.path == "/start/":
+            status, answer = self.site.start(body)
+        else:
+            status, answer = self.site.log(body)
         kind = "application/json" if status < 400 else "application/problem+json"
-        self._answer(status, kind, json.dumps(told).encode())
+        self._answer(status, kind, json.dumps(answer).encode())
 
     def _answer(
         self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None
@@ -182,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
             **(headers or {}),
         }.items():
             self.send_header(name, value)
-        with suppress(ConnectionError):  # the page is gone by now
+        with suppress(ConnectionError):  # the page may have been closed
             self.end_headers()
             self.wfile.write(body)
 
@@ -192,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(site: Site) -> Iterator[Site]:
-    """The site, on a free port."""
+    """Serve the site on a free port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, site)) as server:
         site.url = f"http://127.0.0.1:{server.server_port}/"
         thread = threading.Thread(
@@ -209,6 +214,9 @@ def serving(site: Site) -> Iterator[Site]:
 
 
 def ask(talk: Avatar, question: str, answer: str) -> None:
-    """Type a question and wait for the written answer. (`Avatar.ask` also waits until all is spoken.)"""
+    """Type a question and wait for the written answer.
+
+    `Avatar.ask` also waits until everything has been spoken.
+    """
     talk.type(question)
     talk.part("message-avatar").filter(has_text=answer).last.wait_for()

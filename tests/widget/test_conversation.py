@@ -1,4 +1,4 @@
-"""The widget in a conversation: what the visitor sees is what is logged, and everything can be stopped."""
+"""The widget in a conversation: what is shown, what is logged, how it ends."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +14,24 @@ pytestmark = pytest.mark.browser
 
 Open = Callable[[], Avatar]
 
-# What a page on plain http in a local network does not have.
+# Takes away what a page on plain http in a local network does not have.
 INSECURE = """
-for (const [owner, name] of [[Crypto.prototype, "randomUUID"], [Crypto.prototype, "subtle"],
-                             [Navigator.prototype, "locks"], [Navigator.prototype, "mediaDevices"]])
-  Object.defineProperty(owner, name, { value: undefined });
+const takeAway = (owner, name) =>
+  Object.defineProperty(owner.prototype, name, { value: undefined });
+takeAway(Crypto, "randomUUID");
+takeAway(Crypto, "subtle");
+takeAway(Navigator, "locks");
+takeAway(Navigator, "mediaDevices");
 """
 SQUARE = """<script type="module">
   const avatar = document.querySelector("perso-avatar");
   avatar.registerTool("get_square_number", {
     description: "Calculate the square of a number",
-    parameters: { type: "object", properties: { number: { type: "number" } }, required: ["number"] },
+    parameters: {
+      type: "object",
+      properties: { number: { type: "number" } },
+      required: ["number"],
+    },
     handler: ({ number }) => ({ result: number * number }),
   });
 </script>"""
@@ -32,44 +39,47 @@ BROKEN = SQUARE.replace(
     "({ result: number * number })", '{ throw new Error("no squares today"); }'
 )
 EVENTS = """<script>
-  window.seen = [];
+  window.events = [];
   for (const name of ["start", "state", "message", "tool", "error", "end"])
-    document.addEventListener(`perso-${name}`, ({ type, detail }) => seen.push([type, detail]));
+    document.addEventListener(`perso-${name}`, ({ type, detail }) => {
+      events.push([type, detail]);
+    });
 </script>"""
 
 
 def test_page_loads_only_the_first_screen_before_interest(
     site: Site, avatar: Open, page: Any
 ) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     element = avatar().element
     page.wait_for_load_state("networkidle")
     first = {f"{site.url}static/{name}.js" for name in perso.FIRST_SCREEN}
-    assert asked[:2] == [site.url, f"{site.url}static/perso-avatar.js"]
-    assert set(asked[2:]) == first
+    assert requested[:2] == [site.url, f"{site.url}static/perso-avatar.js"]
+    assert set(requested[2:]) == first
     element.hover()
     page.wait_for_function("window.PersoInteractive")
     later = set(perso.MODULES) - set(perso.FIRST_SCREEN)
-    assert sorted(asked[2 + len(first) :]) == sorted(
+    assert sorted(requested[2 + len(first) :]) == sorted(
         [*(f"{site.url}static/{name}.js" for name in later), site.sdk_url]
     )
     assert site.starts == []
 
 
-def test_a_conversation_is_live_once_there_is_a_picture(
+def test_conversation_is_live_once_a_picture_is_shown(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.body = """<script>
       document.addEventListener("perso-state", ({ target, detail }) => {
-        if (detail.state === "live") window.shown ??= target.shadowRoot.querySelector("video").videoWidth;
+        if (detail.state !== "live") return;
+        window.widthWhenLive ??= target.shadowRoot.querySelector("video").videoWidth;
       });
     </script>"""
     avatar().start()
-    assert page.evaluate("shown") > 0
+    assert page.evaluate("widthWhenLive") > 0
 
 
-def test_what_the_visitor_sees_is_logged_once_and_in_order(
+def test_visible_messages_are_logged_once_and_in_order(
     site: Site, avatar: Open
 ) -> None:
     site.intro = "Welcome to our site."
@@ -98,7 +108,7 @@ def test_what_the_visitor_sees_is_logged_once_and_in_order(
     assert talk.part("reason").inner_text() == "You ended the conversation."
 
 
-def test_it_needs_nothing_that_only_secure_pages_have(
+def test_conversation_works_on_an_insecure_page(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script(INSECURE)
@@ -108,12 +118,13 @@ def test_it_needs_nothing_that_only_secure_pages_have(
     talk.end()
 
 
-def test_a_strict_content_security_policy_is_enough(
+def test_strict_content_security_policy_is_enough(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     sdk_host = site.sdk_url.split("/perso-interactive")[0].split("/gh/")[0]
     site.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src 'self' {sdk_host}; connect-src 'self' {site.perso}; img-src data:"
+        f"default-src 'none'; script-src 'self' {sdk_host}; "
+        f"connect-src 'self' {site.perso}; img-src data:"
     )
     talk = avatar()
     talk.start()
@@ -122,9 +133,7 @@ def test_a_strict_content_security_policy_is_enough(
     assert console_errors == []
 
 
-def test_text_of_visitor_and_avatar_is_text(
-    site: Site, avatar: Open, page: Any
-) -> None:
+def test_html_in_messages_is_shown_as_text(site: Site, avatar: Open, page: Any) -> None:
     site.intro = "<img src=x onerror=window.hit=1> intro"
     talk = avatar()
     talk.start()
@@ -135,9 +144,7 @@ def test_text_of_visitor_and_avatar_is_text(
     assert page.evaluate("window.hit") is None
 
 
-def test_a_tool_of_the_page_is_used_shown_and_logged(
-    site: Site, avatar: Open, page: Any
-) -> None:
+def test_tool_call_is_shown_and_logged(site: Site, avatar: Open, page: Any) -> None:
     site.body = SQUARE + EVENTS
     talk = avatar()
     talk.start()
@@ -149,15 +156,15 @@ def test_a_tool_of_the_page_is_used_shown_and_logged(
     assert (answered["phase"], answered["result"]) == ("answered", {"result": 144})
     assert called["id"] == answered["id"]
     assert answered["ms"] >= 0
-    told = [
+    phases = [
         detail["phase"]
-        for name, detail in page.evaluate("seen")
+        for name, detail in page.evaluate("events")
         if name == "perso-tool"
     ]
-    assert told == ["called", "answered"]
+    assert phases == ["called", "answered"]
 
 
-def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
+def test_failed_tool_is_reported_to_the_avatar_and_logged(
     site: Site, avatar: Open
 ) -> None:
     site.body = BROKEN
@@ -173,74 +180,69 @@ def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
     assert site.tools[1]["code"] == "failed"
 
 
-def test_a_tool_taken_back_is_not_offered_any_more(
-    site: Site, avatar: Open, page: Any
-) -> None:
+def test_unregistered_tool_is_not_offered(site: Site, avatar: Open, page: Any) -> None:
     site.body = SQUARE.replace(
-        "avatar.registerTool", "window.takeBack = avatar.registerTool"
+        "avatar.registerTool", "window.unregister = avatar.registerTool"
     )
     talk = avatar()
-    page.evaluate("takeBack()")
+    page.evaluate("unregister()")
     talk.start()
     ask(talk, "What is 12 squared?", "12")
     assert site.tools == []
 
 
-def test_the_page_hears_of_everything_and_can_forbid_a_start(
+def test_page_receives_all_events_and_can_prevent_a_start(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.body = EVENTS
     talk = avatar()
     page.evaluate(
-        "document.addEventListener('perso-start', (event) => event.preventDefault(), { once: true })"
+        "document.addEventListener("
+        "  'perso-start', (event) => event.preventDefault(), { once: true })"
     )
     talk.part("start").click()
-    assert page.evaluate("seen.map(([name]) => name)") == ["perso-state", "perso-start"]
+    names = page.evaluate("events.map(([name]) => name)")
+    assert names == ["perso-state", "perso-start"]
     assert site.starts == []
     talk.start()
     ask(talk, "Hello!", "Nice to meet you")
     talk.end()
-    page.wait_for_function("seen.at(-1)[0] === 'perso-end'")
-    seen = page.evaluate("seen")
-    states = [detail["state"] for name, detail in seen if name == "perso-state"]
+    page.wait_for_function("events.at(-1)[0] === 'perso-end'")
+    events = page.evaluate("events")
+    changes = [detail for name, detail in events if name == "perso-state"]
+    states = [detail["state"] for detail in changes]
     assert list(dict.fromkeys(states)) == ["idle", "connecting", "live", "ended"]
-    activities = [detail["activity"] for name, detail in seen if name == "perso-state"]
+    activities = [detail["activity"] for detail in changes]
     assert activities.index("thinking") < activities.index("speaking")
-    assert next(detail for name, detail in seen if name == "perso-message") == {
+    assert next(detail for name, detail in events if name == "perso-message") == {
         "role": "visitor",
         "text": "Hello!",
     }
-    assert seen[-1][1]["how"] == "visitor"
-    assert seen[-1][1]["reason"] == "GRACEFUL_TERMINATION"
-    assert seen[-1][1]["ms"] > 0
+    _, end = events[-1]
+    assert end["how"] == "visitor"
+    assert end["reason"] == "GRACEFUL_TERMINATION"
+    assert end["ms"] > 0
 
 
-def test_a_script_can_lead_the_conversation(
-    site: Site, avatar: Open, page: Any
-) -> None:
+def test_methods_control_the_conversation(site: Site, avatar: Open, page: Any) -> None:
     talk = avatar()
-    assert (
-        page.evaluate("document.querySelector('perso-avatar').send('too early')")
-        is False
-    )
-    page.evaluate("document.querySelector('perso-avatar').start()")
+
+    def call(method: str) -> Any:
+        return page.evaluate(f"document.querySelector('perso-avatar').{method}")
+
+    assert call("send('too early')") is False
+    call("start()")
     talk.wait_for(state="live")
-    assert (
-        page.evaluate("document.querySelector('perso-avatar').say('One, two.')") is True
-    )
+    assert call("say('One, two.')") is True
     talk.part("message-avatar").filter(has_text="One, two.").wait_for()
-    assert (
-        page.evaluate("document.querySelector('perso-avatar').send('Hello!')") is True
-    )
+    assert call("send('Hello!')") is True
     talk.part("message-avatar").filter(has_text="Nice to meet you").wait_for()
-    page.evaluate("document.querySelector('perso-avatar').stop()")
+    call("stop()")
     talk.wait_for(state="ended", log="saved")
-    assert (
-        page.evaluate("document.querySelector('perso-avatar').say('too late')") is False
-    )
+    assert call("say('too late')") is False
 
 
-def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
+def test_interrupt_button_stops_speech(site: Site, avatar: Open) -> None:
     talk = avatar()
     talk.start()
     talk.type("Who are you?")
@@ -254,9 +256,7 @@ def test_speech_can_be_stopped(site: Site, avatar: Open) -> None:
     assert "interrupted" in site.states
 
 
-def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(
-    site: Site, avatar: Open
-) -> None:
+def test_introduction_has_captions_while_it_is_spoken(site: Site, avatar: Open) -> None:
     site.intro = "Welcome to our site."
     talk = avatar()
     talk.start()
@@ -266,7 +266,7 @@ def test_what_the_avatar_says_by_itself_has_captions_while_it_is_spoken(
     assert talk.part("captions").inner_text() == ""
 
 
-def test_who_types_while_the_avatar_speaks_interrupts_it(
+def test_message_sent_during_speech_interrupts_it(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script(
@@ -286,7 +286,7 @@ def test_who_types_while_the_avatar_speaks_interrupts_it(
     assert page.evaluate("sent.filter((type) => type === 'clear-buffer').length") == 1
 
 
-def test_start_can_be_cancelled_and_the_place_is_given_back(
+def test_cancelled_start_gives_the_session_back(
     site: Site, avatar: Open, sandbox: Any
 ) -> None:
     sandbox.set_faults(exchange={"latency_ms": 1500})
@@ -295,9 +295,8 @@ def test_start_can_be_cancelled_and_the_place_is_given_back(
         talk.part("start").click()
     talk.part("cancel").click()
     talk.wait_for(state="ended")
-    talk.page.wait_for_timeout(
-        3000
-    )  # the session that was being made arrives, and is let go
+    # Until the session that was being created has arrived and is closed.
+    talk.page.wait_for_timeout(3000)
     talk.wait_for(state="ended", log="saved")
     assert [bye["how"] for bye in site.byes] == ["visitor"]
     assert talk.part("video").evaluate("(video) => video.srcObject") is None
@@ -306,7 +305,7 @@ def test_start_can_be_cancelled_and_the_place_is_given_back(
     talk.end()
 
 
-def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
+def test_late_cancelled_start_leaves_the_next_picture_alone(
     site: Site, avatar: Open, sandbox: Any
 ) -> None:
     sandbox.set_faults(exchange={"latency_ms": 5000, "times": 1})
@@ -322,38 +321,36 @@ def test_a_cancelled_start_that_comes_late_leaves_the_next_one_its_picture(
     talk.page.wait_for_timeout(1000)
     assert talk.part("video").evaluate(WATCHED)
     talk.wait_for(state="live")
-    assert [s["status"] for s in sandbox.ledger()["sessions"]][-2:] == [
-        "TERMINATED",
-        "IN_PROGRESS",
-    ]
+    assert statuses(sandbox)[-2:] == ["TERMINATED", "IN_PROGRESS"]
+
+
+def statuses(sandbox: Any) -> list[str]:
+    """Return the status of each session the sandbox has created."""
+    return [session["status"] for session in sandbox.ledger()["sessions"]]
 
 
 @pytest.mark.parametrize(
-    ("how", "bye"),
+    ("script", "end"),
     [("element.remove()", "visitor"), ("location.href = 'about:blank'", "left")],
 )
 def test_leaving_gives_the_session_back(
-    site: Site, avatar: Open, sandbox: Any, page: Any, how: str, bye: str
+    site: Site, avatar: Open, sandbox: Any, page: Any, script: str, end: str
 ) -> None:
     talk = avatar()
     talk.start()
-    before = len(
-        [s for s in sandbox.ledger()["sessions"] if s["status"] == "TERMINATED"]
-    )
-    page.evaluate(
-        f"(() => {{ const element = document.querySelector('perso-avatar'); {how}; }})()"
-    )
+    before = statuses(sandbox).count("TERMINATED")
+    talk.element.evaluate(f"element => {{ {script}; }}")
     for _ in range(100):
-        ended = [s for s in sandbox.ledger()["sessions"] if s["status"] == "TERMINATED"]
-        if site.byes and len(ended) > before:
+        ended = statuses(sandbox).count("TERMINATED")
+        if site.byes and ended > before:
             break
         page.wait_for_timeout(100)
-    assert len(ended) == before + 1
-    assert [each["how"] for each in site.byes] == [bye]
+    assert ended == before + 1
+    assert [bye["how"] for bye in site.byes] == [end]
     assert site.states[-1] == "ended"
 
 
-def test_an_element_that_is_only_moved_goes_on(
+def test_moved_element_continues_its_conversation(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -371,7 +368,7 @@ MOVE_AS_TURBO_DOES = """async () => {
 }"""
 
 
-def test_element_put_back_after_some_microtasks_goes_on(
+def test_element_put_back_after_microtasks_continues(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -382,7 +379,7 @@ def test_element_put_back_after_some_microtasks_goes_on(
     assert site.byes == []
 
 
-def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(
+def test_second_conversation_ends_the_first_with_a_reason(
     site: Site, page: Any
 ) -> None:
     site.avatars = 2
@@ -398,34 +395,38 @@ def test_a_second_conversation_on_the_page_ends_the_first_with_a_word(
     assert [bye["how"] for bye in site.byes] == ["replaced"]
 
 
-TRY = """<script type="module">
+SIMULTANEOUS = """<script type="module">
   await customElements.whenDefined("perso-avatar");
   const [first, ...others] = document.querySelectorAll("perso-avatar");
   for (const avatar of [first, ...others]) avatar.toggleAttribute("simultaneous", true);
-  first.addEventListener("perso-start", () => (first.params = { model_style: "leo", width: 640 }));
+  first.addEventListener("perso-start", () => {
+    first.params = { model_style: "leo", width: 640 };
+  });
 </script>"""
 
 
-def test_settings_are_sent_in_the_place_of_the_preset(site: Site, avatar: Open) -> None:
-    site.body = TRY
+def test_params_are_sent_instead_of_the_preset(site: Site, avatar: Open) -> None:
+    site.body = SIMULTANEOUS
     talk = avatar()
     assert talk.element.evaluate("element => element.params") is None
     talk.start()
     assert site.starts == [{"params": {"model_style": "leo", "width": 640}}]
     talk.end()
     talk.element.evaluate(
-        "element => element.addEventListener('perso-start', () => (element.params = null))"
+        "element => element.addEventListener("
+        "  'perso-start', () => { element.params = null; })"
     )
     talk.start()
     assert site.starts[1] == {"preset": "guide"}
     talk.end()
 
 
-@pytest.mark.parametrize("how", ["stop", "leave"])
-def test_simultaneous_conversations_leave_each_other_alone(
-    site: Site, page: Any, how: str
+@pytest.mark.parametrize("end", ["stop", "leave"])
+def test_simultaneous_conversations_do_not_interfere(
+    site: Site, page: Any, end: str
 ) -> None:
-    site.avatars, site.body = 2, TRY
+    site.avatars = 2
+    site.body = SIMULTANEOUS
     page.goto(site.url)
     page.locator("perso-avatar[simultaneous]").nth(1).wait_for()
     page.evaluate(
@@ -439,13 +440,13 @@ def test_simultaneous_conversations_leave_each_other_alone(
         element.locator("[part~=message-avatar]").first.wait_for()
     page.locator("perso-avatar[data-state=live][data-log=saved]").nth(1).wait_for()
     assert page.locator("script[src*='perso-interactive-sdk']").count() == 1
-    asked = {
+    questions = {
         row["stream"]: row["d"]["text"]
         for row in site.rows
         if row["d"].get("role") == "visitor"
     }
-    assert sorted(asked.values()) == ["What is 3 squared?", "What is 4 squared?"]
-    if how == "leave":
+    assert sorted(questions.values()) == ["What is 3 squared?", "What is 4 squared?"]
+    if end == "leave":
         page.goto("about:blank")
     else:
         page.locator("perso-avatar").first.evaluate("element => element.stop()")
@@ -459,5 +460,5 @@ def test_simultaneous_conversations_leave_each_other_alone(
         if len(site.byes) == 2:
             break
         page.wait_for_timeout(50)
-    expected = "left" if how == "leave" else "visitor"
+    expected = "left" if end == "leave" else "visitor"
     assert [bye["how"] for bye in site.byes] == [expected, expected]

@@ -1,4 +1,4 @@
-"""Where things are: whole lines, every button in sight, and a page that stays where it is."""
+"""Layout: whole lines, visible buttons, and a page that does not move."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,20 +21,24 @@ PHONE = {
 }
 SLOW_TOOL = """<script type="module">
   document.querySelector("perso-avatar").registerTool("get_square_number", {
-    parameters: { type: "object", properties: { number: { type: "number" } }, required: ["number"] },
+    parameters: {
+      type: "object",
+      properties: { number: { type: "number" } },
+      required: ["number"],
+    },
     handler: () => new Promise(() => {}),
   });
 </script>"""
-# How far the end of what was said is below the edge.
+# How many pixels of the messages are below the visible part.
 BELOW = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
 
 
 def box(talk: Avatar, part: str) -> Any:
-    """Where a part is."""
+    """Return the position and size of a part."""
     return talk.part(part).bounding_box()
 
 
-def test_the_page_is_as_high_after_many_lines_as_before(
+def test_messages_do_not_change_the_page_height(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
@@ -48,11 +52,10 @@ def test_the_page_is_as_high_after_many_lines_as_before(
     assert page.evaluate("document.documentElement.scrollHeight") == height
 
 
-def test_the_last_line_is_in_sight_also_when_it_is_a_tools(
-    site: Site, avatar: Open, page: Any
-) -> None:
+def test_tool_call_at_the_end_is_visible(site: Site, avatar: Open, page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    site.intro, site.body = LONG, SLOW_TOOL
+    site.intro = LONG
+    site.body = SLOW_TOOL
     talk = avatar()
     talk.start()
     talk.part("message-avatar").wait_for()
@@ -62,7 +65,7 @@ def test_the_last_line_is_in_sight_also_when_it_is_a_tools(
 
 
 @pytest.mark.parametrize("text", [LONG, "a" * 400])
-def test_captions_show_whole_lines_three_at_most(
+def test_captions_show_at_most_three_whole_lines(
     site: Site, avatar: Open, page: Any, text: str
 ) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
@@ -76,7 +79,7 @@ def test_captions_show_whole_lines_three_at_most(
     assert width <= room
 
 
-def test_every_button_is_in_sight_on_a_phone_and_none_of_them_jumps(
+def test_buttons_stay_visible_and_in_place_on_a_phone(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -84,43 +87,42 @@ def test_every_button_is_in_sight_on_a_phone_and_none_of_them_jumps(
     page.route("**/llm/v2/", lambda route: None)
     heights: dict[int, set[float]] = {360: set(), 375: set(), 390: set()}
 
-    def look() -> None:
+    def check_bar() -> None:
         for width in (320, *heights):
             page.set_viewport_size({"width": width, "height": 700})
-            bar, end = box(talk, "bar"), box(talk, "end")
+            bar = box(talk, "bar")
+            end = box(talk, "end")
             assert talk.part("bar").evaluate(
                 "bar => bar.scrollWidth <= bar.clientWidth"
             )
             assert end["x"] + end["width"] <= bar["x"] + bar["width"]
             heights.get(width, set()).add(bar["height"])
 
-    look()
+    check_bar()
     talk.type("Hello!")
     talk.wait_for(activity="thinking")
-    look()
+    check_bar()
     talk.part("interrupt").click()
     talk.wait_for(activity="ready")
     talk.element.evaluate("(element, text) => element.say(text)", LONG)
     talk.wait_for(activity="speaking")
-    look()
-    assert [len(seen) for seen in heights.values()] == [1, 1, 1]
+    check_bar()
+    assert [len(heights_at_width) for heights_at_width in heights.values()] == [1, 1, 1]
 
 
-def test_who_starts_on_a_phone_sees_where_to_type(site: Site, new_context: Any) -> None:
+def test_start_on_a_phone_shows_the_text_field(site: Site, new_context: Any) -> None:
     page = new_context(**PHONE).new_page()
     page.goto(site.url)
     page.add_style_tag(content="body { padding: 300px 0 900px }")
     talk = Avatar(page)
     talk.part("start").tap()
     talk.wait_for(state="live")
-    seen = box(talk, "composer")
-    assert seen["y"] + seen["height"] <= 664
+    composer = box(talk, "composer")
+    assert composer["y"] + composer["height"] <= 664
     assert box(talk, "stage")["y"] >= 0
 
 
-def test_a_start_nobody_asked_for_does_not_move_the_page(
-    site: Site, new_context: Any
-) -> None:
+def test_start_by_script_does_not_scroll_the_page(site: Site, new_context: Any) -> None:
     page = new_context(**PHONE).new_page()
     page.goto(site.url)
     page.add_style_tag(content="body { padding: 600px 0 900px }")
@@ -130,14 +132,12 @@ def test_a_start_nobody_asked_for_does_not_move_the_page(
     assert page.evaluate("scrollY") == 0
 
 
-def test_a_text_is_set_in_the_direction_of_its_own_letters(
-    site: Site, avatar: Open
-) -> None:
+def test_message_direction_follows_its_letters(site: Site, avatar: Open) -> None:
     site.intro = "שלום, ברוכים הבאים!"
     talk = avatar()
     talk.start()
     talk.part("message-avatar").wait_for()
-    is_last_to_the_left = talk.part("message-text").evaluate("""({ firstChild: text }) => {
+    is_right_to_left = talk.part("message-text").evaluate("""({ firstChild: text }) => {
       const place = (at) => {
         const range = document.createRange();
         range.setStart(text, at);
@@ -146,4 +146,4 @@ def test_a_text_is_set_in_the_direction_of_its_own_letters(
       };
       return place(text.length - 1) < place(0);
     }""")
-    assert is_last_to_the_left
+    assert is_right_to_left

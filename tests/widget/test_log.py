@@ -1,4 +1,4 @@
-"""What the widget says is saved, through a line that other programs answer on."""
+"""The widget's log: answers that are not the site's, and what the browser keeps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("status", [200, 403, 404])
-def test_page_of_html_in_place_of_an_answer_loses_no_line(
+def test_html_page_instead_of_an_answer_loses_no_entry(
     site: Site,
     avatar: Callable[[], Avatar],
     page: Any,
@@ -42,7 +42,7 @@ def test_page_of_html_in_place_of_an_answer_loses_no_line(
 
 def test_store_keeps_what_a_page_leaves_in_indexeddb(site: Site, page: Any) -> None:
     page.goto(site.url)
-    found = page.evaluate(
+    kept = page.evaluate(
         """async () => {
           const { Store } = await import("/static/store.js");
           const left = (stream, at) => ({ stream, at, entries: [], last: 0 });
@@ -58,7 +58,7 @@ def test_store_keeps_what_a_page_leaves_in_indexeddb(site: Site, page: Any) -> N
           return new Store().all();
         }"""
     )
-    assert found == [{"stream": "a", "at": 5, "entries": [], "last": 0}]
+    assert kept == [{"stream": "a", "at": 5, "entries": [], "last": 0}]
 
 
 def test_store_keeps_nothing_when_indexeddb_is_refused(site: Site, page: Any) -> None:
@@ -66,7 +66,7 @@ def test_store_keeps_nothing_when_indexeddb_is_refused(site: Site, page: Any) ->
         "indexedDB.open = () => { throw new DOMException('no', 'SecurityError'); };"
     )
     page.goto(site.url)
-    found = page.evaluate(
+    kept = page.evaluate(
         """async () => {
           const { Store } = await import("/static/store.js");
           const store = new Store();
@@ -75,4 +75,4 @@ def test_store_keeps_nothing_when_indexeddb_is_refused(site: Site, page: Any) ->
           return store.all();
         }"""
     )
-    assert found == []
+    assert kept == []

@@ -1,4 +1,4 @@
-"""Each module of the widget alone: what it does with what it is given."""
+"""The modules of the widget, each tested alone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,15 +28,17 @@ SESSION = """
     subscribeChatStates: (run) => { handlers.states = run; },
     subscribeChatLog: (run) => { handlers.log = run; },
   };
-  const told = [];
+  const reported = [];
   const listener = Object.fromEntries(
     ["activity", "said", "muted", "trouble", "close"].map((name) =>
-      [name, (detail) => told.push([name, detail ?? null])]));
+      [name, (detail) => reported.push([name, detail ?? null])]));
   const video = document.createElement("video");
   const { Sdk1Adapter, chooseAdapter } = await load("adapter");
 """
-START = """{ api_server: "https://perso.example/", session_id: "s1", width: 64, height: 48 }"""
-# The modules a conversation is given, and a stage that notes what it is shown.
+START = """{
+  api_server: "https://perso.example/", session_id: "s1", width: 64, height: 48
+}"""
+# Stand-ins for the modules of a conversation, and a stage that records its calls.
 CONVERSATION = """
   const calls = [];
   class Outbox {
@@ -67,9 +69,10 @@ CONVERSATION = """
     world: {},
   };
   const shown = [];
-  const makeStage = (name = "") => Object.fromEntries(
-    ["saved", "shape", "live", "activity", "muted", "said", "tool", "trouble", "ended", "closed"]
-      .map((method) => [method, (detail) => shown.push([name + method, detail ?? null])]));
+  const methods = ["saved", "shape", "live", "activity", "muted",
+    "said", "tool", "trouble", "ended", "closed"];
+  const makeStage = (name = "") => Object.fromEntries(methods.map((method) =>
+    [method, (detail) => shown.push([name + method, detail ?? null])]));
   const options = { endpoint: "/start/", csrfToken: "t", preset: "guide", params: null,
     sdk: { src: "/sdk.js" }, tools: new Map(), video: null, isSimultaneous: false };
   const { Conversation } = await load("conversation");
@@ -85,7 +88,10 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def run(site: Site, page: Any) -> Run:
-    """`run("return 6 * 7")`: run a function in the page, where `load(name)` imports a module."""
+    """`run("return 6 * 7")` runs a function in the page and returns its result.
+
+    In the function, `load(name)` imports a module of the widget.
+    """
     page.goto(site.url)
 
     def evaluate(script: str) -> Any:
@@ -143,12 +149,14 @@ def test_name_of_a_tool_is_put_in_as_it_is(run: Run) -> None:
 
 def test_view_writes_its_labels_anew(run: Run) -> None:
     assert run("""
-      const [{ View }, { Words }] = await Promise.all([load("view"), load("words")]);
+      const { View } = await load("view");
+      const { Words } = await load("words");
       const words = new Words();
       const root = document.body.attachShadow({ mode: "open" });
       const view = new View(root, words, {});
       view.showState("live");
-      const read = () => ["end", "status", "send"].map((part) => view.parts[part].textContent);
+      const read = () =>
+        ["end", "status", "send"].map((part) => view.parts[part].textContent);
       const before = read();
       words.gettext = (text) => text.toUpperCase();
       view.translate();
@@ -158,20 +166,25 @@ def test_view_writes_its_labels_anew(run: Run) -> None:
 
 def test_view_shows_a_tool_call_in_one_line(run: Run) -> None:
     assert run("""
-      const [{ View }, { Words }] = await Promise.all([load("view"), load("words")]);
-      const view = new View(document.body.attachShadow({ mode: "open" }), new Words(), {});
+      const { View } = await load("view");
+      const { Words } = await load("words");
+      const root = document.body.attachShadow({ mode: "open" });
+      const view = new View(root, new Words(), {});
       view.showTool({ id: "c1", name: "map", phase: "called" });
       view.showTool({ id: "c2", name: "map", phase: "called" });
       view.showTool({ id: "c1", name: "map", phase: "failed" });
-      return [...view.parts.log.children].map((line) => [line.dataset.phase, line.textContent]);
+      return [...view.parts.log.children].map(
+        (line) => [line.dataset.phase, line.textContent]);
     """) == [["failed", "Tool: Could not use map"], ["called", "Tool: Using map"]]
 
 
 def test_message_that_was_not_sent_comes_back(run: Run) -> None:
     assert run("""
-      const [{ View }, { Words }] = await Promise.all([load("view"), load("words")]);
+      const { View } = await load("view");
+      const { Words } = await load("words");
       const root = document.body.attachShadow({ mode: "open" });
-      const view = new View(root, new Words(), { send: async (text) => text === "good" });
+      const send = async (text) => text === "good";
+      const view = new View(root, new Words(), { send });
       view.showState("live");
       const values = [];
       for (const text of ["good", "bad"]) {
@@ -197,11 +210,11 @@ def test_style_sheet_does_not_depend_on_the_root_font(run: Run) -> None:
 
 
 def test_sdk_is_loaded_once_for_two_avatars(run: Run, page: Any) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
     sdk = "globalThis.PersoInteractive = { createSession() {}, ChatTool: class {} }"
 
     def answer(route: Any) -> None:
-        asked.append(route.request.url)
+        requests.append(route.request.url)
         route.fulfill(content_type="text/javascript", body=sdk)
 
     page.route("**/sdk.js", answer)
@@ -211,7 +224,7 @@ def test_sdk_is_loaded_once_for_two_avatars(run: Run, page: Any) -> None:
       const [first, second] = await Promise.all([loadSdk(tag), loadSdk(tag)]);
       return first === second && first === await loadSdk(tag);
     """)
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_sdk_is_asked_for_again_after_a_failure(
@@ -231,7 +244,8 @@ def test_sdk_is_asked_for_again_after_a_failure(
     page.route("**/sdk.js", lambda route: route.fulfill(**answer))
     assert run("""
       const { loadSdk } = await load("sdk-loader");
-      return "createSession" in await loadSdk({ src: "/sdk.js", integrity: "", nonce: "" });
+      const tag = { src: "/sdk.js", integrity: "", nonce: "" };
+      return "createSession" in await loadSdk(tag);
     """)
     console_errors.clear()
 
@@ -266,7 +280,11 @@ def test_adapter_is_chosen_by_what_the_sdk_exports(
 def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
     assert run(f"""{SESSION}
       let joined;
-      const sdk = {{ createSession: async (...given) => {{ joined = given; return session; }} }};
+      const createSession = async (...given) => {{
+        joined = given;
+        return session;
+      }};
+      const sdk = {{ createSession }};
       const {{ signal }} = new AbortController();
       await Sdk1Adapter.connect(sdk, {START}, [], video, listener, signal);
       return joined;
@@ -276,7 +294,11 @@ def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
 def test_session_that_arrives_after_a_cancel_is_closed(run: Run) -> None:
     assert run(f"""{SESSION}
       const cancelling = new AbortController();
-      const sdk = {{ createSession: async () => {{ cancelling.abort(); return session; }} }};
+      const createSession = async () => {{
+        cancelling.abort();
+        return session;
+      }};
+      const sdk = {{ createSession }};
       const adapter = await Sdk1Adapter.connect(
         sdk, {START}, [], video, listener, cancelling.signal);
       return [adapter, calls];
@@ -311,27 +333,29 @@ def test_new_lines_of_the_sdks_log_are_passed_on_in_order(run: Run) -> None:
       const line = (text, isUser) => ({{ text, isUser }});
       handlers.log([line("Hi", true)]);
       handlers.log([line("two", false), line("one", false), line("Hi", true)]);
-      return told.filter(([name]) => name === "said").map(([, {{ role, text }}]) => [role, text]);
+      const messages = reported.filter(([name]) => name === "said");
+      return messages.map(([, {{ role, text }}]) => [role, text]);
     """) == [["visitor", "Hi"], ["avatar", "one"], ["avatar", "two"]]
 
 
 def test_state_the_sdk_does_not_leave_is_ignored_after_interrupt(run: Run) -> None:
     assert run(f"""{SESSION}
       const adapter = new Sdk1Adapter(session, video, listener);
-      const activities = () => told.filter(([name]) => name === "activity").map(([, now]) => now);
       handlers.states(new Set(["LLM"]));
       session.clearBuffer = () => Promise.reject(new Error("stuck"));
       await adapter.interrupt();
       handlers.states(new Set(["LLM", "SPEAKING"]));
-      return activities();
+      const activities = reported.filter(([name]) => name === "activity");
+      return activities.map(([, activity]) => activity);
     """) == ["thinking", "ready", "speaking"]
 
 
 def test_error_of_the_sdk_is_described_by_its_cause(run: Run) -> None:
     assert run(f"""{SESSION}
       new Sdk1Adapter(session, video, listener);
-      handlers.error({{ message: "", underlyingError: {{ description: "model is down" }} }});
-      return told.find(([name]) => name === "trouble")[1];
+      const underlyingError = {{ description: "model is down" }};
+      handlers.error({{ message: "", underlyingError }});
+      return reported.find(([name]) => name === "trouble")[1];
     """) == {"code": "llm_failed", "message": "model is down"}
 
 
@@ -341,7 +365,8 @@ def test_closed_session_is_reported_once(run: Run) -> None:
       handlers.close(false);
       handlers.close(true);
       const isSaid = adapter.say("too late");
-      return [told.filter(([name]) => name === "close").length, adapter.stop(), isSaid];
+      const closed = reported.filter(([name]) => name === "close");
+      return [closed.length, adapter.stop(), isSaid];
     """) == [1, False, False]
 
 

@@ -1,4 +1,4 @@
-"""The widget is light or dark as the page around it, and as large as the page says."""
+"""The widget follows the page's colour scheme; the root font size does not matter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ SIZES = """panel => [panel, ...panel.querySelectorAll("[part]")].map((part) => {
 
 
 def colors(talk: Avatar) -> tuple[str, str]:
-    """Surface and text of the panel."""
+    """Return the colours of the panel's surface and text."""
     surface, text = talk.part("panel").evaluate(COLORS)
     return surface, text
 

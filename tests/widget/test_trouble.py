@@ -1,5 +1,6 @@
-"""The widget when something is wrong: a sentence, a code, a way on; and never frozen."""
+"""Errors in the widget: each shows a sentence and a code, and the visitor can go on."""
 
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -18,14 +19,14 @@ WRONG = "sha384-" + "A" * 64
 
 
 def alert(talk: Avatar) -> tuple[str, str]:
-    """(sentence, code) of the error shown."""
+    """Return the sentence and the code of the error that is shown."""
     talk.element.locator("[role=alert] code").wait_for()
     words, code = talk.element.get_by_role("alert").inner_text().rsplit("\n", 1)
     return words.strip(), code.strip()
 
 
 def fail_to_start(talk: Avatar) -> tuple[str, str]:
-    """Press Start; (sentence, code) of what goes wrong."""
+    """Press Start and return the sentence and the code of the error."""
     talk.part("start").click()
     talk.wait_for(state="error")
     assert talk.part("start").inner_text() == "Try again"
@@ -33,20 +34,18 @@ def fail_to_start(talk: Avatar) -> tuple[str, str]:
 
 
 def answer_sdk(page: Any, site: Site, **answer: Any) -> None:
-    """The SDK's address answers this."""
+    """Let the SDK's address answer this."""
     headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
     page.route(
         site.sdk_url, lambda route: route.fulfill(**{"headers": headers, **answer})
     )
 
 
-def test_an_sdk_with_changed_bytes_is_refused_and_said_so(
+def test_changed_sdk_is_blocked_and_reported(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    site.sdk_url, site.sdk_integrity = (
-        "https://cdn.example/perso-interactive-sdk.js",
-        WRONG,
-    )
+    site.sdk_url = "https://cdn.example/perso-interactive-sdk.js"
+    site.sdk_integrity = WRONG
     answer_sdk(page, site, body="globalThis.PersoInteractive = {}")
     words, code = fail_to_start(avatar())
     assert (words, code) == (
@@ -58,7 +57,7 @@ def test_an_sdk_with_changed_bytes_is_refused_and_said_so(
     console_errors.clear()
 
 
-def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
+def test_unreachable_sdk_is_reported_and_retried(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.route(site.sdk_url, lambda route: route.abort())
@@ -70,22 +69,21 @@ def test_an_sdk_that_cannot_be_reached_is_said_so_and_tried_again(
     talk.start()
 
 
-def test_what_could_not_be_reached_before_start_is_no_trouble_of_the_start(
+def test_failed_preloading_does_not_fail_the_start(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    gone = re.compile(
-        rf"{re.escape(site.sdk_url)}|/static/(conversation|sdk-loader|outbox|store|tools)"
-    )
-    page.route(gone, lambda route: route.abort())
+    modules = "/static/(conversation|sdk-loader|outbox|store|tools)"
+    preloaded = re.compile(rf"{re.escape(site.sdk_url)}|{modules}")
+    page.route(preloaded, lambda route: route.abort())
     talk = avatar()
     talk.element.hover()
     page.wait_for_timeout(500)
-    page.unroute(gone)
+    page.unroute(preloaded)
     console_errors.clear()
     talk.start()
 
 
-def test_an_sdk_the_security_policy_forbids_is_said_so(
+def test_sdk_forbidden_by_the_csp_is_reported(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     site.headers["Content-Security-Policy"] = "script-src 'self'"
@@ -93,18 +91,16 @@ def test_an_sdk_the_security_policy_forbids_is_said_so(
     console_errors.clear()
 
 
-def test_a_script_that_is_no_sdk_is_said_so(
+def test_script_that_is_not_an_sdk_is_reported(
     site: Site, avatar: Open, page: Any
 ) -> None:
-    site.sdk_url, site.sdk_integrity = (
-        "https://cdn.example/perso-interactive-sdk.js",
-        "",
-    )
+    site.sdk_url = "https://cdn.example/perso-interactive-sdk.js"
+    site.sdk_integrity = ""
     answer_sdk(page, site, body="var PersoInteractive = {}")
     assert fail_to_start(avatar())[1] == "sdk_unusable"
 
 
-def test_modules_that_do_not_load_are_said_so(
+def test_modules_that_do_not_load_are_reported(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.route("**/outbox.js", lambda route: route.abort())
@@ -112,7 +108,7 @@ def test_modules_that_do_not_load_are_said_so(
     console_errors.clear()
 
 
-def test_what_the_site_says_of_a_refusal_is_shown(
+def test_refusal_of_the_site_is_shown(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     site.refusal = (
@@ -135,7 +131,7 @@ def test_what_the_site_says_of_a_refusal_is_shown(
 
 
 @pytest.mark.parametrize("answer", [(500, {}), (200, {"page": "sign in"})])
-def test_an_answer_without_a_session_is_an_error_in_words(
+def test_start_answer_without_a_session_is_reported(
     site: Site,
     avatar: Open,
     console_errors: list[str],
@@ -146,7 +142,7 @@ def test_an_answer_without_a_session_is_an_error_in_words(
     console_errors.clear()
 
 
-def test_a_site_that_is_gone_is_an_error_in_words(
+def test_unreachable_site_is_reported(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.route("**/start/", lambda route: route.abort())
@@ -154,7 +150,7 @@ def test_a_site_that_is_gone_is_an_error_in_words(
     console_errors.clear()
 
 
-def test_a_cancel_while_the_site_thinks_gives_the_session_back(
+def test_cancel_before_the_answer_gives_the_session_back(
     site: Site, avatar: Open
 ) -> None:
     site.start_waits = threading.Event()
@@ -183,7 +179,7 @@ def test_a_cancel_while_the_site_thinks_gives_the_session_back(
     ],
     ids=str,
 )
-def test_an_answer_that_fails_leaves_a_widget_that_works(
+def test_conversation_continues_after_a_failed_answer(
     site: Site,
     avatar: Open,
     sandbox: Any,
@@ -209,7 +205,7 @@ def test_an_answer_that_fails_leaves_a_widget_that_works(
     console_errors.clear()
 
 
-def test_a_visitor_who_is_offline_is_told_so(
+def test_offline_visitor_sees_an_error(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     talk = avatar()
@@ -223,7 +219,7 @@ def test_a_visitor_who_is_offline_is_told_so(
     ask(talk, "What is 2 times 3?", "6")
 
 
-def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
+def test_interrupt_after_failed_answer_keeps_next_question(
     site: Site, avatar: Open, sandbox: Any, page: Any, console_errors: list[str]
 ) -> None:
     talk = avatar()
@@ -231,9 +227,8 @@ def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
     sandbox.set_faults(llm={"status": 502, "body": "html", "times": 1})
     talk.type("Hello!")
     assert alert(talk)[1] == "llm_failed"
-    page.evaluate(
-        "document.querySelector('perso-avatar').say('A long sentence that can be stopped.')"
-    )
+    text = "A long sentence that can be stopped."
+    talk.element.evaluate("(element, text) => element.say(text)", text)
     talk.wait_for(activity="speaking")
     talk.part("interrupt").click()
     talk.wait_for(activity="ready")
@@ -241,7 +236,7 @@ def test_stopping_speech_after_a_failed_answer_does_not_swallow_the_next_one(
     console_errors.clear()
 
 
-def test_an_answer_that_never_comes_can_be_given_up(
+def test_answer_that_never_comes_can_be_interrupted(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -256,21 +251,24 @@ def test_an_answer_that_never_comes_can_be_given_up(
     talk.end()
 
 
-def test_a_model_that_calls_tools_without_end_is_stopped(
-    site: Site, avatar: Open, page: Any
-) -> None:
-    site.body = "<script type=module>document.querySelector('perso-avatar').registerTool('again', () => 1)</script>"
-    rounds: list[str] = []
-    call = '{"id": "c", "type": "function", "function": {"name": "again", "arguments": "{}"}}'
-    event = f'{{"status": "success", "type": "tool_call", "role": "assistant", "tool_calls": [{call}]}}'
+def test_endless_tool_calls_are_stopped(site: Site, avatar: Open, page: Any) -> None:
+    site.body = """<script type=module>
+      document.querySelector("perso-avatar").registerTool("again", () => 1);
+    </script>"""
+    function = {"name": "again", "arguments": "{}"}
+    event = {
+        "status": "success",
+        "type": "tool_call",
+        "role": "assistant",
+        "tool_calls": [{"id": "c", "type": "function", "function": function}],
+    }
 
     def answer(route: Any) -> None:
-        rounds.append(route.request.post_data)
         headers = {
             "access-control-allow-origin": "*",
             "content-type": "text/event-stream",
         }
-        route.fulfill(body=f"data: {event}\n", headers=headers)
+        route.fulfill(body=f"data: {json.dumps(event)}\n", headers=headers)
 
     talk = avatar()
     talk.start()
@@ -283,11 +281,12 @@ def test_a_model_that_calls_tools_without_end_is_stopped(
     ask(talk, "What is 2 times 3?", "6")
 
 
-def test_a_conversation_the_other_side_ends_says_why(
+def test_conversation_ended_remotely_shows_the_reason(
     site: Site, avatar: Open, sandbox_server: Any, console_errors: list[str]
 ) -> None:
     perso = sandbox_server()
-    site.perso, site.reason = perso.url, "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED"
+    site.perso = perso.url
+    site.reason = "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED"
     talk = avatar()
     talk.start()
     talk.part("input").fill("half a sen")
@@ -302,7 +301,7 @@ def test_a_conversation_the_other_side_ends_says_why(
     console_errors.clear()
 
 
-def test_a_reason_nobody_knows_is_shown_as_it_is(
+def test_unknown_reason_is_shown_unchanged(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     site.reason = "SOMETHING_NEW"
@@ -317,7 +316,7 @@ def test_a_reason_nobody_knows_is_shown_as_it_is(
     console_errors.clear()  # the SDK may have found its channel closed
 
 
-def test_a_browser_that_forbids_sound_shows_the_picture_and_a_button(
+def test_blocked_sound_shows_the_picture_and_a_button(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script(
@@ -337,7 +336,7 @@ def test_a_browser_that_forbids_sound_shows_the_picture_and_a_button(
     assert "sound_blocked" in site.states
 
 
-def test_a_button_for_sound_that_does_not_help_throws_nothing(
+def test_sound_button_without_effect_raises_nothing(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.add_init_script(
@@ -353,7 +352,7 @@ def test_a_button_for_sound_that_does_not_help_throws_nothing(
     assert console_errors == []
 
 
-def test_a_session_that_cannot_be_shown_is_given_back(
+def test_session_that_cannot_be_shown_is_given_back(
     site: Site, avatar: Open, page: Any, sandbox: Any
 ) -> None:
     page.add_init_script(
@@ -368,7 +367,7 @@ def test_a_session_that_cannot_be_shown_is_given_back(
     assert status == "TERMINATED"
 
 
-def test_a_browser_without_webrtc_shows_what_the_page_says_instead(
+def test_browser_without_webrtc_shows_the_fallback(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script("delete window.RTCPeerConnection")
@@ -376,10 +375,10 @@ def test_a_browser_without_webrtc_shows_what_the_page_says_instead(
     assert talk.element.inner_text() == "Write to us instead."
 
 
-def test_while_the_log_cannot_be_saved_the_widget_says_so_and_goes_on(
+def test_unsaved_log_is_shown_and_saved_later(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
-    page.add_init_script("Math.random = () => 0.999")  # the longest waits
+    page.add_init_script("Math.random = () => 0.999")  # makes each wait the longest
     talk = avatar()
     talk.start()
     page.route("**/log/", lambda route: route.abort())

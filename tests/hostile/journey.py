@@ -1,6 +1,7 @@
-"""The main road through a hostile host: page, start, log by POST and by socket, transcript in the admin.
+"""A conversation in the hostile host, from the page to the transcript in the admin.
 
-Run with `tests.hostile.settings`, in a process of its own (see `test_hostile_host`).
+`tests/test_hostile_host.py` runs these tests with `tests.hostile.settings`, in another
+process.
 """
 
 import json
@@ -36,7 +37,9 @@ def _static_files() -> None:
 @pytest.mark.parametrize(
     ("application", "has_socket"), [(get_asgi_application, True), (plain_django, False)]
 )
-async def test_the_main_road(application: Any, has_socket: bool, language: str) -> None:
+async def test_conversation_works_from_page_to_transcript(
+    application: Any, has_socket: bool, language: str
+) -> None:
     await sync_to_async(make_preset)()
     app = application()
     async with httpx.AsyncClient(
@@ -75,7 +78,7 @@ async def test_the_main_road(application: Any, has_socket: bool, language: str) 
         }
 
         opening = {"stream": started["stream"], "ticket": started["ticket"]}
-        body = {**opening, "items": [chat(1, "told by POST")]}
+        body = {**opening, "items": [chat(1, "sent by POST")]}
         answer = await http.post(
             started["log"]["post"], json=body, headers={"Origin": SITE}
         )
@@ -84,19 +87,19 @@ async def test_the_main_road(application: Any, has_socket: bool, language: str) 
             f"{cookie.name}={cookie.value}" for cookie in http.cookies.jar
         )
         if has_socket:
-            await tell_by_socket(app, prefix, cookies, opening)
+            await log_by_socket(app, prefix, cookies, opening)
         sdk = await http.get(f"/app/{language}/perso/sandbox/perso-interactive-sdk.js")
         assert sdk.status_code == 200
-        asked = await http.get(prefix)
-        assert asked.status_code == 426
+        by_http = await http.get(prefix)
+        assert by_http.status_code == 426
     await sync_to_async(read_transcript)(language, started["stream"], has_socket)
     await sync_to_async(connections.close_all)()
 
 
-async def tell_by_socket(
+async def log_by_socket(
     app: Any, path: str, cookies: str, opening: dict[str, Any]
 ) -> None:
-    """One more entry and the end, by the socket of the same visitor."""
+    """Send one more entry and the end, by a socket of the same visitor."""
     headers = [
         (b"host", b"shop.example"),
         (b"origin", SITE.encode()),
@@ -107,7 +110,7 @@ async def tell_by_socket(
     assert await socket.connect() == (True, None)
     for frame, expected in (
         ({"t": "hello", **opening}, "welcome"),
-        ({"t": "ev", "items": [chat(2, "told by socket")]}, "ack"),
+        ({"t": "ev", "items": [chat(2, "sent by socket")]}, "ack"),
         ({"t": "bye", "last": 2, "how": "visitor"}, "done"),
     ):
         await socket.send_to(json.dumps(frame))
@@ -117,18 +120,18 @@ async def tell_by_socket(
 
 
 def read_transcript(language: str, stream: str, is_ended: bool) -> None:
-    """An operator reads what was said."""
+    """Read the transcript as an operator."""
     client = Client(headers={"host": "shop.example"})
     client.force_login(get_user_model().objects.create_superuser("boss"))
     url = f"/{language}/admin/django_perso/conversation/{stream}/change/"
     page = client.get(url, secure=True)
     assert page.status_code == 200
-    assert b"told by POST" in page.content
-    assert (b"told by socket" in page.content) is is_ended
+    assert b"sent by POST" in page.content
+    assert (b"sent by socket" in page.content) is is_ended
     assert Conversation.objects.get().is_complete is is_ended
 
 
-def test_under_wsgi_a_start_works_too() -> None:
+def test_start_works_under_wsgi() -> None:
     make_preset()
     client = Client(headers={"host": "shop.example", "origin": SITE})
     answer = client.post(
@@ -148,7 +151,7 @@ def test_under_wsgi_a_start_works_too() -> None:
     assert answer.json() == {"t": "ack", "s": 1}
 
 
-def test_the_walls_of_the_host_are_up() -> None:
+def test_host_enforces_its_restrictions() -> None:
     client = Client(headers={"host": "shop.example"})
     assert client.get("/en/").status_code == 301  # to https
     assert client.get("/en/admin/", secure=True).status_code == 302  # to the login

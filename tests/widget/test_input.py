@@ -1,4 +1,4 @@
-"""What hands do: keys held down, double clicks, words typed on while everything changes."""
+"""Unusual input: held keys, double clicks, typing while the state changes."""
 
 import threading
 from collections.abc import Callable
@@ -14,23 +14,33 @@ pytestmark = pytest.mark.browser
 
 Open = Callable[[], Avatar]
 
-# The SDK's calls, in order, as soon as the page has it.
+# Records the calls of the SDK in their order.
 NOTE_CALLS = """window.calls = [];
 let sdk;
-Object.defineProperty(window, "PersoInteractive", { configurable: true, get: () => sdk, set(value) {
-  const { createSession } = (sdk = value);
-  sdk.createSession = async (...told) => {
-    const session = await createSession.apply(sdk, told);
-    for (const name of ["clearBuffer", "processChat"]) {
-      const call = session[name];
-      session[name] = (...said) => (calls.push([name, ...said].join(" ")), call.apply(session, said));
-    }
-    return session;
+const record = (session, name) => {
+  const method = session[name];
+  session[name] = (...args) => {
+    calls.push([name, ...args].join(" "));
+    return method.apply(session, args);
   };
-} });"""
+};
+Object.defineProperty(window, "PersoInteractive", {
+  configurable: true,
+  get: () => sdk,
+  set(value) {
+    sdk = value;
+    const { createSession } = sdk;
+    sdk.createSession = async (...args) => {
+      const session = await createSession.apply(sdk, args);
+      record(session, "clearBuffer");
+      record(session, "processChat");
+      return session;
+    };
+  },
+});"""
 
 
-def test_who_goes_on_typing_when_the_conversation_is_closed_starts_nothing(
+def test_typing_after_the_conversation_closed_starts_nothing(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:
     page.add_init_script(KEEP_CHANNEL)
@@ -47,7 +57,7 @@ def test_who_goes_on_typing_when_the_conversation_is_closed_starts_nothing(
 
 
 @pytest.mark.parametrize("key", ["Enter", " "])
-def test_a_key_held_on_start_starts_once(
+def test_key_held_on_start_starts_once(
     site: Site, avatar: Open, page: Any, key: str
 ) -> None:
     talk = avatar()
@@ -60,9 +70,7 @@ def test_a_key_held_on_start_starts_once(
     assert len(site.starts) == 1
 
 
-def test_a_double_click_on_start_again_starts_and_cancels_nothing(
-    site: Site, avatar: Open
-) -> None:
+def test_double_click_on_start_again_starts_once(site: Site, avatar: Open) -> None:
     talk = avatar()
     talk.start()
     talk.end()
@@ -71,7 +79,7 @@ def test_a_double_click_on_start_again_starts_and_cancels_nothing(
     assert len(site.starts) == 2
 
 
-def test_a_start_after_a_cancel_waits_until_the_place_is_given_back(
+def test_start_after_cancel_waits_for_the_cancelled_one(
     site: Site, avatar: Open, page: Any
 ) -> None:
     site.start_waits = threading.Event()
@@ -88,7 +96,7 @@ def test_a_start_after_a_cancel_waits_until_the_place_is_given_back(
     assert [bye["how"] for bye in site.byes] == ["visitor"]
 
 
-def test_two_lines_sent_at_once_are_said_one_after_the_other(
+def test_messages_sent_at_once_are_processed_in_order(
     site: Site, avatar: Open, page: Any
 ) -> None:
     page.add_init_script(NOTE_CALLS)
@@ -99,8 +107,8 @@ def test_two_lines_sent_at_once_are_said_one_after_the_other(
     talk.element.evaluate(
         "element => Promise.all([element.send('Hello!'), element.send('Thank you!')])"
     )
-    said = [call for call in page.evaluate("calls") if call.startswith("process")]
-    assert said == [
+    processed = [call for call in page.evaluate("calls") if call.startswith("process")]
+    assert processed == [
         "processChat Who are you?",
         "processChat Hello!",
         "processChat Thank you!",
@@ -109,7 +117,7 @@ def test_two_lines_sent_at_once_are_said_one_after_the_other(
     assert calls[calls.index("processChat Hello!") + 1] == "clearBuffer"
 
 
-def test_speech_stopped_by_the_keyboard_leaves_the_focus_in_the_widget(
+def test_interrupt_by_keyboard_keeps_focus_in_the_widget(
     site: Site, avatar: Open, page: Any
 ) -> None:
     talk = avatar()
@@ -121,16 +129,16 @@ def test_speech_stopped_by_the_keyboard_leaves_the_focus_in_the_widget(
     assert page.evaluate("document.activeElement.localName") == "perso-avatar"
 
 
-def test_settings_given_before_the_script_has_come_are_kept(
-    site: Site, avatar: Open
-) -> None:
-    site.body = """<script>document.querySelector("perso-avatar").params = { model_style: "leo" };</script>"""
+def test_params_set_before_the_script_loads_are_kept(site: Site, avatar: Open) -> None:
+    site.body = """<script>
+      document.querySelector("perso-avatar").params = { model_style: "leo" };
+    </script>"""
     talk = avatar()
     talk.start()
     assert site.starts == [{"params": {"model_style": "leo"}}]
 
 
-def test_what_goes_wrong_elsewhere_on_the_page_is_no_trouble_of_the_avatars(
+def test_failed_request_of_the_page_is_not_shown_as_error(
     site: Site, avatar: Open, page: Any, sandbox: Any, console_errors: list[str]
 ) -> None:
     sandbox.set_faults(llm={"latency_ms": 1500})
@@ -150,7 +158,7 @@ def test_what_goes_wrong_elsewhere_on_the_page_is_no_trouble_of_the_avatars(
 @pytest.mark.parametrize(
     ("width", "height"), [(640, 360), (667, 375), (320, 256), (390, 844)]
 )
-def test_try_again_is_in_sight_however_small_the_window(
+def test_try_again_is_visible_in_small_windows(
     site: Site,
     avatar: Open,
     page: Any,
@@ -159,7 +167,10 @@ def test_try_again_is_in_sight_however_small_the_window(
     console_errors: list[str],
 ) -> None:
     page.set_viewport_size({"width": width, "height": height})
-    detail = "You have started many conversations. Please try again later, or write to help@example.org."
+    detail = (
+        "You have started many conversations. "
+        "Please try again later, or write to help@example.org."
+    )
     site.refusal = 429, {"code": "too_many_starts", "detail": detail}
     talk = avatar()
     talk.part("start").click()
@@ -170,7 +181,7 @@ def test_try_again_is_in_sight_however_small_the_window(
     console_errors.clear()
 
 
-def test_who_runs_the_site_reads_the_line_to_paste(
+def test_hint_of_a_refusal_is_shown(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
     hint = "no such table. Run: python manage.py migrate django_perso"
