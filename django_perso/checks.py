@@ -142,14 +142,14 @@ def an_encryption_key_is_malformed() -> Found:
     yield from _badly_listed(
         "ENCRYPTION_KEYS",
         r"[\w-]{43}=",
-        f"Fernet keys. Make one: {MAKE_A_KEY}",
+        f"Fernet keys. Generate one: {MAKE_A_KEY}",
         KEYS_LINE,
     )
 
 
 @check("E008", "settings")
 def an_allowed_origin_never_matches() -> Found:
-    what = "origins, lower-case: scheme://host[:port]"
+    what = "lowercase origins: scheme://host[:port]"
     yield from _badly_listed(
         "ALLOWED_ORIGINS", r"[a-z][a-z0-9+.-]*://[^\s/*A-Z]+", what
     )
@@ -239,12 +239,12 @@ def runserver_has_no_websockets() -> Found:
         and get_commands()["runserver"] != "daphne"
     ):
         installed = list(settings.INSTALLED_APPS)
-        position = "it is missing now"
+        position = "it is missing"
         if "daphne" in installed:
-            position = f"position {installed.index('daphne') + 1} now"
+            position = f"it is at position {installed.index('daphne') + 1}"
         others = '*(app for app in INSTALLED_APPS if app != "daphne")'
         yield (
-            "runserver is Django's own, which has no WebSockets. "
+            "This is Django's own runserver, which does not support WebSockets. "
             f'Put "daphne" first in INSTALLED_APPS ({position}).',
             f'{ADD}INSTALLED_APPS = ["daphne", {others}]',
         )
@@ -283,9 +283,7 @@ def the_microphone_is_forbidden() -> Found:
     policy = getattr(settings, "PERMISSIONS_POLICY", None) or {}
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
-        text = (
-            f"{NO_VOICE} Once there is, PERMISSIONS_POLICY will block the microphone."
-        )
+        text = f"{NO_VOICE} When voice input is added, PERMISSIONS_POLICY will block the microphone."
         yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
 
 
@@ -297,7 +295,7 @@ def secrets_depend_on_the_secret_key() -> Found:
     if not _perso().get("ENCRYPTION_KEYS"):
         yield (
             "Secrets are encrypted with SECRET_KEY, and lost with it. "
-            f"Make a key: {MAKE_A_KEY}",
+            f"Generate a key: {MAKE_A_KEY}",
             KEYS_LINE,
         )
 
@@ -307,7 +305,7 @@ def the_sandbox_answers_in_production() -> Found:
     if conf.SANDBOX_ALLOW_IN_PRODUCTION:
         text = (
             'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] is on: '
-            "visitors may meet a fake avatar."
+            "visitors may get a fake avatar."
         )
         yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = False'
 
@@ -333,8 +331,8 @@ def only_one_proxy_setting_is_set() -> Found:
     header = settings.SECURE_PROXY_SSL_HEADER
     if has_count and not header:
         text = (
-            "Behind a proxy that ends TLS, this site takes its own pages for those of "
-            "another origin and refuses their log."
+            "Behind a proxy that terminates TLS, this site mistakes its own pages for "
+            "those of another origin and refuses their log entries."
         )
         yield (
             text,

@@ -140,7 +140,7 @@ class LogConsumer(SocketConsumer):
             self.take_hello(frame)
             return
         if self.conversation is None:
-            raise BadFrame(CloseCode.NOT_AUTHORISED, "say hello first")
+            raise BadFrame(CloseCode.NOT_AUTHORISED, "the first frame must be hello")
         if self.heard > self.checked + self.check_seconds:
             # The visitor may have logged out meanwhile.
             self.conversation = await in_database(self.authenticate)()
@@ -154,13 +154,13 @@ class LogConsumer(SocketConsumer):
 
     def take_hello(self, hello: Hello) -> None:
         if self.hello is not None:
-            raise BadFrame(CloseCode.BAD_FRAME, "a socket says hello once")
+            raise BadFrame(CloseCode.BAD_FRAME, "hello was already sent")
         self.hello = hello
         self.run(self.welcome())
 
     def take_bye(self, conversation: Conversation, bye: Bye) -> None:
         if self.has_said_bye:
-            raise BadFrame(CloseCode.BAD_FRAME, "bye was said already")
+            raise BadFrame(CloseCode.BAD_FRAME, "bye was already sent")
         self.has_said_bye = True
         self.run(self.end(conversation, bye))
 
@@ -175,7 +175,7 @@ class LogConsumer(SocketConsumer):
 
     def take_events(self, conversation: Conversation, events: Events) -> None:
         if self.unanswered >= self.window:
-            raise BadFrame(CloseCode.TOO_FAST, "more frames than the window has")
+            raise BadFrame(CloseCode.TOO_FAST, "more frames than the window allows")
         self.unanswered += 1
         report = Report(conversation.pk, events, conversation.lease)
         writer().put(report, self.answered)
@@ -295,7 +295,9 @@ class FollowConsumer(SocketConsumer):
             await super().__call__(scope, receive, send)
         except Exception as error:
             # A channel layer fails in ways of its own; the page will connect again.
-            text = "followers get no news, the channel layer or the database fails: %r"
+            text = (
+                "cannot notify followers: the channel layer or the database failed: %r"
+            )
             log.warning(text, error)
             # The page may be gone already.
             with suppress(Exception):

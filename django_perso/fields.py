@@ -37,7 +37,7 @@ class Secret:
 
     @property
     def tail(self) -> str:
-        """The last four characters of a long value, for people to recognise it by."""
+        """The last four characters of a long value, for people to recognize it by."""
         return self._value[-4:] if len(self._value) >= 12 else ""
 
     def __bool__(self) -> bool:
@@ -79,7 +79,7 @@ def _ciphers() -> dict[str, Fernet]:
         return {_key_id(key): Fernet(key) for key in keys}
     except ValueError as error:
         raise ImproperlyConfigured(
-            f'PERSO["ENCRYPTION_KEYS"] contains a value that is not a Fernet key. Make one: '
+            f'PERSO["ENCRYPTION_KEYS"] contains a value that is not a Fernet key. Generate one: '
             f"{MAKE_A_KEY} then: export PERSO_ENCRYPTION_KEYS=<value>"
         ) from error
 
@@ -189,7 +189,7 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
             ) from error
         if place != self._place(instance):
             raise SecretUnreadable(
-                f"{name} has the secret of another row; enter the secret again"
+                f"{name} contains a secret that belongs to another row; enter the secret again"
             )
         return Secret(value)
 

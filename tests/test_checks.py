@@ -76,7 +76,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         '"https://platform.perso.ai"',
     ),
     ("E010", {"PERSO": {"API_SERVER": "http://api.example"}}, '"https://api.example"'),
-    ("W012", {"ASGI_APPLICATION": "site.asgi.application"}, "(it is missing now)"),
+    ("W012", {"ASGI_APPLICATION": "site.asgi.application"}, "(it is missing)"),
     ("W014", {"PERSO": {"TRUSTED_PROXY_COUNT": 1}}, "SECURE_PROXY_SSL_HEADER = "),
     (
         "W014",
@@ -275,7 +275,7 @@ def test_daphne_needs_an_application_and_to_come_first(settings: Any) -> None:
         settings.ASGI_APPLICATION = "tests.asgi.application"
         (late,) = messages_of_checks()
         assert late.id == "django_perso.W012"
-        assert f"(position {len(settings.INSTALLED_APPS)} now)" in late.msg
+        assert f"(it is at position {len(settings.INSTALLED_APPS)})" in late.msg
         typed = {"INSTALLED_APPS": settings.INSTALLED_APPS}
         exec(str(late.hint).removeprefix("Add to settings.py: "), typed)
         settings.INSTALLED_APPS = typed["INSTALLED_APPS"]

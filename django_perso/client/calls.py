@@ -278,14 +278,14 @@ def _member(name: str, kind: type[N], body: bytes) -> N:
     answer = parse(body)
     value = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(value, kind):
-        raise PersoUnreadable(f"The answer lacks {name}")
+        raise PersoUnreadable(f"The response lacks {name}")
     return value
 
 
 def _session_id(body: bytes) -> str:
     session_id = _member("session_id", str, body)
     if not session_id or not session_id.isprintable():
-        raise PersoUnreadable("The answer's session_id is not a session_id")
+        raise PersoUnreadable("The response's session_id is not a session_id")
     return session_id
 
 
@@ -317,7 +317,7 @@ def _audio(body: bytes) -> bytes:
     try:
         return base64.b64decode(_member("audio", str, body), validate=True)
     except ValueError:
-        raise PersoUnreadable("The answer's audio is not base64") from None
+        raise PersoUnreadable("The response's audio is not base64") from None
 
 
 def _events(body: bytes) -> tuple[Any, ...]:

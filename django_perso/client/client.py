@@ -434,7 +434,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
     async for piece in cast(httpx.AsyncByteStream, response.stream):
         body += piece
         if len(body) > max_bytes:
-            raise PersoUnreadable(f"The answer has more than {max_bytes} bytes")
+            raise PersoUnreadable(f"The response has more than {max_bytes} bytes")
     return bytes(body)
 
 

@@ -129,7 +129,9 @@ def parse_items(items: object, size: int = MAX_FRAME) -> Events:
     if not isinstance(items, list) or not all(_fits(item, NUMBERED) for item in items):
         raise BadFrame(CloseCode.BAD_FRAME, "items must be a list of numbered entries")
     if len(items) > MAX_ITEMS:
-        raise BadFrame(CloseCode.TOO_BIG, f"a frame may have {MAX_ITEMS} entries")
+        raise BadFrame(
+            CloseCode.TOO_BIG, f"a frame may have at most {MAX_ITEMS} entries"
+        )
     entries: list[Entry] = []
     for item in items:
         # A character takes at most four bytes, so short frames need no measuring.

@@ -1,4 +1,4 @@
-"""What the people look like: colours, and outlines that `face` and `portrait` share.
+"""What the people look like: colors, and outlines that `face` and `portrait` share.
 
 Outlines are written as in SVG. The middle of the face is 0,0 and half its height is 1.
 Of symmetric parts only the right half is given.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Look:
-    """The colours of a person."""
+    """The colors of a person."""
 
     skin: str
     hair: str

@@ -162,7 +162,7 @@ def check_server(api_server: str) -> str:
         return server
     servers = json.dumps([*conf.ALLOWED_API_SERVERS, server])
     raise ValueError(
-        f"Keys may not be sent to {server}. If it is Perso's, set in settings.py: "
+        f"Keys may not be sent to {server}. If this server belongs to Perso, set in settings.py: "
         f'PERSO = {{..., "ALLOWED_API_SERVERS": {servers}}}'
     )
 

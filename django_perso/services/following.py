@@ -71,4 +71,4 @@ async def _send_hints(loop: asyncio.AbstractEventLoop) -> None:
 
 def _warn(error: Exception) -> None:
     if _warning.is_due():
-        log.warning("followers get no news, the channel layer fails: %r", error)
+        log.warning("cannot notify followers: the channel layer failed: %r", error)

@@ -90,7 +90,7 @@ def _failure(key: KeySource, connection: Connection, error: PersoError) -> Outco
         return Outcome(Status.REFUSED, sentence % facts)
     if isinstance(error, PersoUnreachable):
         return Outcome(Status.UNREACHABLE, f"{server}: {text}")
-    sentence = _("%(server)s does not answer as Perso does: %(error)s")
+    sentence = _("%(server)s does not answer like a Perso server: %(error)s")
     return Outcome(Status.UNREACHABLE, sentence % facts)
 
 

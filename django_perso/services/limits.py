@@ -111,7 +111,7 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
         max_live = preset.max_live
         starts_per_hour = preset.starts_per_hour
     if max_live is not None and live(now).filter(running).count() >= max_live:
-        text = _("All lines are busy. Please try again in a moment.")
+        text = _("All avatars are busy. Please try again in a moment.")
         raise Refused("too_many_live", 429, text, retry_after=RETRY_SECONDS)
     if starts_per_hour is not None:
         conversations = Conversation.objects.filter(started)
@@ -177,13 +177,13 @@ def _too_many_starts(visitor: Visitor, allowed: int, wait: timedelta) -> Refused
     seconds = max(1, int(wait.total_seconds()) + 1)
     minutes = seconds // 60 + 1
     text = ngettext(
-        "You have started many conversations. Please try again in %d minute.",
-        "You have started many conversations. Please try again in %d minutes.",
+        "You have started too many conversations. Please try again in %d minute.",
+        "You have started too many conversations. Please try again in %d minutes.",
         minutes,
     )
     hint = NO_ADDRESS
     if visitor.address:
-        hint = f"A person and an address may start {allowed} an hour here."
+        hint = f"Limit for each visitor and each network address: {allowed} an hour."
     return Refused(
         "too_many_starts", 429, text % minutes, retry_after=seconds, hint=hint
     )

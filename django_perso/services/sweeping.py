@@ -132,7 +132,9 @@ def _ask(session: PersoSession, *, until: float) -> Answer | None:
         if _is_forgotten(session, error):
             reason = session.termination_reason or "NOT_FOUND"
             return Answer(False, Facts(reason, duration_seconds=0))
-        log.warning("session %s: Perso does not say how it is: %r", session.pk, error)
+        log.warning(
+            "session %s: cannot get its status from Perso: %r", session.pk, error
+        )
         return None
     is_running = not info.termination_reason and info.status != "TERMINATED"
     return Answer(is_running, Facts(info.termination_reason or "", info.duration_sec))

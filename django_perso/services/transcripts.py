@@ -56,7 +56,7 @@ def record(stream: UUID, events: Events, *, lease: int | None = None) -> dict[st
     """
     (answer,) = commit([Report(stream, events, lease)])
     if answer is None:
-        raise AssertionError("a commit that waits answers every report")
+        raise AssertionError("a waiting commit answers every report")
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -131,7 +131,7 @@ def _take(
     """Append what is new in a report to `rows`, and return the answer to it."""
     highest = max((entry.s for entry in report.events.items), default=0)
     if conversation is None or _is_over(conversation, highest):
-        return Refused("no_stream", 404, _("This conversation is over."))
+        return Refused("no_stream", 404, _("This conversation has ended."))
     if report.lease is not None and report.lease != conversation.lease:
         return Superseded()
     for entry in report.events.items:
@@ -187,7 +187,9 @@ def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
         return entry.k, payloads.load(json.dumps(redact(entry.k, entry.d)))
     except Exception:
         # Without the traceback, whose values may hold what was to be redacted.
-        log.error("%s failed on entry %d; a gap stands for it", conf.REDACTOR, entry.s)
+        log.error(
+            "%s failed on entry %d; storing a gap instead", conf.REDACTOR, entry.s
+        )
     return "gap", {"count": 1, "reason": "redactor"}
 
 

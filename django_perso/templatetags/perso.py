@@ -78,7 +78,9 @@ def with_fallback(fallback: Callable[[], SafeString]) -> Callable[[Tag], Tag]:
             except Exception as error:  # of any kind: a storage or middleware may fail
                 if settings.DEBUG:
                     raise
-                log.warning("{%% %s %%} left the avatar out: %s", tag.__name__, error)
+                log.warning(
+                    "{%% %s %%} did not render the avatar: %s", tag.__name__, error
+                )
                 return fallback()
 
         return render
@@ -121,7 +123,7 @@ def perso_avatar(
     modules = {name: static(f"django_perso/{name}.js") for name in MODULES}
     with override(language):
         # Shown until the script has run, and in browsers that cannot run it.
-        fallback = _("The avatar appears here, with JavaScript and a current browser.")
+        fallback = _("The avatar needs JavaScript and a current browser.")
         words = {text: _(text) for text in FIRST_WORDS if _(text) != text}
     attributes = {
         "preset": preset,

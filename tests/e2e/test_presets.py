@@ -60,7 +60,7 @@ def test_preset_is_made_by_choosing_pictures(
     tile(page, "amara").click()
     tile(page, "Night blue").click()
     assert "amara" not in page.locator(".perso-figure").get_attribute("class")
-    page.select_option("[name=prompt]", label="Maths teacher")
+    page.select_option("[name=prompt]", label="Math teacher")
     assert page.inner_text("[data-perso-intro]").startswith("Welcome to class!")
     page.select_option("[name=llm_type]", "mistral-large")
     page.select_option("[name=tts_type]", label="yuri · azure")

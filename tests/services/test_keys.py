@@ -85,9 +85,13 @@ def test_refused_key_is_named_by_its_last_characters(perso: SandboxServer) -> No
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (200, b"<html>", "does not answer as Perso does: The answer is not JSON"),
-        (500, b"", "does not answer as Perso does: 500"),
-        (404, b"x" * 5000, "does not answer as Perso does: 404"),
+        (
+            200,
+            b"<html>",
+            "does not answer like a Perso server: The response is not JSON",
+        ),
+        (500, b"", "does not answer like a Perso server: 500"),
+        (404, b"x" * 5000, "does not answer like a Perso server: 404"),
         (403, b"{}", "Perso refused key"),
     ],
 )
@@ -360,7 +364,7 @@ def test_rotate_secrets_prints_counts_and_unreadable_secrets(
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [SECOND, FIRST]}
     assert run("perso_rotate_secrets") == (
-        '2 secrets are encrypted with the first of PERSO["ENCRYPTION_KEYS"].\n', 0,
+        '2 secrets are encrypted with the first key in PERSO["ENCRYPTION_KEYS"].\n', 0,
     )  # fmt: skip
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
     printed, code = run("perso_rotate_secrets", "--json")

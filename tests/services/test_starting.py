@@ -381,5 +381,5 @@ def test_session_id_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with raw_server(http_answer(500, b"")) as (server, _):
         update_conversations(api_server=server)
         end(Conversation.objects.get())
-    assert "Perso does not say why" in caplog.text
+    assert "Perso did not report why" in caplog.text
     assert started.session.session_id.reveal() not in caplog.text
