@@ -17,6 +17,8 @@ from . import Refused, database
 
 Status = PersoSession.Status
 
+# The fields of a preset that limit its starts; empty means no limit.
+LIMITS = ("max_live", "starts_per_hour")
 # A session without a sign of life keeps its place this long: Perso may still bill it.
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
@@ -79,7 +81,7 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
 @contextmanager
 def place(preset: SessionPreset, visitor: Visitor, now: datetime) -> Iterator[None]:
     """Hold the limits while rows are added; raises Refused as `check_limits` does."""
-    is_limited = preset.max_live is not None or preset.starts_per_hour is not None
+    is_limited = any(getattr(preset, name) is not None for name in LIMITS)
     if preset.pk and not is_limited:
         with transaction.atomic():
             yield
@@ -125,9 +127,8 @@ def _lock(row: Model, column: str) -> None:
 
 
 def _refresh_rules(preset: SessionPreset) -> None:
-    rules = ["max_live", "starts_per_hour", "is_active", "access"]
     try:
-        preset.refresh_from_db(fields=rules)
+        preset.refresh_from_db(fields=[*LIMITS, "is_active", "access"])
     except SessionPreset.DoesNotExist:
         preset.is_active = False
 

@@ -136,13 +136,21 @@ def test_conversations_of_another_preset_do_not_count() -> None:
     assert refusal(make_preset(max_live=1)) is None
 
 
-def test_limit_changed_after_loading_the_preset_applies() -> None:
-    preset = make_preset(max_live=5)
-    conversation(preset)
-    SessionPreset.objects.update(max_live=1)
+REFUSALS = {"max_live": "too_many_live", "starts_per_hour": "too_many_starts"}
+
+
+def test_every_limit_has_a_refusal() -> None:
+    assert set(REFUSALS) == set(limits.LIMITS)
+
+
+@pytest.mark.parametrize("name", limits.LIMITS)
+def test_limit_changed_after_loading_the_preset_applies(name: str) -> None:
+    preset = make_preset(max_live=5, starts_per_hour=5)
+    conversation(preset, visitor=ME.id)
+    SessionPreset.objects.update(**{name: 1})
     refused = refusal(preset)
     assert refused is not None
-    assert refused.code == "too_many_live"
+    assert refused.code == REFUSALS[name]
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"access": "staff"}, None])
