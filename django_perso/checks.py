@@ -1,7 +1,7 @@
 """System checks for mistakes in the settings: one function each, whose hint is the fix.
 
-They use neither the network nor the database; `manage.py perso_doctor` does. The object of
-a message (`obj`) is the area in which the doctor shows it.
+They use neither the network nor the database; `manage.py perso_doctor` does. The object
+of a message (`obj`) is the area in which the doctor shows it.
 """
 
 import re
@@ -187,8 +187,8 @@ def the_redactor_cannot_be_used() -> Found:
     except ImproperlyConfigured as error:
         yield (
             f"{error}. No conversation can start until this is fixed.",
-            'Set PERSO["REDACTOR"] to the dotted path of a function redact(kind, data), '
-            'such as "mysite.privacy.redact", or remove it.',
+            'Set PERSO["REDACTOR"] to the dotted path of a function '
+            'redact(kind, data), such as "mysite.privacy.redact", or remove it.',
         )
 
 
@@ -283,7 +283,10 @@ def the_microphone_is_forbidden() -> Found:
     policy = getattr(settings, "PERMISSIONS_POLICY", None) or {}
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
-        text = f"{NO_VOICE} When voice input is added, PERMISSIONS_POLICY will block the microphone."
+        text = (
+            f"{NO_VOICE} When voice input is added, PERMISSIONS_POLICY will block "
+            "the microphone."
+        )
         yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
 
 

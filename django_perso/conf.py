@@ -120,7 +120,7 @@ class Conf:
 
     @property
     def REDACTOR(self) -> str:
-        """The dotted path of `redact(kind, data) -> data`, run before entries are stored."""
+        """The dotted path of `redact(kind, data)`, run before an entry is stored."""
         return str(self._get("REDACTOR", ""))
 
     @property

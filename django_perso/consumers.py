@@ -1,4 +1,7 @@
-"""The log socket: authenticate, parse, hand to a service, reply. Holds no query and no rule."""
+"""The log socket: authenticate, parse, call a service, reply.
+
+Consumers hold no query and no rule.
+"""
 
 import asyncio
 import io
@@ -92,7 +95,7 @@ class LogConsumer(SocketConsumer):
 
     @property
     def request(self) -> ASGIRequest:
-        """The opening request, made anew: keeping it would weigh on every idle socket."""
+        """The opening request; keeping it would cost memory on every idle socket."""
         return ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
 
     async def connect(self) -> None:
@@ -288,7 +291,7 @@ def _is_ack(answer: Answer) -> bool:
 
 
 class FollowConsumer(SocketConsumer):
-    """Tell a page of the admin that a conversation has news, which the page then gets."""
+    """Tell a page of the admin that a conversation has news."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:

@@ -1,4 +1,4 @@
-"""HTTP in, one service, HTTP out: start a conversation, take log entries, the demo page.
+"""HTTP in, one service, HTTP out.
 
 Every refusal is problem JSON (RFC 9457) with a stable `code`. Its `hint` is for whoever
 runs the site: it is shown to staff, and to everybody under DEBUG.

@@ -186,7 +186,10 @@ FIXES: list[tuple[str, Callable[[Site, re.Match[str], Values], None]]] = [
     (r"(\S+) line (\d+) -> (.+)", change_line),
     (r"Did you mean ['\"](\w+)['\"]\?.*", correct_spelling),
     (r"([\w-]+-Policy): (.+)", send_header),
-    (r"Run: python (manage\.py .+?)(?:, and serve the files at STATIC_URL)?", run_command),
+    (
+        r"Run: python (manage\.py .+?)(?:, and serve the files at STATIC_URL)?",
+        run_command,
+    ),
     (r"Open (/admin/\S+/change/)(?: and choose another\.)?", submit_form),
     (r"Set the environment variable (\w+)", set_variable),
     (r"export (\w+)=…", set_variable),

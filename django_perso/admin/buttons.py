@@ -77,7 +77,8 @@ class ButtonAdmin(Admin):
         ]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        # PostgreSQL refuses NUL in text. Django checks searches for it, but not filters.
+        # PostgreSQL refuses NUL in text. Django checks searches for it, but not
+        # filters.
         if "%00" in request.GET.urlencode():
             raise IncorrectLookupParameters
         return super().get_changelist_instance(request)

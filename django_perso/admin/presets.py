@@ -204,8 +204,10 @@ class SessionPresetAdmin(ButtonAdmin):
     @admin.display(description=_("tag"))
     def tag(self, preset: SessionPreset) -> SafeString:
         return format_html(
-            '<span class="perso-copy"><input readonly value="{}" aria-label="{}" size="40">'
-            '<button type="button" class="button" data-perso-copy="{}">{}</button></span>',
+            '<span class="perso-copy">'
+            '<input readonly value="{}" aria-label="{}" size="40">'
+            '<button type="button" class="button" data-perso-copy="{}">{}</button>'
+            "</span>",
             f'{{% perso_avatar "{preset.slug}" %}}',
             _("Tag for a template"),
             _("Copied"),

@@ -65,7 +65,7 @@ DETAILS = {
 
 @dataclass
 class ToolCall:
-    """A tool call: the entry of the call and the one of its answer, if they are there."""
+    """A tool call: its entry and the entry of its answer, if they are there."""
 
     called: TranscriptEntry | None = None
     answer: TranscriptEntry | None = None

@@ -1,4 +1,4 @@
-"""The requests that Perso's API knows: each function returns a `Call`, and sends nothing."""
+"""The requests of Perso's API: each function returns a `Call`, and sends nothing."""
 
 import base64
 import re
@@ -50,7 +50,7 @@ class Call(Generic[T]):
 
     @property
     def session_id(self) -> str:
-        """Return the session's identifier as it stands in the path, or an empty string."""
+        """Return the session's identifier as in the path, or an empty string."""
         found = _SESSION_ID.search(self.path)
         return found[0] if found else ""
 
@@ -157,7 +157,7 @@ def create_session_id(
 
 
 def _capabilities(params: SessionParams) -> list[str]:
-    """Return the capabilities that are asked for, then those that follow from `params`."""
+    """Return the capabilities asked for, then those that `params` imply."""
     capabilities = list(params.get("capability", ()))
     if params.get("using_stf_webrtc"):
         capabilities.append(WEBRTC)

@@ -1,11 +1,16 @@
 """The frames of the log socket, `perso.log.1`.
 
-| browser → server                                  | server → browser                                     |
-|---------------------------------------------------|------------------------------------------------------|
-| hello {stream, ticket}          first, within 5 s | welcome {ack, age, window, frame, ping}              |
-| ev    {items: [{s, k, t, d}]}   ≤ 50, ≤ 64 KiB    | ack {s} durable · gap {s} rewind · reject {s, code}  |
-| bye   {last, how}                                 | done {reason} · gap {s}                              |
-| ping                                              | pong · retry {after}: keep the entries and back off  |
+| browser → server                              | answer                          |
+|-----------------------------------------------|---------------------------------|
+| hello {stream, ticket}: first, within 5 s     | welcome {ack, age, window,      |
+|                                               | frame, ping}                    |
+| ev {items: [{s, k, t, d}]}: ≤ 50, ≤ 64 KiB    | ack {s}: durable                |
+|                                               | gap {s}: send again from there  |
+|                                               | reject {s, code}                |
+| bye {last, how}                               | done {reason}, or gap {s}       |
+| ping                                          | pong                            |
+
+Instead of an answer, `retry {after}` asks for the entries again later.
 
 On the wire a conversation is called `stream`.
 """

@@ -54,8 +54,8 @@ SWEEP = "Run every minute: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
 
-# What is fine is an Info; a problem is an Error or a Warning as in `checks`, mostly with
-# its fix.
+# What is fine is an Info; a problem is an Error or a Warning as in `checks`, mostly
+# with its fix.
 Lines = Iterator[CheckMessage]
 
 
@@ -142,7 +142,10 @@ class Examination:
         ]
         self.has_tables = not missing
         if missing:
-            text = f"Not applied: {', '.join(missing)}. The rows in the database were not examined."
+            text = (
+                f"Not applied: {', '.join(missing)}. "
+                "The rows in the database were not examined."
+            )
             yield problem("E035", text, "Run: python manage.py migrate django_perso")
         else:
             yield Info("all are applied")
@@ -185,19 +188,28 @@ class Examination:
         # requests; see `asgi`.
         django = getattr(application, "application_mapping", {}).get("http")
         if opening.get("code") == CloseCode.ORIGIN:
-            text = f"The socket refuses pages from {headers.own_host()}, which is not in ALLOWED_HOSTS."
+            text = (
+                f"The socket refuses pages from {headers.own_host()}, "
+                "which is not in ALLOWED_HOSTS."
+            )
             yield problem(
                 "W014", text, 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]'
             )
         elif opening.get("type") != "websocket.accept":
-            text = f"{module} does not serve the socket {path}; log entries are sent by POST."
+            text = (
+                f"{module} does not serve the socket {path}; "
+                "log entries are sent by POST."
+            )
             yield problem("W011", text, f"{_django_import(module)} -> {OUR_IMPORT}")
         elif (
             django
             and django.__module__ != "django_perso.asgi"
             and conf.LOG_TRANSPORT == "auto"
         ):
-            text = f"{module} serves the socket {path}, but pages cannot detect it; log entries are sent by POST."
+            text = (
+                f"{module} serves the socket {path}, but pages cannot detect it; "
+                "log entries are sent by POST."
+            )
             fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
             yield problem("W011", text, fix)
         else:
@@ -205,14 +217,14 @@ class Examination:
 
     @cached_property
     def page(self) -> Any:
-        """The site's answer to a request through all middleware: the demo page, or /."""
+        """The answer to a request through all middleware: the demo page, or /."""
         path = reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
         path = f"/{path.removeprefix(get_script_prefix())}"
         visitor = Client(raise_request_exception=False, SERVER_NAME=headers.own_host())
         return visitor.get(path, secure=True)
 
     def csp(self) -> Lines:
-        """A page's Content-Security-Policy allows what the widget loads and connects to."""
+        """A page's Content-Security-Policy allows what the widget loads."""
         if self.page.status_code >= 500:
             _, error, _ = self.page.exc_info or ("", "the error is in the log", "")
             text, add, line = (str(error) or repr(error)).partition("Add to ")
@@ -258,8 +270,8 @@ class Examination:
             yield Info(f"the microphone is allowed. {NO_VOICE}")
         else:
             text = (
-                f"{NO_VOICE} When voice input is added, Permissions-Policy: {policy} will block "
-                "the microphone."
+                f"{NO_VOICE} When voice input is added, Permissions-Policy: {policy} "
+                "will block the microphone."
             )
             yield problem("W022", text, "Permissions-Policy: microphone=(self)")
 
@@ -277,7 +289,7 @@ class Examination:
 
     @cached_property
     def keys(self) -> list[KeySource]:
-        """The keys to ask Perso with; the one in settings also where presets miss it."""
+        """The keys to ask Perso with, also a missing one that presets use."""
         sources = [
             key
             for key in keys.in_use()
@@ -347,7 +359,7 @@ class Examination:
                 yield Info(f"{name}: {count} (synced {timesince(synced_at)} ago)")
 
     def presets(self) -> Lines:
-        """Perso offers what each active preset uses; templates name existing presets."""
+        """Perso offers what active presets use; templates name existing presets."""
         active = SessionPreset.objects.filter(is_active=True).order_by("slug")
         pks = {key.pk for key in self.keys}
         examined = [
@@ -407,7 +419,7 @@ def _admin_page(row: Any) -> str:
 
 
 def _named_in_templates() -> dict[str, str]:
-    """Return the presets that template tags of this site name, each with one template."""
+    """Return the presets that template tags name, each with one template."""
     templates = {}
     for directory in {
         directory for engine in engines.all() for directory in engine.template_dirs

@@ -109,7 +109,7 @@ class ApiKey(models.Model):
 
 
 class CatalogueItem(models.Model):
-    """An entry of one of the lists a key offers, as Perso returned it at the last sync."""
+    """An entry of a list that a key offers, as Perso returned it at the last sync."""
 
     # NULL: offered to the key in settings.
     api_key = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""May this visitor start now? Counted in the database under a lock: exact over processes."""
+"""Who may start, and how often: counted under a lock, exact over all processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -97,7 +97,10 @@ def first_params(lists: Catalogue) -> SessionParams:
                 break
     missing = [name for name in NEEDED if name not in chosen]
     if missing:
-        hint = f"Perso offers no {', '.join(missing)} for this key. Ask Perso to enable one."
+        hint = (
+            f"Perso offers no {', '.join(missing)} for this key. "
+            "Ask Perso to enable one."
+        )
         detail = _("The avatar is not available right now.")
         raise Refused("perso_refused", 502, detail, hint=hint)
     return cast(SessionParams, chosen)

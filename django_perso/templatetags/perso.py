@@ -1,8 +1,8 @@
 """`{% perso_avatar %}`, `{% perso_avatar "slug" %}` and `{% perso_sdk %}`.
 
-The tags make no query and no network call. With DEBUG on, a mistake raises an error that
-contains the line to paste. With DEBUG off, a tag never breaks the page it is on, which
-may be the site's own error page.
+The tags make no query and no network call. With DEBUG on, a mistake raises an error
+that contains the line to paste. With DEBUG off, a tag never breaks the page it is on,
+which may be the site's own error page.
 """
 
 import json
@@ -174,7 +174,7 @@ def _language(lang: str) -> str:
 
 
 def _preloads(urls: list[str], nonce: str) -> SafeString:
-    """Return links that fetch modules while the script that imports them still loads."""
+    """Return links that fetch modules while the importing script still loads."""
     return format_html_join(
         "",
         '<link rel="modulepreload" href="{}"{}>\n',

@@ -78,7 +78,8 @@ class Command(BaseCommand):
         name = connection.settings_dict["NAME"]
         if not may_set_aside or connection.vendor != "sqlite":
             raise CommandError(
-                f"The database {name} was created by other migrations: use a new database."
+                f"The database {name} was created by other migrations: "
+                "use a new database."
             )
         connection.close()
         kept = set_aside(Path(name))
