@@ -7,6 +7,7 @@ of a message (`obj`) is the area in which the doctor shows it.
 import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
@@ -119,7 +120,19 @@ def there_is_no_key() -> Found:
             "No Perso API key. Set PERSO_INTERACTIVE_API_KEY, add a key in the admin, "
             "or while developing:"
         )
-        yield text, f'{ADD}PERSO["API_KEY"] = "sandbox"'
+        line = 'PERSO = {"API_KEY": "sandbox"}'
+        if hasattr(settings, "PERSO"):
+            line = 'PERSO["API_KEY"] = "sandbox"'
+        yield text, f"{ADD}{line}"
+
+
+@check("W026", "settings")
+def the_sandbox_is_not_installed() -> Found:
+    if conf.is_sandbox_on and find_spec("aiortc") is None:
+        yield (
+            "The sandbox's avatar cannot connect, because aiortc is not installed.",
+            'Run: pip install "django-perso[sandbox]"',
+        )
 
 
 @check("E003", "settings")

@@ -262,6 +262,22 @@ def test_working_settings_have_no_messages(settings: Any, fine: dict[str, Any]) 
     assert messages_of_checks() == []
 
 
+def test_key_hint_creates_perso_where_it_is_missing(settings: Any) -> None:
+    del settings.PERSO
+    (message,) = messages_of_checks("W002")
+    assert message.hint == 'Add to settings.py: PERSO = {"API_KEY": "sandbox"}'
+
+
+def test_sandbox_without_aiortc_names_the_extra(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_perso.checks.find_spec", lambda name: None)
+    (message,) = messages_of_checks("W026")
+    assert message.hint == 'Run: pip install "django-perso[sandbox]"'
+    settings.PERSO = REAL
+    assert messages_of_checks("W026") == []
+
+
 def test_daphne_needs_an_application_and_to_come_first(settings: Any) -> None:
     try:
         settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "daphne"]
