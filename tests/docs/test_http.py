@@ -109,7 +109,9 @@ def _refusal(node: ast.Call) -> tuple[str, set[int]]:
 
 def test_problem_codes_are_those_of_the_code() -> None:
     codes = {
-        CODE.findall(cells[0])[0]: {int(it) for it in re.findall(r"\d+", cells[1])}
+        CODE.findall(cells[0])[0]: {
+            int(digits) for digits in re.findall(r"\d+", cells[1])
+        }
         for cells in rows(section(PAGE, "Problem codes"))
         if re.match(r"\d", cells[1])
     }
