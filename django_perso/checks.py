@@ -1,12 +1,13 @@
 """System checks for mistakes in the settings: one function each, whose hint is the fix.
 
-They use neither the network nor the database; `manage.py perso_doctor` does. The object of
-a message (`obj`) is the area in which the doctor shows it.
+They use neither the network nor the database; `manage.py perso_doctor` does. The object
+of a message (`obj`) is the area in which the doctor shows it.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
@@ -119,7 +120,19 @@ def there_is_no_key() -> Found:
             "No Perso API key. Set PERSO_INTERACTIVE_API_KEY, add a key in the admin, "
             "or while developing:"
         )
-        yield text, f'{ADD}PERSO["API_KEY"] = "sandbox"'
+        line = 'PERSO = {"API_KEY": "sandbox"}'
+        if hasattr(settings, "PERSO"):
+            line = 'PERSO["API_KEY"] = "sandbox"'
+        yield text, f"{ADD}{line}"
+
+
+@check("W026", "settings")
+def the_sandbox_is_not_installed() -> Found:
+    if conf.is_sandbox_on and find_spec("aiortc") is None:
+        yield (
+            "The sandbox's avatar cannot connect, because aiortc is not installed.",
+            'Run: pip install "django-perso[sandbox]"',
+        )
 
 
 @check("E003", "settings")
@@ -142,14 +155,14 @@ def an_encryption_key_is_malformed() -> Found:
     yield from _badly_listed(
         "ENCRYPTION_KEYS",
         r"[\w-]{43}=",
-        f"Fernet keys. Make one: {MAKE_A_KEY}",
+        f"Fernet keys. Generate one: {MAKE_A_KEY}",
         KEYS_LINE,
     )
 
 
 @check("E008", "settings")
 def an_allowed_origin_never_matches() -> Found:
-    what = "origins, lower-case: scheme://host[:port]"
+    what = "lowercase origins: scheme://host[:port]"
     yield from _badly_listed(
         "ALLOWED_ORIGINS", r"[a-z][a-z0-9+.-]*://[^\s/*A-Z]+", what
     )
@@ -187,8 +200,8 @@ def the_redactor_cannot_be_used() -> Found:
     except ImproperlyConfigured as error:
         yield (
             f"{error}. No conversation can start until this is fixed.",
-            'Set PERSO["REDACTOR"] to the dotted path of a function redact(kind, data), '
-            'such as "mysite.privacy.redact", or remove it.',
+            'Set PERSO["REDACTOR"] to the dotted path of a function '
+            'redact(kind, data), such as "mysite.privacy.redact", or remove it.',
         )
 
 
@@ -239,12 +252,12 @@ def runserver_has_no_websockets() -> Found:
         and get_commands()["runserver"] != "daphne"
     ):
         installed = list(settings.INSTALLED_APPS)
-        position = "it is missing now"
+        position = "it is missing"
         if "daphne" in installed:
-            position = f"position {installed.index('daphne') + 1} now"
+            position = f"it is at position {installed.index('daphne') + 1}"
         others = '*(app for app in INSTALLED_APPS if app != "daphne")'
         yield (
-            "runserver is Django's own, which has no WebSockets. "
+            "This is Django's own runserver, which does not support WebSockets. "
             f'Put "daphne" first in INSTALLED_APPS ({position}).',
             f'{ADD}INSTALLED_APPS = ["daphne", {others}]',
         )
@@ -284,7 +297,8 @@ def the_microphone_is_forbidden() -> Found:
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
         text = (
-            f"{NO_VOICE} Once there is, PERMISSIONS_POLICY will block the microphone."
+            f"{NO_VOICE} When voice input is added, PERMISSIONS_POLICY will block "
+            "the microphone."
         )
         yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
 
@@ -297,7 +311,7 @@ def secrets_depend_on_the_secret_key() -> Found:
     if not _perso().get("ENCRYPTION_KEYS"):
         yield (
             "Secrets are encrypted with SECRET_KEY, and lost with it. "
-            f"Make a key: {MAKE_A_KEY}",
+            f"Generate a key: {MAKE_A_KEY}",
             KEYS_LINE,
         )
 
@@ -307,7 +321,7 @@ def the_sandbox_answers_in_production() -> Found:
     if conf.SANDBOX_ALLOW_IN_PRODUCTION:
         text = (
             'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] is on: '
-            "visitors may meet a fake avatar."
+            "visitors may get a fake avatar."
         )
         yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = False'
 
@@ -333,8 +347,8 @@ def only_one_proxy_setting_is_set() -> Found:
     header = settings.SECURE_PROXY_SSL_HEADER
     if has_count and not header:
         text = (
-            "Behind a proxy that ends TLS, this site takes its own pages for those of "
-            "another origin and refuses their log."
+            "Behind a proxy that terminates TLS, this site mistakes its own pages for "
+            "those of another origin and refuses their log entries."
         )
         yield (
             text,

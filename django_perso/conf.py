@@ -120,7 +120,7 @@ class Conf:
 
     @property
     def REDACTOR(self) -> str:
-        """The dotted path of `redact(kind, data) -> data`, run before entries are stored."""
+        """The dotted path of `redact(kind, data)`, run before an entry is stored."""
         return str(self._get("REDACTOR", ""))
 
     @property
@@ -132,7 +132,7 @@ class Conf:
         days = self._get("RETENTION_DAYS", None)
         if days is not None and not (type(days) is int and 1 <= days <= 36_500):
             raise ImproperlyConfigured(
-                'PERSO["RETENTION_DAYS"] must be a number of days, or None to keep'
+                'PERSO["RETENTION_DAYS"] must be a number of days, or None'
             )
         return days
 
@@ -143,7 +143,7 @@ class Conf:
         if not (isinstance(count, int) and count >= 0):
             raise ImproperlyConfigured(
                 'PERSO["TRUSTED_PROXY_COUNT"] must be a whole number: '
-                "how many proxies are in front"
+                "the number of proxies in front of Django"
             )
         return count
 

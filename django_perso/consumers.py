@@ -1,4 +1,7 @@
-"""The log socket: authenticate, parse, hand to a service, reply. Holds no query and no rule."""
+"""The log socket: authenticate, parse, call a service, reply.
+
+Consumers hold no query and no rule.
+"""
 
 import asyncio
 import io
@@ -92,7 +95,7 @@ class LogConsumer(SocketConsumer):
 
     @property
     def request(self) -> ASGIRequest:
-        """The opening request, made anew: keeping it would weigh on every idle socket."""
+        """The opening request; keeping it would cost memory on every idle socket."""
         return ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
 
     async def connect(self) -> None:
@@ -140,7 +143,7 @@ class LogConsumer(SocketConsumer):
             self.take_hello(frame)
             return
         if self.conversation is None:
-            raise BadFrame(CloseCode.NOT_AUTHORISED, "say hello first")
+            raise BadFrame(CloseCode.NOT_AUTHORISED, "the first frame must be hello")
         if self.heard > self.checked + self.check_seconds:
             # The visitor may have logged out meanwhile.
             self.conversation = await in_database(self.authenticate)()
@@ -154,13 +157,13 @@ class LogConsumer(SocketConsumer):
 
     def take_hello(self, hello: Hello) -> None:
         if self.hello is not None:
-            raise BadFrame(CloseCode.BAD_FRAME, "a socket says hello once")
+            raise BadFrame(CloseCode.BAD_FRAME, "hello was already sent")
         self.hello = hello
         self.run(self.welcome())
 
     def take_bye(self, conversation: Conversation, bye: Bye) -> None:
         if self.has_said_bye:
-            raise BadFrame(CloseCode.BAD_FRAME, "bye was said already")
+            raise BadFrame(CloseCode.BAD_FRAME, "bye was already sent")
         self.has_said_bye = True
         self.run(self.end(conversation, bye))
 
@@ -175,7 +178,7 @@ class LogConsumer(SocketConsumer):
 
     def take_events(self, conversation: Conversation, events: Events) -> None:
         if self.unanswered >= self.window:
-            raise BadFrame(CloseCode.TOO_FAST, "more frames than the window has")
+            raise BadFrame(CloseCode.TOO_FAST, "more frames than the window allows")
         self.unanswered += 1
         report = Report(conversation.pk, events, conversation.lease)
         writer().put(report, self.answered)
@@ -288,14 +291,16 @@ def _is_ack(answer: Answer) -> bool:
 
 
 class FollowConsumer(SocketConsumer):
-    """Tell a page of the admin that a conversation has news, which the page then gets."""
+    """Tell a page of the admin that a conversation has news."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         except Exception as error:
             # A channel layer fails in ways of its own; the page will connect again.
-            text = "followers get no news, the channel layer or the database fails: %r"
+            text = (
+                "cannot notify followers: the channel layer or the database failed: %r"
+            )
             log.warning(text, error)
             # The page may be gone already.
             with suppress(Exception):

@@ -20,7 +20,7 @@ from .conf import MAKE_A_KEY, conf
 
 
 class SecretUnreadable(Exception):
-    """A stored secret cannot be decrypted: its key is missing, or the row was altered."""
+    """A stored secret cannot be decrypted: no key fits, or the row was altered."""
 
 
 class Secret:
@@ -37,7 +37,7 @@ class Secret:
 
     @property
     def tail(self) -> str:
-        """The last four characters of a long value, for people to recognise it by."""
+        """The last four characters of a long value, for people to recognize it by."""
         return self._value[-4:] if len(self._value) >= 12 else ""
 
     def __bool__(self) -> bool:
@@ -68,8 +68,8 @@ class _Sealed(str):
 def _ciphers() -> dict[str, Fernet]:
     """Return ciphers by key id, the one to write with first.
 
-    After ENCRYPTION_KEYS come keys derived from SECRET_KEY. They are used if there are no
-    others, and read what was written before there were.
+    After ENCRYPTION_KEYS come keys derived from SECRET_KEY. They are used if there are
+    no others, and read what was written before there were.
     """
     keys = list(conf.ENCRYPTION_KEYS)
     for secret_key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
@@ -79,7 +79,8 @@ def _ciphers() -> dict[str, Fernet]:
         return {_key_id(key): Fernet(key) for key in keys}
     except ValueError as error:
         raise ImproperlyConfigured(
-            f'PERSO["ENCRYPTION_KEYS"] contains a value that is not a Fernet key. Make one: '
+            'PERSO["ENCRYPTION_KEYS"] contains a value that is not a Fernet key. '
+            "Generate one: "
             f"{MAKE_A_KEY} then: export PERSO_ENCRYPTION_KEYS=<value>"
         ) from error
 
@@ -89,7 +90,10 @@ def _key_id(key: str) -> str:
 
 
 class _SecretDescriptor:
-    """Decrypts on access: listing rows costs no cryptography, and a bad row harms no other."""
+    """Decrypt on access.
+
+    Listing rows then costs no cryptography, and a bad row harms no other.
+    """
 
     def __init__(self, field: "SecretField") -> None:
         self.field = field
@@ -113,8 +117,8 @@ class _SecretDescriptor:
 class SecretField(models.TextField):  # type: ignore[type-arg]
     """Text encrypted at rest. Assign a str or a Secret, read a Secret.
 
-    The model's primary key is part of what is encrypted, so it must be known before saving
-    (a UUID default).
+    The model's primary key is part of what is encrypted, so it must be known before
+    saving (a UUID default).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -148,7 +152,7 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
         raise FieldError(f"{self.name} is secret and cannot be searched")
 
     def value_from_object(self, obj: models.Model) -> str:
-        """Return what dumpdata writes: nothing, even if the secret cannot be decrypted."""
+        """Return what dumpdata writes: nothing, even for an unreadable secret."""
         return ""
 
     def to_python(self, value: Any) -> Any:
@@ -168,8 +172,8 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
     def open(self, sealed: str, instance: models.Model) -> Secret:
         """Return the secret of this row.
 
-        Raises SecretUnreadable if the ciphertext belongs to another row, was altered, or
-        has no key.
+        Raises SecretUnreadable if the ciphertext belongs to another row, was altered,
+        or has no key.
         """
         if not sealed:
             return Secret("")
@@ -178,8 +182,9 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
         cipher = _ciphers().get(key_id)
         if cipher is None:
             raise SecretUnreadable(
-                f"{name} was encrypted with key {key_id}, which is missing. Put the old key "
-                'back at the end of PERSO["ENCRYPTION_KEYS"] (or the old SECRET_KEY into SECRET_KEY_FALLBACKS).'
+                f"{name} was encrypted with key {key_id}, which is missing. Put the "
+                'old key back at the end of PERSO["ENCRYPTION_KEYS"] (or the old '
+                "SECRET_KEY into SECRET_KEY_FALLBACKS)."
             )
         try:
             place, value = json.loads(cipher.decrypt(token.encode()))
@@ -189,7 +194,8 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
             ) from error
         if place != self._place(instance):
             raise SecretUnreadable(
-                f"{name} has the secret of another row; enter the secret again"
+                f"{name} contains a secret that belongs to another row; "
+                "enter the secret again"
             )
         return Secret(value)
 

@@ -1,4 +1,4 @@
-"""What a page's Content-Security-Policy and Permissions-Policy must allow for an avatar."""
+"""What a page's Content-Security-Policy and Permissions-Policy must allow."""
 
 import re
 from collections.abc import Iterable, Mapping

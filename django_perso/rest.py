@@ -22,9 +22,9 @@ class ApiKeyUnusable(Exception):
 def client_for(name: str = "") -> PersoClient:
     """Return a client for the stored API key of this name.
 
-    Without a name, use the default key, or the one in settings if no key is the default.
-    Raises ApiKey.DoesNotExist if the name is unknown, and ApiKeyUnusable if the key is
-    inactive or empty, cannot be decrypted, or may not be sent to its server.
+    Without a name, use the default key, or the one in settings if no key is the
+    default. Raises ApiKey.DoesNotExist if the name is unknown, and ApiKeyUnusable if
+    the key is inactive or empty, cannot be decrypted, or may not be sent to its server.
     """
     return connections.client(_connection(name))
 

@@ -18,16 +18,19 @@ from django.dispatch import Signal
 conversation_started = Signal()
 
 #: Entries of a conversation were stored, by its page or by this site.
-#: Arguments: `conversation_id`, a UUID; `entries`, a list of dicts in the order of their
-#: numbers, with `source` ("browser" or "server"), `seq`, `kind`, `at_ms` and `data`.
+#: Arguments: `conversation_id`, a UUID; `entries`, a list of dicts in the order of
+#: their numbers, with `source` ("browser" or "server"), `seq`, `kind`, `at_ms` and
+#: `data`.
 entry_recorded = Signal()
 
 #: A conversation has ended. Sent once for each, also when its start failed.
 #: Arguments: `conversation`, the Conversation with `ended_at` and `ended_by`.
 conversation_ended = Signal()
 
-#: It is known why a Perso session ended and how many seconds it counts. Sent once for each.
+#: It is known why a Perso session ended and how many seconds it counts. Sent once for
+#: each.
 #: Arguments: `perso_session`, the PersoSession with `termination_reason`,
-#: `duration_seconds` and `settled_at`. A session that Perso does not know any more counts
-#: no seconds, and its reason is "NOT_FOUND" unless Perso has named another one before.
+#: `duration_seconds` and `settled_at`. A session that Perso does not know any more
+#: counts no seconds, and its reason is "NOT_FOUND" unless Perso has named another one
+#: before.
 perso_session_settled = Signal()

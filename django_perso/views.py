@@ -1,4 +1,4 @@
-"""HTTP in, one service, HTTP out: start a conversation, take log entries, the demo page.
+"""HTTP in, one service, HTTP out.
 
 Every refusal is problem JSON (RFC 9457) with a stable `code`. Its `hint` is for whoever
 runs the site: it is shown to staff, and to everybody under DEBUG.
@@ -220,7 +220,7 @@ def _has_sockets(request: HttpRequest) -> bool:
 async def _log_entries(request: HttpRequest) -> HttpResponseBase:
     """Take by POST what the socket takes: `items`, `bye` or both; answer its frames."""
     if not visitors.is_allowed_origin(request):
-        text = _("This page may not write here.")
+        text = _("Pages from this origin may not write to the log.")
         raise Refused("origin", 403, text, hint=visitors.origin_hint(request))
     body = payloads.load(_body(request))
     hello = frames.parse_hello(body)
@@ -255,7 +255,7 @@ async def log_socket(request: HttpRequest) -> HttpResponse:
 
     Sockets reach `log_socket.websocket` through `asgi`.
     """
-    text = _("This address speaks WebSocket only.")
+    text = _("This URL accepts only WebSocket connections.")
     hint = (
         "In asgi.py: from django_perso.asgi import get_asgi_application; "
         "and run it with an ASGI server."

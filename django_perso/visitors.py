@@ -125,9 +125,9 @@ def is_allowed_origin(request: HttpRequest) -> bool:
 def origin_hint(request: HttpRequest) -> str:
     """Return what to change when a page's origin is refused."""
     return (
-        f"Origin {request.META.get('HTTP_ORIGIN')!r} is not this site's. Behind a proxy "
-        "set SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_HOST. Add your other sites to "
-        'PERSO["ALLOWED_ORIGINS"].'
+        f"Origin {request.META.get('HTTP_ORIGIN')!r} is not this site's. "
+        "Behind a proxy set SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_HOST. "
+        'Add your other sites to PERSO["ALLOWED_ORIGINS"].'
     )
 
 

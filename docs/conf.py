@@ -19,7 +19,8 @@ extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 
-# Headings down to the fourth level can be linked to, with the anchors GitHub gives them.
+# Headings down to the fourth level can be linked to, with the same anchors as on
+# GitHub.
 myst_heading_anchors = 4
 
 html_theme = "furo"

@@ -1,4 +1,4 @@
-"""Recognise a database that other migrations than this code's have made."""
+"""Recognize a database that other migrations have created."""
 
 import itertools
 from pathlib import Path

@@ -126,7 +126,7 @@ def print_addresses(port: int, password: str, lines: Sequence[str] = ()) -> None
         print(f"  {line}")
     if lines:
         print()
-    print("  Press Ctrl-C to end it.\n", flush=True)
+    print("  Press Ctrl-C to stop it.\n", flush=True)
 
 
 def serve(port: int) -> int:
@@ -224,7 +224,7 @@ def keep_running(parts: Sequence[Part]) -> NoReturn:
             if part.process.poll() is not None:
                 part.start()
                 pid = part.process.pid
-                print(f"  {part.name} ended; it runs again, pid {pid}", flush=True)
+                print(f"  {part.name} ended and was restarted, pid {pid}", flush=True)
 
 
 def environment(**values: str) -> dict[str, str]:

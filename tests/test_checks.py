@@ -76,7 +76,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         '"https://platform.perso.ai"',
     ),
     ("E010", {"PERSO": {"API_SERVER": "http://api.example"}}, '"https://api.example"'),
-    ("W012", {"ASGI_APPLICATION": "site.asgi.application"}, "(it is missing now)"),
+    ("W012", {"ASGI_APPLICATION": "site.asgi.application"}, "(it is missing)"),
     ("W014", {"PERSO": {"TRUSTED_PROXY_COUNT": 1}}, "SECURE_PROXY_SSL_HEADER = "),
     (
         "W014",
@@ -262,6 +262,22 @@ def test_working_settings_have_no_messages(settings: Any, fine: dict[str, Any]) 
     assert messages_of_checks() == []
 
 
+def test_key_hint_creates_perso_where_it_is_missing(settings: Any) -> None:
+    del settings.PERSO
+    (message,) = messages_of_checks("W002")
+    assert message.hint == 'Add to settings.py: PERSO = {"API_KEY": "sandbox"}'
+
+
+def test_sandbox_without_aiortc_names_the_extra(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_perso.checks.find_spec", lambda name: None)
+    (message,) = messages_of_checks("W026")
+    assert message.hint == 'Run: pip install "django-perso[sandbox]"'
+    settings.PERSO = REAL
+    assert messages_of_checks("W026") == []
+
+
 def test_daphne_needs_an_application_and_to_come_first(settings: Any) -> None:
     try:
         settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "daphne"]
@@ -275,7 +291,7 @@ def test_daphne_needs_an_application_and_to_come_first(settings: Any) -> None:
         settings.ASGI_APPLICATION = "tests.asgi.application"
         (late,) = messages_of_checks()
         assert late.id == "django_perso.W012"
-        assert f"(position {len(settings.INSTALLED_APPS)} now)" in late.msg
+        assert f"(it is at position {len(settings.INSTALLED_APPS)})" in late.msg
         typed = {"INSTALLED_APPS": settings.INSTALLED_APPS}
         exec(str(late.hint).removeprefix("Add to settings.py: "), typed)
         settings.INSTALLED_APPS = typed["INSTALLED_APPS"]

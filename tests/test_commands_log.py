@@ -51,7 +51,7 @@ def test_sweep_prints_counts() -> None:
         conversation(timezone.now() - timedelta(minutes=6), status="live")
     assert (
         run("perso_sweep", "--limit", "2")
-        == "closed 2; at Perso 0 are running; 0 settled, 2 still to be settled\n"
+        == "2 closed, 0 still running at Perso, 0 settled, 2 not settled yet\n"
     )
     swept = {"closed": 1, "running": 0, "settled": 0, "unsettled": 3}
     assert json.loads(run("perso_sweep", "--json")) == swept
@@ -183,7 +183,7 @@ def test_commands_run_from_the_shell(tmp_path: Path, template_database: Path) ->
         "conversation(status='live', visitor='가')"
     )
     servers.manage("shell", "-c", script, env=env)
-    assert servers.manage("perso_sweep", env=env).startswith("closed 0;")
+    assert servers.manage("perso_sweep", env=env).startswith("0 closed,")
     assert json.loads(servers.manage("perso_export", env=env))["visitor"] == "가"
     assert servers.manage("perso_purge", "--visitor", "가", env=env).startswith(
         "deleted 1 conversations"

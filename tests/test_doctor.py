@@ -186,7 +186,10 @@ FIXES: list[tuple[str, Callable[[Site, re.Match[str], Values], None]]] = [
     (r"(\S+) line (\d+) -> (.+)", change_line),
     (r"Did you mean ['\"](\w+)['\"]\?.*", correct_spelling),
     (r"([\w-]+-Policy): (.+)", send_header),
-    (r"Run: python (manage\.py .+?)(?:, and serve STATIC_URL)?", run_command),
+    (
+        r"Run: python (manage\.py .+?)(?:, and serve the files at STATIC_URL)?",
+        run_command,
+    ),
     (r"Open (/admin/\S+/change/)(?: and choose another\.)?", submit_form),
     (r"Set the environment variable (\w+)", set_variable),
     (r"export (\w+)=…", set_variable),
@@ -331,7 +334,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
         "W011",
         "mysite.asgi does not serve the socket /perso/log/",
     ),
-    "a router": (use_a_router, "W011", "its pages cannot know"),
+    "a router": (use_a_router, "W011", "pages cannot detect it"),
     "no request in templates": (
         forget_the_context_processor,
         "E036",
@@ -352,7 +355,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
             "INSTALLED_APPS = [*INSTALLED_APPS[1:7], 'daphne', *INSTALLED_APPS[7:]]"
         ),
         "W012",
-        "(position 7 now)",
+        "(it is at position 7)",
     ),
     "no ASGI_APPLICATION": (
         set_line("del ASGI_APPLICATION"),
@@ -493,7 +496,8 @@ def test_swapped_secrets_are_reported(site: Site) -> None:
         site.sql("UPDATE django_perso_apikey SET secret = ? WHERE id = ?", secret, pk)
     reported = lines_of(site, "encryption")
     assert len(reported) == 2
-    assert all("has the secret of another row" in line["text"] for line in reported)
+    belongs_elsewhere = "contains a secret that belongs to another row"
+    assert all(belongs_elsewhere in line["text"] for line in reported)
     assert all("/admin/django_perso/apikey/" in line["fix"] for line in reported)
     for line in reported:
         site.follow(line["fix"], new_secret=KEY)

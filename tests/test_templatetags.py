@@ -55,8 +55,7 @@ def test_avatar_renders_the_expected_html(settings: Any) -> None:
         f'sdk-url="{PINNED_SDK_URL}" sdk-integrity="{PINNED_SDK_INTEGRITY}" nonce="n1" '
         f'data-modules="{escape(json.dumps(modules))}" '
         'data-words-url="/perso/words/en/">'
-        "The avatar appears here, with JavaScript and a current browser."
-        "</perso-avatar>\n"
+        "The avatar needs JavaScript and a current browser.</perso-avatar>\n"
         f'{preloads}<script type="module" src="/static/django_perso/perso-avatar.js" '
         'nonce="n1"></script>'
     )

@@ -1,5 +1,6 @@
-"""What an operator sees, one module a screen: keys that are written and never read, presets chosen from what
-a key offers, a playground to try them, and conversations to read.
+"""The admin: API keys, presets with a playground to try them, and conversations.
+
+A secret is entered and never shown again. Conversations are read and never changed.
 """
 
 from . import conversations, keys, presets

@@ -1,5 +1,7 @@
-"""What the admins here have besides Django's: buttons on a change page, each a POST with its CSRF token and a
-permission, answered with a message; links beside them; pages of their own.
+"""What the admins of this app have besides Django's: buttons and links on change pages,
+and pages of their own.
+
+A button is a POST with a CSRF token and a permission, answered with a message.
 """
 
 from collections.abc import Callable
@@ -27,22 +29,30 @@ if TYPE_CHECKING:
 else:
     Admin = admin.ModelAdmin
 
-# What a button does: (level of the message, its text) for the operator, or a response of its own.
-Pressed = tuple[int, str] | HttpResponseBase
+SUCCESS = messages.SUCCESS
+WARNING = messages.WARNING
+ERROR = messages.ERROR
+
+# Level and text of a message, or a response of the button's own.
+ButtonResult = tuple[int, str] | HttpResponseBase
 
 
 def button(label: Any, *, permission: str = "change") -> Callable[[Any], Any]:
-    """Make a method `(request, row) -> Pressed` a button; `permission` is the model's, without its name."""
+    """Make a method `(request, row) -> ButtonResult` a button.
+
+    `permission` is one of the model's, without the model's name.
+    """
 
     def decorate(method: Any) -> Any:
-        method.label, method.permission = label, permission
+        method.label = label
+        method.permission = permission
         return method
 
     return decorate
 
 
 class ButtonAdmin(Admin):
-    """A ModelAdmin with `buttons`: the names of its methods that are buttons, in their order."""
+    """A ModelAdmin with buttons: `buttons` has the names of the methods, in order."""
 
     buttons: tuple[str, ...] = ()
     change_form_template = "admin/django_perso/change_form.html"
@@ -57,7 +67,7 @@ class ButtonAdmin(Admin):
         )
 
     def get_urls(self) -> list[Any]:
-        # Not in a transaction of the host's: a button may wait for Perso.
+        # Outside the site's transaction, because a button may wait for Perso.
         press = without_transaction(require_POST(self.press))
         view = self.admin_site.admin_view(press)
         name = f"{self.opts.app_label}_{self.opts.model_name}_press"
@@ -67,7 +77,8 @@ class ButtonAdmin(Admin):
         ]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        # PostgreSQL takes no NUL in a text; Django's form asks for none in a search, but its filters do not.
+        # PostgreSQL refuses NUL in text. Django checks searches for it, but not
+        # filters.
         if "%00" in request.GET.urlencode():
             raise IncorrectLookupParameters
         return super().get_changelist_instance(request)
@@ -75,50 +86,52 @@ class ButtonAdmin(Admin):
     def press(
         self, request: HttpRequest, object_id: str, name: str
     ) -> HttpResponseBase:
-        """What a pressed button does; then back to the row."""
+        """Do what a button is for, then show the row again."""
         row = self.get_object(request, object_id)
         if row is None or name not in self.buttons:
             raise Http404
         if not self.may_press(request, name):
             raise PermissionDenied
-        pressed: Pressed = getattr(self, name)(request, row)
-        if isinstance(pressed, HttpResponseBase):
-            return pressed
-        self.tell(request, row, getattr(self, name).label, *pressed)
-        return HttpResponseRedirect(self.address("change", row.pk))
+        method = getattr(self, name)
+        result: ButtonResult = method(request, row)
+        if isinstance(result, HttpResponseBase):
+            return result
+        level, text = result
+        self.report(request, row, method.label, level, text)
+        return HttpResponseRedirect(self.url_of("change", row.pk))
 
-    def tell(
-        self, request: HttpRequest, row: Model, what: Any, level: int, text: str
+    def report(
+        self, request: HttpRequest, row: Model, action: Any, level: int, text: str
     ) -> None:
-        """Write down in the row's history what was done and how that went, and say so."""
-        self.log_change(request, row, f"{what}: {text}")
+        """Show the result of an action, and record it in the row's history."""
+        self.log_change(request, row, f"{action}: {text}")
         self.message_user(request, f"{row}: {text}", level)
 
-    def address(self, name: str, *args: Any) -> str:
-        """Where a page of this admin is: `changelist`, `change` of a row, one of its own."""
-        full = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
-        return reverse(full, args=args, current_app=self.admin_site.name)
+    def url_of(self, name: str, *args: Any) -> str:
+        """Return the URL of a page of this admin, such as "change"."""
+        full_name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
+        return reverse(full_name, args=args, current_app=self.admin_site.name)
 
     def page(
         self, request: HttpRequest, template: str, title: str, **context: Any
     ) -> TemplateResponse:
-        """A page of its own, in the admin's dress; its template extends `page.html`."""
-        usual = {
+        """Render a page whose template extends `page.html`."""
+        full_context = {
             **self.admin_site.each_context(request),
             "media": self.media,
             "model_admin": self,
+            "title": title,
+            "content_title": title,
+            **context,
         }
-        titles = {"title": title, "content_title": title}
-        return TemplateResponse(
-            request, f"admin/django_perso/{template}", {**usual, **titles, **context}
-        )
+        return TemplateResponse(request, f"admin/django_perso/{template}", full_context)
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[str]:
-        """The names of the buttons a row has for this user."""
+        """Return the names of the buttons this user has on the page of a row."""
         return [name for name in self.buttons if self.may_press(request, name)]
 
     def links_of(self, request: HttpRequest, row: Any) -> list[tuple[str, Any]]:
-        """Addresses and labels of the links beside the buttons."""
+        """Return URLs and labels of the links beside the buttons."""
         return []
 
     def render_change_form(
@@ -130,6 +143,3 @@ class ButtonAdmin(Admin):
             context["buttons"] = [(name, getattr(self, name).label) for name in names]
             context["links"] = self.links_of(request, row)
         return super().render_change_form(request, context, *args, **kwargs)
-
-
-SUCCESS, WARNING, ERROR = messages.SUCCESS, messages.WARNING, messages.ERROR

@@ -1,21 +1,22 @@
-"""Conversations: found, read, followed, taken away and erased; never written by hand.
+"""Conversations: staff search, read, follow, export and erase them, and change nothing.
 
-Who reads what was said is written down first: no audit row, no page.
+Reading a transcript is recorded in the admin's history before the page is rendered.
 """
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
 from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -36,8 +37,8 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Conversation, TranscriptEntry
 from ..services import following, reasons, retention
 from ..services.export import export, length_of
-from . import search
-from .buttons import SUCCESS, ButtonAdmin, Pressed, button
+from . import search, transcript
+from .buttons import SUCCESS, ButtonAdmin, ButtonResult, button
 from .filters import (
     LengthFilter,
     ReasonFilter,
@@ -46,23 +47,27 @@ from .filters import (
     VisitorFilter,
     is_cut_off,
 )
-from .words import local, state
+from .words import local
 
 ENTRIES_A_PAGE = 500
-END = "9" * 18  # after the key of every entry
-LISTED = 100  # of what is about to be deleted; all of it is counted
-PIECES = 500  # of an export, in one go
-# Of the formats of `services.export`: what it is called, the media type, how the file's name ends.
+# Greater than the key of any entry.
+END = "9" * 18
+# Conversations named before a deletion; all of them are counted.
+MAX_NAMED = 100
+# Pieces of an export that are sent at once.
+PIECES = 500
+# For each format of `services.export`: label, media type, suffix of the file.
 EXPORTS = {
     "jsonl": (_("JSON Lines"), "application/jsonl", "jsonl"),
     "csv": (_("CSV"), "text/csv", "csv"),
     "text": (_("text"), "text/plain", "txt"),
     "vtt": (_("captions (WebVTT)"), "text/vtt", "vtt"),
 }
+QUESTION = Q(kind=TranscriptEntry.Kind.CHAT, data__role="visitor")
 
 
-def _export_as(name: str, label: Any) -> Any:
-    """The action that exports as this."""
+def _export_action(name: str, label: Any) -> Any:
+    """Return the action that exports in a format."""
 
     @admin.action(
         description=format_lazy(_("Export as {}"), label), permissions=["export"]
@@ -74,11 +79,30 @@ def _export_as(name: str, label: Any) -> Any:
     return action
 
 
+def count_questions(conversations: Sequence[Conversation]) -> dict[uuid.UUID, int]:
+    """Return how many chat lines the visitors wrote, in one query."""
+    questions = TranscriptEntry.objects.filter(QUESTION, conversation__in=conversations)
+    counts = questions.values_list("conversation").annotate(Count("pk"))
+    return dict(counts.order_by())
+
+
+class ConversationList(ChangeList):
+    """A page of conversations, each with the number of its questions."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        counts = count_questions(rows)
+        for row in rows:
+            row.question_count = counts.get(row.pk, 0)
+        self.result_list = rows
+
+
 @admin.register(Conversation)
 class ConversationAdmin(ButtonAdmin):
     buttons = ("export", "erase")
-    actions = [_export_as(name, label) for name, (label, *_rest) in EXPORTS.items()]
-    list_display = ["created_at", "how", "preset", "who", "length", "entries_stored"]
+    actions = [_export_action(name, label) for name, (label, *_rest) in EXPORTS.items()]
+    list_display = ["created_at", "outcome", "preset", "who", "questions", "minutes"]
     list_filter = [
         VisitorFilter,
         "perso_sessions__status",
@@ -94,49 +118,55 @@ class ConversationAdmin(ButtonAdmin):
     list_select_related = ["preset", "user"]
     search_fields = ["id"]
     search_help_text = _(
-        "Words that were said, a user's name, or the id of a conversation or visitor"
+        "Search for words that were said, a user name, or the ID of a conversation "
+        "or visitor."
     )
     ordering = ["-created_at"]
     date_hierarchy = "created_at"
     show_full_result_count = False
     fieldsets = [
-        (_("What Perso was told"), {"classes": ["collapse"], "fields": ["snapshot"]})
+        (_("Request to Perso"), {"classes": ["collapse"], "fields": ["parameters"]})
     ]
-    readonly_fields = ["snapshot"]
+    readonly_fields = ["parameters"]
     change_form_template = "admin/django_perso/conversation/transcript.html"
 
     class Media:
         css = {"all": ["django_perso/conversations.css"]}
 
-    # --- the list -----------------------------------------------------------------------------------------
+    # --- the list ---------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ConversationList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        return super().get_queryset(request).prefetch_related("perso_sessions")
 
     @admin.display(description=_("visitor"), ordering="user")
     def who(self, conversation: Conversation) -> str:
-        others = reverse(
+        """Link to all conversations of the visitor."""
+        changelist = reverse(
             "admin:django_perso_conversation_changelist",
             current_app=self.admin_site.name,
         )
         return format_html(
             '<a href="{}?visitor={}">{}</a>',
-            others,
+            changelist,
             conversation.visitor,
-            _name(conversation),
+            _visitor_name(conversation),
         )
 
-    @admin.display(description=_("length"))
-    def length(self, conversation: Conversation) -> str:
-        seconds = length_of(conversation)
-        return f"{seconds // 60}:{seconds % 60:02}"
+    @admin.display(description=_("questions"))
+    def questions(self, conversation: Any) -> int:
+        return int(conversation.question_count)
 
-    @admin.display(description=_("entries"), ordering="last_seq")
-    def entries_stored(self, conversation: Conversation) -> int:
-        return conversation.last_seq
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
-        return super().get_queryset(request).prefetch_related("perso_sessions")
+    @admin.display(description=_("minutes"))
+    def minutes(self, conversation: Conversation) -> str:
+        minutes, seconds = divmod(length_of(conversation), 60)
+        return f"{minutes}:{seconds:02}"
 
     @admin.display(description=_("status"), ordering="ended_at")
-    def how(self, conversation: Conversation) -> str:
+    def outcome(self, conversation: Conversation) -> str:
+        """Show the status of the newest Perso session, and how it ended."""
         words = []
         session = conversation.newest_session
         if session is not None:
@@ -148,10 +178,10 @@ class ConversationAdmin(ButtonAdmin):
         if is_cut_off(conversation):
             words.append(gettext("without a goodbye"))
         text = " · ".join(word for word in words if word)
-        return format_html('<span class="perso-how">{}</span>', text)
+        return format_html('<span class="perso-outcome">{}</span>', text)
 
     @admin.display(description=_("parameters"))
-    def snapshot(self, conversation: Conversation) -> str:
+    def parameters(self, conversation: Conversation) -> str:
         session = conversation.newest_session
         params = session.params if session is not None else {}
         text = json.dumps(params, indent=2, ensure_ascii=False)
@@ -167,14 +197,15 @@ class ConversationAdmin(ButtonAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        found = Q(visitor=term)
-        try:  # a visitor's id may look like a UUID, too
-            found |= Q(pk=uuid.UUID(term))
+        condition = Q(visitor=term)
+        try:
+            # A visitor's id may look like a UUID, too.
+            condition |= Q(pk=uuid.UUID(term))
         except ValueError:
-            found |= Q(user__in=search.users(term))
+            condition |= Q(user__in=search.users(term))
             if request.user.has_perm("django_perso.view_transcriptentry"):
-                found |= Q(pk__in=search.said(term))
-        return queryset.filter(found), False
+                condition |= Q(pk__in=search.conversations_with(term))
+        return queryset.filter(condition), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -182,7 +213,7 @@ class ConversationAdmin(ButtonAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    # --- one conversation ---------------------------------------------------------------------------------
+    # --- one conversation -------------------------------------------------------------
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.entries_view)
@@ -196,12 +227,12 @@ class ConversationAdmin(ButtonAdmin):
         form_url: str = "",
         extra_context: Any = None,
     ) -> HttpResponse:
-        """The facts, and for those who may read it, the transcript."""
+        """Show the facts, and the transcript to those who may read it."""
         conversation = self.get_object(request, object_id)
-        context: dict[str, Any] = {"entries": None}
+        context: dict[str, Any] = {"items": None}
         if conversation is not None and self.has_view_permission(request, conversation):
             context["facts"] = self.facts(conversation)
-            context["subtitle"] = _called(conversation)
+            context["subtitle"] = _title(conversation)
             if self.may_press(request, "export"):
                 context["formats"] = [
                     (name, label) for name, (label, *_rest) in EXPORTS.items()
@@ -217,141 +248,154 @@ class ConversationAdmin(ButtonAdmin):
         )
 
     def facts(self, conversation: Conversation) -> list[tuple[Any, Any]]:
-        """Return what is known of a conversation besides its words, as far as it is."""
+        """Return what is known of a conversation besides its words, with labels."""
         session = conversation.newest_session
+        preset: Any = conversation.preset
+        if preset is None and conversation.is_trial:
+            preset = gettext("a trial in the playground")
+        api_key: Any = None
+        seconds = None
+        if session is not None:
+            api_key = session.api_key or session.key_name
+            seconds = session.duration_seconds
+        questions = count_questions([conversation])
         facts = [
             (_("Started"), conversation.created_at),
-            (_("Length"), self.length(conversation)),
-            (_("Status"), self.how(conversation)),
-            (
-                _("Preset"),
-                conversation.preset
-                or (
-                    gettext("a trial in the playground")
-                    if conversation.is_trial
-                    else ""
-                ),
-            ),
-            (_("API key"), session and (session.api_key or session.key_name)),
+            (_("Status"), self.outcome(conversation)),
+            (_("Questions"), str(questions.get(conversation.pk, 0))),
+            (_("Length"), gettext("%s min") % self.minutes(conversation)),
+            (_("Preset"), preset),
+            (_("API key"), api_key),
             (_("Visitor"), self.who(conversation)),
             (_("Address"), conversation.address),
-            (_("Id"), conversation.pk),
-            (_("Seconds at Perso"), session and session.duration_seconds),
+            (_("ID"), conversation.pk),
+            (_("Seconds at Perso"), seconds),
         ]
         return [(label, value) for label, value in facts if value not in (None, "", 0)]
 
     def entries_view(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """What was said after the entry `?after=`, for a page that follows.
+        """Return what has changed since the entry `?after=`, for a page that follows.
 
-        `X-More`: there is more already; `X-Running`: more may come.
+        `?line=` is the line of states that the page ends with. The headers are
+        `X-Last`, the newest entry sent; `X-More`, whether there is more already; and
+        `X-Running`, whether more may come.
         """
         conversation = self.get_object(request, str(object_id))
         if conversation is None:
             raise Http404
         if not self.may_read(request, conversation):
             raise PermissionDenied
-        page = self.read(request, conversation)
-        response = render(request, "admin/django_perso/conversation/entries.html", page)
-        response["X-More"] = "yes" if page["has_later"] else "no"
-        response["X-Running"] = "yes" if conversation.ended_at is None else "no"
+        context = self.read(request, conversation, is_update=True)
+        response = render(
+            request, "admin/django_perso/conversation/entries.html", context
+        )
+        response["X-Last"] = context["last"]
+        response["X-More"] = "yes" if context["has_later"] else "no"
+        response["X-Running"] = "yes" if context["is_running"] else "no"
         return response
 
     def may_read(self, request: HttpRequest, conversation: Conversation) -> bool:
-        """Whether this user may read what was said, and not only that something was."""
+        """Return whether this user may read what was said."""
         may_read: bool = request.user.has_perm("django_perso.view_transcriptentry")
         return may_read and self.has_view_permission(request, conversation)
 
-    def read(self, request: HttpRequest, conversation: Conversation) -> dict[str, Any]:
-        """A page of the transcript, by the key of the entry it begins after, or ends before; written down."""
+    def read(
+        self, request: HttpRequest, conversation: Conversation, is_update: bool = False
+    ) -> dict[str, Any]:
+        """Return a page of the transcript, and record that it is read.
+
+        The page begins after the entry `?after=`, or ends before the entry `?before=`.
+        """
         entries = TranscriptEntry.objects.filter(conversation=conversation)
-        after, before = (_number(request.GET.get(name)) for name in ("after", "before"))
+        after = _number(request.GET.get("after"))
+        before = _number(request.GET.get("before"))
         if before:
-            page = list(entries.filter(pk__lt=before).order_by("-pk")[:ENTRIES_A_PAGE])[
-                ::-1
-            ]
+            newest_first = entries.filter(pk__lt=before).order_by("-pk")
+            page = list(reversed(newest_first[:ENTRIES_A_PAGE]))
         else:
             page = list(entries.filter(pk__gt=after).order_by("pk")[:ENTRIES_A_PAGE])
         if page or not after:
-            first = page[0].seq if page else 0
-            self.log_change(
-                request,
-                conversation,
-                gettext("Read the transcript from entry %d.") % first,
-            )
-        for entry in page:
-            if entry.kind == "state":
-                entry.told = state(entry.data)  # type: ignore[attr-defined]
-        has_earlier = bool(page) and entries.filter(pk__lt=page[0].pk).exists()
-        has_later = bool(page) and entries.filter(pk__gt=page[-1].pk).exists()
+            number = page[0].seq if page else 0
+            text = gettext("Read the transcript from entry %d.") % number
+            self.log_change(request, conversation, text)
+        if is_update:
+            line = _number(request.GET.get("line"))
+            items = transcript.changed_items(entries, page, line)
+        else:
+            items = transcript.items(entries, page)
+        first = page[0].pk if page else 0
+        last = page[-1].pk if page else after
         return {
-            "entries": page,
-            "has_earlier": has_earlier,
-            "has_later": has_later,
+            "items": items,
+            "first": first,
+            "last": last,
+            "has_earlier": bool(page) and entries.filter(pk__lt=first).exists(),
+            "has_later": bool(page) and entries.filter(pk__gt=last).exists(),
+            "is_running": conversation.ended_at is None,
             "end": END,
         }
 
-    # --- taking away, erasing -----------------------------------------------------------------------------
+    # --- exporting, deleting, erasing -------------------------------------------------
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("django_perso.export_transcriptentry")
 
     def may_press(self, request: HttpRequest, name: str) -> bool:
-        if name == "export":
-            return self.has_view_permission(request) and self.has_export_permission(
-                request
-            )
-        return super().may_press(request, name)
+        if name != "export":
+            return super().may_press(request, name)
+        may_view = self.has_view_permission(request)
+        return may_view and self.has_export_permission(request)
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[str]:
-        return [
-            name for name in super().buttons_of(request, row) if name != "export"
-        ]  # has a choice beside
+        # Export has a form of its own, with the choice of a format.
+        names = super().buttons_of(request, row)
+        return [name for name in names if name != "export"]
 
     @button(_("Export"))
     def export(
         self, request: HttpRequest, conversation: Conversation
     ) -> HttpResponseBase:
-        """This one, in the format that is chosen beside the button."""
+        """Export this conversation in the format chosen beside the button."""
         name = request.POST.get("format", "")
         if name not in EXPORTS:
             raise Http404
-        return self.export_as(
-            request, Conversation.objects.filter(pk=conversation.pk), name
-        )
+        row = Conversation.objects.filter(pk=conversation.pk)
+        return self.export_as(request, row, name)
 
     def export_as(
         self, request: HttpRequest, queryset: QuerySet[Any], name: str
     ) -> HttpResponseBase:
-        """All of the chosen conversations as a file that is written while it is sent."""
+        """Send conversations as a file that is written while it is sent."""
         for conversation in queryset.iterator(chunk_size=1000):
             self.log_change(request, conversation, gettext("Exported as %s.") % name)
         pieces = export(queryset.order_by(), name)
-        body: Any = _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
-        _label, kind, ending = EXPORTS[name]
-        today = local(now()).date()
-        headers = {
-            "Content-Disposition": f'attachment; filename="conversations-{today}.{ending}"'
-        }
+        body: Any = (
+            _async_pieces(pieces) if isinstance(request, ASGIRequest) else pieces
+        )
+        _label, media_type, suffix = EXPORTS[name]
+        file_name = f"conversations-{local(now()).date()}.{suffix}"
         return StreamingHttpResponse(
-            body, content_type=f"{kind}; charset=utf-8", headers=headers
+            body,
+            content_type=f"{media_type}; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{file_name}"'},
         )
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What a deletion takes with it, as numbers: nobody reads a list of all entries."""
-        is_one = not isinstance(objs, QuerySet)
-        doomed = Conversation.objects.filter(pk=objs[0].pk) if is_one else objs
-        counted = retention.delete(doomed, dry_run=True)
-        models = {"conversations": self.opts, "entries": TranscriptEntry._meta}
-        numbers = {
-            str(models[name].verbose_name_plural): count
-            for name, count in counted.items()
+        """Return numbers instead of a list of all entries."""
+        conversations = objs
+        if not isinstance(objs, QuerySet):
+            conversations = Conversation.objects.filter(pk=objs[0].pk)
+        counts = retention.delete(conversations, dry_run=True)
+        summary = {
+            str(self.opts.verbose_name_plural): counts["conversations"],
+            str(TranscriptEntry._meta.verbose_name_plural): counts["entries"],
         }
-        return (
-            [_called(conversation) for conversation in objs[:LISTED]],
-            numbers,
-            set(),
-            [],
-        )
+        titles = [_title(conversation) for conversation in objs[:MAX_NAMED]]
+        return titles, summary, set(), []
+
+    def render_delete_form(self, request: HttpRequest, context: Any) -> HttpResponse:
+        title = _title(context["object"])
+        return super().render_delete_form(request, {**context, "object_title": title})
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
         self.delete_queryset(request, Conversation.objects.filter(pk=obj.pk))
@@ -360,58 +404,61 @@ class ConversationAdmin(ButtonAdmin):
         retention.delete(queryset)
 
     @button(_("Erase this visitor"), permission="delete")
-    def erase(self, request: HttpRequest, conversation: Conversation) -> Pressed:
-        """All conversations of the visitor, after a question."""
-        whose = (
-            {"user": conversation.user}
-            if conversation.user_id
-            else {"visitor": conversation.visitor}
-        )
-        counted = retention.erase(**whose, dry_run="confirmed" not in request.POST)
+    def erase(self, request: HttpRequest, conversation: Conversation) -> ButtonResult:
+        """Delete all conversations of the visitor, once that is confirmed."""
+        visitor: dict[str, Any] = {"visitor": conversation.visitor}
+        if conversation.user_id:
+            visitor = {"user": conversation.user}
         if "confirmed" not in request.POST:
-            context = {
-                **self.admin_site.each_context(request),
-                **counted,
-                "object": conversation,
-            }
-            context |= {
-                "title": _("Erase this visitor"),
-                "opts": self.opts,
-                "name": _name(conversation),
-            }
-            return TemplateResponse(
-                request, "admin/django_perso/conversation/erase.html", context
-            )
-        text = gettext("Erased: %(conversations)d conversations.") % counted
+            counts = retention.erase(**visitor, dry_run=True)
+            return self._confirm_erasing(request, conversation, counts)
+        counts = retention.erase(**visitor, dry_run=False)
+        text = gettext("Conversations erased: %(conversations)d.") % counts
         user: Any = request.user
-        kind = ContentType.objects.get_for_model(
-            Conversation
-        )  # and not a word of who was erased
+        # The history does not say who was erased.
         LogEntry.objects.create(
-            user=user, content_type=kind, action_flag=DELETION, object_repr=text
+            user=user,
+            content_type=ContentType.objects.get_for_model(Conversation),
+            action_flag=DELETION,
+            object_repr=text,
         )
         self.message_user(request, text, SUCCESS)
         return self.response_post_save_change(request, conversation)
 
+    def _confirm_erasing(
+        self, request: HttpRequest, conversation: Conversation, counts: dict[str, int]
+    ) -> TemplateResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            **counts,
+            "title": _("Erase this visitor"),
+            "opts": self.opts,
+            "object": conversation,
+            "object_title": _title(conversation),
+            "name": _visitor_name(conversation),
+        }
+        template = "admin/django_perso/conversation/erase.html"
+        return TemplateResponse(request, template, context)
 
-def _called(conversation: Conversation) -> str:
-    """When it was and who: what an operator knows it by."""
-    return f"{date_format(local(conversation.created_at), 'DATETIME_FORMAT')}, {_name(conversation)}"
+
+def _title(conversation: Conversation) -> str:
+    """Return when a conversation started and with whom."""
+    started = date_format(local(conversation.created_at), "DATETIME_FORMAT")
+    return f"{started}, {_visitor_name(conversation)}"
 
 
-def _name(conversation: Conversation) -> str:
-    return (
-        str(conversation.user)
-        if conversation.user_id
-        else gettext("anonymous %s") % conversation.visitor[:6]
-    )
+def _visitor_name(conversation: Conversation) -> str:
+    if conversation.user_id:
+        return str(conversation.user)
+    return gettext("anonymous %s") % conversation.visitor[:6]
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() and len(text) < 19 else 0
+    is_key = text is not None and text.isdecimal() and len(text) < 19
+    return int(text or 0) if is_key else 0
 
 
-async def _awaited(pieces: Iterator[str]) -> AsyncIterator[str]:
+async def _async_pieces(pieces: Iterator[str]) -> AsyncIterator[str]:
     # Under ASGI Django would collect a plain iterator whole before it sends a byte.
     while piece := await sync_to_async(lambda: "".join(islice(pieces, PIECES)))():
         yield piece

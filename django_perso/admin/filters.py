@@ -1,4 +1,4 @@
-"""What the list of conversations is narrowed down by."""
+"""The filters of the list of conversations."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +15,8 @@ from ..services import reasons
 
 # Ends of conversations that may lack a goodbye without anything being wrong.
 EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT)
+ONE_MINUTE_IN = F("created_at") + timedelta(minutes=1)
+TEN_MINUTES_IN = F("created_at") + timedelta(minutes=10)
 
 
 def is_cut_off(conversation: Conversation) -> bool:
@@ -23,13 +25,13 @@ def is_cut_off(conversation: Conversation) -> bool:
     return conversation.ended_at is not None and not is_explained
 
 
-def _with(kind: TranscriptEntry.Kind) -> Exists:
+def _has_entry(kind: TranscriptEntry.Kind) -> Exists:
     return Exists(
         TranscriptEntry.objects.filter(conversation=OuterRef("pk"), kind=kind)
     )
 
 
-class _Filter(admin.SimpleListFilter):
+class ConditionFilter(admin.SimpleListFilter):
     """A filter whose choices are conditions: value → (label, condition)."""
 
     conditions: dict[str, tuple[Any, Any]]
@@ -40,14 +42,18 @@ class _Filter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.conditions.get(self.value() or "")
-        return queryset.filter(chosen[1]) if chosen else queryset
+        value = self.value()
+        if value not in self.conditions:
+            return queryset
+        _label, condition = self.conditions[value]
+        return queryset.filter(condition)
 
 
 class VisitorFilter(admin.SimpleListFilter):
-    """There once a visitor is chosen, in the list or by a search."""
+    """The chosen visitor. Without one, the filter is not shown."""
 
-    title, parameter_name = _("visitor"), "visitor"
+    title = _("visitor")
+    parameter_name = "visitor"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         visitor = self.value()
@@ -57,39 +63,37 @@ class VisitorFilter(admin.SimpleListFilter):
         return queryset.filter(visitor=self.value()) if self.value() else queryset
 
 
-class LengthFilter(_Filter):
-    title, parameter_name = _("length"), "length"
+class LengthFilter(ConditionFilter):
+    title = _("length")
+    parameter_name = "length"
     conditions = {
-        "short": (
-            _("under a minute"),
-            Q(last_seen_at__lt=F("created_at") + timedelta(minutes=1)),
-        ),
+        "short": (_("under a minute"), Q(last_seen_at__lt=ONE_MINUTE_IN)),
         "middle": (
             _("1 to 10 minutes"),
-            Q(last_seen_at__gte=F("created_at") + timedelta(minutes=1))
-            & Q(last_seen_at__lt=F("created_at") + timedelta(minutes=10)),
+            Q(last_seen_at__gte=ONE_MINUTE_IN, last_seen_at__lt=TEN_MINUTES_IN),
         ),
-        "long": (
-            _("10 minutes and more"),
-            Q(last_seen_at__gte=F("created_at") + timedelta(minutes=10)),
-        ),
+        "long": (_("10 minutes and more"), Q(last_seen_at__gte=TEN_MINUTES_IN)),
     }
 
 
-class ToolFilter(_Filter):
-    title, parameter_name = _("tools"), "tools"
-    tool = _with(TranscriptEntry.Kind.TOOL)
-    conditions = {"used": (_("used"), tool), "none": (_("none used"), ~tool)}
+class ToolFilter(ConditionFilter):
+    title = _("tools")
+    parameter_name = "tools"
+    conditions = {
+        "used": (_("used"), Q(_has_entry(TranscriptEntry.Kind.TOOL))),
+        "none": (_("not used"), ~Q(_has_entry(TranscriptEntry.Kind.TOOL))),
+    }
 
 
-class TroubleFilter(_Filter):
-    title, parameter_name = _("trouble"), "trouble"
+class TroubleFilter(ConditionFilter):
+    title = _("trouble")
+    parameter_name = "trouble"
     conditions = {
         "errors": (
             _("errors"),
-            Q(ended_by=EndedBy.ERROR) | _with(TranscriptEntry.Kind.ERROR),
+            Q(ended_by=EndedBy.ERROR) | _has_entry(TranscriptEntry.Kind.ERROR),
         ),
-        "gaps": (_("entries missing"), _with(TranscriptEntry.Kind.GAP)),
+        "gaps": (_("missing entries"), Q(_has_entry(TranscriptEntry.Kind.GAP))),
         "open": (
             _("ended without a goodbye"),
             Q(ended_at__isnull=False, is_complete=False) & ~Q(ended_by__in=EXPLAINED),
@@ -98,18 +102,13 @@ class TroubleFilter(_Filter):
 
 
 class ReasonFilter(admin.AllValuesFieldListFilter):
-    """By the reasons there are, each in words."""
+    """The termination reasons that occur, in words."""
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         everything, *choices = super().choices(changelist)
         yield everything
         for choice in choices:
-            code, space, count = str(choice["display"]).partition(
-                " "
-            )  # ` (3)`, where they are counted
-            yield {
-                **choice,
-                "display": (reasons.for_staff(code) or gettext("reason not told"))
-                + space
-                + count,
-            }
+            # With facets, the code is followed by a number: "NOT_FOUND (3)".
+            code, space, count = str(choice["display"]).partition(" ")
+            reason = reasons.for_staff(code) or gettext("no reason given")
+            yield {**choice, "display": f"{reason}{space}{count}"}

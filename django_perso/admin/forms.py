@@ -1,4 +1,7 @@
-"""Forms of presets. Choices come from the stored lists of the key; Perso is not called."""
+"""The forms of presets. Choices come from the stored lists of the API key.
+
+Nothing here calls Perso.
+"""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -83,7 +86,7 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
                 self._let_choose(name, catalogue_list, items)
 
     def _use_own_fields(self) -> None:
-        """Replace what Django makes of the model's fields, where that is too general."""
+        """Replace the form fields that Django chose and that do not fit."""
         if key := self.fields.get("api_key"):
             key.empty_label = default_key()  # type: ignore[attr-defined]
         for name in LISTS_OF_NAMES:
@@ -224,8 +227,8 @@ class PresetForm(SessionParamsForm):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("access") == SessionPreset.Access.PUBLIC:
+            text = _("Required when everybody may start, because sessions cost money.")
             for name in ("max_live", "starts_per_hour"):
                 if name in cleaned and cleaned[name] is None:
-                    text = _("Required when everybody may start: sessions cost money.")
                     self.add_error(name, text)
         return cleaned

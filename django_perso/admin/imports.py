@@ -73,23 +73,23 @@ def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     form = KeyForm(request.GET)
     key = form.cleaned_data["api_key"] if form.is_valid() else None
-    found: list[Importable] = []
+    importables: list[Importable] = []
     notice = ""
     try:
         source = connections.key_for(SessionPreset(api_key=key))
         connection = connections.connect_to_start(source)
         styles = catalogue.offer(source)["model_style"]
         templates = connections.client(connection).get_session_templates()
-        found = [_importable(template, key, styles) for template in templates]
+        importables = [_importable(template, key, styles) for template in templates]
     except Refused as refused:
         notice = refused.hint
     except PersoError as error:
         notice = _("The templates could not be fetched: %(error)s") % {"error": error}
     context = {
         "form": form,
-        "found": found,
+        "importables": importables,
         "notice": notice,
-        "add_url": model_admin.address("add"),
+        "add_url": model_admin.url_of("add"),
     }
     title = _("Import from a session template")
     return model_admin.page(request, "sessionpreset/templates.html", title, **context)  # type: ignore[no-any-return]
@@ -103,7 +103,7 @@ def _importable(
     try:
         preset = presets.from_params(calls.template_params(template))
     except SessionCreationError:
-        reason = _("No browser can show the avatar of this template.")
+        reason = _("Browsers cannot show the avatar of this template.")
         return Importable(template, picture, reason=reason)
     slug = slugify(template.name)[:MAX_SLUG] or "imported"
     values = {

@@ -1,4 +1,4 @@
-"""The forms an API key's secret goes into; nothing shows it again."""
+"""The forms for the secret of an API key, which is never shown again."""
 
 from typing import Any
 
@@ -16,22 +16,26 @@ from ..services import connections
 
 NO_ENCRYPTION_KEYS = format_lazy(
     _(
-        "Set encryption keys first, so that this key does not depend on SECRET_KEY. Make one: {make} {line}"
+        "Set encryption keys first, so that this secret does not depend on "
+        "SECRET_KEY. Generate one: {make} {line}"
     ),
     make=MAKE_A_KEY,
     line=KEYS_LINE,
 )
-SANDBOX_BELONGS = _(
-    'The sandbox key belongs into settings.py: PERSO = {"API_KEY": "sandbox"}'
+SANDBOX_IN_SETTINGS = _(
+    'To use the sandbox, set PERSO = {"API_KEY": "sandbox"} in settings.py.'
 )
-ENTER_IT = _(
-    "Enter the key Perso gave you, or name the environment variable that holds it."
+SECRET_REQUIRED = _(
+    "Enter the secret, or the name of an environment variable that has it."
 )
-ONE_OF_BOTH = _("Enter the key, or name an environment variable: not both.")
+NOT_BOTH = _("Enter either the secret or an environment variable, not both.")
+OTHER_SERVER = _("Enter the secret again, because it will be sent to another server.")
+# Changes after which Perso may answer differently.
+TESTED_FIELDS = {"api_server", "new_secret", "environment_variable"}
 
 
 class SecretInput(forms.CharField):
-    """What is typed here is a Secret as soon as it is read, and never sent back."""
+    """A password field whose value becomes a Secret and is never sent back."""
 
     def __init__(self, **kwargs: Any) -> None:
         attrs = {"autocomplete": "new-password", "size": 60}
@@ -41,33 +45,33 @@ class SecretInput(forms.CharField):
     def clean(self, value: Any) -> Any:
         secret = Secret(super().clean(value))
         if secret == Secret(SANDBOX_KEY):
-            raise ValidationError(SANDBOX_BELONGS, code="sandbox_key")
+            raise ValidationError(SANDBOX_IN_SETTINGS, code="sandbox_key")
         if secret and not settings.DEBUG and not conf.ENCRYPTION_KEYS:
             raise ValidationError(NO_ENCRYPTION_KEYS, code="no_encryption_keys")
         return secret
 
 
 class StrictFilter(SafeExceptionReporterFilter):
-    """Keeps what is secret off the error page also where DEBUG shows all."""
+    """Keep secrets off the error page even while DEBUG shows everything."""
 
     def is_active(self, request: Any) -> bool:
         return True
 
 
 class RotateForm(forms.Form):
-    """The secret that takes the place of the stored one."""
+    """The secret that replaces the stored one."""
 
     new_secret = SecretInput(label=_("New secret"))
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """An API key whose secret goes in and never comes out."""
+    """An API key. Its secret can be entered but not read."""
 
     new_secret = SecretInput(
         label=_("Secret"),
         required=False,
         help_text=_(
-            "The key Perso gave you. It is stored encrypted, tried at once, and never shown again."
+            "The API key from Perso. It is stored encrypted and never shown again."
         ),
     )
 
@@ -84,22 +88,20 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding and not self.instance.environment_variable:
-            self.fields["new_secret"].help_text = _("Stored. Leave blank to keep it.")
+            text = _("A secret is stored. Leave blank to keep it.")
+            self.fields["new_secret"].help_text = text
 
     @property
     def is_to_be_tested(self) -> bool:
-        """Whether Perso may answer otherwise than before."""
-        return not {"api_server", "new_secret", "environment_variable"}.isdisjoint(
-            self.changed_data
-        )
+        """Whether Perso may answer differently than before."""
+        return not TESTED_FIELDS.isdisjoint(self.changed_data)
 
     def clean_api_server(self) -> str:
         try:
             return connections.check_server(self.cleaned_data["api_server"])
         except ValueError as error:
-            text = str(error).replace(
-                "api_server", str(self.fields["api_server"].label)
-            )
+            label = str(self.fields["api_server"].label)
+            text = str(error).replace("api_server", label)
             raise ValidationError(text, code="api_server") from error
 
     def clean(self) -> dict[str, Any]:
@@ -107,27 +109,33 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.has_error("new_secret") or self.has_error("environment_variable"):
             return cleaned
         if cleaned["new_secret"] and "environment_variable" not in self.changed_data:
-            cleaned["environment_variable"] = ""  # the secret takes its place
-        if cleaned["new_secret"] and cleaned["environment_variable"]:
-            self.add_error("environment_variable", ONE_OF_BOTH)
-        is_one_given = cleaned["new_secret"] or cleaned["environment_variable"]
-        if not is_one_given and (reason := self._why_not_kept()):
-            self.add_error("new_secret", reason)
+            # The secret replaces the variable.
+            cleaned["environment_variable"] = ""
+        has_secret = bool(cleaned["new_secret"])
+        has_variable = bool(cleaned["environment_variable"])
+        if has_secret and has_variable:
+            self.add_error("environment_variable", NOT_BOTH)
+        elif not has_secret and not has_variable:
+            problem = self._problem_with_stored_secret()
+            if problem:
+                self.add_error("new_secret", problem)
         return cleaned
 
-    def _why_not_kept(self) -> Any:
-        """Why the stored secret cannot stay as it is, or ""."""
+    def _problem_with_stored_secret(self) -> Any:
+        """Return why the stored secret cannot be kept, or an empty string."""
         if self.instance._state.adding or self.instance.environment_variable:
-            return ENTER_IT
+            return SECRET_REQUIRED
         if "api_server" in self.changed_data:
-            return _("Enter the key again: it is about to be sent to another server.")
+            return OTHER_SERVER
         try:
-            return "" if self.instance.secret else ENTER_IT
+            return "" if self.instance.secret else SECRET_REQUIRED
         except SecretUnreadable as error:
             return str(error)
 
     def _get_validation_exclusions(self) -> set[str]:
-        return super()._get_validation_exclusions() | {"is_default"}  # type: ignore[misc,no-any-return]  # it moves
+        # Saving a default key takes the mark from the previous one.
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return exclusions | {"is_default"}
 
     def save(self, commit: bool = True) -> Any:
         if self.cleaned_data["new_secret"] or self.cleaned_data["environment_variable"]:

@@ -19,7 +19,7 @@ from ..models import ApiKey, SessionPreset
 from ..services import catalogue, connections, keys, presets, trials
 from .forms import FOLDED_GROUPS, GROUP_TITLES, SessionParamsForm, fields_of
 from .pickers import Boxes, Entry, names_in
-from .words import told
+from .words import outcome_message
 
 # The tools that playground.js registers.
 TOOLS = ("get_square_number", "get_current_weather", "show_settings", "show_map")
@@ -179,4 +179,5 @@ def _initial(preset: SessionPreset | None, key: str | None) -> dict[str, Any]:
 def _sync(request: HttpRequest) -> None:
     """Fetch the lists of the chosen key, and show a message about the result."""
     key = TrialForm(initial={"api_key": request.POST.get("key")}).key
-    messages.add_message(request, *told(keys.check(key, keep_lists=True)))
+    level, text = outcome_message(keys.check(key, keep_lists=True))
+    messages.add_message(request, level, text)

@@ -1,4 +1,4 @@
-"""Presets: what an avatar is like, chosen from what its key offers, and who may start it."""
+"""Presets: the parameters of an avatar, and who may start it."""
 
 import json
 from datetime import timedelta
@@ -35,7 +35,7 @@ from .forms import (
     fields_of,
 )
 from .pickers import names_in
-from .words import named, told
+from .words import name_of, outcome_message
 
 WEEK = timedelta(days=7)
 SWITCHES = ("is_default", "is_active", "has_intro")
@@ -43,11 +43,14 @@ OFF = ("", "0", "false", "False", "off")
 
 
 class PresetList(ChangeList):
-    """A page of presets, each with what its key offers and how often it was started: two queries for all."""
+    """A page of presets, each with what its key offers and the number of its starts.
+
+    Two queries are enough for all of them.
+    """
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows = self.result_list = list(self.result_list)
+        rows = list(self.result_list)
         default = connections.default_key()
         keys_of_rows = {
             row.pk: connections.stored_key(row.api_key) if row.api_key else default
@@ -60,24 +63,28 @@ class PresetList(ChangeList):
         counts = dict(recent.values_list("preset").annotate(Count("pk")).order_by())
         for row in rows:
             row.offer = offers[keys_of_rows[row.pk].pk]
-            row.conversations = counts.get(row.pk, 0)
+            row.start_count = counts.get(row.pk, 0)
+        self.result_list = rows
 
 
 @admin.register(SessionPreset)
 class SessionPresetAdmin(ButtonAdmin):
-    """Presets. No page here calls Perso but the import of templates, and the form when Sync is pressed."""
+    """Presets.
+
+    Only two things here call Perso: the import of templates, and the Sync button.
+    """
 
     form = PresetForm
     change_form_template = "admin/django_perso/sessionpreset/change_form.html"
     list_display = [
         "thumbnail",
-        "called",
-        "made_of",
+        "title",
+        "choices",
         "access",
         "is_active",
-        "conversations",
+        "starts",
     ]
-    list_display_links = ["thumbnail", "called"]
+    list_display_links = ["thumbnail", "title"]
     list_filter = ["is_active", "access", "api_key"]
     list_select_related = ["api_key"]
     search_fields = ["name", "slug"]
@@ -87,7 +94,7 @@ class SessionPresetAdmin(ButtonAdmin):
     class Media:
         js = ("django_perso/admin.js",)
 
-    # --- the list -------------------------------------------------------------------------------------
+    # --- the list ---------------------------------------------------------------------
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PresetList
@@ -98,22 +105,23 @@ class SessionPresetAdmin(ButtonAdmin):
         Somebody may be talking to its avatar, or it may say how long its conversations
         are kept.
         """
-        *found, protected = super().get_deleted_objects(objs, request)
+        *deleted, protected = super().get_deleted_objects(objs, request)
         presets = SessionPreset.objects.filter(pk__in=[preset.pk for preset in objs])
         reasons = []
         for preset in presets:
             reasons += deleting.reasons_to_keep_preset(preset)
         text = gettext(
-            "%(name)s: its conversations are kept for %(days)d days. Deactivate it instead."
+            "%(name)s: conversations of this preset are kept for %(days)d days. "
+            "Deactivate it instead."
         )
         keeping = presets.exclude(retention_days=None).exclude(conversation=None)
         for preset in keeping.distinct():
             reasons.append(text % {"name": preset, "days": preset.retention_days})
-        return *found, [*protected, *reasons]
+        return *deleted, [*protected, *reasons]
 
     @admin.display(description=_("picture"))
     def thumbnail(self, preset: Any) -> SafeString:
-        """A link like the name, and so called by it."""
+        """Show the avatar, or the initial of the preset; either links to the form."""
         item = preset.offer["model_style"].get(preset.model_style)
         if item is not None and item.picture:
             picture = '<img class="perso-thumb" src="{}" loading="lazy" alt="{}">'
@@ -124,29 +132,34 @@ class SessionPresetAdmin(ButtonAdmin):
         return format_html(initial, preset.name, preset.name[:1])
 
     @admin.display(description=_("name"), ordering="name")
-    def called(self, preset: Any) -> SafeString:
-        """By its name, and by its slug where that says more."""
-        known = {slugify(preset.name), "default" if preset.is_default else ""}
-        slug = "" if preset.slug in known else preset.slug
-        return format_html('{}<span class="perso-slug">{}</span>', named(preset), slug)
+    def title(self, preset: Any) -> SafeString:
+        """Show the name, and the slug where it is not obvious."""
+        obvious = {slugify(preset.name)}
+        if preset.is_default:
+            obvious.add("default")
+        slug = "" if preset.slug in obvious else preset.slug
+        line = '{}<span class="perso-slug">{}</span>'
+        return format_html(line, name_of(preset), slug)
 
     @admin.display(description=_("avatar, voice, LLM"), ordering="model_style")
-    def made_of(self, preset: Any) -> SafeString:
-        """Under their titles, and what is wrong with any of the choices."""
+    def choices(self, preset: Any) -> SafeString:
+        """Show the titles of the choices, and problems with them."""
         names = ("model_style", "tts_type", "llm_type")
         titles = [(_title(preset, name),) for name in names if getattr(preset, name)]
-        texts = [
-            (problem.text,) for problem in catalogue.problems(preset, preset.offer)
-        ]
+        problems = catalogue.problems(preset, preset.offer)
         lines = format_html_join("", "<span>{}</span>", titles)
-        badges = format_html_join("", '<span class="perso-badge">{}</span>', texts)
-        return format_html('<span class="perso-made">{}{}</span>', lines, badges)
+        badges = format_html_join(
+            "",
+            '<span class="perso-badge">{}</span>',
+            [(problem.text,) for problem in problems],
+        )
+        return format_html('<span class="perso-choices">{}{}</span>', lines, badges)
 
     @admin.display(description=_("starts in 7 days"))
-    def conversations(self, preset: Any) -> int:
-        return int(preset.conversations)
+    def starts(self, preset: Any) -> int:
+        return int(preset.start_count)
 
-    # --- the form -------------------------------------------------------------------------------------
+    # --- the form ---------------------------------------------------------------------
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show what nearly every preset sets, and fold the rest.
@@ -166,9 +179,9 @@ class SessionPresetAdmin(ButtonAdmin):
                 names.append("framing")
             fieldsets.append((GROUP_TITLES[group], _folded(names)))
         more = ["slug", "is_default", "is_active", "api_key", "retention_days"]
-        # The lists of another key have been asked for: leave the choice of key in view.
-        is_key_chosen = "_lists" in request.POST
-        options = {"fields": more} if is_key_chosen else _folded(more)
+        # Somebody is choosing a key, so the choice stays in view.
+        is_choosing_key = "_lists" in request.POST
+        options = {"fields": more} if is_choosing_key else _folded(more)
         fieldsets.append((_("Slug, API key and retention"), options))
         if obj is not None:
             fieldsets.append((_("Request to Perso"), _folded(["sent"])))
@@ -183,16 +196,18 @@ class SessionPresetAdmin(ButtonAdmin):
 
     @admin.display(description=_("preview"))
     def framing(self, preset: Any) -> SafeString:
-        about = _("An approximation: avatars fill their frames differently.")
+        note = _("An approximation. Avatars fill their frames differently.")
         return format_html(
-            '<div data-perso-framing></div><span class="perso-quiet">{}</span>', about
+            '<div data-perso-framing></div><span class="perso-quiet">{}</span>', note
         )
 
     @admin.display(description=_("tag"))
     def tag(self, preset: SessionPreset) -> SafeString:
         return format_html(
-            '<span class="perso-copy"><input readonly value="{}" aria-label="{}" size="40">'
-            '<button type="button" class="button" data-perso-copy="{}">{}</button></span>',
+            '<span class="perso-copy">'
+            '<input readonly value="{}" aria-label="{}" size="40">'
+            '<button type="button" class="button" data-perso-copy="{}">{}</button>'
+            "</span>",
             f'{{% perso_avatar "{preset.slug}" %}}',
             _("Tag for a template"),
             _("Copied"),
@@ -202,24 +217,24 @@ class SessionPresetAdmin(ButtonAdmin):
     @admin.display(description=_("JSON"))
     def sent(self, preset: SessionPreset) -> SafeString:
         body = calls.create_session_id(**presets.params(preset)).json
-        return format_html(
-            '<pre class="perso-json">{}</pre>',
-            json.dumps(body, indent=2, ensure_ascii=False),
-        )
+        text = json.dumps(body, indent=2, ensure_ascii=False)
+        return format_html('<pre class="perso-json">{}</pre>', text)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Of a preset to copy, or of the values in the address."""
-        given = request.GET
-        copied = self.get_object(request, given["copy"]) if "copy" in given else None
-        if copied is not None and self.has_view_permission(request, copied):
-            return imports.copy_of(copied)
+        """Take initial values from a preset to copy, or from the query string."""
+        query = request.GET
+        if "copy" in query:
+            preset = self.get_object(request, query["copy"])
+            if preset is not None and self.has_view_permission(request, preset):
+                return imports.copy_of(preset)
         initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
-        initial |= {
-            name: names_in(given, name) for name in LISTS_OF_NAMES if name in given
-        }
-        return initial | {
-            name: given[name] not in OFF for name in SWITCHES if name in given
-        }
+        for name in LISTS_OF_NAMES:
+            if name in query:
+                initial[name] = names_in(query, name)
+        for name in SWITCHES:
+            if name in query:
+                initial[name] = query[name] not in OFF
+        return initial
 
     @method_decorator(csrf_protect)
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -228,35 +243,33 @@ class SessionPresetAdmin(ButtonAdmin):
         return super().changeform_view(request, *args, **kwargs)
 
     def _sync(self, request: HttpRequest) -> None:
-        """Fetch the lists of the key that is chosen in the form, which is then shown with them."""
-        may_edit = self.has_change_permission(request) or self.has_add_permission(
-            request
-        )
+        """Fetch the lists of the key chosen in the form, which is then shown again."""
+        may_add = self.has_add_permission(request)
+        may_edit = may_add or self.has_change_permission(request)
         if not (may_edit and request.user.has_perm("django_perso.use_apikey")):
             raise PermissionDenied
-        level, text = told(keys.check(PresetForm(request.POST).key, keep_lists=True))
+        outcome = keys.check(PresetForm(request.POST).key, keep_lists=True)
+        level, text = outcome_message(outcome)
         self.message_user(request, text, level)
 
     def links_of(
         self, request: HttpRequest, row: SessionPreset
     ) -> list[tuple[str, Any]]:
-        links = [(f"{self.address('playground')}?preset={row.slug}", _("Playground"))]
+        links = [(f"{self.url_of('playground')}?preset={row.slug}", _("Playground"))]
         if self.has_add_permission(request):
-            links.insert(0, (f"{self.address('add')}?copy={row.pk}", _("Duplicate")))
+            links.insert(0, (f"{self.url_of('add')}?copy={row.pk}", _("Duplicate")))
         return links
 
-    # --- further pages --------------------------------------------------------------------------------
+    # --- further pages ----------------------------------------------------------------
 
     def get_urls(self) -> list[Any]:
         pages = {"templates": imports.import_page, "playground": playground.playground}
-        return [
-            path(
-                f"{name}/",
-                self.admin_site.admin_view(partial(show, self)),
-                name=f"django_perso_sessionpreset_{name}",
-            )
-            for name, show in pages.items()
-        ] + super().get_urls()
+        urls = []
+        for name, show in pages.items():
+            view = self.admin_site.admin_view(partial(show, self))
+            url_name = f"django_perso_sessionpreset_{name}"
+            urls.append(path(f"{name}/", view, name=url_name))
+        return urls + super().get_urls()
 
 
 def _folded(fields: list[str]) -> dict[str, Any]:

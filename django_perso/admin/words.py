@@ -1,4 +1,4 @@
-"""What an operator is told: how Perso answered a key, what that changed, how long ago, how it ended."""
+"""Texts that several pages show: names, ages, and how Perso answered a key."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,29 +11,23 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..models import ApiKey, EndedBy
-from ..services import catalogue, connections, keys, reasons
+from ..models import ApiKey
+from ..services import catalogue, connections, keys
 from .buttons import ERROR, SUCCESS, WARNING
 
-NAMED = 5  # of what came, went or is affected, so many are told by name
-
-# Who or what ended a conversation, as a page or this site says it.
-ENDINGS = {
-    **dict(EndedBy.choices),
-    "other": EndedBy.REPLACED.label,
-    "pagehide": EndedBy.LEFT.label,
-}
+# How many names a list has before it says "and 3 more".
+MAX_NAMES = 5
 
 
 def ago(moment: datetime) -> str:
-    """`4 minutes ago`."""
+    """Return an age such as "4 minutes ago"."""
     if timezone.now() - moment < timedelta(minutes=1):
         return _("just now")
     return _("%s ago") % timesince(moment, depth=1)
 
 
 def local(moment: datetime) -> datetime:
-    """As the admin shows it, also where USE_TZ is off."""
+    """Return a time as the admin shows it, also when USE_TZ is off."""
     return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
@@ -44,66 +38,52 @@ def default_key() -> str:
     return _("The default key (%s)") % name
 
 
-def named(row: Any) -> SafeString:
-    """A key or preset as it is listed: by its name, and if it is the default one, unless its name says so."""
+def name_of(row: Any) -> SafeString:
+    """Return the name of a key or preset, marked if it is the default."""
     word = _("default")
     if not row.is_default or row.name.casefold() == word.casefold():
         return format_html("{}", row.name)
     return format_html('{} <span class="perso-pill">{}</span>', row.name, word)
 
 
-def state(data: dict[str, Any]) -> str:
-    """Return the line of a state entry, whatever a page may have sent."""
-    name, how, reason, detail = (
-        str(data.get(key) or "") for key in ("name", "how", "reason", "detail")
-    )
-    words = [
-        name.replace("_", " "),
-        ENDINGS.get(how, how),
-        reasons.for_staff(reason),
-        ENDINGS.get(detail, detail),
-    ]
-    return " · ".join(str(word) for word in words if word)
-
-
-def first(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (_(" and %d more") % more if more > 0 else "")
+def shortened(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    text = ", ".join(names[:MAX_NAMES])
+    more = len(names) - MAX_NAMES
+    return text + _(" and %d more") % more if more > 0 else text
 
 
 def affected(presets: Sequence[str]) -> str:
-    """Which presets have chosen what is not offered."""
+    """Return a sentence about presets that use what is no longer offered."""
     text = ngettext(
-        "%(n)d preset affected: %(names)s.",
-        "%(n)d presets affected: %(names)s.",
+        "%(n)d preset uses an entry that is not offered: %(names)s.",
+        "%(n)d presets use entries that are not offered: %(names)s.",
         len(presets),
     )
-    return text % {"n": len(presets), "names": first(presets)}
+    return text % {"n": len(presets), "names": shortened(presets)}
 
 
-def told(outcome: keys.Outcome) -> tuple[int, str]:
-    """How Perso answered and what was found by keeping its lists, after the level of that message."""
+def outcome_message(outcome: keys.Outcome) -> tuple[int, str]:
+    """Return the level and the text of a message about Perso's answer."""
     if outcome.status != ApiKey.Status.OK:
         return ERROR, outcome.detail
-    # Where all is new, as at the first time, the numbers say it.
-    came = [
-        (change.kind, change.added)
-        for change in outcome.changes
-        if 0 < len(change.added) < change.offered
-    ]
-    went = [
-        (change.kind, change.removed) for change in outcome.changes if change.removed
-    ]
+    added = []
+    removed = []
+    for change in outcome.changes:
+        # At the first sync all is new, and the numbers are enough.
+        if 0 < len(change.added) < change.offered:
+            added.append(_change(change.kind, change.added))
+        if change.removed:
+            removed.append(_change(change.kind, change.removed))
     texts = [outcome.detail]
-    for text, lists in ((_("New: %s."), came), (_("Gone: %s."), went)):
-        if lists:
-            texts.append(
-                text
-                % "; ".join(
-                    f"{catalogue.label(kind)} {first(names)}" for kind, names in lists
-                )
-            )
+    if added:
+        texts.append(_("New: %s.") % "; ".join(added))
+    if removed:
+        texts.append(_("No longer offered: %s.") % "; ".join(removed))
     if outcome.affected:
         texts.append(affected(outcome.affected))
     return SUCCESS if outcome.is_sound else WARNING, " ".join(texts)
+
+
+def _change(kind: str, names: Sequence[str]) -> str:
+    return f"{catalogue.label(kind)} {shortened(names)}"

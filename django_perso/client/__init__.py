@@ -10,8 +10,8 @@ answers, and `errors` what can go wrong.
             using_stf_webrtc=True, model_style="…", prompt=prompts[0].prompt_id, …
         )
 
-`PersoClient` is the same without `await`. `django_perso.rest` returns clients that use the
-API keys of a Django site.
+`PersoClient` is the same without `await`. `django_perso.rest` returns clients that use
+the API keys of a Django site.
 """
 
 from . import calls, parameters

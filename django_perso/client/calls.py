@@ -1,4 +1,4 @@
-"""The requests that Perso's API knows: each function returns a `Call`, and sends nothing."""
+"""The requests of Perso's API: each function returns a `Call`, and sends nothing."""
 
 import base64
 import re
@@ -50,7 +50,7 @@ class Call(Generic[T]):
 
     @property
     def session_id(self) -> str:
-        """Return the session's identifier as it stands in the path, or an empty string."""
+        """Return the session's identifier as in the path, or an empty string."""
         found = _SESSION_ID.search(self.path)
         return found[0] if found else ""
 
@@ -157,7 +157,7 @@ def create_session_id(
 
 
 def _capabilities(params: SessionParams) -> list[str]:
-    """Return the capabilities that are asked for, then those that follow from `params`."""
+    """Return the capabilities asked for, then those that `params` imply."""
     capabilities = list(params.get("capability", ()))
     if params.get("using_stf_webrtc"):
         capabilities.append(WEBRTC)
@@ -278,14 +278,14 @@ def _member(name: str, kind: type[N], body: bytes) -> N:
     answer = parse(body)
     value = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(value, kind):
-        raise PersoUnreadable(f"The answer lacks {name}")
+        raise PersoUnreadable(f"The response lacks {name}")
     return value
 
 
 def _session_id(body: bytes) -> str:
     session_id = _member("session_id", str, body)
     if not session_id or not session_id.isprintable():
-        raise PersoUnreadable("The answer's session_id is not a session_id")
+        raise PersoUnreadable("The response's session_id is not a session_id")
     return session_id
 
 
@@ -317,7 +317,7 @@ def _audio(body: bytes) -> bytes:
     try:
         return base64.b64decode(_member("audio", str, body), validate=True)
     except ValueError:
-        raise PersoUnreadable("The answer's audio is not base64") from None
+        raise PersoUnreadable("The response's audio is not base64") from None
 
 
 def _events(body: bytes) -> tuple[Any, ...]:

@@ -170,7 +170,8 @@ class _Client:
     async def _send(self, call: Call[T]) -> T:
         step: Any = call
         try:
-            # httpx has no total deadline: an answer of one byte a second would take hours.
+            # httpx has no total deadline: an answer of one byte a second would take
+            # hours.
             async with asyncio.timeout(self._limits.total_seconds):
                 while isinstance(step, Call):
                     # An application in this process may change context variables, so
@@ -322,7 +323,8 @@ class PersoClient(_Client):
     """A client for code that is not async.
 
     It runs on the event loop of a thread that the whole process shares. So it keeps the
-    total deadline, which blocking sockets cannot, and its connections outlive the caller.
+    total deadline, which blocking sockets cannot, and its connections outlive the
+    caller.
     """
 
     def __enter__(self) -> Self:
@@ -368,8 +370,8 @@ class _Connections:
     """Open connections, each in a transport of its own.
 
     A pool of httpx looks at all of its connections several times a request, which soon
-    costs more than the request. The connection that was used last is lent first, so that
-    few are kept open.
+    costs more than the request. The connection that was used last is lent first, so
+    that few are kept open.
     """
 
     def __init__(self) -> None:
@@ -393,7 +395,7 @@ class _Connections:
 
 
 def pooled_connections() -> _Connections:
-    """Return the connections of the running event loop, which are kept while it lives."""
+    """Return the connections of the running event loop, kept while it lives."""
     loop = asyncio.get_running_loop()
     with _pools_lock:
         # Connections refer to their loop: weak keys would keep loops that have ended.
@@ -434,7 +436,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
     async for piece in cast(httpx.AsyncByteStream, response.stream):
         body += piece
         if len(body) > max_bytes:
-            raise PersoUnreadable(f"The answer has more than {max_bytes} bytes")
+            raise PersoUnreadable(f"The response has more than {max_bytes} bytes")
     return bytes(body)
 
 

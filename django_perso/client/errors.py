@@ -96,7 +96,7 @@ class PersoUnreachable(PersoError):
 
 
 class PersoUnreadable(PersoError):
-    """The answer is not JSON, lacks a field, or is too large."""
+    """The response is not JSON, lacks a field, or is too large."""
 
 
 def parse(body: bytes) -> Any:
@@ -110,9 +110,9 @@ def parse(body: bytes) -> Any:
         # Encoding raises ValueError for half a surrogate pair.
         text = json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise PersoUnreadable("The answer is not JSON") from None
+        raise PersoUnreadable("The response is not JSON") from None
     if b"\\u0000" in text:
-        raise PersoUnreadable("The answer contains a NUL character")
+        raise PersoUnreadable("The response contains a NUL character")
     return value
 
 

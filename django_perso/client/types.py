@@ -282,27 +282,27 @@ def _read_plain(kind: Any, value: Any, place: str) -> Any:
         return value
     if kind in (int, float) and type(value) in (int, kind) and abs(value) < 1e15:
         return value
-    raise PersoUnreadable(f"The answer's {place} is not {kind.__name__}")
+    raise PersoUnreadable(f"The response's {place} is not {kind.__name__}")
 
 
 def _read_list(kind: Any, value: Any, place: str) -> tuple[Any, ...]:
     # Perso's lists are bare arrays. The paginated form is accepted as well.
     items = value.get("results") if isinstance(value, dict) else value
     if not isinstance(items, list):
-        raise PersoUnreadable(f"The answer's {place} is not a list")
+        raise PersoUnreadable(f"The response's {place} is not a list")
     return tuple(_read(kind, item, place) for item in items)
 
 
 def _read_object(kind: Any, value: Any, place: str) -> Any:
     if not isinstance(value, dict):
-        raise PersoUnreadable(f"The answer's {place} is not {kind.__name__}")
+        raise PersoUnreadable(f"The response's {place} is not {kind.__name__}")
     values = {}
     for name, hint, is_required in _fields(kind):
         is_nullable = NoneType in get_args(hint)
         if value.get(name) is not None or (name in value and is_nullable):
             values[name] = _read(hint, value[name], f"{kind.__name__}.{name}")
         elif is_required:
-            raise PersoUnreadable(f"The answer lacks {kind.__name__}.{name}")
+            raise PersoUnreadable(f"The response lacks {kind.__name__}.{name}")
     return kind(**values)
 
 

@@ -1,11 +1,16 @@
 """The frames of the log socket, `perso.log.1`.
 
-| browser → server                                  | server → browser                                     |
-|---------------------------------------------------|------------------------------------------------------|
-| hello {stream, ticket}          first, within 5 s | welcome {ack, age, window, frame, ping}              |
-| ev    {items: [{s, k, t, d}]}   ≤ 50, ≤ 64 KiB    | ack {s} durable · gap {s} rewind · reject {s, code}  |
-| bye   {last, how}                                 | done {reason} · gap {s}                              |
-| ping                                              | pong · retry {after}: keep the entries and back off  |
+| browser → server                              | answer                          |
+|-----------------------------------------------|---------------------------------|
+| hello {stream, ticket}: first, within 5 s     | welcome {ack, age, window,      |
+|                                               | frame, ping}                    |
+| ev {items: [{s, k, t, d}]}: ≤ 50, ≤ 64 KiB    | ack {s}: durable                |
+|                                               | gap {s}: send again from there  |
+|                                               | reject {s, code}                |
+| bye {last, how}                               | done {reason}, or gap {s}       |
+| ping                                          | pong                            |
+
+Instead of an answer, `retry {after}` asks for the entries again later.
 
 On the wire a conversation is called `stream`.
 """
@@ -129,7 +134,9 @@ def parse_items(items: object, size: int = MAX_FRAME) -> Events:
     if not isinstance(items, list) or not all(_fits(item, NUMBERED) for item in items):
         raise BadFrame(CloseCode.BAD_FRAME, "items must be a list of numbered entries")
     if len(items) > MAX_ITEMS:
-        raise BadFrame(CloseCode.TOO_BIG, f"a frame may have {MAX_ITEMS} entries")
+        raise BadFrame(
+            CloseCode.TOO_BIG, f"a frame may have at most {MAX_ITEMS} entries"
+        )
     entries: list[Entry] = []
     for item in items:
         # A character takes at most four bytes, so short frames need no measuring.

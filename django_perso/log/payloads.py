@@ -34,7 +34,7 @@ def load(text: str) -> dict[str, Any]:
     refused too.
     """
     if _is_too_big(text):
-        raise BadFrame(CloseCode.TOO_BIG, f"a frame may have {MAX_FRAME} bytes")
+        raise BadFrame(CloseCode.TOO_BIG, f"a frame may have at most {MAX_FRAME} bytes")
     try:
         data = JSON.decode(text)
         if _may_be_unstorable(text):

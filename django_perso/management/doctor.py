@@ -41,20 +41,21 @@ NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
 # The limit that the server was started with cannot be seen from here.
 LIMIT = (
-    "; give daphne --websocket-max-message-size 131072, uvicorn --ws-max-size 131072"
+    "; start daphne with --websocket-max-message-size 131072, "
+    "or uvicorn with --ws-max-size 131072"
 )
 USE_SANDBOX = 'Add to settings.py: PERSO["API_KEY"] = "sandbox"'
 SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
 SCRIPT = "django_perso/perso-avatar.js"
-COLLECT = "Run: python manage.py collectstatic, and serve STATIC_URL"
+COLLECT = "Run: python manage.py collectstatic, and serve the files at STATIC_URL"
 SWEEP = "Run every minute: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
 
-# What is fine is an Info; a problem is an Error or a Warning as in `checks`, mostly with
-# its fix.
+# What is fine is an Info; a problem is an Error or a Warning as in `checks`, mostly
+# with its fix.
 Lines = Iterator[CheckMessage]
 
 
@@ -141,7 +142,10 @@ class Examination:
         ]
         self.has_tables = not missing
         if missing:
-            text = f"Not applied: {', '.join(missing)}. What lies in the database was not examined."
+            text = (
+                f"Not applied: {', '.join(missing)}. "
+                "The rows in the database were not examined."
+            )
             yield problem("E035", text, "Run: python manage.py migrate django_perso")
         else:
             yield Info("all are applied")
@@ -175,7 +179,7 @@ class Examination:
         name = getattr(settings, "ASGI_APPLICATION", None)
         path = reverse("django_perso:log")
         if conf.LOG_TRANSPORT == "post" or not name:
-            yield Info("events go by HTTP; sockets are optional")
+            yield Info("log entries are sent by POST; WebSockets are optional")
             return
         application = import_string(name)
         module = name.rpartition(".")[0]
@@ -184,19 +188,28 @@ class Examination:
         # requests; see `asgi`.
         django = getattr(application, "application_mapping", {}).get("http")
         if opening.get("code") == CloseCode.ORIGIN:
-            text = f"The socket refuses pages of {headers.own_host()}: not in ALLOWED_HOSTS."
+            text = (
+                f"The socket refuses pages from {headers.own_host()}, "
+                "which is not in ALLOWED_HOSTS."
+            )
             yield problem(
                 "W014", text, 'Add to settings.py: ALLOWED_HOSTS = ["shop.example"]'
             )
         elif opening.get("type") != "websocket.accept":
-            text = f"{module} does not serve the socket {path}; events go by HTTP."
+            text = (
+                f"{module} does not serve the socket {path}; "
+                "log entries are sent by POST."
+            )
             yield problem("W011", text, f"{_django_import(module)} -> {OUR_IMPORT}")
         elif (
             django
             and django.__module__ != "django_perso.asgi"
             and conf.LOG_TRANSPORT == "auto"
         ):
-            text = f"{module} serves the socket {path}, but its pages cannot know; events go by HTTP."
+            text = (
+                f"{module} serves the socket {path}, but pages cannot detect it; "
+                "log entries are sent by POST."
+            )
             fix = 'Add to settings.py: PERSO["LOG_TRANSPORT"] = "websocket"'
             yield problem("W011", text, fix)
         else:
@@ -204,14 +217,14 @@ class Examination:
 
     @cached_property
     def page(self) -> Any:
-        """The site's answer to a request through all middleware: the demo page, or /."""
+        """The answer to a request through all middleware: the demo page, or /."""
         path = reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
         path = f"/{path.removeprefix(get_script_prefix())}"
         visitor = Client(raise_request_exception=False, SERVER_NAME=headers.own_host())
         return visitor.get(path, secure=True)
 
     def csp(self) -> Lines:
-        """A page's Content-Security-Policy allows what the widget loads and connects to."""
+        """A page's Content-Security-Policy allows what the widget loads."""
         if self.page.status_code >= 500:
             _, error, _ = self.page.exc_info or ("", "the error is in the log", "")
             text, add, line = (str(error) or repr(error)).partition("Add to ")
@@ -257,8 +270,8 @@ class Examination:
             yield Info(f"the microphone is allowed. {NO_VOICE}")
         else:
             text = (
-                f"{NO_VOICE} Once there is, Permissions-Policy: {policy} will block "
-                "the microphone."
+                f"{NO_VOICE} When voice input is added, Permissions-Policy: {policy} "
+                "will block the microphone."
             )
             yield problem("W022", text, "Permissions-Policy: microphone=(self)")
 
@@ -276,7 +289,7 @@ class Examination:
 
     @cached_property
     def keys(self) -> list[KeySource]:
-        """The keys to ask Perso with; the one in settings also where presets miss it."""
+        """The keys to ask Perso with, also a missing one that presets use."""
         sources = [
             key
             for key in keys.in_use()
@@ -330,7 +343,10 @@ class Examination:
                     SYNC,
                 )
             elif drift := _drift(key, lists):
-                text = f"{name}: Perso has changed since {timesince(synced_at)}: {', '.join(drift)}"
+                text = (
+                    f"{name}: Perso's lists have changed since the sync "
+                    f"{timesince(synced_at)} ago: {', '.join(drift)}"
+                )
                 yield problem("W032", text, SYNC)
             else:
                 items = [
@@ -343,7 +359,7 @@ class Examination:
                 yield Info(f"{name}: {count} (synced {timesince(synced_at)} ago)")
 
     def presets(self) -> Lines:
-        """Perso offers what each active preset uses; templates name existing presets."""
+        """Perso offers what active presets use; templates name existing presets."""
         active = SessionPreset.objects.filter(is_active=True).order_by("slug")
         pks = {key.pk for key in self.keys}
         examined = [
@@ -372,7 +388,7 @@ class Examination:
         if silent:
             yield problem(
                 "W037",
-                f"{silent} conversations are silent and have not been closed",
+                f"{silent} conversations have gone silent and have not been closed",
                 SWEEP,
             )
         if overdue:
@@ -403,7 +419,7 @@ def _admin_page(row: Any) -> str:
 
 
 def _named_in_templates() -> dict[str, str]:
-    """Return the presets that template tags of this site name, each with one template."""
+    """Return the presets that template tags name, each with one template."""
     templates = {}
     for directory in {
         directory for engine in engines.all() for directory in engine.template_dirs

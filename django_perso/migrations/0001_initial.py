@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
                     "environment_variable",
                     models.CharField(
                         blank=True,
-                        help_text="Read the key from this variable instead of storing it, for example PERSO_INTERACTIVE_API_KEY_SHOP.",
+                        help_text="Read the secret from this variable instead of storing it, for example PERSO_INTERACTIVE_API_KEY_SHOP.",
                         max_length=100,
                         validators=[
                             django.core.validators.RegexValidator(
@@ -95,7 +95,14 @@ class Migration(migrations.Migration):
                         verbose_name="default",
                     ),
                 ),
-                ("is_active", models.BooleanField(default=True, verbose_name="active")),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Nothing can be started with an inactive key. Deactivating a key does not end conversations that are already running.",
+                        verbose_name="active",
+                    ),
+                ),
                 (
                     "created_at",
                     models.DateTimeField(
@@ -277,7 +284,7 @@ class Migration(migrations.Migration):
                     "is_active",
                     models.BooleanField(
                         default=True,
-                        help_text="Visitors cannot start an inactive preset.",
+                        help_text="Visitors cannot start an inactive preset. Deactivating a preset does not end conversations that are already running.",
                         verbose_name="active",
                     ),
                 ),
@@ -308,10 +315,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("llm_type", models.CharField(max_length=200, verbose_name="LLM")),
-                (
-                    "tts_type",
-                    models.CharField(max_length=200, verbose_name="voice"),
-                ),
+                ("tts_type", models.CharField(max_length=200, verbose_name="voice")),
                 (
                     "stt_type",
                     models.CharField(
@@ -450,7 +454,7 @@ class Migration(migrations.Migration):
                         help_text="How many conversations may run at the same time. Leave empty for no limit. Required when everybody may start.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="live at once",
+                        verbose_name="conversations at once",
                     ),
                 ),
                 (
@@ -458,10 +462,10 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(
                         blank=True,
                         default=10,
-                        help_text="For each visitor and for each address. Leave empty for no limit. Required when everybody may start.",
+                        help_text="How often each visitor, and each network address, may start. Leave empty for no limit. Required when everybody may start.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="starts an hour",
+                        verbose_name="starts per hour",
                     ),
                 ),
                 (

@@ -49,7 +49,7 @@ class ApiKey(models.Model):
             )
         ],
         help_text=_(
-            "Read the key from this variable instead of storing it, "
+            "Read the secret from this variable instead of storing it, "
             "for example PERSO_INTERACTIVE_API_KEY_SHOP."
         ),
     )
@@ -58,7 +58,14 @@ class ApiKey(models.Model):
         default=False,
         help_text=_("Used by presets that do not choose a key."),
     )
-    is_active = models.BooleanField(_("active"), default=True)
+    is_active = models.BooleanField(
+        _("active"),
+        default=True,
+        help_text=_(
+            "Nothing can be started with an inactive key. Deactivating a key does not "
+            "end conversations that are already running."
+        ),
+    )
     created_at = models.DateTimeField(
         _("created"), default=timezone.now, editable=False
     )
@@ -102,7 +109,7 @@ class ApiKey(models.Model):
 
 
 class CatalogueItem(models.Model):
-    """An entry of one of the lists a key offers, as Perso returned it at the last sync."""
+    """An entry of a list that a key offers, as Perso returned it at the last sync."""
 
     # NULL: offered to the key in settings.
     api_key = models.ForeignKey(

@@ -43,7 +43,10 @@ class SessionPreset(models.Model):
     is_active = models.BooleanField(
         _("active"),
         default=True,
-        help_text=_("Visitors cannot start an inactive preset."),
+        help_text=_(
+            "Visitors cannot start an inactive preset. Deactivating a preset does not "
+            "end conversations that are already running."
+        ),
     )
     api_key = models.ForeignKey(
         ApiKey,
@@ -118,7 +121,7 @@ class SessionPreset(models.Model):
         _("who may start"), max_length=10, choices=Access.choices, default=Access.STAFF
     )
     max_live = models.PositiveIntegerField(
-        _("live at once"),
+        _("conversations at once"),
         default=5,
         null=True,
         blank=True,
@@ -129,13 +132,13 @@ class SessionPreset(models.Model):
         ),
     )
     starts_per_hour = models.PositiveIntegerField(
-        _("starts an hour"),
+        _("starts per hour"),
         default=10,
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
         help_text=_(
-            "For each visitor and for each address. "
+            "How often each visitor, and each network address, may start. "
             "Leave empty for no limit. Required when everybody may start."
         ),
     )

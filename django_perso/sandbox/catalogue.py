@@ -12,7 +12,7 @@ from .portrait import portrait
 Item = dict[str, Any]
 
 CREATED_AT = "2025-11-03T09:00:00.000Z"
-# Title, upper colour, lower colour. `face` paints them behind the avatar too.
+# Title, upper color, lower color. `face` paints them behind the avatar too.
 BACKDROPS = {
     "pbi-studio": ("Studio", "#dfe9f5", "#9fb7d6"),
     "pbi-evening": ("Evening light", "#ffd9b8", "#c98ba3"),
@@ -149,9 +149,9 @@ PROMPTS = [
     ),
     _prompt(
         "plp-teacher",
-        "Maths teacher",
+        "Math teacher",
         "Explains numbers step by step.",
-        "You are a patient maths teacher.",
+        "You are a patient math teacher.",
         intro_message="Welcome to class! Which number shall we look at today?",
     ),
     _prompt(
@@ -177,7 +177,7 @@ DOCUMENTS = [
 ]
 MCP_SERVERS = [
     _mcp("pmc-clock", "World clock", "Tells the current date and time."),
-    _mcp("pmc-library", "Library search", "Searches the catalogue of books."),
+    _mcp("pmc-library", "Library search", "Searches a catalog of books."),
 ]
 TEXT_NORMALIZATIONS: list[Item] = [
     {

@@ -69,7 +69,7 @@ class Command(BaseCommand):
         with server:
             self.stdout.write(
                 f"Perso sandbox at http://{host}:{server.server_port} "
-                "(API key: sandbox; press Ctrl-C to end it)"
+                "(API key: sandbox; press Ctrl-C to stop it)"
             )
             self.stdout.flush()
             try:

@@ -60,7 +60,7 @@ def _capability(wanted: Any) -> list[str]:
         raise Refusal(
             400,
             "invalid",
-            "STF_WEBRTC and STF_ONPREMISE exclude each other.",
+            "STF_WEBRTC and STF_ONPREMISE are mutually exclusive.",
             "capability",
         )
     return list(dict.fromkeys(wanted))
@@ -143,7 +143,7 @@ def _check_together(params: dict[str, Any], capability: list[str]) -> None:
         raise Refusal(
             400,
             "invalid_platform_type",
-            "This avatar is not made for the browser.",
+            "This avatar cannot be used in a browser.",
             "model_style",
         )
     prompt = find("prompt", params["prompt"])

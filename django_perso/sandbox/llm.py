@@ -37,7 +37,7 @@ def _remote(name: str, description: str, **properties: Event) -> Tool:
 REMOTE_TOOLS = {
     "pmc-clock": _remote("world_clock", "The current time and date."),
     "pmc-library": _remote(
-        "search_books", "Search books in the catalogue.", query={"type": "string"}
+        "search_books", "Search for books in the catalog.", query={"type": "string"}
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What the people look like: colours, and outlines that `face` and `portrait` share.
+"""What the people look like: colors, and outlines that `face` and `portrait` share.
 
 Outlines are written as in SVG. The middle of the face is 0,0 and half its height is 1.
 Of symmetric parts only the right half is given.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Look:
-    """The colours of a person."""
+    """The colors of a person."""
 
     skin: str
     hair: str
@@ -37,7 +37,8 @@ LOOKS = {
 # The hair in front of the face: its locks (all clockwise), and where it shines.
 LONG_HAIR = (
     [
-        ".2,-1.2 .62,-1.1 .93,-.62 1,.1 .99,.75 .86,.9 .83,.35 .79,-.2 .62,-.55 .3,-.86",
+        ".2,-1.2 .62,-1.1 .93,-.62 1,.1 .99,.75 .86,.9 "
+        ".83,.35 .79,-.2 .62,-.55 .3,-.86",
         ".28,-1.2 .3,-.92 .05,-.72 -.45,-.52 -.76,-.22 -.83,.3 "
         "-.85,.88 -.97,.8 -1,.3 -.98,-.4 -.78,-.95 -.3,-1.22",
     ],

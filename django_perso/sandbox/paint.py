@@ -106,7 +106,7 @@ def _blend(part: int, percent: int) -> bytes:
 
 
 def mix(colour: str, other: str, share: float) -> str:
-    """Return the colour that lies at `share` of the way to another one."""
+    """Return the color at `share` of the way to another one."""
     pairs = ((int(colour[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5))
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
@@ -128,7 +128,7 @@ def path(points: str) -> tuple[Point, ...]:
 
 
 def moved(points: Iterable[Point], centre: Point, stretch: Point = (1, 1)) -> Outline:
-    """Return points stretched around the origin and moved to a centre."""
+    """Return points stretched around the origin and moved to a center."""
     return [(centre[0] + x * stretch[0], centre[1] + y * stretch[1]) for x, y in points]
 
 

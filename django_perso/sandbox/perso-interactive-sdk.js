@@ -251,7 +251,7 @@ var PersoInteractive = (() => {
     }
 
     /**
-     * Pass recognised speech to a function instead of the model.
+     * Pass recognized speech to a function instead of the model.
      *
      * @param {(text: string) => void} callback
      */
@@ -506,7 +506,7 @@ var PersoInteractive = (() => {
       }
     }
 
-    /** @param {string} text  recognised speech */
+    /** @param {string} text  recognized speech */
     #hear(text) {
       if (this.#onSpeechText) this.#onSpeechText(text);
       else if (text) this.processChat(text);

@@ -1,6 +1,6 @@
 """A small still picture (SVG) of a person, so that avatars can be chosen by sight.
 
-It has the outlines and colours of the moving face, less shading, and a transparent
+It has the outlines and colors of the moving face, less shading, and a transparent
 background. It shows what `face` shows in a wide picture without paddings, cut to a
 square: four units wide and high (a unit is half a face), the middle of the face at 50 %
 of the width and 45 % of the height.

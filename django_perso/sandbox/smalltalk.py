@@ -18,7 +18,7 @@ TOPICS: list[tuple[str, Sentences]] = [
         [
             "I am the avatar of your local sandbox.",
             "My face and my voice are made on this machine, so we need no account.",
-            "With a real Perso key a lifelike person takes my place.",
+            "With a real Perso key, a lifelike avatar takes my place.",
         ],
     ),
     (
@@ -44,7 +44,7 @@ TOPICS: list[tuple[str, Sentences]] = [
     (
         r"\b(django|admin|database|transcript|log)\b",
         [
-            "Django has started this conversation and keeps its record.",
+            "Django started this conversation and stores it.",
             "Every word is stored once and in order; look under Conversations.",
         ],
     ),
@@ -52,7 +52,7 @@ TOPICS: list[tuple[str, Sentences]] = [
         r"\bperso\b|\bavatar\b",
         [
             "Perso Interactive makes avatars that listen and speak.",
-            "I stand in for one of them while you develop.",
+            "I take the place of one while you develop.",
         ],
     ),
     (

@@ -103,7 +103,7 @@ async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
         raise Refusal(400, "invalid", "An SDP offer is required.", "client_sdp")
     if not sessions.reserve(session):
         raise Refusal(
-            400, "invalid", "This session has been exchanged already.", "client_sdp"
+            400, "invalid", "This session has already exchanged SDP.", "client_sdp"
         )
     try:
         answer = await studio.answer(session, sdp)

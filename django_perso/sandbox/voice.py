@@ -164,7 +164,7 @@ def play(data: bytes, text: str) -> Utterance:
                 for frame in resampler.resample(decoded):
                     track += bytes(frame.planes[0])[: 2 * frame.samples]
     except (av.FFmpegError, IndexError, ValueError) as error:
-        raise ValueError(f"not a sound file: {error}") from error
+        raise ValueError(f"not an audio file: {error}") from error
     track += bytes(-len(track) % (2 * FRAME))
     frames = tuple((sound, _loudness_shape(sound)) for sound in _cut(track))
     return Utterance(text, frames)

@@ -50,7 +50,7 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg")
 
 
 def label(name: str) -> str:
-    """Return what people call a parameter, or the kind of its list: the field's name."""
+    """Return the label of a parameter, or of the kind of its list."""
     field: Any = SessionPreset._meta.get_field(name)
     return str(field.verbose_name)
 

@@ -64,7 +64,7 @@ SETTINGS_KEY = KeySource(Origin.SETTINGS)
 
 @dataclass(frozen=True)
 class Connection:
-    """A key and the server it is sent to; no server means the sandbox of this process."""
+    """A key and its server; no server means the sandbox of this process."""
 
     secret: Secret
     api_server: str
@@ -162,7 +162,8 @@ def check_server(api_server: str) -> str:
         return server
     servers = json.dumps([*conf.ALLOWED_API_SERVERS, server])
     raise ValueError(
-        f"Keys may not be sent to {server}. If it is Perso's, set in settings.py: "
+        f"Keys may not be sent to {server}. If this server belongs to Perso, "
+        "set in settings.py: "
         f'PERSO = {{..., "ALLOWED_API_SERVERS": {servers}}}'
     )
 
@@ -237,7 +238,7 @@ class _SandboxHandler(ASGIHandler):
 async def answer_as_sandbox(
     request: HttpRequest, path: str | None = None
 ) -> HttpResponseBase:
-    """Return the sandbox's answer to a request, for `path` or the request's own path."""
+    """Return the sandbox's answer, for `path` or the request's own path."""
     path = request.path_info if path is None else path
     match = resolve(path, "django_perso.sandbox.urls")
     response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)

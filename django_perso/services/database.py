@@ -1,4 +1,4 @@
-"""Database work of async code, in a few threads that keep their connections while busy."""
+"""Database work of async code, in a few threads with connections of their own."""
 
 import asyncio
 import os
@@ -21,8 +21,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 # Does some work, and returns a function that reports how it went.
 Job = Callable[[], Callable[[], object]]
 
-# Django gives each async request a thread, and so a connection, of its own: 200 requests
-# at once would have 200.
+# Django gives each async request a thread, and so a connection, of its own: 200
+# requests at once would have 200.
 CONNECTIONS = 8
 # An idle thread gives its connection back after this.
 IDLE_SECONDS = 2.0
@@ -70,7 +70,7 @@ def without_transaction(view: View) -> View:
 
 
 def give_back() -> None:
-    """Give connections back to a pool of the host; others are kept while there is work."""
+    """Return connections to the host's pool; others are kept while there is work."""
     for initialized in connections.all(initialized_only=True):
         if initialized.settings_dict["OPTIONS"].get("pool"):
             initialized.close()
@@ -89,7 +89,7 @@ def _careful(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def next_of(jobs: "queue.SimpleQueue[T]", idle_seconds: float = IDLE_SECONDS) -> T:
-    """Return the next job; this thread's connections are closed if none comes for long."""
+    """Return the next job, and close this thread's connections if none comes."""
     try:
         return jobs.get(timeout=idle_seconds)
     except queue.Empty:

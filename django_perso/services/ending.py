@@ -54,7 +54,9 @@ async def _ask(session: PersoSession, delays: Sequence[float]) -> Facts:
             info = await connections.send(call, connection)
         except (PersoError, SecretUnreadable) as error:
             log.warning(
-                "session %s has ended, Perso does not say why: %r", session.pk, error
+                "session %s has ended, but Perso did not report why: %r",
+                session.pk,
+                error,
             )
             break
         if info.termination_reason:

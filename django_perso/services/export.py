@@ -1,8 +1,8 @@
 """Conversations as text to take away, piece by piece: few are in memory at a time.
 
-jsonl: a line for each conversation, with its entries. csv: a row for each entry, without
-formulas, whatever a visitor typed. text: for reading. vtt: captions of what was said, one
-conversation after the other.
+jsonl: a line for each conversation, with its entries. csv: a row for each entry,
+without formulas, whatever a visitor typed. text: for reading. vtt: captions of what was
+said, one conversation after the other.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Hints to pages that follow a conversation. A hint says "look again" and carries no entry."""
+"""Hints to pages that follow a conversation. A hint carries no entry."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ def group(stream: UUID) -> str:
 
 
 def notice(stream: UUID) -> None:
-    """Hint that something was stored. Call it in an event loop; it never waits or fails."""
+    """Hint that something was stored; needs an event loop, never waits or fails."""
     if not is_possible():
         return
     loop = asyncio.get_running_loop()
@@ -50,8 +50,8 @@ def notice(stream: UUID) -> None:
 async def _send_hints(loop: asyncio.AbstractEventLoop) -> None:
     """Send hints until there are none left.
 
-    There is one such task for each loop, so that hints wait for a slow layer and tasks do
-    not pile up.
+    There is one such task for each loop, so that hints wait for a slow layer and tasks
+    do not pile up.
     """
     try:
         while streams := _waiting[loop]:
@@ -71,4 +71,4 @@ async def _send_hints(loop: asyncio.AbstractEventLoop) -> None:
 
 def _warn(error: Exception) -> None:
     if _warning.is_due():
-        log.warning("followers get no news, the channel layer fails: %r", error)
+        log.warning("cannot notify followers: the channel layer failed: %r", error)

@@ -1,4 +1,4 @@
-"""API keys: test them, change them, choose the default, and see which presets use them."""
+"""API keys: test and change them, choose the default, see which presets use them."""
 
 import time
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ MAX_ERROR = 200
 class Outcome:
     """How Perso answered a key: a status, and a sentence for the operator.
 
-    `lists` are what the key offers, if they came. Once they are kept, `changes` are what
-    is new or gone, and `affected` names presets that use what is not offered.
+    `lists` are what the key offers, if they came. Once they are kept, `changes` are
+    what is new or gone, and `affected` names presets that use what is not offered.
     """
 
     status: ApiKey.Status
@@ -90,12 +90,12 @@ def _failure(key: KeySource, connection: Connection, error: PersoError) -> Outco
         return Outcome(Status.REFUSED, sentence % facts)
     if isinstance(error, PersoUnreachable):
         return Outcome(Status.UNREACHABLE, f"{server}: {text}")
-    sentence = _("%(server)s does not answer as Perso does: %(error)s")
+    sentence = _("%(server)s does not answer like a Perso server: %(error)s")
     return Outcome(Status.UNREACHABLE, sentence % facts)
 
 
 def check(key: KeySource, *, keep_lists: bool = False) -> Outcome:
-    """Ask Perso with a key, and record the answer; `keep_lists` stores the lists too."""
+    """Ask Perso with a key and record the answer; `keep_lists` also stores lists."""
     outcome = ask(key)
     if keep_lists:
         outcome = _keep(key, outcome)

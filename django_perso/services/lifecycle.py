@@ -9,7 +9,7 @@ A Perso session:
                │                                ├── finish(), end_silent(),
                ├── fail() ──► unknown ──────────┤   end_terminated(), detach()
                │              (may be billed)   ▼
-               └── fail() ──► failed          ended ── settle() ──► ended, settled_at set
+               └── fail() ──► failed          ended ── settle() ──► ended and settled
 
 A conversation:
 
@@ -17,8 +17,8 @@ A conversation:
       │  ── end_silent(), end_terminated(): no session of it runs ────┼──► ended
       └──── fail(): its first session did not start ──────────────────┘
 
-`finish()` also sets `is_complete`, after which no further entry is taken. Rows are locked
-in the order preset, conversation, Perso session.
+`finish()` also sets `is_complete`, after which no further entry is taken. Rows are
+locked in the order preset, conversation, Perso session.
 """
 
 from collections.abc import Collection
@@ -235,7 +235,7 @@ def _end(
     ended_at: datetime,
     reason: str = "",
 ) -> bool:
-    """End a session if `sessions` still has it and it runs; its conversation is locked."""
+    """End a session if `sessions` has it and it runs; its conversation is locked."""
     running = sessions.filter(pk=pk).running()
     if not running.update(**_end_values(conversation, ended_by, ended_at)):
         return False

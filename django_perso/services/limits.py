@@ -1,4 +1,4 @@
-"""May this visitor start now? Counted in the database under a lock: exact over processes."""
+"""Who may start, and how often: counted under a lock, exact over all processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +17,8 @@ from . import Refused, database
 
 Status = PersoSession.Status
 
+# The fields of a preset that limit its starts; empty means no limit.
+LIMITS = ("max_live", "starts_per_hour")
 # A session without a sign of life keeps its place this long: Perso may still bill it.
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
@@ -79,7 +81,7 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
 @contextmanager
 def place(preset: SessionPreset, visitor: Visitor, now: datetime) -> Iterator[None]:
     """Hold the limits while rows are added; raises Refused as `check_limits` does."""
-    is_limited = preset.max_live is not None or preset.starts_per_hour is not None
+    is_limited = any(getattr(preset, name) is not None for name in LIMITS)
     if preset.pk and not is_limited:
         with transaction.atomic():
             yield
@@ -111,7 +113,7 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
         max_live = preset.max_live
         starts_per_hour = preset.starts_per_hour
     if max_live is not None and live(now).filter(running).count() >= max_live:
-        text = _("All lines are busy. Please try again in a moment.")
+        text = _("All avatars are busy. Please try again in a moment.")
         raise Refused("too_many_live", 429, text, retry_after=RETRY_SECONDS)
     if starts_per_hour is not None:
         conversations = Conversation.objects.filter(started)
@@ -125,9 +127,8 @@ def _lock(row: Model, column: str) -> None:
 
 
 def _refresh_rules(preset: SessionPreset) -> None:
-    rules = ["max_live", "starts_per_hour", "is_active", "access"]
     try:
-        preset.refresh_from_db(fields=rules)
+        preset.refresh_from_db(fields=[*LIMITS, "is_active", "access"])
     except SessionPreset.DoesNotExist:
         preset.is_active = False
 
@@ -177,13 +178,13 @@ def _too_many_starts(visitor: Visitor, allowed: int, wait: timedelta) -> Refused
     seconds = max(1, int(wait.total_seconds()) + 1)
     minutes = seconds // 60 + 1
     text = ngettext(
-        "You have started many conversations. Please try again in %d minute.",
-        "You have started many conversations. Please try again in %d minutes.",
+        "You have started too many conversations. Please try again in %d minute.",
+        "You have started too many conversations. Please try again in %d minutes.",
         minutes,
     )
     hint = NO_ADDRESS
     if visitor.address:
-        hint = f"A person and an address may start {allowed} an hour here."
+        hint = f"Limit for each visitor and each network address: {allowed} an hour."
     return Refused(
         "too_many_starts", 429, text % minutes, retry_after=seconds, hint=hint
     )

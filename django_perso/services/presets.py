@@ -98,7 +98,8 @@ def first_params(lists: Catalogue) -> SessionParams:
     missing = [name for name in NEEDED if name not in chosen]
     if missing:
         hint = (
-            f"Perso offers this key no {', '.join(missing)}. Ask Perso to enable one."
+            f"Perso offers no {', '.join(missing)} for this key. "
+            "Ask Perso to enable one."
         )
         detail = _("The avatar is not available right now.")
         raise Refused("perso_refused", 502, detail, hint=hint)

@@ -19,7 +19,7 @@ CLOSED = _("The conversation was closed.")
 REASONS = {
     "GRACEFUL_TERMINATION": Words(CLOSED, _("closed normally")),
     "SESSION_EXPIRED_BEFORE_CONNECTION": Words(
-        _("The avatar waited too long for the connection."), _("never connected")
+        _("The connection to the avatar took too long."), _("never connected")
     ),
     "SESSION_LOST_AFTER_CONNECTION": Words(
         _("The connection to the avatar was lost."), _("connection lost")
@@ -28,17 +28,17 @@ REASONS = {
         _("The avatar had a problem and had to stop."), _("an error at Perso")
     ),
     "MAX_ACTIVE_SESSION_QUOTA_EXCEEDED": Words(
-        _("All avatars are busy. Please try again soon."), _("too many at once")
+        _("All avatars are busy. Please try again in a moment."), _("too many at once")
     ),
     "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": Words(
         _("This conversation reached its time limit."), _("time limit reached")
     ),
     "TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED": Words(
-        _("This month's time with the avatar is used up."),
-        _("minutes of the month used up"),
+        _("This site has used up its avatar time for this month."),
+        _("monthly minutes used up"),
     ),
     "INSUFFICIENT_CREDITS": Words(
-        _("This site's time with the avatar is used up."), _("no credits left")
+        _("This site has used up its avatar time."), _("no credits left")
     ),
     # Not one of Perso's codes: it answers that it does not know the session.
     "NOT_FOUND": Words(CLOSED, _("no longer known to Perso")),

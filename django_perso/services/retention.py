@@ -1,7 +1,7 @@
 """How long conversations are kept, and how they are deleted.
 
-They are deleted whole: because they are old, or because somebody is to be forgotten. What
-their Perso sessions cost is kept for a while longer, without what was said.
+They are deleted whole: because they are old, or because somebody is to be forgotten.
+What their Perso sessions cost is kept for a while longer, without what was said.
 
 On SQLite deleted bytes are overwritten (`secure_delete`), and after an erasure the file
 is rewritten (VACUUM), since it may hold copies. PostgreSQL frees them when it vacuums.
@@ -64,8 +64,8 @@ def expired(now: datetime) -> QuerySet[Conversation]:
 def purge(now: datetime | None = None, dry_run: bool = False) -> dict[str, int]:
     """Delete what has expired, or only count it.
 
-    Return counts by `conversations`, `entries` and `perso_sessions`; the latter are those
-    whose conversations were deleted earlier.
+    Return counts by `conversations`, `entries` and `perso_sessions`; the latter are
+    those whose conversations were deleted earlier.
     """
     now = now or timezone.now()
     counts = delete(expired(now), dry_run)
@@ -127,8 +127,8 @@ def delete(
 def _locked(batch: Sequence[tuple[UUID, datetime]]) -> list[UUID]:
     """Lock conversations, and return those without a newer sign of life.
 
-    They are locked in the order of their keys, so that transactions cannot wait for each
-    other in a circle.
+    They are locked in the order of their keys, so that transactions cannot wait for
+    each other in a circle.
     """
     pks = []
     for pk, seen_at in sorted(batch):

@@ -157,7 +157,7 @@ def _fail(session: PersoSession, error: PersoError) -> Refused:
             "Please try again in a few minutes."
         )
         hint = (
-            "Perso may have made (and bill) this session; "
+            "Perso may have created this session and may bill it; "
             "it counts as live until it expires."
         )
         refused = Refused("start_unknown", 504, text, hint=hint)
@@ -181,7 +181,7 @@ def refusal(error: PersoError) -> Refused:
             advice = "Check the API key and that it belongs to this API server."
             hint = f"{advice} {error}"
         return Refused("perso_refused", 502, text, hint=hint)
-    text = _("The avatar service gave an answer we do not understand.")
+    text = _("The avatar service gave an unexpected answer.")
     return Refused("perso_unreadable", 502, text, hint=str(error))
 
 

@@ -1,7 +1,8 @@
 """Ask Perso which sessions run and how others ended, and end the silent ones.
 
-A browser that crashes and a server that is killed say no goodbye, so this is the one end
-that always comes. What a browser sends decides nothing here: Perso says what it bills.
+A browser that crashes and a server that is killed say no goodbye, so this is the one
+end that always comes. What a browser sends decides nothing here: Perso says what it
+bills.
 """
 
 import logging
@@ -51,9 +52,9 @@ def sweep(
 ) -> dict[str, int]:
     """Ask about at most `limit` running and ended sessions each; then end silent ones.
 
-    Return counts of sessions: `closed`, ended here; `running`, as Perso says; `settled`,
-    whose end Perso has explained; `unsettled`, whose end it has not, which are asked
-    about next time. Safe to repeat, and to run in several processes at once.
+    Return counts of sessions: `closed`, ended here; `running`, as Perso says;
+    `settled`, whose end Perso has explained; `unsettled`, whose end it has not, which
+    are asked about next time. Safe to repeat, and to run in several processes at once.
     """
     now = now or database.now()
     counts = {"closed": 0, "running": 0, "settled": 0}
@@ -132,7 +133,9 @@ def _ask(session: PersoSession, *, until: float) -> Answer | None:
         if _is_forgotten(session, error):
             reason = session.termination_reason or "NOT_FOUND"
             return Answer(False, Facts(reason, duration_seconds=0))
-        log.warning("session %s: Perso does not say how it is: %r", session.pk, error)
+        log.warning(
+            "session %s: cannot get its status from Perso: %r", session.pk, error
+        )
         return None
     is_running = not info.termination_reason and info.status != "TERMINATED"
     return Answer(is_running, Facts(info.termination_reason or "", info.duration_sec))

@@ -30,11 +30,11 @@ def open_log(hello: Hello, visitor_id: str, user: Any = None) -> Conversation:
     The user who started it must still be logged in. Raises Refused (401 or 404).
     """
     if not _is_valid(hello, visitor_id):
-        text = _("This ticket does not open this conversation.")
+        text = _("This ticket is not valid for this conversation.")
         raise Refused("not_authorised", 401, text)
     conversation = Conversation.objects.filter(pk=hello.stream).first()
     if conversation is None or _is_over(conversation):
-        raise Refused("no_stream", 404, _("This conversation is over."))
+        raise Refused("no_stream", 404, _("This conversation has ended."))
     owner_id = conversation.user_id
     if owner_id is not None and owner_id != getattr(user, "pk", None):
         raise Refused("not_authorised", 401, _("Please log in again."))

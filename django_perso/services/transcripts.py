@@ -1,4 +1,4 @@
-"""The one write path of the transcript: once, in order, and durable before it is acked."""
+"""The only write path of transcripts: once, in order, durable before it is acked."""
 
 import json
 import logging
@@ -51,12 +51,13 @@ def record(stream: UUID, events: Events, *, lease: int | None = None) -> dict[st
 
     The answer is an ack (stored), a gap (send again from there) or a reject. Entries
     that are stored already are dropped; a missing number or a bad entry stops the rest.
-    With a `lease`, raises Superseded if a newer socket has come. Raises Refused (404) if
-    the conversation was deleted. Safe to repeat, and to call from two places at once.
+    With a `lease`, raises Superseded if a newer socket has come. Raises Refused (404)
+    if the conversation was deleted. Safe to repeat, and to call from two places at
+    once.
     """
     (answer,) = commit([Report(stream, events, lease)])
     if answer is None:
-        raise AssertionError("a commit that waits answers every report")
+        raise AssertionError("a waiting commit answers every report")
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -131,7 +132,7 @@ def _take(
     """Append what is new in a report to `rows`, and return the answer to it."""
     highest = max((entry.s for entry in report.events.items), default=0)
     if conversation is None or _is_over(conversation, highest):
-        return Refused("no_stream", 404, _("This conversation is over."))
+        return Refused("no_stream", 404, _("This conversation has ended."))
     if report.lease is not None and report.lease != conversation.lease:
         return Superseded()
     for entry in report.events.items:
@@ -177,8 +178,8 @@ def _answer(
 def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
     """Return kind and content as the site's redactor leaves them, or a gap if it fails.
 
-    Raises ImproperlyConfigured if the redactor cannot be imported; the browser then keeps
-    its entries and sends them again.
+    Raises ImproperlyConfigured if the redactor cannot be imported; the browser then
+    keeps its entries and sends them again.
     """
     redact = conf.redactor
     if redact is None:
@@ -187,7 +188,9 @@ def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
         return entry.k, payloads.load(json.dumps(redact(entry.k, entry.d)))
     except Exception:
         # Without the traceback, whose values may hold what was to be redacted.
-        log.error("%s failed on entry %d; a gap stands for it", conf.REDACTOR, entry.s)
+        log.error(
+            "%s failed on entry %d; storing a gap instead", conf.REDACTOR, entry.s
+        )
     return "gap", {"count": 1, "reason": "redactor"}
 
 
@@ -198,7 +201,7 @@ def note(
     *,
     seq: int | None = None,
 ) -> None:
-    """Store an entry of this site, with the next server number or one that was taken."""
+    """Store an entry of this site, with the next server number or the given one."""
     source = TranscriptEntry.Source.SERVER
     # Without a savepoint, which would cost two statements in the caller's transaction.
     with transaction.atomic(savepoint=False):

@@ -43,7 +43,7 @@ def preset(values: dict[str, Any], visitor: Visitor) -> SessionPreset:
     """
     _check_permission(visitor)
     errors = {
-        name: [_("This is not a setting, or not a value for it.")]
+        name: [_("This is not a valid setting or value.")]
         for name, value in values.items()
         if not _is_accepted(name, value)
     }

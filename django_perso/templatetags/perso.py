@@ -1,8 +1,8 @@
 """`{% perso_avatar %}`, `{% perso_avatar "slug" %}` and `{% perso_sdk %}`.
 
-The tags make no query and no network call. With DEBUG on, a mistake raises an error that
-contains the line to paste. With DEBUG off, a tag never breaks the page it is on, which
-may be the site's own error page.
+The tags make no query and no network call. With DEBUG on, a mistake raises an error
+that contains the line to paste. With DEBUG off, a tag never breaks the page it is on,
+which may be the site's own error page.
 """
 
 import json
@@ -78,7 +78,9 @@ def with_fallback(fallback: Callable[[], SafeString]) -> Callable[[Tag], Tag]:
             except Exception as error:  # of any kind: a storage or middleware may fail
                 if settings.DEBUG:
                     raise
-                log.warning("{%% %s %%} left the avatar out: %s", tag.__name__, error)
+                log.warning(
+                    "{%% %s %%} did not render the avatar: %s", tag.__name__, error
+                )
                 return fallback()
 
         return render
@@ -121,7 +123,7 @@ def perso_avatar(
     modules = {name: static(f"django_perso/{name}.js") for name in MODULES}
     with override(language):
         # Shown until the script has run, and in browsers that cannot run it.
-        fallback = _("The avatar appears here, with JavaScript and a current browser.")
+        fallback = _("The avatar needs JavaScript and a current browser.")
         words = {text: _(text) for text in FIRST_WORDS if _(text) != text}
     attributes = {
         "preset": preset,
@@ -172,7 +174,7 @@ def _language(lang: str) -> str:
 
 
 def _preloads(urls: list[str], nonce: str) -> SafeString:
-    """Return links that fetch modules while the script that imports them still loads."""
+    """Return links that fetch modules while the importing script still loads."""
     return format_html_join(
         "",
         '<link rel="modulepreload" href="{}"{}>\n',

@@ -1,1 +1,1 @@
-"""A copy of the package in which a parameter and a list have been added to the table."""
+"""A copy of the package with one more parameter and one more list in the table."""

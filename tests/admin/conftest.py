@@ -1,4 +1,4 @@
-"""What every test of the admin has: the sandbox, and encryption keys."""
+"""The sandbox and encryption keys, for all tests of the admin."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from django_perso.models import ApiKey
-from tests.admin.desk import OTHER
+from tests.admin.pages import OTHER
 from tests.stage import KEY, SANDBOX
 from tests.support.servers import SandboxServer, sandbox_server
 
@@ -19,7 +19,7 @@ def _encryption_keys(settings: Any) -> None:
 
 @pytest.fixture(scope="module")
 def perso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
-    """A Perso that takes KEY and OTHER."""
+    """A sandbox server that accepts KEY and OTHER."""
     server = sandbox_server(
         tmp_path_factory.mktemp("perso") / "1", ("--key", KEY, "--key", OTHER)
     )
@@ -30,7 +30,7 @@ def perso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def key(db: None, perso: SandboxServer) -> ApiKey:
-    """The default key, which that Perso takes."""
+    """The default key, which that server accepts."""
     perso.withdraw()
     return ApiKey.objects.create(
         name="Main", secret=KEY, api_server=perso.url, is_default=True

@@ -1,4 +1,4 @@
-"""Conversations as an operator meets them: read, never written."""
+"""Conversations in the admin: searched, read, exported and erased, never changed."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from django.utils.formats import date_format
 
 from django_perso.admin.conversations import END, ENTRIES_A_PAGE
 from django_perso.models import Conversation, TranscriptEntry
-from tests.admin.desk import CONVERSATIONS, HOSTILE, limited
+from tests.admin.pages import CONVERSATIONS, HOSTILE, limited
 from tests.stage import make_conversation, make_preset, update_conversations
 
 REASON = "perso_sessions__termination_reason"
@@ -48,35 +48,14 @@ def transcript(client: Client, session: Conversation, page: str = "") -> str:
     return answer.content.decode()
 
 
-def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -> None:
+def test_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -> None:
     session = conversation(
         ("chat", {"role": "visitor", "text": "the question"}),
         ("chat", {"role": "avatar", "text": "the answer"}),
-        (
-            "tool",
-            {
-                "id": "c1",
-                "name": "get_square",
-                "phase": "answered",
-                "arguments": {"n": 3},
-                "result": 9,
-                "ms": 12,
-            },
-        ),
-        (
-            "tool",
-            {
-                "id": "c2",
-                "name": "get_cube",
-                "phase": "failed",
-                "error": "no cubes today",
-            },
-        ),
+        tool("called", id="c1", arguments={"n": 3}),
+        tool("answered", id="c1", result=9, ms=12),
+        tool("failed", id="c2", name="get_cube", error="no cubes today"),
         ("state", {"name": "ended", "detail": "visitor"}),
-        (
-            "state",
-            {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"},
-        ),
         ("error", {"code": "P-101", "message": "went wrong"}),
         ("gap", {"count": 4, "reason": "overflow"}),
         ("gap", {"count": 1, "reason": "too_big"}),
@@ -93,15 +72,128 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
             "<span>arguments</span><pre>{&quot;n&quot;: 3}</pre>",
             "<span>result</span><pre>9</pre>",
             "no cubes today",
-            "<p>ended · by the visitor</p>",
-            "<p>ended · by the visitor · closed normally</p>",
+            "<p>ended by the visitor</p>",
             "<strong>P-101</strong> went wrong",
-            "4 entries missing: overflow",
-            "1 entry missing: too_big",
+            "4 entries missing: the browser could not keep more",
+            "1 entry missing: too large",
         )
     ]
     assert positions == sorted(positions)
     assert "psn-secret" not in page
+
+
+def tool(phase: str, name: str = "get_square", **data: Any) -> tuple[str, Any]:
+    return ("tool", {"name": name, "phase": phase, **data})
+
+
+def cards(page: str) -> list[str]:
+    """The tool calls of a page, as text."""
+    items = re.findall(r'<li [^>]*class="perso-tool.*?</li>', page, re.S)
+    return [" ".join(re.sub(r"<.*?>", " ", item).split()) for item in items]
+
+
+def test_tool_call_and_answer_are_one_card(admin_client: Client) -> None:
+    session = conversation(
+        tool("called", id="c1", arguments={"n": 3}),
+        tool("called", id="c2", arguments={"n": 4}),
+        ("chat", {"role": "avatar", "text": "One moment."}),
+        tool("failed", id="c2", error="too even", ms=7),
+        tool("answered", id="c1", result=9, ms=12),
+        # A second Perso session counts its calls from one again.
+        tool("called", id="c1", arguments={"n": 5}),
+        tool("answered", id="c1", result=25, ms=1),
+        tool("called", id="c9"),
+        tool("answered", id="c8", result="stray"),
+    )
+    page = transcript(admin_client, session)
+    assert cards(page) == [
+        "00:00 get_square answered · 12 ms arguments {&quot;n&quot;: 3} result 9",
+        "00:00 get_square failed · 7 ms arguments {&quot;n&quot;: 4} error too even",
+        "00:00 get_square answered · 1 ms arguments {&quot;n&quot;: 5} result 25",
+        "00:00 get_square called, no answer yet",
+        "00:00 get_square answered result stray",
+    ]
+    assert page.index("too even") < page.index("One moment.")
+    update_conversations(ended_at=timezone.now())
+    assert "called, no answer<" in transcript(admin_client, session)
+
+
+def test_tool_card_has_answer_from_next_page(admin_client: Client) -> None:
+    filler = [("chat", {"role": "avatar", "text": "…"})] * (ENTRIES_A_PAGE - 1)
+    session = conversation(
+        tool("called", id="c1"),
+        *filler,
+        tool("answered", id="c1", result="on the next page"),
+        ("chat", {"role": "visitor", "text": "goodbye"}),
+    )
+    first = transcript(admin_client, session)
+    assert cards(first) == ["00:00 get_square answered result on the next page"]
+    later = re.search(r'href="(\?after=\d+)"', first)
+    assert later
+    second = transcript(admin_client, session, later[1])
+    assert cards(second) == []
+    assert "goodbye" in second
+
+
+def test_one_page_of_tool_calls_takes_constant_queries(
+    admin_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    calls = [tool("called", id=f"c{n}") for n in range(100)]
+    answers = [tool("answered", id=f"c{n}", result=n) for n in range(100)]
+    session = conversation(*answers[:50], *calls, *answers)
+    with django_assert_max_num_queries(16):
+        page = transcript(admin_client, session)
+    assert len(cards(page)) == 150
+
+
+STARTED = {"name": "started"}
+BYE = {"name": "ended", "how": "visitor", "reason": "GRACEFUL_TERMINATION"}
+
+
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        (
+            [
+                (True, STARTED),
+                (False, {"name": "connecting"}),
+                (False, {"name": "live"}),
+            ],
+            "started site · connecting · connected",
+        ),
+        (
+            [(False, {"name": "ended", "detail": "visitor"}), (True, BYE)],
+            "ended by the visitor · closed normally site",
+        ),
+        (
+            [(True, BYE), (False, {"name": "ended", "detail": "pagehide"})],
+            "ended when the page was left · closed normally site",
+        ),
+        (
+            [
+                (False, {"name": "ended", "detail": "visitor"}),
+                (True, {"name": "ended", "how": "silence"}),
+            ],
+            "ended by the visitor · ended after a long silence site",
+        ),
+        ([(False, {"name": "sound_blocked"})], "sound blocked by the browser"),
+        ([(False, {"name": "of_our_own", "detail": "x"})], "of our own · x"),
+    ],
+)
+def test_states_in_a_row_are_one_line(
+    admin_client: Client, states: list[tuple[bool, dict[str, str]]], line: str
+) -> None:
+    session = conversation(*(("state", data) for _is_site, data in states))
+    for entry, (is_site, _data) in zip(
+        TranscriptEntry.objects.order_by("pk"), states, strict=True
+    ):
+        if is_site:
+            entry.source = "server"
+            entry.save()
+    page = transcript(admin_client, session)
+    lines = re.findall(r'<li [^>]*class="perso-state.*?<p>(.*?)</p>', page, re.S)
+    texts = [" ".join(re.sub(r"<.*?>", " ", text).split()) for text in lines]
+    assert texts == [line]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +231,7 @@ def test_a_transcript_shows_every_kind_of_entry_in_order(admin_client: Client) -
         ("gap", {}),
     ],
 )
-def test_whatever_a_browser_has_sent_is_text_and_breaks_nothing(
+def test_hostile_entry_is_shown_as_text(
     admin_client: Client, kind: str, data: dict[str, Any]
 ) -> None:
     page = transcript(admin_client, conversation((kind, data)))
@@ -148,11 +240,11 @@ def test_whatever_a_browser_has_sent_is_text_and_breaks_nothing(
         assert "&lt;script&gt;alert(1)&lt;/script&gt;{{ 7|add:7 }}" in page
 
 
-def test_an_empty_conversation_says_so(admin_client: Client) -> None:
+def test_empty_conversation_says_so(admin_client: Client) -> None:
     assert "Nothing was said." in transcript(admin_client, conversation())
 
 
-def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
+def test_long_transcript_has_pages(
     admin_client: Client, django_assert_max_num_queries: Any, settings: Any
 ) -> None:
     settings.USE_THOUSAND_SEPARATOR = True  # keys are no numbers to be read
@@ -160,7 +252,9 @@ def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
     session = conversation(
         *(("chat", {"role": "avatar", "text": f"line {n:04}."}) for n in range(total))
     )
-    seen, query, pages = [], "", []
+    seen = []
+    query = ""
+    pages = []
     while True:
         with django_assert_max_num_queries(15):
             page = transcript(admin_client, session, query)
@@ -185,7 +279,7 @@ def test_a_long_transcript_is_read_in_pages_by_the_keys_of_its_entries(
         assert "line 0000." in transcript(admin_client, session, nonsense)
 
 
-def test_a_list_of_conversations_costs_the_same_however_long_it_is(
+def test_list_of_thirty_takes_constant_queries(
     admin_client: Client, django_assert_max_num_queries: Any
 ) -> None:
     preset = make_preset()
@@ -194,25 +288,45 @@ def test_a_list_of_conversations_costs_the_same_however_long_it_is(
         make_conversation(
             visitor=f"v{n}", user=user, preset=preset, session_id="psn-secret"
         )
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         page = admin_client.get(CONVERSATIONS).content.decode()
     assert "u29" in page
     assert "psn-secret" not in page
 
 
+def test_list_shows_questions_and_minutes(admin_client: Client) -> None:
+    began = timezone.now() - timedelta(hours=1)
+    question = ("chat", {"role": "visitor", "text": "Why?"})
+    answer = ("chat", {"role": "avatar", "text": "Because."})
+    session = conversation(
+        question,
+        answer,
+        question,
+        ("state", {"name": "live"}),
+        created_at=began,
+        ended_at=began + timedelta(minutes=61, seconds=5),
+    )
+    make_conversation(visitor="silent")
+    page = admin_client.get(CONVERSATIONS).content.decode()
+    counts = re.findall(r'<td class="field-questions">(\d+)</td>', page)
+    assert sorted(counts) == ["0", "2"]
+    assert '<td class="field-minutes">61:05</td>' in page
+    facts = transcript(admin_client, session)
+    assert "<dt>Questions</dt><dd>2</dd>" in facts
+    assert "<dt>Length</dt><dd>61:05 min</dd>" in facts
+
+
 @pytest.mark.parametrize(
     "query", ["", "nonsense", "00000000-0000-0000-0000-000000000000", "é'\"", "a b"]
 )
-def test_a_search_that_finds_nothing_finds_nothing(
-    admin_client: Client, query: str
-) -> None:
+def test_search_without_match_is_empty(admin_client: Client, query: str) -> None:
     session = conversation()
     page = admin_client.get(CONVERSATIONS, {"q": query})
     assert page.status_code == 200
     assert (str(session.pk) in page.content.decode()) is (query == "")
 
 
-def test_a_conversation_is_found_by_its_id(admin_client: Client) -> None:
+def test_conversation_is_found_by_id(admin_client: Client) -> None:
     session = conversation()
     make_conversation(visitor="other")
     for query in (str(session.pk), session.pk.hex):
@@ -234,7 +348,7 @@ def test_conversations_are_read_only(admin_client: Client) -> None:
     assert Conversation.objects.get().ended_at is None
 
 
-def test_without_permission_there_is_no_transcript() -> None:
+def test_transcript_requires_permission() -> None:
     session = conversation(("chat", {"role": "visitor", "text": "private"}))
     for path in ("change/", "entries/"):
         assert (
@@ -256,13 +370,11 @@ def test_without_permission_there_is_no_transcript() -> None:
 
 
 @pytest.mark.parametrize("pk", ["00000000-0000-0000-0000-000000000000", "nonsense"])
-def test_a_conversation_that_is_not_there_leads_back(
-    admin_client: Client, pk: str
-) -> None:
+def test_missing_conversation_redirects(admin_client: Client, pk: str) -> None:
     assert admin_client.get(f"{CONVERSATIONS}{pk}/change/").status_code == 302
 
 
-# --- finding --------------------------------------------------------------------------------------
+# --- searching and filtering ----------------------------------------------------------
 
 
 def found(client: Client, **query: str) -> set[str]:
@@ -288,7 +400,7 @@ def talk(*entries: tuple[str, dict[str, Any]], **values: Any) -> str:
     return str(session.pk)
 
 
-def test_what_was_said_is_found_by_those_who_may_read_it(admin_client: Client) -> None:
+def test_search_for_words_requires_permission_to_read(admin_client: Client) -> None:
     mine = talk(("chat", {"role": "visitor", "text": "Where is the Library?"}))
     talk(("chat", {"role": "visitor", "text": "good morning"}))
     assert found(admin_client, q="library") == {mine}
@@ -298,11 +410,12 @@ def test_what_was_said_is_found_by_those_who_may_read_it(admin_client: Client) -
     }
 
 
-def test_a_visitor_and_a_user_are_found_with_all_their_conversations(
+def test_search_for_user_or_visitor_finds_all_conversations(
     admin_client: Client,
 ) -> None:
     user = User.objects.create(username="Rosa")
-    hers, also_hers = talk(user=user, visitor="one"), talk(user=user, visitor="two")
+    hers = talk(user=user, visitor="one")
+    also_hers = talk(user=user, visitor="two")
     his = talk(visitor="three")
     assert found(admin_client, q="rosa") == {hers, also_hers}
     assert found(admin_client, q="three") == {his}
@@ -360,13 +473,13 @@ def test_visitor_id_of_32_hex_digits_is_found(admin_client: Client) -> None:
 @pytest.mark.parametrize(
     "name", ["visitor", REASON, "perso_sessions__status__exact", "length", "q"]
 )
-def test_a_nul_is_looked_up_as_any_wrong_value(admin_client: Client, name: str) -> None:
+def test_nul_in_filter_is_a_wrong_value(admin_client: Client, name: str) -> None:
     answer = admin_client.get(CONVERSATIONS, {name: "a\0"})
     assert (answer.status_code, answer["Location"]) == (302, f"{CONVERSATIONS}?e=1")
     assert admin_client.get(answer["Location"]).status_code == 200
 
 
-def test_the_list_and_its_filter_say_in_words_how_conversations_ended(
+def test_list_and_filter_show_reasons_in_words(
     admin_client: Client,
 ) -> None:
     reasons = {
@@ -374,7 +487,7 @@ def test_the_list_and_its_filter_say_in_words_how_conversations_ended(
         "MAX_MIN_PER_SESSION_QUOTA_EXCEEDED": "time limit reached",
         "NOT_FOUND": "no longer known to Perso",
         "A_NEW_ONE": "a new one",
-        "": "reason not told",
+        "": "no reason given",
     }
     made = {raw: talk(status="ended", termination_reason=raw) for raw in reasons}
     page = admin_client.get(CONVERSATIONS).content.decode()
@@ -387,20 +500,21 @@ def test_the_list_and_its_filter_say_in_words_how_conversations_ended(
     assert re.search(r">\s*closed normally \(1\)\s*</a>", counted)
 
 
-def test_only_what_began_can_end_without_a_goodbye(admin_client: Client) -> None:
+def test_failed_start_is_not_without_a_goodbye(admin_client: Client) -> None:
     now = timezone.now()
     talk(status="ended", ended_at=now, ended_by="silence")
     talk(status="failed", ended_at=now, ended_by="error", error_code="perso_refused")
     page = admin_client.get(CONVERSATIONS).content.decode()
-    told = re.findall(r'<span class="perso-how">(.*?)</span>', page)
-    assert sorted(told) == ["ended · without a goodbye", "failed · perso refused"]
+    outcomes = re.findall(r'<span class="perso-outcome">(.*?)</span>', page)
+    assert sorted(outcomes) == ["ended · without a goodbye", "failed · perso refused"]
 
 
 @pytest.mark.parametrize(("use_tz", "hour"), [(True, "6 p.m."), (False, "9 a.m.")])
-def test_a_page_is_called_by_when_it_was_and_who(
+def test_page_title_is_time_and_visitor(
     admin_client: Client, settings: Any, use_tz: bool, hour: str
 ) -> None:
-    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Seoul"
+    settings.USE_TZ = use_tz
+    settings.TIME_ZONE = "Asia/Seoul"
     at = datetime(2026, 11, 1, 9, tzinfo=UTC if use_tz else None)
     session = conversation(
         created_at=at, last_seen_at=at, user=User.objects.create(username="<rosa>")
@@ -414,7 +528,7 @@ def test_a_page_is_called_by_when_it_was_and_who(
     assert f"<dd>{session.pk}</dd>" in page
 
 
-# --- taking away, erasing --------------------------------------------------------------------------
+# --- exporting, deleting, erasing -----------------------------------------------------
 
 
 def exported(client: Client, name: str, *pks: str) -> Any:
@@ -424,7 +538,7 @@ def exported(client: Client, name: str, *pks: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["jsonl", "csv", "text", "vtt"])
-def test_the_chosen_conversations_are_exported_and_that_is_written_down(
+def test_export_of_selected_conversations_is_recorded(
     admin_client: Client, name: str
 ) -> None:
     chosen = talk(("chat", {"role": "visitor", "text": "=1+1 take me"}))
@@ -446,7 +560,7 @@ def test_the_chosen_conversations_are_exported_and_that_is_written_down(
     assert (entry.object_id, entry.change_message) == (chosen, f"Exported as {name}.")
 
 
-def test_conversations_are_read_and_exported_without_time_zones_too(
+def test_conversations_are_exported_with_use_tz_off(
     admin_client: Client, settings: Any
 ) -> None:
     settings.USE_TZ = False
@@ -460,7 +574,7 @@ def test_conversations_are_read_and_exported_without_time_zones_too(
     assert "take me" in answer.getvalue().decode()
 
 
-def test_exporting_is_a_right_of_its_own() -> None:
+def test_export_action_requires_permission() -> None:
     pk = talk(("chat", {"role": "visitor", "text": "private"}))
     reader = limited("view_conversation", "view_transcriptentry")
     assert "export_jsonl" not in reader.get(CONVERSATIONS).content.decode()
@@ -488,14 +602,14 @@ def test_one_conversation_is_exported_from_its_page(
     text = answer.getvalue().decode()
     assert "take me" in text
     assert "not me" not in text
-    told = LogEntry.objects.filter(
+    history = LogEntry.objects.filter(
         object_id=pk, change_message__startswith="Exported as "
     )
-    assert [entry.change_message for entry in told] == [f"Exported as {name}."]
+    assert [entry.change_message for entry in history] == [f"Exported as {name}."]
     assert admin_client.post(url, {"format": "nonsense"}).status_code == 404
 
 
-def test_the_page_of_a_conversation_exports_for_those_who_may() -> None:
+def test_export_button_requires_permission() -> None:
     session = Conversation.objects.get(
         pk=talk(("chat", {"role": "visitor", "text": "private"}))
     )
@@ -513,34 +627,38 @@ def test_the_page_of_a_conversation_exports_for_those_who_may() -> None:
     assert b"private" in exporter.post(url, {"format": "csv"}).getvalue()
 
 
-def test_a_visitor_is_erased_after_a_question(admin_client: Client) -> None:
+def test_visitor_is_erased_after_confirmation(admin_client: Client) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
-    mine, also_mine, other = talk(words), talk(words), talk(words, visitor="other")
+    mine = talk(words)
+    also_mine = talk(words)
+    other = talk(words, visitor="other")
     url = f"{CONVERSATIONS}{mine}/press/erase/"
-    question = (
-        "deletes all conversations of anonymous somebo for good: 2, with 2 entries"
-    )
-    assert question in admin_client.post(url).content.decode()
+    page = admin_client.post(url).content.decode()
+    assert "delete all conversations of anonymous somebo?" in page
+    assert "Conversations: 2" in page
+    assert "Entries: 2" in page
     assert Conversation.objects.count() == 3
     assert (
         limited("view_conversation").post(url, {"confirmed": "yes"}).status_code == 403
     )
-    page = admin_client.post(url, {"confirmed": "yes"}, follow=True)
-    assert "Erased: 2 conversations." in page.content.decode()
+    answer = admin_client.post(url, {"confirmed": "yes"}, follow=True)
+    assert "Conversations erased: 2." in answer.content.decode()
     assert [str(session.pk) for session in Conversation.objects.all()] == [other]
-    told = list(
+    history = list(
         LogEntry.objects.values_list("object_id", "object_repr", "change_message")
     )
-    assert (None, "Erased: 2 conversations.", "") in told
-    assert mine not in str(told)
-    assert also_mine not in str(told)
+    assert (None, "Conversations erased: 2.", "") in history
+    assert mine not in str(history)
+    assert also_mine not in str(history)
 
 
-def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(
+def test_delete_confirmation_counts_entries(
     admin_client: Client,
 ) -> None:
     words = ("chat", {"role": "visitor", "text": "forget me"})
-    mine, also_mine, other = talk(words, words), talk(words), talk()
+    mine = talk(words, words)
+    also_mine = talk(words)
+    other = talk()
     transcript(admin_client, Conversation.objects.get(pk=mine))
     question = admin_client.get(f"{CONVERSATIONS}{mine}/delete/").content.decode()
     assert "Entries: 2" in question
@@ -555,23 +673,61 @@ def test_a_deletion_is_asked_about_in_numbers_and_leaves_nothing(
     admin_client.post(f"{CONVERSATIONS}{other}/delete/", {"post": "yes"})
     assert not Conversation.objects.exists()
     assert not TranscriptEntry.objects.exists()
-    told = LogEntry.objects.values_list("object_id", "object_repr", "change_message")
-    assert set(told) == {(None, "", "")}
+    history = LogEntry.objects.values_list("object_id", "object_repr", "change_message")
+    assert set(history) == {(None, "", "")}
 
 
-def test_new_lines_come_to_a_page_that_follows(admin_client: Client) -> None:
+# --- following ------------------------------------------------------------------------
+
+
+def news(client: Client, pk: str, after: Any, **query: Any) -> Any:
+    return client.get(f"{CONVERSATIONS}{pk}/entries/", {"after": after, **query})
+
+
+def keys_in(answer: Any) -> list[int]:
+    found = re.findall(r'<li id="e(\d+)"', answer.content.decode())
+    return [int(key) for key in found]
+
+
+def test_following_page_gets_new_entries(admin_client: Client) -> None:
     pk = talk(*(("chat", {"role": "visitor", "text": f"line {n}"}) for n in range(3)))
     first, *others = TranscriptEntry.objects.order_by("pk")
-    answer = admin_client.get(f"{CONVERSATIONS}{pk}/entries/", {"after": first.pk})
-    assert answer["X-Running"] == "yes"
-    assert re.findall(r'data-pk="(\d+)"', answer.content.decode()) == [
-        str(entry.pk) for entry in others
-    ]
+    answer = news(admin_client, pk, first.pk)
+    assert (answer["X-Running"], answer["X-Last"]) == ("yes", str(others[-1].pk))
+    assert keys_in(answer) == [entry.pk for entry in others]
     reads = LogEntry.objects.count()
-    nothing = admin_client.get(
-        f"{CONVERSATIONS}{pk}/entries/", {"after": others[-1].pk}
-    )
+    nothing = news(admin_client, pk, others[-1].pk)
     assert nothing.content.strip() == b""
+    assert nothing["X-Last"] == str(others[-1].pk)
     assert LogEntry.objects.count() == reads
     update_conversations(status="ended", ended_at=timezone.now())
-    assert admin_client.get(f"{CONVERSATIONS}{pk}/entries/")["X-Running"] == "no"
+    assert news(admin_client, pk, "")["X-Running"] == "no"
+
+
+def test_following_page_gets_whole_card_with_answer(admin_client: Client) -> None:
+    pk = talk(
+        tool("called", id="c1", arguments={"n": 3}),
+        ("chat", {"role": "avatar", "text": "One moment."}),
+        tool("answered", id="c1", result=9),
+    )
+    called, chat, _answered = TranscriptEntry.objects.order_by("pk")
+    answer = news(admin_client, pk, chat.pk)
+    assert keys_in(answer) == [called.pk]
+    (card,) = cards(answer.content.decode())
+    assert "arguments {&quot;n&quot;: 3} result 9" in card
+
+
+def test_following_page_gets_whole_line_of_states(admin_client: Client) -> None:
+    pk = talk(
+        ("state", {"name": "connecting"}),
+        ("state", {"name": "live"}),
+        ("chat", {"role": "avatar", "text": "Welcome."}),
+    )
+    connecting, live, _chat = TranscriptEntry.objects.order_by("pk")
+    answer = news(admin_client, pk, connecting.pk, line=connecting.pk)
+    page = answer.content.decode()
+    assert keys_in(answer)[0] == connecting.pk
+    assert "<p>connecting · connected</p>" in page
+    assert "Welcome." in page
+    assert keys_in(news(admin_client, pk, connecting.pk))[0] == live.pk
+    assert keys_in(news(admin_client, pk, live.pk, line=connecting.pk)) == [_chat.pk]

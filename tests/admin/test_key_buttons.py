@@ -1,4 +1,4 @@
-"""What is done with keys: pressed, rotated, chosen in the list; and what the list tells."""
+"""Buttons and actions for API keys, rotation, and the list of keys."""
 
 import html
 import re
@@ -13,40 +13,37 @@ from django.utils import timezone
 from django_perso.models import ApiKey
 from django_perso.services import keys
 from django_perso.services.connections import stored_key
-from tests.admin.desk import KEYS, OTHER, press, told
+from tests.admin.pages import KEYS, OTHER, messages_of, press
 from tests.stage import KEY, SANDBOX, make_conversation, make_preset
 from tests.support.servers import SandboxServer, unused_port
 
 pytestmark = pytest.mark.django_db
 
 
-# --- buttons and actions ----------------------------------------------------------------------------------
+# --- buttons and actions --------------------------------------------------------------
 
 
-def test_a_sync_says_what_came_what_went_and_whom_it_affects(
+def test_sync_reports_changes_and_affected_presets(
     admin_client: Client, key: ApiKey, perso: SandboxServer
 ) -> None:
     make_preset()
     perso.withdraw(tts_type=["openai-nova"], llm_type=["azure-gpt-4o"])
-    assert "New:" not in press(
-        admin_client, key, "sync"
-    )  # at the first time all is new
+    # At the first sync all is new.
+    assert "New:" not in press(admin_client, key, "sync")
     perso.withdraw(tts_type=["openai-nova"])
     assert "New: LLM azure-gpt-4o." in press(admin_client, key, "sync")
     perso.withdraw()
     press(admin_client, key, "sync")
     perso.withdraw(tts_type=["openai-nova"])
     text = press(admin_client, key, "sync")
-    assert "Gone: voice openai-nova." in text
-    assert "1 preset affected: Guide." in text
+    assert "No longer offered: voice openai-nova." in text
+    assert "1 preset uses an entry that is not offered: Guide." in text
     page = html.unescape(admin_client.get(f"{KEYS}{key.pk}/change/").content.decode())
     assert "No longer offered: voice" in page
-    assert "1 preset affected: Guide." in page
+    assert "1 preset uses an entry that is not offered: Guide." in page
 
 
-def test_the_buttons_that_would_change_nothing_are_not_there(
-    admin_client: Client, key: ApiKey
-) -> None:
+def test_buttons_without_effect_are_hidden(admin_client: Client, key: ApiKey) -> None:
     def shown() -> list[str]:
         page = admin_client.get(f"{KEYS}{key.pk}/change/").content.decode()
         return re.findall(r"/press/(\w+)/", page)
@@ -54,14 +51,14 @@ def test_the_buttons_that_would_change_nothing_are_not_there(
     assert shown() == ["test", "sync", "deactivate"]
     assert "the one in settings" in press(admin_client, key, "deactivate")
     assert shown() == ["test", "sync", "make_default", "activate"]
-    assert "started with this key again" in press(admin_client, key, "activate")
+    assert "can be started with this key again" in press(admin_client, key, "activate")
     ApiKey.objects.update(is_default=False)
     assert shown() == ["test", "sync", "make_default", "deactivate"]
     press(admin_client, key, "make_default")
     assert ApiKey.objects.get().is_default
 
 
-def test_actions_ask_for_each_selected_key(admin_client: Client, key: ApiKey) -> None:
+def test_actions_check_each_selected_key(admin_client: Client, key: ApiKey) -> None:
     away = ApiKey.objects.create(
         name="Away", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}"
     )
@@ -69,10 +66,10 @@ def test_actions_ask_for_each_selected_key(admin_client: Client, key: ApiKey) ->
         "action": "sync_selected",
         "_selected_action": [str(key.pk), str(away.pk)],
     }
-    messages = told(admin_client.post(KEYS, chosen, follow=True))
+    messages = messages_of(admin_client.post(KEYS, chosen, follow=True))
     assert [kind for kind, _ in messages] == ["error", "success"]
     assert key.catalogue.count() == 28
-    messages = told(
+    messages = messages_of(
         admin_client.post(KEYS, {**chosen, "action": "test_selected"}, follow=True)
     )
     assert [text.partition(":")[0] for _, text in messages] == ["Away", "Main"]
@@ -84,9 +81,7 @@ def test_actions_ask_for_each_selected_key(admin_client: Client, key: ApiKey) ->
     )
 
 
-def test_a_secret_is_rotated_only_when_perso_takes_the_new_one(
-    admin_client: Client, key: ApiKey
-) -> None:
+def test_rotation_requires_accepted_secret(admin_client: Client, key: ApiKey) -> None:
     url = f"{KEYS}{key.pk}/rotate/"
     assert url in admin_client.get(f"{KEYS}{key.pk}/change/").content.decode()
     assert 'type="password"' in admin_client.get(url).content.decode()
@@ -108,7 +103,7 @@ def test_a_secret_is_rotated_only_when_perso_takes_the_new_one(
     assert admin_client.get(f"{KEYS}nonsense/rotate/").status_code == 404
 
 
-def test_without_encryption_keys_a_live_site_rotates_nothing(
+def test_rotation_requires_encryption_keys(
     admin_client: Client, key: ApiKey, settings: Any
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": []}
@@ -118,10 +113,10 @@ def test_without_encryption_keys_a_live_site_rotates_nothing(
     assert "Fernet.generate_key" in page
 
 
-# --- the list ---------------------------------------------------------------------------------------------
+# --- the list -------------------------------------------------------------------------
 
 
-def test_the_list_counts_presets_and_conversations_in_as_many_queries_for_one_key_as_for_thirty(
+def test_list_of_thirty_keys_takes_constant_queries(
     admin_client: Client, key: ApiKey, django_assert_max_num_queries: Any
 ) -> None:
     make_preset()
@@ -134,12 +129,12 @@ def test_the_list_counts_presets_and_conversations_in_as_many_queries_for_one_ke
             make_conversation(visitor="me", api_key=other, created_at=at)
     with django_assert_max_num_queries(9):
         rows = admin_client.get(KEYS).context["cl"].result_list
-    counts = {row.name: (row.preset_count, row.conversation_count) for row in rows}
+    counts = {row.name: (row.preset_count, row.session_count) for row in rows}
     assert counts.pop("Main") == (2, 0)
     assert set(counts.values()) == {(1, 2)}
 
 
-def test_the_list_is_filtered_by_status_and_activity(
+def test_list_is_filtered_by_status_and_activity(
     admin_client: Client, key: ApiKey
 ) -> None:
     keys.check(stored_key(key))
@@ -153,16 +148,14 @@ def test_the_list_is_filtered_by_status_and_activity(
         assert [row.name for row in rows] == names
 
 
-def test_the_list_marks_the_default(admin_client: Client, key: ApiKey) -> None:
+def test_list_marks_default(admin_client: Client, key: ApiKey) -> None:
     ApiKey.objects.create(name="Other")
     page = admin_client.get(KEYS).content.decode()
     assert 'Main <span class="perso-pill">default</span></a>' in page
     assert page.count("perso-pill") == 1
 
 
-def test_when_a_key_was_tested_is_told_in_words(
-    admin_client: Client, key: ApiKey
-) -> None:
+def test_list_shows_age_of_last_test(admin_client: Client, key: ApiKey) -> None:
     ApiKey.objects.update(
         status="ok", tested_at=timezone.now() - timedelta(minutes=4, seconds=5)
     )
@@ -184,29 +177,29 @@ def test_when_a_key_was_tested_is_told_in_words(
         ({"API_KEY": "sandbox"}, "The sandbox is off while DEBUG is False."),
     ],
 )
-def test_the_key_in_settings_is_shown_while_it_is_used(
+def test_key_in_settings_is_shown_while_used(
     admin_client: Client, settings: Any, perso_settings: Any, shown: str
 ) -> None:
     settings.PERSO = perso_settings
     page = html.unescape(admin_client.get(KEYS).content.decode())
-    assert f"From settings: {shown}" in page
+    assert f"Key in settings: {shown}" in page
     assert KEY not in page
     ApiKey.objects.create(name="Main", is_default=True)
-    assert "From settings:" not in admin_client.get(KEYS).content.decode()
+    assert "Key in settings:" not in admin_client.get(KEYS).content.decode()
 
 
-def test_the_key_in_settings_can_be_tested_and_synced(admin_client: Client) -> None:
+def test_key_in_settings_can_be_tested_and_synced(admin_client: Client) -> None:
     url = KEYS + "settings/press/"
     assert admin_client.get(url + "sync/").status_code == 405
     assert admin_client.post(url + "rotate/").status_code == 404
-    kind, text = told(admin_client.post(url + "sync/", follow=True))[0]
+    kind, text = messages_of(admin_client.post(url + "sync/", follow=True))[0]
     assert (kind, "voice 4" in text) == ("success", True)
     assert "Synced just now." in admin_client.get(KEYS).content.decode()
-    assert told(admin_client.post(url + "test/", follow=True))
+    assert messages_of(admin_client.post(url + "test/", follow=True))
     entry = LogEntry.objects.last()
     assert entry is not None
     assert entry.object_repr == 'PERSO["API_KEY"]'
-    assert admin_client.get("/admin/").status_code == 200  # which lists the entry
+    assert admin_client.get("/admin/").status_code == 200
     page = admin_client.get(KEYS).content.decode()
     assert re.search(
         r'<span class="perso-more">Test: Perso answered in .*\(just now\)</span>', page

@@ -1,4 +1,4 @@
-"""Keys as an operator meets them: written, tried, never read."""
+"""The forms of API keys: what is saved, tested and never shown."""
 
 import html
 import re
@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from django_perso.models import ApiKey
-from tests.admin.desk import KEYS, OTHER, limited, press, told
+from tests.admin.pages import KEYS, OTHER, limited, messages_of, press
 from tests.stage import KEY, SANDBOX, make_preset
 from tests.support.servers import SandboxServer, unused_port
 
@@ -30,7 +30,7 @@ def key_form(**values: Any) -> dict[str, Any]:
     return {**usual, **values}
 
 
-def test_a_key_goes_in_and_never_comes_out(admin_client: Client) -> None:
+def test_secret_is_never_shown(admin_client: Client) -> None:
     answer = admin_client.post(
         KEYS + "add/", key_form(new_secret=f" {KEY} "), follow=True
     )
@@ -55,13 +55,13 @@ def test_a_key_goes_in_and_never_comes_out(admin_client: Client) -> None:
     assert "Leave blank to keep it" in form
 
 
-def test_a_form_with_a_mistake_does_not_repeat_the_key(admin_client: Client) -> None:
+def test_form_with_error_does_not_show_secret(admin_client: Client) -> None:
     page = admin_client.post(KEYS + "add/", key_form(new_secret=KEY, name=""))
     assert "This field is required" in page.content.decode()
     assert KEY not in page.content.decode()
 
 
-def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> None:
+def test_blank_secret_keeps_stored_one(admin_client: Client) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
     admin_client.post(f"{KEYS}{key.pk}/change/", key_form(name="Renamed"))
     key.refresh_from_db()
@@ -80,15 +80,15 @@ def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> 
 @pytest.mark.parametrize(
     ("values", "mistake"),
     [
-        ({}, "Enter the key Perso gave you, or name the environment variable"),
+        ({}, "Enter the secret, or the name of an environment variable"),
         (
             {"new_secret": "   "},
-            "Enter the key Perso gave you, or name the environment variable",
+            "Enter the secret, or the name of an environment variable",
         ),
         ({"new_secret": KEY, "environment_variable": VARIABLE}, "not both"),
         (
             {"new_secret": " sandbox"},
-            'belongs into settings.py: PERSO = {"API_KEY": "sandbox"}',
+            'set PERSO = {"API_KEY": "sandbox"} in settings.py',
         ),
         (
             {"environment_variable": "SECRET_KEY"},
@@ -116,7 +116,7 @@ def test_blank_keeps_the_key_and_a_new_one_replaces_it(admin_client: Client) -> 
         ),
     ],
 )
-def test_a_key_that_is_none_is_refused(
+def test_invalid_key_is_refused(
     admin_client: Client, values: dict[str, Any], mistake: str
 ) -> None:
     assert mistake in html.unescape(
@@ -125,36 +125,33 @@ def test_a_key_that_is_none_is_refused(
     assert not ApiKey.objects.exists()
 
 
-def test_a_key_is_not_sent_to_another_server_by_whoever_cannot_enter_it(
+def test_new_server_requires_secret(
     admin_client: Client,
 ) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
-    url, moved = (
-        f"{KEYS}{key.pk}/change/",
-        key_form(api_server="https://live-api.perso.ai"),
-    )
-    assert "Enter the key again" in admin_client.post(url, moved).content.decode()
+    url = f"{KEYS}{key.pk}/change/"
+    moved = key_form(api_server="https://live-api.perso.ai")
+    assert "Enter the secret again" in admin_client.post(url, moved).content.decode()
     assert ApiKey.objects.get().api_server == "https://platform.perso.ai"
     admin_client.post(url, {**moved, "new_secret": "pak-mine"})
     assert ApiKey.objects.get().secret.reveal() == "pak-mine"
 
 
 @pytest.mark.parametrize(("debug", "saved"), [(True, 1), (False, 0)])
-def test_without_encryption_keys_a_live_site_takes_no_key_and_says_what_to_paste(
+def test_live_site_requires_encryption_keys(
     admin_client: Client, settings: Any, debug: bool, saved: int
 ) -> None:
-    settings.PERSO, settings.DEBUG = SANDBOX, debug
+    settings.PERSO = SANDBOX
+    settings.DEBUG = debug
     page = html.unescape(
         admin_client.post(KEYS + "add/", key_form(new_secret=KEY)).content.decode()
     )
     assert ApiKey.objects.count() == saved
-    for told_so in ("Fernet.generate_key", 'os.environ["PERSO_ENCRYPTION_KEYS"]', THEN):
-        assert (told_so in page) is not debug
+    for line in ("Fernet.generate_key", 'os.environ["PERSO_ENCRYPTION_KEYS"]', THEN):
+        assert (line in page) is not debug
 
 
-def test_a_key_that_does_not_open_is_listed_and_can_be_entered_again(
-    admin_client: Client, settings: Any
-) -> None:
+def test_unreadable_secret_can_be_replaced(admin_client: Client, settings: Any) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [Fernet.generate_key().decode()]}
     assert "unreadable" in admin_client.get(KEYS).content.decode()
@@ -166,7 +163,7 @@ def test_a_key_that_does_not_open_is_listed_and_can_be_entered_again(
     assert ApiKey.objects.get().secret.reveal() == "pak-again"
 
 
-def test_who_may_only_look_sees_no_more(settings: Any) -> None:
+def test_viewer_sees_no_form(settings: Any) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY)
     client = limited("view_apikey")
     page = client.get(f"{KEYS}{key.pk}/change/")
@@ -183,18 +180,18 @@ def test_who_may_only_look_sees_no_more(settings: Any) -> None:
     assert limited().get(KEYS).status_code == 403
 
 
-# --- tried as soon as it is there -------------------------------------------------------------------------
+# --- tested when it is saved ----------------------------------------------------------
 
 
 def submit(client: Client, path: str, **values: Any) -> list[tuple[str, str]]:
-    """Send the form of a key; what the operator is told."""
+    """Submit the form of a key, and return the messages."""
     answer = client.post(KEYS + path, key_form(**values), follow=True)
     assert answer.redirect_chain, answer.context["errors"]
-    return told(answer)
+    return messages_of(answer)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_key_is_tried_and_synced_at_once(
+def test_new_key_is_tested_and_synced(
     admin_client: Client, perso: SandboxServer
 ) -> None:
     messages = submit(admin_client, "add/", new_secret=KEY, api_server=perso.url)
@@ -210,7 +207,7 @@ def test_a_new_key_is_tried_and_synced_at_once(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_that_does_not_work_is_saved_with_a_warning(
+def test_key_that_does_not_work_is_saved_with_warning(
     admin_client: Client, perso: SandboxServer
 ) -> None:
     messages = submit(
@@ -231,7 +228,7 @@ def test_a_key_that_does_not_work_is_saved_with_a_warning(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_only_what_perso_may_answer_otherwise_is_tried_again(
+def test_renaming_key_does_not_test_it(
     admin_client: Client, perso: SandboxServer
 ) -> None:
     key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso.url)
@@ -242,12 +239,13 @@ def test_only_what_perso_may_answer_otherwise_is_tried_again(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_secret_and_an_environment_variable_take_each_others_place(
+def test_secret_and_variable_replace_each_other(
     admin_client: Client, perso: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, OTHER)
     key = ApiKey.objects.create(name="Main", secret=KEY, api_server=perso.url)
-    path, where = f"{key.pk}/change/", {"api_server": perso.url}
+    path = f"{key.pk}/change/"
+    where = {"api_server": perso.url}
     submit(admin_client, path, environment_variable=VARIABLE, **where)
     key.refresh_from_db()
     assert (key.environment_variable, bool(key.secret), key.status) == (
@@ -262,9 +260,7 @@ def test_a_secret_and_an_environment_variable_take_each_others_place(
     press(admin_client, key, "test")
     page = admin_client.get(KEYS).content.decode()
     assert f"from {VARIABLE}, which is not set" in page
-    assert (
-        '<span class="perso-status perso-empty">empty</span>' in page
-    )  # Perso was not asked
+    assert '<span class="perso-status perso-empty">empty</span>' in page
     submit(admin_client, path, environment_variable=VARIABLE, new_secret=KEY, **where)
     key.refresh_from_db()
     assert (key.environment_variable, key.secret.reveal()) == ("", KEY)
@@ -272,16 +268,16 @@ def test_a_secret_and_an_environment_variable_take_each_others_place(
     submit(admin_client, path, **emptied)
     ApiKey.objects.update(environment_variable=VARIABLE)
     answer = admin_client.post(KEYS + path, key_form(**emptied)).content.decode()
-    assert "or name the environment variable" in answer
+    assert "or the name of an environment variable" in answer
 
 
-def test_a_second_default_takes_the_place_of_the_first(admin_client: Client) -> None:
+def test_second_default_replaces_first(admin_client: Client) -> None:
     for name in ("First", "Second"):
         submit(admin_client, "add/", name=name, new_secret=KEY, is_default="on")
     assert ApiKey.objects.get(is_default=True).name == "Second"
 
 
-# --- deleting ---------------------------------------------------------------------------------------
+# --- deleting -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chooses_key", [True, False])

@@ -12,7 +12,7 @@ from django_perso.services import keys
 from django_perso.services.connections import SETTINGS_KEY
 from tests.stage import KEY, faults, make_preset
 
-from .desk import PRESETS, limited
+from .pages import PRESETS, limited
 
 pytestmark = pytest.mark.django_db
 
@@ -120,7 +120,10 @@ def test_changing_settings_keeps_other_column() -> None:
     make_preset(
         width=640, height=480, client_tools=["show_map", "our_own"], padding_left=-0.5
     )
-    filled = "a-source=guide&b-source=&b-width=333&b-height=444&b-client_tools=show_settings&compare=1"
+    filled = (
+        "a-source=guide&b-source=&b-width=333&b-height=444"
+        "&b-client_tools=show_settings&compare=1"
+    )
     page = limited(*EDIT).get(f"{PLAYGROUND}?{filled}&take=a").content.decode()
     assert options(page, "a")[-1] == ("", True)
     values = dict(re.findall(r'name="(\w-\w+)" value="([^"]*)"', page))
@@ -192,7 +195,7 @@ def test_page_says_what_starting_costs(settings: Any) -> None:
     assert "This is the sandbox" in client.get(PLAYGROUND).content.decode()
     key = ApiKey.objects.create(name="Shop", secret=KEY)
     page = client.get(PLAYGROUND).content.decode()
-    assert "runs on the sandbox, where starting costs nothing" in page
+    assert "run on the sandbox, where starting is free" in page
     assert (
         "With an API key, each start creates a real session that Perso bills." in page
     )

@@ -16,7 +16,7 @@ from django_perso.client.types import ModelStyle, TTSType
 from django_perso.models import ApiKey, CatalogueItem, SessionPreset
 from django_perso.services import catalogue, keys, presets
 from django_perso.services.connections import SETTINGS_KEY, stored_key
-from tests.admin.desk import HOSTILE, PRESETS, limited
+from tests.admin.pages import HOSTILE, PRESETS, limited
 from tests.stage import (
     KEY,
     faults,
@@ -29,7 +29,8 @@ from tests.stage import (
 pytestmark = pytest.mark.django_db
 
 DOWN = "http://127.0.0.1:9"
-NOT_OFFERED, GONE = "is not offered by Perso", "is no longer offered by Perso"
+NOT_OFFERED = "is not offered by Perso"
+GONE = "is no longer offered by Perso"
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def errors(client: Client, address: str, values: dict[str, Any]) -> dict[str, An
     )
 
 
-# --- the form -------------------------------------------------------------------------------------
+# --- the form -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("has_lists", [True, False])
@@ -238,7 +239,7 @@ def test_wrong_choice_is_shown_again(admin_client: Client, synced: None) -> None
     assert '<option value="nobody" selected data-mark="not offered">' in page
 
 
-# --- what Perso offers no more --------------------------------------------------------------------
+# --- what Perso offers no more --------------------------------------------------------
 
 
 def test_withdrawn_choice_is_marked_and_can_be_saved(
@@ -296,7 +297,7 @@ def test_withdrawn_entry_of_other_key_cannot_be_chosen(
     )
 
 
-# --- lists that are missing, old, or another key's ------------------------------------------------
+# --- lists that are missing, old, or another key's ------------------------------------
 
 
 def test_names_are_typed_while_there_are_no_lists(admin_client: Client) -> None:
@@ -318,7 +319,7 @@ def test_form_shows_age_of_lists(admin_client: Client, synced: None) -> None:
     assert "the API key in settings, fetched just now." in text_of(admin_client, "add/")
     CatalogueItem.objects.update(seen_at=timezone.now() - timedelta(days=3))
     page = text_of(admin_client, "add/")
-    assert '<span class="perso-gone">You choose from the lists of the API key' in page
+    assert '<span class="perso-gone">The choices are those of the API key' in page
     assert "fetched 3\xa0days ago." in page
 
 
@@ -383,7 +384,8 @@ def test_showing_lists_of_other_key_saves_nothing(
     "rights", [("change_sessionpreset", "use_apikey"), ("change_sessionpreset",)]
 )
 def test_sync_requires_permission_to_use_keys(rights: tuple[str, ...]) -> None:
-    preset, client = make_preset(), limited(*rights, "view_sessionpreset")
+    preset = make_preset()
+    client = limited(*rights, "view_sessionpreset")
     may_sync = "use_apikey" in rights
     assert ('name="_sync"' in text_of(client, change(preset))) is may_sync
     answer = client.post(PRESETS + change(preset), {"_sync": "1"})
@@ -392,7 +394,8 @@ def test_sync_requires_permission_to_use_keys(rights: tuple[str, ...]) -> None:
 
 
 def test_viewer_sees_values_and_no_buttons(synced: None) -> None:
-    preset, client = make_preset(), limited("view_sessionpreset")
+    preset = make_preset()
+    client = limited("view_sessionpreset")
     page = text_of(client, change(preset))
     assert "openai-nova" in page
     for thing in ("_save", "_sync", "Duplicate", "Import"):
@@ -403,7 +406,7 @@ def test_viewer_sees_values_and_no_buttons(synced: None) -> None:
     assert client.get(PRESETS + "add/").status_code == 403
 
 
-# --- the list -------------------------------------------------------------------------------------
+# --- the list -------------------------------------------------------------------------
 
 
 def test_list_names_withdrawn_choices(admin_client: Client, synced: None) -> None:
@@ -421,7 +424,7 @@ def test_list_counts_starts_of_seven_days(admin_client: Client) -> None:
             preset=preset, created_at=timezone.now() - timedelta(days=days)
         )
     make_conversation(is_trial=True)
-    assert '<td class="field-conversations">3</td>' in text_of(admin_client, "")
+    assert '<td class="field-starts">3</td>' in text_of(admin_client, "")
 
 
 def test_picture_has_alternative_text_and_header(
@@ -439,7 +442,7 @@ def test_picture_has_alternative_text_and_header(
 
 
 @pytest.mark.parametrize(
-    ("name", "slug", "is_default", "told"),
+    ("name", "slug", "is_default", "shown_text"),
     [
         ("Default", "default", True, "Default"),
         ("Guide", "guide", True, "Guide default"),
@@ -451,12 +454,12 @@ def test_picture_has_alternative_text_and_header(
     ],
 )
 def test_list_shows_name_default_and_slug_once(
-    admin_client: Client, name: str, slug: str, is_default: bool, told: str
+    admin_client: Client, name: str, slug: str, is_default: bool, shown_text: str
 ) -> None:
     make_preset(name=name, slug=slug, is_default=is_default)
-    cell = re.search(r'<td class="field-called">(.*?)</td>', text_of(admin_client, ""))
+    cell = re.search(r'<td class="field-title">(.*?)</td>', text_of(admin_client, ""))
     assert cell
-    assert " ".join(re.sub(r"<.*?>", " ", cell[1]).split()) == told
+    assert " ".join(re.sub(r"<.*?>", " ", cell[1]).split()) == shown_text
 
 
 def test_list_of_fifty_takes_constant_queries(
@@ -489,7 +492,8 @@ def test_avatar_without_picture_shows_initial(admin_client: Client) -> None:
 
 
 def test_hostile_names_are_escaped(admin_client: Client) -> None:
-    voice, style = TTSType(name=HOSTILE, service=HOSTILE), ModelStyle(name=HOSTILE)
+    voice = TTSType(name=HOSTILE, service=HOSTILE)
+    style = ModelStyle(name=HOSTILE)
     catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=(voice,), model_styles=(style,)))
     preset = make_preset(
         name=HOSTILE, tts_type=HOSTILE, model_style=HOSTILE, document=HOSTILE
@@ -500,7 +504,7 @@ def test_hostile_names_are_escaped(admin_client: Client) -> None:
         )
 
 
-# --- tag, JSON, duplicate, import -----------------------------------------------------------------
+# --- tag, JSON, duplicate, import -----------------------------------------------------
 
 
 def test_preset_shows_tag_and_request(admin_client: Client) -> None:
@@ -536,7 +540,10 @@ def test_duplicate_copies_everything_but_the_name(
 def test_initial_values_come_from_query_string(
     admin_client: Client, synced: None
 ) -> None:
-    address = "add/?tts_type=yuri&mcp_servers=pmc-clock&mcp_servers=pmc-library&client_tools=a&client_tools=b"
+    address = (
+        "add/?tts_type=yuri&mcp_servers=pmc-clock&mcp_servers=pmc-library"
+        "&client_tools=a&client_tools=b"
+    )
     form = (
         admin_client.get(PRESETS + address + "&has_intro=0").context["adminform"].form
     )
@@ -557,15 +564,15 @@ def test_malformed_query_string_is_ignored(
 
 def test_session_template_becomes_preset(admin_client: Client, synced: None) -> None:
     answer = admin_client.get(PRESETS + "templates/")
-    found = {each.template.name: each for each in answer.context["found"]}
+    found = {each.template.name: each for each in answer.context["importables"]}
     assert list(found) == ["Reception desk", "Library", "Kiosk in the hall"]
     assert (
         found["Library"].picture
         == CatalogueItem.objects.get(value__startswith="amara").picture
     )
-    assert "No browser can show" in found["Kiosk in the hall"].reason
+    assert "Browsers cannot show" in found["Kiosk in the hall"].reason
     assert found["Kiosk in the hall"].query == ""
-    assert "No browser can show" in answer.content.decode()
+    assert "Browsers cannot show" in answer.content.decode()
     address = f"add/?{found['Library'].query}"
     assert parse_qs(urlsplit(address).query)["text_normalization_locale"] == ["en"]
     assert errors(admin_client, "add/", shown(admin_client, address)) == {}
@@ -638,17 +645,18 @@ def test_form_says_default_preset_is_open_under_debug(
 def test_preset_with_retention_outlives_conversations(
     admin_client: Client,
 ) -> None:
-    said, silent = (
-        make_preset(slug="said", name="Said <7>", retention_days=7),
-        make_preset(slug="silent"),
-    )
+    said = make_preset(slug="said", name="Said <7>", retention_days=7)
+    silent = make_preset(slug="silent")
     for preset in (said, silent):
         make_conversation(preset=preset, status="ended")
-    address, sure = PRESETS + f"{said.pk}/delete/", {"post": "yes"}
+    address = PRESETS + f"{said.pk}/delete/"
+    sure = {"post": "yes"}
     action = {"action": "delete_selected", "_selected_action": [said.pk, silent.pk]}
     for url, data in ((address, sure), (PRESETS, {**action, **sure})):
         page = admin_client.post(url, data).content.decode()
-        assert "Said &lt;7&gt;: its conversations are kept for 7 days." in page
+        assert (
+            "Said &lt;7&gt;: conversations of this preset are kept for 7 days." in page
+        )
     assert SessionPreset.objects.count() == 2
     said.conversation_set.all().delete()
     admin_client.post(PRESETS, {**action, **sure})

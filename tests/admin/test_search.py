@@ -1,4 +1,4 @@
-"""Finding what was said, on PostgreSQL: by words, through the index. (On SQLite: tests/admin.)"""
+"""Search for words on PostgreSQL, which has an index for it."""
 
 import json
 
@@ -9,23 +9,36 @@ import json
 from django_perso.models import Conversation, TranscriptEntry
 from django_perso.admin import search
 session, other = (Conversation.objects.create(visitor="v") for _ in range(2))
+
+def entry(conversation, seq, kind, **data):
+    return TranscriptEntry(
+        conversation=conversation, source="browser", seq=seq, kind=kind, at_ms=seq,
+        data=data,
+    )
+
+def found(term):
+    return sorted({names[pk] for pk in search.conversations_with(term)})
+
 TranscriptEntry.objects.bulk_create(
-    TranscriptEntry(conversation=other, source="browser", seq=n, kind="chat", at_ms=n,
-                    data={"role": "visitor", "text": f"filler number {n}"}) for n in range(1, 3001))
-for seq, (kind, data) in enumerate((("chat", {"role": "visitor", "text": "Wo ist die Bibliothek?"}),
-                                    ("tool", {"id": "1", "name": "hidden", "phase": "called"})), 1):
-    TranscriptEntry.objects.create(
-        conversation=session, source="browser", seq=seq, kind=kind, at_ms=1, data=data)
+    entry(other, n, "chat", role="visitor", text=f"filler number {n}")
+    for n in range(1, 3001)
+)
+question = "Wo ist die Bibliothek?"
+entry(session, 1, "chat", role="visitor", text=question).save()
+entry(session, 2, "tool", id="1", name="hidden", phase="called").save()
 from django.db import connection
 connection.cursor().execute("ANALYZE")
 names = {session.pk: "session", other.pk: "other"}
-asked = ["bibliothek", "die WO", "bibl", "hidden", "filler 2999", '"number 17"', "o'clock & |", "%", ""]
-print(json.dumps({term: sorted({names[pk] for pk in search.said(term)}) for term in asked}))
-print(json.dumps(search.said("bibliothek").explain()))
+terms = [
+    "bibliothek", "die WO", "bibl", "hidden", "filler 2999", '"number 17"',
+    "o'clock & |", "%", "",
+]
+print(json.dumps({term: found(term) for term in terms}))
+print(json.dumps(search.conversations_with("bibliothek").explain()))
 """
 
 
-def test_words_are_found_through_the_index(postgres: str) -> None:
+def test_search_for_words_uses_index(postgres: str) -> None:
     env = environment(DATABASE_URL=postgres)
     manage("migrate", "-v", "0", env=env)
     found, plan = map(
@@ -48,7 +61,7 @@ def test_words_are_found_through_the_index(postgres: str) -> None:
     assert "perso_entry_words" in plan
 
 
-def test_the_index_goes_as_it_came(postgres: str) -> None:
+def test_migration_of_index_is_reversible(postgres: str) -> None:
     env = environment(DATABASE_URL=postgres)
     manage("migrate", "-v", "0", env=env)
     manage("migrate", "-v", "0", "django_perso", "zero", env=env)

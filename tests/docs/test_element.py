@@ -174,7 +174,7 @@ def test_custom_properties_are_those_of_the_style_sheet() -> None:
     assert set(documented("Custom properties")) == set(used)
 
 
-def test_custom_properties_have_the_documented_defaults() -> None:
+def test_default_of_custom_property_is_in_the_style_sheet() -> None:
     for cells in rows(section(PAGE, "Custom properties")):
         (name,) = CODE.findall(cells[0])
         light = CODE.findall(cells[1])

@@ -48,7 +48,7 @@ def test_start_answers_with_the_documented_keys() -> None:
     make_preset(slug="reception")
     answer = start(Client(), "reception")
     assert answer.status_code == 201
-    documented = rows(section(PAGE, "Start a conversation").split("The answer is")[1])
+    documented = rows(section(PAGE, "Start a conversation").split("The response is")[1])
     types = {CODE.findall(cells[0])[0]: cells[1] for cells in documented}
     names = {str: "string", int: "integer", bool: "boolean", dict: "object"}
     names[list] = "array of strings"
@@ -59,7 +59,7 @@ def test_start_answers_with_the_documented_keys() -> None:
 def test_bodies_have_the_documented_keys() -> None:
     views = (PACKAGE / "views.py").read_text("utf-8")
     start_keys = re.findall(r'_value\(data, "(\w+)"', views)
-    start_table = section(PAGE, "Start a conversation").split("The answer is")[0]
+    start_table = section(PAGE, "Start a conversation").split("The response is")[0]
     assert sorted(first_column(start_table)) == sorted(start_keys)
     log_keys = re.findall(r'\bbody(?:\.get\(|\[)"(\w+)"(?:\]\)|, \[)', views)
     documented = set(first_column(section(PAGE, "Send entries")))
@@ -133,7 +133,7 @@ def test_example_of_a_problem_has_a_documented_code() -> None:
 
 
 def test_cookie_lives_as_long_as_documented() -> None:
-    text = section(PAGE, "The visitor's cookie")
+    text = " ".join(section(PAGE, "The visitor's cookie").split())
     days = visitors.COOKIE_SECONDS // 86_400
     assert f"`{visitors.COOKIE}`" in text
     assert f"{days} days" in text

@@ -80,7 +80,7 @@ def test_frames_from_the_browser_are_those_that_parse() -> None:
 
 def test_ways_to_end_are_those_that_parse() -> None:
     text = section(PAGE, "From the browser")
-    listed = re.search(r"`how` is one of (.+?)\.\n", text, re.DOTALL)
+    listed = re.search(r"`how` is one of (.+?)\.\s", text, re.DOTALL)
     assert listed
     assert tuple(CODE.findall(listed[1])) == frames.BYE["how"]
 

@@ -1,11 +1,11 @@
-"""A visitor talks to the avatar, and every message and tool call is stored."""
+"""A visitor talks to the avatar, and every word and tool call is stored."""
 
 import json
 from typing import Any
 
 import pytest
 
-from tests.support.desk import open_first
+from tests.support.admin import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -14,44 +14,33 @@ ENTRIES = """SELECT source, kind, data FROM django_perso_transcriptentry ORDER B
 
 
 def logged(site: Any) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return the source, kind and content of all entries."""
+    """(source, kind, data) of all entries."""
     return [
         (source, kind, json.loads(data)) for source, kind, data in site.rows(ENTRIES)
     ]
 
 
-def stored_messages(site: Any) -> list[tuple[str, str]]:
-    """Return the role and text of each stored message."""
+def said(site: Any) -> list[tuple[str, str]]:
+    """(role, text) of all that was said, as the database has it."""
     return [
         (data["role"], data["text"]) for _, kind, data in logged(site) if kind == "chat"
     ]
 
 
-def shown_messages(avatar: Avatar) -> list[tuple[str, str]]:
-    """Return the role and text of each message on the page."""
+def shown(avatar: Avatar) -> list[tuple[str, str]]:
+    """The same as the page has it."""
     return [(role, text) for role, text in avatar.messages() if role != "tool"]
 
 
-def stored_tools(site: Any) -> list[dict[str, Any]]:
-    """Return the content of the stored tool entries."""
-    return [data for _, kind, data in logged(site) if kind == "tool"]
-
-
 def tool_phases(site: Any) -> list[tuple[str, str]]:
-    """Return the name and phase of each stored tool entry."""
-    return [(data["name"], data["phase"]) for data in stored_tools(site)]
+    return [
+        (data["name"], data["phase"])
+        for _, kind, data in logged(site)
+        if kind == "tool"
+    ]
 
 
-def browser_numbers(site: Any) -> list[int]:
-    """Return the numbers of the browser's entries in the order they were stored."""
-    rows = site.rows(
-        "SELECT seq FROM django_perso_transcriptentry "
-        "WHERE source = 'browser' ORDER BY id"
-    )
-    return [number for (number,) in rows]
-
-
-def test_shown_messages_are_stored_once_and_in_order(
+def test_conversation_on_the_page_is_stored_once_in_order(
     example_server: Any, page: Any
 ) -> None:
     site = example_server()
@@ -61,23 +50,30 @@ def test_shown_messages_are_stored_once_and_in_order(
     avatar.ask("What is 12 squared?", "144")
     avatar.ask("Thank you!")
     avatar.end()
-    assert ("visitor", "What is 12 squared?") in shown_messages(avatar)
-    assert stored_messages(site) == shown_messages(avatar)
+    assert ("visitor", "What is 12 squared?") in shown(avatar)
+    assert said(site) == shown(avatar)
     assert tool_phases(site) == [
         ("get_square_number", "called"),
         ("get_square_number", "answered"),
     ]
-    (answered,) = [data for data in stored_tools(site) if data["phase"] == "answered"]
+    (answered,) = [
+        data
+        for _, kind, data in logged(site)
+        if kind == "tool" and data["phase"] == "answered"
+    ]
     assert answered["result"] == {"result": 144}
     assert logged(site)[0] == ("server", "state", {"name": "started"})
-    numbers = browser_numbers(site)
-    assert numbers == list(range(1, len(numbers) + 1))
+    numbers = site.rows(
+        "SELECT seq FROM django_perso_transcriptentry"
+        " WHERE source = 'browser' ORDER BY id"
+    )
+    assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
     assert site.rows("SELECT ended_by, is_complete FROM django_perso_conversation") == [
         ("visitor", 1)
     ]
 
 
-def test_operator_reads_the_conversation_in_the_admin(
+def test_conversation_is_read_in_the_admin(
     example_server: Any, page: Any, new_context: Any
 ) -> None:
     site = example_server()
@@ -86,9 +82,9 @@ def test_operator_reads_the_conversation_in_the_admin(
     avatar.start()
     avatar.ask("What is 12 squared?", "144")
     avatar.end()
-    desk = new_context().new_page()
-    open_first(desk, site)
-    transcript = desk.locator(".perso-transcript").inner_text()
+    admin = new_context().new_page()
+    open_first(admin, site)
+    transcript = admin.locator(".perso-transcript").inner_text()
     assert transcript.count("What is 12 squared?") == 1
     order = [
         transcript.index(text)
@@ -97,7 +93,7 @@ def test_operator_reads_the_conversation_in_the_admin(
     assert order == sorted(order)
 
 
-def test_server_killed_three_times_loses_nothing(
+def test_killing_the_server_three_times_loses_nothing(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:
     sandbox = sandbox_server()
@@ -106,26 +102,34 @@ def test_server_killed_three_times_loses_nothing(
     avatar = Avatar(page)
     avatar.start()
     for number in (31, 32, 33):  # no square of these is part of another
-        avatar.ask(f"What is {number} squared?", str(number * number))
+        avatar.ask(
+            f"What is {number} squared?", str(number * number)
+        )  # the page shows it as saved
         site.kill()
-        avatar.type(f"And what is {number + 10} squared?")
+        avatar.type(
+            f"And what is {number + 10} squared?"
+        )  # said while the site is down
         avatar.part("message-avatar").filter(
             has_text=str((number + 10) ** 2)
         ).last.wait_for()
         site.start()
     avatar.wait_for(state="live", log="saved")
     avatar.end()
-    assert stored_messages(site) == shown_messages(avatar)
+    assert said(site) == shown(avatar)
     assert (
         tool_phases(site)
         == [("get_square_number", "called"), ("get_square_number", "answered")] * 6
     )
-    numbers = browser_numbers(site)
-    assert numbers == list(range(1, len(numbers) + 1))
-    console_errors.clear()  # Chromium reports each attempt to reach the killed server
+    numbers = site.rows(
+        "SELECT seq FROM django_perso_transcriptentry"
+        " WHERE source = 'browser' ORDER BY id"
+    )
+    assert [number for (number,) in numbers] == list(range(1, len(numbers) + 1))
+    # The browser reports each attempt to reach a server that is down.
+    console_errors.clear()
 
 
-def test_failed_tool_is_reported_to_the_avatar_and_logged(
+def test_a_tool_that_fails_is_told_to_the_avatar_and_logged(
     example_server: Any, page: Any
 ) -> None:
     site = example_server()
@@ -138,11 +142,15 @@ def test_failed_tool_is_reported_to_the_avatar_and_logged(
     avatar.ask("What is 3 squared?", "9")
     avatar.end()
     assert tool_phases(site)[:2] == [("show_map", "called"), ("show_map", "failed")]
-    failed = next(data for data in stored_tools(site) if data["phase"] == "failed")
-    assert "no map" in failed["error"]
+    assert (
+        "no map"
+        in next(
+            d for _, k, d in logged(site) if k == "tool" and d["phase"] == "failed"
+        )["error"]
+    )
 
 
-def test_two_visitors_have_separate_transcripts(
+def test_two_visitors_at_once_each_have_their_own_transcript(
     example_server: Any, new_context: Any
 ) -> None:
     site = example_server()
@@ -158,8 +166,8 @@ def test_two_visitors_have_separate_transcripts(
     for _, avatar in avatars:
         avatar.end()
     rows = site.rows(
-        "SELECT conversation_id, data FROM django_perso_transcriptentry "
-        "WHERE kind = 'chat'"
+        "SELECT conversation_id, data FROM django_perso_transcriptentry"
+        " WHERE kind = 'chat'"
     )
     names = {
         name: {stream for stream, data in rows if f"my name is {name}" in data}

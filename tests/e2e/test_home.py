@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import open_first
+from tests.support.admin import open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -60,11 +60,18 @@ def test_conversation_is_followed_without_redis(
     page.goto(site.url)
     avatar = Avatar(page)
     avatar.start()
-    desk = new_context().new_page()
-    open_first(desk, site)
-    desk.locator(".perso-following[data-state=live]").wait_for()
+    admin = new_context().new_page()
+    open_first(admin, site)
+    admin.locator(".perso-following[data-state=live]").wait_for()
     avatar.ask("What is 12 squared?", "144")
-    desk.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
+    admin.locator(".perso-chat").filter(has_text="What is 12 squared?").wait_for(
         timeout=5000
     )
+    card = admin.locator(".perso-tool")
+    card.filter(has_text="answered").wait_for(timeout=5000)
+    assert card.count() == 1
     avatar.end()
+    admin.locator(".perso-following[data-state=over]").wait_for()
+    end = admin.locator(".perso-state").last
+    assert "ended by the visitor · closed normally" in end.inner_text()
+    assert end.inner_text().count("ended") == 1

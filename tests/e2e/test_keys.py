@@ -1,11 +1,11 @@
-"""API keys in the admin: valid, refused and unreachable ones, rotation and sync."""
+"""API keys in a browser: good, refused and unreachable ones, sync and rotation."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.desk import keep_pictures, log_in
+from tests.support.admin import keep_pictures, log_in
 from tests.support.servers import unused_port
 
 pytestmark = pytest.mark.browser
@@ -22,8 +22,8 @@ def perso(sandbox_server: Any) -> Any:
 
 
 @pytest.fixture
-def desk(example_server: Any, perso: Any, new_context: Any) -> Any:
-    """A page of an operator who is logged in."""
+def page(example_server: Any, perso: Any, new_context: Any) -> Any:
+    """A page of a superuser."""
     site = example_server(PERSO_INTERACTIVE_API_SERVER=perso.url)
     page = new_context(viewport={"width": 1280, "height": 800}).new_page()
     log_in(page, site, KEYS)
@@ -34,7 +34,7 @@ def desk(example_server: Any, perso: Any, new_context: Any) -> Any:
 def add(
     page: Any, name: str, server: str, secret: str, *, default: bool = False
 ) -> str:
-    """Add a key and return the messages shown."""
+    """Add a key, and return the message."""
     page.goto(f"{page.site.url}{KEYS}add/")
     page.fill("[name=name]", name)
     page.fill("[name=api_server]", server)
@@ -47,7 +47,7 @@ def add(
 
 
 def row(page: Any, name: str) -> str:
-    """Return the row of a key in the list."""
+    """Return the row of a key in the list, as text."""
     page.goto(f"{page.site.url}{KEYS}")
     text: str = page.locator("#result_list tr", has_text=name).inner_text()
     return " ".join(text.split())
@@ -59,53 +59,51 @@ def open_key(page: Any, name: str) -> None:
 
 
 def press(page: Any, label: str) -> str:
-    """Press a button and return the messages shown."""
+    """Press a button, and return the message."""
     page.click(f"button:text-is('{label}')")
     message: str = page.inner_text(".messagelist")
     return message
 
 
-def test_added_key_is_tested_and_shows_its_state(
-    desk: Any, perso: Any, pictures: Path
-) -> None:
-    message = add(desk, "Shop", perso.url, GOOD, default=True)
-    assert "Shop: Perso answered in" in message
-    assert "voice 4" in message
+def test_added_key_is_tested(page: Any, perso: Any, pictures: Path) -> None:
+    text = add(page, "Shop", perso.url, GOOD, default=True)
+    assert "Shop: Perso answered in" in text
+    assert "voice 4" in text
     away = f"http://127.0.0.1:{unused_port()}"
-    assert f"{away}: Perso cannot be reached" in add(desk, "Staging", away, GOOD)
+    assert f"{away}: Perso cannot be reached" in add(page, "Staging", away, GOOD)
     assert 'Perso refused key "Museum" (ends c3d4): 401' in add(
-        desk, "Museum", perso.url, BAD
+        page, "Museum", perso.url, BAD
     )
-    assert GOOD not in desk.content()
+    assert GOOD not in page.content()
     for name, shown in (
         ("Shop", "••••a1b2"),
         ("Shop", "OK just now"),
         ("Museum", "refused just now"),
         ("Staging", "unreachable just now"),
     ):
-        assert shown in row(desk, name)
-    keep_pictures(desk, pictures, "keys", full_page=False)
+        assert shown in row(page, name)
+    keep_pictures(page, pictures, "keys", full_page=False)
 
 
-def test_sync_lists_removed_choices_and_affected_presets(
-    desk: Any, perso: Any, pictures: Path
+def test_sync_and_rotation_report_results(
+    page: Any, perso: Any, pictures: Path
 ) -> None:
-    assert press(desk, "Sync").startswith("Perso answered in")  # the key in settings
-    assert "Synced just now." in desk.inner_text(".perso-settings-key")
-    add(desk, "Shop", perso.url, GOOD, default=True)
+    assert press(page, "Sync").startswith("Perso answered in")
+    assert "Synced just now." in page.inner_text(".perso-settings-key")
+    add(page, "Shop", perso.url, GOOD, default=True)
     perso.withdraw(tts_type=["openai-nova"])
-    open_key(desk, "Shop")
-    message = press(desk, "Sync")
-    assert "Gone: voice openai-nova" in message
-    assert "presets affected: " in message
-    assert "No longer offered: voice openai-nova" in desk.inner_text(".field-offered")
-    keep_pictures(desk, pictures, "key", full_page=False)
-    desk.click("a:text-is('Rotate')")
-    desk.fill("[name=new_secret]", BAD)
-    desk.press("[name=new_secret]", "Enter")
-    assert "Nothing was changed. Perso refused" in desk.inner_text(".errorlist")
-    keep_pictures(desk, pictures, "key-rotate", full_page=False)
-    desk.fill("[name=new_secret]", NEW)
-    desk.press("[name=new_secret]", "Enter")
-    assert "Perso answered in" in desk.inner_text(".messagelist")
-    assert "••••e5f6" in row(desk, "Shop")
+    open_key(page, "Shop")
+    text = press(page, "Sync")
+    assert "No longer offered: voice openai-nova" in text
+    assert "entries that are not offered: " in text
+    assert "No longer offered: voice openai-nova" in page.inner_text(".field-offered")
+    keep_pictures(page, pictures, "key", full_page=False)
+    page.click("a:text-is('Rotate')")
+    page.fill("[name=new_secret]", BAD)
+    page.press("[name=new_secret]", "Enter")
+    assert "Nothing was changed. Perso refused" in page.inner_text(".errorlist")
+    keep_pictures(page, pictures, "key-rotate", full_page=False)
+    page.fill("[name=new_secret]", NEW)
+    page.press("[name=new_secret]", "Enter")
+    assert "Perso answered in" in page.inner_text(".messagelist")
+    assert "••••e5f6" in row(page, "Shop")

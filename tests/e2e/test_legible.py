@@ -1,12 +1,12 @@
-"""The admin is legible: whole lists on a laptop, and enough contrast."""
+"""Lists fit a laptop, and small print has enough contrast in both colour schemes."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.desk.rows import KEY
-from tests.support.desk import LOOKS, be, furnish, keep_pictures, look
+from tests.admin_site.rows import KEY
+from tests.support.admin import LOOKS, be, furnish, keep_pictures, look
 
 pytestmark = pytest.mark.browser
 
@@ -19,11 +19,11 @@ from django_perso.models import ApiKey, Conversation, SessionPreset
 from tests.stage import make_conversation
 ApiKey.objects.create(name="The one at Perso", api_server="https://platform.perso.ai")
 SessionPreset.objects.filter(slug="second").update(name="Reception desk")
-usual = SessionPreset.objects.get(slug="second")
+preset = SessionPreset.objects.get(slug="second")
 for code in ("", "perso_refused"):
     at = timezone.now().replace(month=11, day=26, hour=20, minute=41)
     make_conversation(
-        preset=usual,
+        preset=preset,
         visitor="b77c11d0",
         status="ended",
         created_at=at,
@@ -32,8 +32,12 @@ for code in ("", "perso_refused"):
     )
 """
 CUT = "list => list.scrollWidth - list.clientWidth"
-# Returns the contrast of each element's text with its background, as WCAG 2.2 defines
-# it. Pictures are not taken into account.
+COUNT_LINES = """element => {
+  const range = new Range();
+  range.selectNodeContents(element);
+  return range.getClientRects().length;
+}"""
+# The contrast of each element's text with its background, by the formula of WCAG 2.2.
 CONTRASTS = """elements => {
   const canvas = document.createElement("canvas");
   const brush = canvas.getContext("2d", { willReadFrequently: true });
@@ -44,31 +48,34 @@ CONTRASTS = """elements => {
     const [r, g, b, a] = brush.getImageData(0, 0, 1, 1).data;
     return [[r, g, b], a / 255];
   };
-  const over = ([upper, alpha], lower) =>
-    upper.map((value, n) => value * alpha + lower[n] * (1 - alpha));
+  const over = ([upper, part], lower) =>
+    upper.map((value, n) => value * part + lower[n] * (1 - part));
   const linear = (value) =>
     value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-  const luminance = (rgb) => rgb.map((value) => linear(value / 255))
+  const light = (rgb) => rgb.map((value) => linear(value / 255))
     .reduce((sum, value, n) => sum + value * [0.2126, 0.7152, 0.0722][n], 0);
   const isShown = (element) => element.checkVisibility() && element.textContent.trim();
   return elements.filter(isShown).map((element) => {
-    const styles = []; // from the outermost element to this one
-    for (let ancestor = element; ancestor; ancestor = ancestor.parentElement)
-      styles.unshift(getComputedStyle(ancestor));
-    const background = styles.reduce(
-      (lower, style) => over(rgba(style.backgroundColor), lower), [255, 255, 255]);
-    const [color, alpha] = rgba(styles.at(-1).color);
-    const opacity = styles.reduce((product, style) => product * style.opacity, alpha);
-    const text = over([color, opacity], background);
-    const [dark, bright] = [background, text].map(luminance).sort((a, b) => a - b);
+    const line = [];
+    for (let each = element; each; each = each.parentElement) {
+      line.unshift(getComputedStyle(each));
+    }
+    const behind = line.reduce(
+      (lower, style) => over(rgba(style.backgroundColor), lower),
+      [255, 255, 255],
+    );
+    const [color, part] = rgba(line.at(-1).color);
+    const opacity = line.reduce((product, style) => product * style.opacity, part);
+    const text = over([color, opacity], behind);
+    const [dark, bright] = [light(behind), light(text)].sort((a, b) => a - b);
     return (bright + 0.05) / (dark + 0.05);
   });
 }"""
 
 
 @pytest.fixture
-def desk(example_server: Any, sandbox_server: Any) -> Any:
-    """A site with keys, presets and conversations with texts of usual lengths."""
+def site(example_server: Any, sandbox_server: Any) -> Any:
+    """A site with keys, presets and conversations."""
     sandbox = sandbox_server("--key", KEY)
     site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
     furnish(site, sandbox)
@@ -77,34 +84,27 @@ def desk(example_server: Any, sandbox_server: Any) -> Any:
 
 
 @pytest.fixture
-def page(desk: Any, new_context: Any) -> Any:
+def page(site: Any, new_context: Any) -> Any:
     context = new_context(viewport={"width": 1280, "height": 800})
-    be(context, desk, "superuser")
+    be(context, site, "superuser")
     return context.new_page()
 
 
 @pytest.mark.parametrize("name", ["conversation", "apikey", "sessionpreset"])
-def test_list_shows_all_columns_on_a_laptop(
-    desk: Any, page: Any, pictures: Path, name: str
-) -> None:
-    page.goto(f"{desk.url}{HOME}{name}/")
+def test_list_fits_a_laptop(site: Any, page: Any, pictures: Path, name: str) -> None:
+    page.goto(f"{site.url}{HOME}{name}/")
     assert page.locator("#changelist .results").evaluate(CUT) == 0
     keep_pictures(page, pictures, f"list-{name}")
 
 
-def test_default_server_is_on_one_line_in_the_key_list(desk: Any, page: Any) -> None:
-    page.goto(f"{desk.url}{HOME}apikey/")
+def test_server_of_key_is_not_wrapped(site: Any, page: Any) -> None:
+    page.goto(f"{site.url}{HOME}apikey/")
     line = page.locator(
         "#result_list .perso-more", has_text="https://platform.perso.ai"
     )
-    lines = """element => {
-      const range = new Range();
-      range.selectNodeContents(element);
-      return range.getClientRects().length;
-    }"""
     for width in (390, 1280):
         look(page, width, "light")
-        assert line.evaluate(lines) == 1, width
+        assert line.evaluate(COUNT_LINES) == 1, width
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_default_server_is_on_one_line_in_the_key_list(desk: Any, page: Any) -> 
         (PRESETS, ".perso-slug"),
         (
             f"{PRESETS}2/change/",
-            ".perso-tile small, .perso-tile span, "
-            ".perso-about blockquote, .perso-quiet",
+            ".perso-tile small, .perso-tile span, .perso-about blockquote,"
+            " .perso-quiet",
         ),
         (
             PLAYGROUND + "?preset=second&take=a",
@@ -123,24 +123,24 @@ def test_default_server_is_on_one_line_in_the_key_list(desk: Any, page: Any) -> 
         (PRESETS + "templates/", ".perso-quiet"),
     ],
 )
-def test_small_print_has_enough_contrast(
-    desk: Any, page: Any, address: str, small_print: str
+def test_small_print_has_contrast(
+    site: Any, page: Any, address: str, small_print: str
 ) -> None:
-    page.goto(desk.url + address)
+    page.goto(site.url + address)
     for width, scheme in LOOKS:
         look(page, width, scheme)
-        page.wait_for_timeout(300)  # until the colours have faded to the new ones
+        page.wait_for_timeout(300)  # until the colours have changed
         contrasts = page.locator(small_print).evaluate_all(CONTRASTS)
         assert contrasts
         assert min(contrasts) >= 4.5, scheme
 
 
-def test_background_fills_its_tile(desk: Any, page: Any, pictures: Path) -> None:
+def test_background_fills_its_tile(site: Any, page: Any, pictures: Path) -> None:
     for name, address in (
         ("form", f"{PRESETS}2/change/"),
         ("play", f"{PLAYGROUND}?preset=second&take=a"),
     ):
-        page.goto(desk.url + address)
+        page.goto(site.url + address)
         fits = "image => getComputedStyle(image).objectFit"
         assert (
             page.locator("label:has([name$=background_image]) img").first.evaluate(fits)

@@ -1,6 +1,6 @@
-"""The example site fits its window on desktop and phone, light and dark.
+"""The example site at desktop and phone width, light and dark: nothing sticks out.
 
-`--pictures=docs` keeps the screenshots; the README shows `docs/avatar.png`.
+`--pictures=docs` keeps what it looked like; the README shows `docs/avatar.png`.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import SIDEWAYS
+from tests.support.admin import SIDEWAYS
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize(
     ("name", "width", "height"), [("avatar", 1280, 1000), ("phone", 390, 844)]
 )
-def test_example_site_fits_its_window(
+def test_example_site_fits_window(
     example_server: Any,
     new_context: Any,
     pictures: Path,

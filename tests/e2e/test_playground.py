@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import LISTEN, SIDEWAYS, log_in
+from tests.support.admin import LISTEN, SIDEWAYS, log_in
 from tests.support.widget import WATCHED
 
 pytestmark = pytest.mark.browser
@@ -30,7 +30,7 @@ def site(example_server: Any, sdk: Any) -> Any:
     The policy would forbid the published address of the SDK.
     """
     return example_server(
-        **({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.desk.settings"})
+        **({} if sdk else {"DJANGO_SETTINGS_MODULE": "tests.admin_site.settings"})
     )
 
 

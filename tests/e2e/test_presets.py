@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.desk.rows import KEY
-from tests.support.desk import be, furnish, keep_pictures
+from tests.admin_site.rows import KEY
+from tests.support.admin import be, furnish, keep_pictures
 
 pytestmark = pytest.mark.browser
 
@@ -15,11 +15,11 @@ PRESETS = "/admin/django_perso/sessionpreset/"
 
 
 @pytest.fixture
-def desk(example_server: Any, sandbox_server: Any) -> Any:
-    """A site with a synced key, and a sandbox of its own that can withdraw choices."""
+def site(example_server: Any, sandbox_server: Any) -> Any:
+    """A site with a synced key, and a Perso of its own that can change its mind."""
     sandbox = sandbox_server("--key", KEY)
     site = example_server(
-        DJANGO_SETTINGS_MODULE="tests.desk.settings",
+        DJANGO_SETTINGS_MODULE="tests.admin_site.settings",
         PERSO_INTERACTIVE_API_SERVER=sandbox.url,
     )
     furnish(site, sandbox)
@@ -27,10 +27,10 @@ def desk(example_server: Any, sandbox_server: Any) -> Any:
 
 
 @pytest.fixture
-def page(desk: Any, new_context: Any) -> Any:
-    """A page of the superuser."""
+def page(site: Any, new_context: Any) -> Any:
+    """The superuser's."""
     context = new_context(viewport={"width": 1280, "height": 1000})
-    be(context, desk, "superuser")
+    be(context, site, "superuser")
     return context.new_page()
 
 
@@ -43,24 +43,24 @@ def unfold(page: Any, title: str) -> None:
     page.locator("summary", has_text=title).click()
 
 
-def placement(page: Any) -> tuple[float, float, float]:
-    """Return the avatar's left, top and width, as fractions of the frame."""
-    stage = page.locator(".perso-stage").bounding_box()
-    figure = page.locator(".perso-figure").bounding_box()
-    left = (figure["x"] - stage["x"]) / stage["width"]
-    top = (figure["y"] - stage["y"]) / stage["height"]
-    return left, top, figure["width"] / stage["width"]
+def figure(page: Any) -> tuple[float, float, float]:
+    """Return left, top and width of the avatar as fractions of the frame."""
+    stage, drawn = (
+        page.locator(name).bounding_box() for name in (".perso-stage", ".perso-figure")
+    )
+    left, top = drawn["x"] - stage["x"], drawn["y"] - stage["y"]
+    return left / stage["width"], top / stage["height"], drawn["width"] / stage["width"]
 
 
 def test_preset_is_made_by_choosing_pictures(
-    desk: Any, page: Any, pictures: Path
+    site: Any, page: Any, pictures: Path
 ) -> None:
-    page.goto(desk.url + PRESETS + "add/")
+    page.goto(site.url + PRESETS + "add/")
     page.fill("[name=name]", "Night desk")
     tile(page, "amara").click()
     tile(page, "Night blue").click()
     assert "amara" not in page.locator(".perso-figure").get_attribute("class")
-    page.select_option("[name=prompt]", label="Maths teacher")
+    page.select_option("[name=prompt]", label="Math teacher")
     assert page.inner_text("[data-perso-intro]").startswith("Welcome to class!")
     page.select_option("[name=llm_type]", "mistral-large")
     page.select_option("[name=tts_type]", label="yuri · azure")
@@ -68,12 +68,14 @@ def test_preset_is_made_by_choosing_pictures(
     page.locator("label.perso-tile", has_text="World clock").click()
     page.fill("[name=client_tools]", "show_map, get_square")
     keep_pictures(page, pictures, "preset-add")
-    page.press("[name=name]", "Enter")  # saves, and presses no other button
-    page.wait_for_url(desk.url + PRESETS)
-    (row,) = desk.rows(
-        "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers, "
-        "client_tools, access "
-        "FROM django_perso_sessionpreset WHERE name = 'Night desk'"
+    page.press("[name=name]", "Enter")  # saves, whatever other buttons the form has
+    page.wait_for_url(site.url + PRESETS)
+    saved = (
+        "SELECT slug, model_style, background_image, prompt, tts_type, mcp_servers,"
+        " client_tools, access"
+    )
+    (row,) = site.rows(
+        f"{saved} FROM django_perso_sessionpreset WHERE name = 'Night desk'"
     )
     assert row[:5] == (
         "night-desk",
@@ -89,8 +91,8 @@ def test_preset_is_made_by_choosing_pictures(
     assert row[7] == "staff"
 
 
-def test_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
-    page.goto(desk.url + PRESETS + "1/change/")
+def test_avatar_is_chosen_with_the_keyboard(site: Any, page: Any) -> None:
+    page.goto(site.url + PRESETS + "1/change/")
     page.focus("[name=model_style]:checked")
     page.keyboard.press("ArrowRight")
     assert page.input_value("[name=model_style]:checked").startswith("minseo")
@@ -99,39 +101,41 @@ def test_avatar_is_chosen_with_the_keyboard(desk: Any, page: Any) -> None:
 
 
 def test_withdrawn_choice_is_marked_and_kept(
-    desk: Any, page: Any, pictures: Path
+    site: Any, page: Any, pictures: Path
 ) -> None:
-    desk.sandbox.withdraw(tts_type=["openai-nova"])
-    page.goto(desk.url + PRESETS + "1/change/")
+    site.sandbox.withdraw(tts_type=["openai-nova"])
+    page.goto(site.url + PRESETS + "1/change/")
     page.fill("[name=name]", "Renamed")
     page.click("button:text-is('Sync')")
     page.wait_for_selector("[data-perso-mark]:text-is('no longer offered')")
     assert page.input_value("[name=name]") == "Renamed"
     assert page.input_value("[name=tts_type]") == "openai-nova"
-    mark = page.locator(".field-tts_type [data-perso-mark]")
-    color = mark.evaluate("mark => getComputedStyle(mark).color")
-    assert color != page.evaluate("getComputedStyle(document.body).color")
-    assert "2 presets affected: " in page.inner_text(".messagelist")
+    color = "element => getComputedStyle(element).color"
+    mark = page.locator(".field-tts_type [data-perso-mark]").first
+    assert mark.evaluate(color) != page.locator("body").evaluate(color)
+    assert "2 presets use entries that are not offered: " in page.inner_text(
+        ".messagelist"
+    )
     keep_pictures(page, pictures, "preset")
     page.click("input[name=_save]")
-    page.wait_for_url(desk.url + PRESETS)
+    page.wait_for_url(site.url + PRESETS)
     assert "no longer offered by Perso" in page.inner_text("#result_list")
     keep_pictures(page, pictures, "presets")
-    assert desk.rows(
+    assert site.rows(
         "SELECT name, tts_type FROM django_perso_sessionpreset WHERE id = 1"
     ) == [("Renamed", "openai-nova")]
 
 
-def test_framing_follows_numbers(desk: Any, page: Any) -> None:
-    page.goto(desk.url + PRESETS + "1/change/")
+def test_framing_follows_numbers(site: Any, page: Any) -> None:
+    page.goto(site.url + PRESETS + "1/change/")
     unfold(page, "Framing")
     for name, value in {"width": 1000, "height": 1000, "padding_height": 1}.items():
         page.fill(f"[name={name}]", str(value))
-    assert placement(page) == pytest.approx((0, 0.03, 1), abs=0.01)
+    assert figure(page) == pytest.approx((0, 0.03, 1), abs=0.01)
     page.fill("[name=padding_left]", "0.25")
     page.fill("[name=padding_top]", "0.5")
     page.fill("[name=padding_height]", "0.5")
-    assert placement(page) == pytest.approx((0.5, 0.755, 0.5), abs=0.01)
+    assert figure(page) == pytest.approx((0.5, 0.755, 0.5), abs=0.01)
     page.fill("[name=width]", "2000")
     box = page.locator(".perso-stage").bounding_box()
     assert box["width"] / box["height"] == pytest.approx(2, abs=0.02)
@@ -141,13 +145,13 @@ def test_framing_follows_numbers(desk: Any, page: Any) -> None:
     assert picture[-200:] in page.evaluate(drawn)
 
 
-def test_changing_key_keeps_what_was_entered(desk: Any, page: Any) -> None:
-    desk.manage(
+def test_changing_key_keeps_what_was_entered(site: Any, page: Any) -> None:
+    site.manage(
         "shell",
         "-c",
         "from django_perso.models import ApiKey; ApiKey.objects.create(name='Spare')",
     )
-    page.goto(desk.url + PRESETS + "1/change/")
+    page.goto(site.url + PRESETS + "1/change/")
     page.fill("[name=name]", "Renamed")
     tile(page, "leo").click()
     unfold(page, "Slug, API key and retention")
@@ -158,14 +162,14 @@ def test_changing_key_keeps_what_was_entered(desk: Any, page: Any) -> None:
     page.wait_for_selector("[name=model_style]:checked")
     assert page.input_value("[name=model_style]:checked").startswith("leo")
     assert page.input_value("[name=name]") == "Renamed"
-    assert desk.rows("SELECT name FROM django_perso_sessionpreset WHERE id = 1") != [
+    assert site.rows("SELECT name FROM django_perso_sessionpreset WHERE id = 1") != [
         ("Renamed",)
     ]
 
 
-def test_tag_is_copied(desk: Any, page: Any) -> None:
+def test_tag_is_copied(site: Any, page: Any) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto(desk.url + PRESETS + "1/change/")
+    page.goto(site.url + PRESETS + "1/change/")
     page.click("[data-perso-copy]")
     page.wait_for_selector("button:text-is('Copied')")
     assert (
@@ -175,8 +179,8 @@ def test_tag_is_copied(desk: Any, page: Any) -> None:
     assert page.evaluate("getSelection().toString()") == '{% perso_avatar "default" %}'
 
 
-def test_template_is_imported(desk: Any, page: Any, pictures: Path) -> None:
-    page.goto(desk.url + PRESETS)
+def test_template_is_imported(site: Any, page: Any, pictures: Path) -> None:
+    page.goto(site.url + PRESETS)
     page.click("a:text-is('Import')")
     keep_pictures(page, pictures, "templates")
     page.locator("li", has_text="Library").locator(
@@ -184,12 +188,12 @@ def test_template_is_imported(desk: Any, page: Any, pictures: Path) -> None:
     ).click()
     assert page.input_value("[name=name]") == "Library"
     page.click("input[name=_save]")
-    page.wait_for_url(desk.url + PRESETS)
-    assert ("library",) in desk.rows("SELECT slug FROM django_perso_sessionpreset")
+    page.wait_for_url(site.url + PRESETS)
+    assert ("library",) in site.rows("SELECT slug FROM django_perso_sessionpreset")
 
 
-def test_folded_group_with_an_error_is_open(desk: Any, page: Any) -> None:
-    page.goto(desk.url + PRESETS + "1/change/")
+def test_folded_group_with_an_error_is_open(site: Any, page: Any) -> None:
+    page.goto(site.url + PRESETS + "1/change/")
     assert not page.is_visible("[name=width]")
     unfold(page, "Framing")
     page.fill("[name=width]", "4")
@@ -199,6 +203,6 @@ def test_folded_group_with_an_error_is_open(desk: Any, page: Any) -> None:
     assert not page.is_visible("[name=client_tools]")
     page.fill("[name=width]", "640")
     page.click("input[name=_save]")
-    page.wait_for_url(desk.url + PRESETS)
-    widths = desk.rows("SELECT width FROM django_perso_sessionpreset WHERE id = 1")
+    page.wait_for_url(site.url + PRESETS)
+    widths = site.rows("SELECT width FROM django_perso_sessionpreset WHERE id = 1")
     assert widths == [(640,)]

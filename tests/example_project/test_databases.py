@@ -123,7 +123,7 @@ def test_demo_keeps_outdated_database_and_makes_new_one(
     demo.seed(outdated_env)
     printed = capfd.readouterr().err
     assert printed.count("\n") == 1
-    assert "a new one is made" in printed
+    assert "a new one is created" in printed
     assert "db-old-1.sqlite3" in printed
     assert (tmp_path / "db-old-1.sqlite3").read_bytes() == old_content
     with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as new:

@@ -127,5 +127,5 @@ def test_play_accepts_sound_files_only() -> None:
     assert abs(played.duration - spoken.duration) <= 40
     assert {"closed", "open"} <= {shape for _, shape in played.frames}
     for wrong in (b"", b"no sound at all", io.BytesIO(voice.wav(spoken)).read(20)):
-        with pytest.raises(ValueError, match="not a sound file"):
+        with pytest.raises(ValueError, match="not an audio file"):
             voice.play(wrong, "")

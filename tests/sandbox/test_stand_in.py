@@ -40,8 +40,11 @@ START = """async ([server, id]) => {
     () => { throw new Error('no settings here'); },
     true,
   );
-  window.session = await P.createSession(server, id, 320, 240, false, [square, settings]);
-  session.subscribeChatStates((states) => seen.states.push([...states].sort().join(' ')));
+  const tools = [square, settings];
+  window.session = await P.createSession(server, id, 320, 240, false, tools);
+  session.subscribeChatStates((states) => {
+    seen.states.push([...states].sort().join(' '));
+  });
   const line = ({ text, isUser }) => (isUser ? '> ' : '') + text;
   session.subscribeChatLog((log) => { seen.log = log.map(line); });
   session.setErrorHandler((error) => seen.errors.push(error));

@@ -11,7 +11,7 @@ import pytest
 
 from tests.scale.conftest import Fleet, Speaker
 from tests.support import servers
-from tests.support.desk import log_in
+from tests.support.admin import log_in
 
 pytestmark = pytest.mark.browser
 Row = Callable[[str, str], None]
@@ -103,7 +103,7 @@ def test_page_pauses_without_redis_and_loses_nothing(
     speaker.say("while all is well")
     fleet.redis.kill()
     try:
-        assert wait_for(operator, "paused").startswith("Paused")
+        assert wait_for(operator, "paused").startswith("Connection lost")
         until = time.monotonic() + REDIS_DOWN_SECONDS
         while time.monotonic() < until:
             speaker.say(f"without Redis {len(speaker.said)}")
@@ -136,7 +136,7 @@ def test_revoked_reader_sees_no_new_entries(
     speaker: Speaker,
     console_errors: list[str],
 ) -> None:
-    write = "from tests.desk import roles; roles.write()"
+    write = "from tests.admin_site import roles; roles.write()"
     printed = fleet.a.manage("shell", "-c", write).splitlines()
     cookies = json.loads(next(line for line in printed if line.startswith("{")))
     context = new_context()
@@ -151,9 +151,8 @@ def test_revoked_reader_sees_no_new_entries(
         "AND permission_id = auth_permission.id AND codename = 'view_transcriptentry'"
     )
     speaker.say("not for them")
-    page.get_by_text(
-        "You may see that this conversation took place, not what was said."
-    ).wait_for()
+    refusal = "You do not have permission to read what was said."
+    page.get_by_text(refusal).wait_for()
     assert "not for them" not in page.content()
     console_errors[:] = [line for line in console_errors if "403" not in line]
 

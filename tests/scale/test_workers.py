@@ -153,7 +153,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 async def test_scaled_demo_restarts_workers_and_ends_cleanly(
     demo: Demo,
 ) -> None:
-    await demo.wait_for("Press Ctrl-C to end it.")
+    await demo.wait_for("Press Ctrl-C to stop it.")
     parts = demo.parts()
     workers = ["Worker 1 (daphne)", "Worker 2 (daphne)", "Worker 3 (uvicorn)"]
     assert list(parts) == [
@@ -167,7 +167,7 @@ async def test_scaled_demo_restarts_workers_and_ends_cleanly(
         await visitor.open_page()
         started = (await visitor.start()).json()
         os.kill(parts[workers[0]], signal.SIGKILL)
-        await demo.wait_for("Worker 1 (daphne) ended; it runs again")
+        await demo.wait_for("Worker 1 (daphne) ended and was restarted")
         for n in range(1, 7):  # each connection goes to another worker
             async with visitor.socket(started["log"]["ws"]) as socket:
                 hello = await say(

@@ -28,7 +28,7 @@ def migrated(
 def either_database(
     request: pytest.FixtureRequest, transactional_db: None
 ) -> Iterator[str]:
-    """Runs the test twice, without a transaction around it."""
+    """Run the test on both databases, without a transaction around it."""
     if request.param == "sqlite":
         yield request.param
         return

@@ -105,7 +105,8 @@ def test_withdrawn_entry_is_kept_and_may_return() -> None:
 
 
 def test_each_key_has_its_own_lists() -> None:
-    one, other = ApiKey.objects.create(name="One"), ApiKey.objects.create(name="Other")
+    one = ApiKey.objects.create(name="One")
+    other = ApiKey.objects.create(name="Other")
     catalogue.keep(stored_key(one), VOICES)
     catalogue.keep(SETTINGS_KEY, Catalogue(tts_types=VOICES.tts_types[:1]))
     assert list(kept("tts_type", one)) == ["anna", "ben"]
@@ -181,7 +182,7 @@ def test_deleting_key_deletes_its_lists() -> None:
     assert CatalogueItem.objects.count() == 0
 
 
-# --- what is wrong with a preset ------------------------------------------------------------------
+# --- what is wrong with a preset ------------------------------------------------------
 
 
 def told(**values: Any) -> list[tuple[str, str]]:

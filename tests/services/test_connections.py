@@ -1,4 +1,4 @@
-"""Which Perso is asked, with which key, and how the sandbox of this process is reached."""
+"""The server and key of each call, and the sandbox of this process."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ def make_key(name: str, **values: Any) -> ApiKey:
 
 
 def connect(key: KeySource | None = None) -> Connection:
-    """As a preset without a key of its own, or with this one, is started."""
+    """Return the connection that a start with this key, or the default one, uses."""
     return connections.connect_to_start(key or connections.default_key())
 
 
@@ -39,13 +39,13 @@ def refusal(key: KeySource | None = None) -> Refused:
     return caught.value
 
 
-def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settings(
+def test_own_key_precedes_default_key_and_settings(
     settings: Any,
 ) -> None:
     settings.PERSO = {"API_KEY": "pak-of-the-settings"}
-    own, default = (
-        make_key("own"),
-        make_key("default", is_default=True, api_server="https://live-api.perso.ai/"),
+    own = make_key("own")
+    default = make_key(
+        "default", is_default=True, api_server="https://live-api.perso.ai/"
     )
     preset = make_preset(api_key=own)
     key = connections.key_for(preset)
@@ -60,14 +60,14 @@ def test_the_presets_key_comes_before_the_default_one_and_that_before_the_settin
     assert connect() == Connection(Secret("pak-of-the-settings"), PLATFORM)
 
 
-def test_the_key_of_the_settings_goes_to_the_server_of_the_settings(
+def test_key_in_settings_is_sent_to_server_in_settings(
     settings: Any,
 ) -> None:
     settings.PERSO = {"API_KEY": "sandbox", "API_SERVER": "http://127.0.0.1:8801"}
     assert connect() == Connection(Secret("sandbox"), "http://127.0.0.1:8801")
 
 
-def test_the_key_sandbox_is_the_sandbox_in_this_process() -> None:
+def test_key_sandbox_uses_the_sandbox_of_this_process() -> None:
     assert connect() == SANDBOX
     assert connect().is_sandbox
 
@@ -82,14 +82,14 @@ def test_the_key_sandbox_is_the_sandbox_in_this_process() -> None:
         ({"API_KEY": KEY, "API_SERVER": "perso.example"}, "must look like"),
     ],
 )
-def test_settings_without_a_usable_key_are_told_with_the_fix(
+def test_unusable_key_in_settings_is_refused_with_the_fix(
     settings: Any, perso: Any, hint: str
 ) -> None:
     settings.PERSO = perso
     assert hint in refusal().hint
 
 
-def test_an_inactive_key_is_not_replaced_by_another_one_that_somebody_else_pays_for(
+def test_inactive_key_is_not_replaced_by_another(
     settings: Any,
 ) -> None:
     settings.PERSO = {"API_KEY": "pak-of-the-settings"}
@@ -97,13 +97,13 @@ def test_an_inactive_key_is_not_replaced_by_another_one_that_somebody_else_pays_
     assert '"Old" is inactive' in refusal(connections.key_for(preset)).hint
 
 
-def test_a_key_that_does_not_open_any_more_is_told_with_the_fix(settings: Any) -> None:
+def test_unreadable_key_is_refused_with_the_fix(settings: Any) -> None:
     make_key("Main", is_default=True)
     settings.SECRET_KEY = "another"
     assert 'PERSO["ENCRYPTION_KEYS"]' in refusal().hint
 
 
-def test_a_key_is_never_sent_over_plain_http() -> None:
+def test_key_is_never_sent_over_plain_http() -> None:
     make_key("Main", is_default=True, api_server="http://perso.example")
     assert "must be https" in refusal().hint
 
@@ -111,7 +111,7 @@ def test_a_key_is_never_sent_over_plain_http() -> None:
 @pytest.mark.parametrize(
     "run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))]
 )
-def test_the_sandbox_answers_past_everything_the_host_has(
+def test_sandbox_answers_without_middleware_of_the_site(
     settings: Any, run: Any
 ) -> None:
     settings.MIDDLEWARE = ["tests.no.such.middleware"]
@@ -122,7 +122,7 @@ def test_the_sandbox_answers_past_everything_the_host_has(
     assert connections.client(SANDBOX).get_all_settings().prompts == prompts
 
 
-async def test_asking_the_sandbox_leaves_the_callers_request_alone() -> None:
+async def test_call_to_sandbox_does_not_affect_the_current_request() -> None:
     signals: list[Any] = []
     for signal in (request_started, request_finished):
         signal.connect(
@@ -139,11 +139,11 @@ async def test_asking_the_sandbox_leaves_the_callers_request_alone() -> None:
     assert signals == []  # they close database connections
 
 
-async def test_the_sandbox_refuses_as_perso_does() -> None:
+async def test_sandbox_reports_unknown_session_as_perso_does() -> None:
     with pytest.raises(ApiError) as caught:
         await connections.send(calls.get_session_info("no-such-session"), SANDBOX)
     assert (caught.value.status, caught.value.code) == (404, "not_found")
 
 
-def test_a_connection_shows_no_key() -> None:
+def test_repr_of_connection_hides_the_key() -> None:
     assert KEY not in repr(Connection(Secret(KEY), PLATFORM))

@@ -1,4 +1,4 @@
-"""The threads where async code works with the database."""
+"""The threads in which async code uses the database."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from tests.stage import make_preset
 
 
 def who() -> tuple[int, int]:
-    """The thread, and its connection, after a query."""
+    """Make a query, and return the ids of the thread and of its connection."""
     SessionPreset.objects.exists()
     return threading.get_ident(), id(connection.connection)
 
@@ -25,15 +25,13 @@ def is_connected() -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_one_piece_of_work_after_another_needs_one_thread_and_one_connection() -> (
-    None
-):
+async def test_sequential_work_uses_one_thread_and_one_connection() -> None:
     assert loop_lasts()
     assert len({await in_database(who)() for _ in range(20)}) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_however_much_there_is_to_do_at_once_the_connections_are_few() -> None:
+async def test_concurrent_work_uses_a_limited_number_of_connections() -> None:
     def work() -> tuple[int, int]:
         time.sleep(0.01)
         return who()
@@ -44,7 +42,7 @@ async def test_however_much_there_is_to_do_at_once_the_connections_are_few() -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_is_given_back_after_a_quiet_while() -> None:
+def test_idle_connection_is_closed() -> None:
     threads = Threads(idle_seconds=0.1)
     thread, _ = threads.submit(who).result()
     assert threads.submit(is_connected).result()
@@ -54,7 +52,7 @@ def test_a_connection_is_given_back_after_a_quiet_while() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_connection_that_failed_is_not_used_again() -> None:
+async def test_failed_connection_is_closed() -> None:
     def fail() -> None:
         SessionPreset.objects.exists()
         raise DatabaseError("the server has gone away")
@@ -65,7 +63,7 @@ async def test_a_connection_that_failed_is_not_used_again() -> None:
     assert not await in_database(is_connected)()
 
 
-async def test_what_is_raised_reaches_who_waits_and_the_thread_works_on() -> None:
+async def test_exception_reaches_the_caller_and_the_thread_continues() -> None:
     def fail() -> None:
         raise SystemExit(3)
 
@@ -75,9 +73,7 @@ async def test_what_is_raised_reaches_who_waits_and_the_thread_works_on() -> Non
 
 
 @pytest.mark.django_db
-def test_under_a_thread_that_waits_the_work_is_done_in_it_and_in_its_transaction() -> (
-    None
-):
+def test_async_to_sync_works_in_the_thread_of_its_caller() -> None:
     async def find() -> Any:
         return (
             loop_lasts(),

@@ -1,4 +1,4 @@
-"""What may be deleted, and what stays of it."""
+"""Which rows may be deleted, and what happens to the rows that refer to them."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ def make_key(name: str, **values: Any) -> ApiKey:
     return ApiKey.objects.create(**{"name": name, "secret": KEY, **values})
 
 
-# --- keys ---------------------------------------------------------------------------------
+# --- keys -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("is_default", [False, True])
@@ -70,7 +70,7 @@ def test_session_keeps_the_name_of_a_deleted_key() -> None:
     )
 
 
-# --- presets ------------------------------------------------------------------------------
+# --- presets --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_preset_with_a_running_session_is_not_deleted(
     assert PersoSession.objects.exists()
 
 
-# --- conversations ------------------------------------------------------------------------
+# --- conversations --------------------------------------------------------------------
 
 
 def delete_by_retention(conversation: Conversation) -> None:

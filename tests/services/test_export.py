@@ -1,4 +1,4 @@
-"""Conversations leave as JSON lines, CSV, text and captions: whole, in order, and without filling memory."""
+"""Export of conversations as JSON lines, CSV, text and captions."""
 
 import csv
 import json
@@ -25,7 +25,10 @@ TIMING = re.compile(r"((?:\d\d+:)?\d\d:\d\d\.\d{3}) --> ((?:\d\d+:)?\d\d:\d\d\.\
 def conversation(
     *entries: tuple[int, str, Any], minutes: int = 0, **values: Any
 ) -> Conversation:
-    """With entries of (at_ms, kind, data); of a chat the data is (role, text)."""
+    """Make a conversation with entries (at_ms, kind, data).
+
+    The data of a chat entry is (role, text).
+    """
     at = STARTED + timedelta(minutes=minutes)
     session = make_conversation(
         **{"visitor": "v", "created_at": at, "status": "ended", **values}
@@ -68,10 +71,11 @@ TALK = (
 )
 
 
-def test_every_conversation_is_a_line_of_json_whole_and_in_order(
+def test_each_conversation_is_one_line_of_json(
     either_database: str,
 ) -> None:
-    user, preset = User.objects.create(username="jo"), make_preset()
+    user = User.objects.create(username="jo")
+    preset = make_preset()
     facts = {
         "termination_reason": "GRACEFUL_TERMINATION",
         "duration_seconds": 1.5,
@@ -139,7 +143,7 @@ def test_every_conversation_is_a_line_of_json_whole_and_in_order(
 
 
 @pytest.mark.django_db
-def test_a_table_has_a_row_for_each_entry() -> None:
+def test_csv_has_a_row_for_each_entry() -> None:
     talk = conversation(*TALK, user=User.objects.create(username="@jo"))
     head, *rows = csv.reader(exported("csv").splitlines(keepends=True), strict=True)
     cells = [dict(zip(head, row, strict=True)) for row in rows]
@@ -165,7 +169,7 @@ def test_a_table_has_a_row_for_each_entry() -> None:
 
 
 @pytest.mark.django_db
-def test_a_text_reads_like_a_conversation_and_nobody_speaks_for_somebody_else() -> None:
+def test_text_is_readable_and_cannot_be_forged() -> None:
     talk = conversation(
         *TALK,
         (9, "chat", ("visitor", "x\x1b[2J\n00:01 Avatar: forged")),
@@ -186,7 +190,7 @@ def test_a_text_reads_like_a_conversation_and_nobody_speaks_for_somebody_else() 
 
 
 def cues(text: str) -> list[tuple[str, str, str]]:
-    """The cues of a WebVTT file (start, end, text), as the format's rules have them; else AssertionError."""
+    """Check a WebVTT file, and return its cues: (start, end, text)."""
     header, *blocks = re.split(r"\n{2,}", text.rstrip("\n"))
     assert header == "WEBVTT"
     found = []
@@ -211,7 +215,7 @@ def cues(text: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.django_db
-def test_captions_are_valid_and_last_until_somebody_speaks_again() -> None:
+def test_captions_last_until_the_next_line() -> None:
     conversation(*TALK)
     conversation(minutes=1)
     conversation(
@@ -239,7 +243,7 @@ def test_captions_are_valid_and_last_until_somebody_speaks_again() -> None:
 @pytest.mark.parametrize(
     "times", [[5, 5, 5], [9000, 1, 0], [0, 0], [2**31 - 1, 0, 7], [4000, 3999, 4001]]
 )
-def test_captions_stay_valid_whatever_clock_a_browser_has(times: list[int]) -> None:
+def test_captions_are_valid_with_any_clock_of_the_browser(times: list[int]) -> None:
     conversation(*((at, "chat", ("visitor", "hi")) for at in times))
     conversation(*((at, "chat", ("avatar", "ho")) for at in times), minutes=1)
     assert len(cues(exported("vtt"))) == 2 * len(times)
@@ -247,7 +251,7 @@ def test_captions_stay_valid_whatever_clock_a_browser_has(times: list[int]) -> N
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("format", list(FORMATS))
-def test_whatever_an_entry_holds_it_is_written(format: str) -> None:
+def test_unusual_entries_are_exported(format: str) -> None:
     odd: list[Any] = [
         {},
         {"name": None, "how": 3},
@@ -265,18 +269,32 @@ def test_whatever_an_entry_holds_it_is_written(format: str) -> None:
     assert Conversation.objects.count() == 1
 
 
-# --- memory -------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------
 
-ENTRIES, IN_ONE, CONVERSATIONS = 50_000, 25_000, 2_500
+ENTRIES = 50_000
+IN_ONE = 25_000
+CONVERSATIONS = 2_500
 FILL = """
-INSERT INTO django_perso_conversation (id, visitor, user_ref, language, ended_by, consent_hash,
-    is_trial, created_at, last_seen_at, last_seq, last_server_seq, lease, bytes_stored, is_complete)
-WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {conversations})
+INSERT INTO django_perso_conversation (
+    id, visitor, user_ref, language, ended_by, consent_hash, is_trial, created_at,
+    last_seen_at, last_seq, last_server_seq, lease, bytes_stored, is_complete
+)
+WITH RECURSIVE numbers(n) AS (
+    SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {conversations}
+)
 SELECT {id}, 'v', '', '', '', '', false, '2026-11-01 09:30:00', '2026-11-01 09:30:00',
     0, 0, 0, 0, false FROM numbers;
-INSERT INTO django_perso_transcriptentry (conversation_id, source, seq, kind, at_ms, data, created_at)
-WITH RECURSIVE entries(s) AS (SELECT 0 UNION ALL SELECT s + 1 FROM entries WHERE s < {entries} - 1),
-    numbers(s, n) AS (SELECT s, CASE WHEN s < {in_one} THEN 0 ELSE s % {conversations} + 1 END FROM entries)
+INSERT INTO django_perso_transcriptentry (
+    conversation_id, source, seq, kind, at_ms, data, created_at
+)
+WITH RECURSIVE
+    entries(s) AS (
+        SELECT 0 UNION ALL SELECT s + 1 FROM entries WHERE s < {entries} - 1
+    ),
+    numbers(s, n) AS (
+        SELECT s, CASE WHEN s < {in_one} THEN 0 ELSE s % {conversations} + 1 END
+        FROM entries
+    )
 SELECT {id}, 'browser', s, 'chat', s, {data}, '2026-11-01 09:30:00' FROM numbers;
 ANALYZE;
 """
@@ -300,13 +318,14 @@ for format in FORMATS:
     assert sum(map(len, export(few, format)))
 before = peak()
 for format in FORMATS:
-    print(sum(piece.count("word word") for piece in export(Conversation.objects.all(), format)))
+    pieces = export(Conversation.objects.all(), format)
+    print(sum(piece.count("word word") for piece in pieces))
 print(peak() - before)
 """
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))
-def test_50000_entries_of_one_or_many_conversations_need_no_more_memory_than_a_few(
+def test_memory_does_not_grow_with_the_number_of_entries(
     request: Any, tmp_path: Path, template_database: Path, dialect: str
 ) -> None:
     numbers = {"entries": ENTRIES, "in_one": IN_ONE, "conversations": CONVERSATIONS}

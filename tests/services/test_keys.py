@@ -1,4 +1,4 @@
-"""Keys: how Perso answers is written down, a new secret is tried first, all can be encrypted anew."""
+"""Keys are checked, rotated and reencrypted, and their lists are synchronized."""
 
 import json
 import re
@@ -29,13 +29,14 @@ from tests.support.servers import SandboxServer, sandbox_server, unused_port
 pytestmark = pytest.mark.django_db
 
 OTHER = "pak-0ther0ther0ther0ther0ther0ther0"
-FIRST, SECOND = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+FIRST = Fernet.generate_key().decode()
+SECOND = Fernet.generate_key().decode()
 Status = ApiKey.Status
 
 
 @pytest.fixture(scope="module")
 def perso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
-    """A Perso that takes KEY and OTHER."""
+    """A sandbox server that accepts KEY and OTHER."""
     server = sandbox_server(
         tmp_path_factory.mktemp("perso") / "1", ("--key", KEY, "--key", OTHER)
     )
@@ -54,10 +55,10 @@ def again(key: ApiKey) -> ApiKey:
     return ApiKey.objects.get(pk=key.pk)
 
 
-# --- asking -----------------------------------------------------------------------------------------------
+# --- checking -------------------------------------------------------------------------
 
 
-def test_how_perso_answers_is_written_down(key: ApiKey) -> None:
+def test_check_stores_the_answer_of_perso(key: ApiKey) -> None:
     outcome = keys.check(stored_key(key))
     assert (outcome.status, outcome.is_sound) == (Status.OK, True)
     assert re.fullmatch(
@@ -71,7 +72,7 @@ def test_how_perso_answers_is_written_down(key: ApiKey) -> None:
     assert key.catalogue.count() == 28
 
 
-def test_a_key_that_perso_refuses_is_named_by_its_tail(perso: SandboxServer) -> None:
+def test_refused_key_is_named_by_its_last_characters(perso: SandboxServer) -> None:
     key = ApiKey.objects.create(
         name="Main", secret="pak-wrong-0123456789", api_server=perso.url
     )
@@ -84,13 +85,17 @@ def test_a_key_that_perso_refuses_is_named_by_its_tail(perso: SandboxServer) -> 
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (200, b"<html>", "does not answer as Perso does: The answer is not JSON"),
-        (500, b"", "does not answer as Perso does: 500"),
-        (404, b"x" * 5000, "does not answer as Perso does: 404"),
+        (
+            200,
+            b"<html>",
+            "does not answer like a Perso server: The response is not JSON",
+        ),
+        (500, b"", "does not answer like a Perso server: 500"),
+        (404, b"x" * 5000, "does not answer like a Perso server: 404"),
         (403, b"{}", "Perso refused key"),
     ],
 )
-def test_a_server_that_is_not_perso_is_told_apart(
+def test_server_other_than_perso_is_reported(
     status: int, body: bytes, told: str
 ) -> None:
     with raw_server(http_answer(status, body)) as (url, _asked):
@@ -100,7 +105,7 @@ def test_a_server_that_is_not_perso_is_told_apart(
     assert len(outcome.detail) < 500
 
 
-def test_a_server_that_is_away_is_unreachable() -> None:
+def test_server_that_is_down_is_unreachable() -> None:
     key = ApiKey.objects.create(
         name="Main", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}"
     )
@@ -110,7 +115,7 @@ def test_a_server_that_is_away_is_unreachable() -> None:
     )
 
 
-def test_one_list_that_fails_leaves_the_others_and_is_told() -> None:
+def test_failed_list_is_reported_beside_the_others() -> None:
     with faults(prompt={"status": 500}):
         outcome = keys.check(SETTINGS_KEY, keep_lists=True)
     assert (outcome.status, outcome.is_sound) == (Status.OK, False)
@@ -118,14 +123,14 @@ def test_one_list_that_fails_leaves_the_others_and_is_told() -> None:
     assert "voice 4" in outcome.detail
 
 
-def test_the_key_of_the_settings_can_be_asked_too(settings: Any) -> None:
+def test_key_in_settings_can_be_checked(settings: Any) -> None:
     assert keys.check(SETTINGS_KEY, keep_lists=True).status == Status.OK
     assert CatalogueItem.objects.filter(api_key=None).count() == 28
     settings.PERSO = {"API_KEY": ""}
     assert "PERSO_INTERACTIVE_API_KEY" in keys.check(SETTINGS_KEY).detail
 
 
-def test_an_environment_variable_is_read_when_it_is_needed(
+def test_environment_variable_is_read_at_each_check(
     perso: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "PERSO_INTERACTIVE_API_KEY_SHOP"
@@ -142,7 +147,7 @@ def test_an_environment_variable_is_read_when_it_is_needed(
 @pytest.mark.parametrize(
     "server", ["https://evil.test", "http://127.0.0.1:1", "http://platform.perso.ai"]
 )
-def test_a_live_site_sends_no_stored_key_to_a_server_nobody_allowed(
+def test_live_site_sends_keys_only_to_allowed_servers(
     settings: Any, server: str
 ) -> None:
     settings.PERSO = {"API_KEY": "sandbox"}
@@ -152,7 +157,7 @@ def test_a_live_site_sends_no_stored_key_to_a_server_nobody_allowed(
     assert ("may not be sent" in outcome.detail) or ("must be https" in outcome.detail)
 
 
-def test_the_line_to_paste_allows_the_server_and_forgets_no_other(
+def test_suggested_setting_adds_the_server_to_the_list(
     settings: Any, perso: SandboxServer
 ) -> None:
     settings.PERSO = {"API_KEY": "sandbox"}
@@ -165,10 +170,10 @@ def test_the_line_to_paste_allows_the_server_and_forgets_no_other(
     assert keys.check(stored_key(key)).status == Status.OK
 
 
-# --- changing ---------------------------------------------------------------------------------------------
+# --- rotating and choosing ------------------------------------------------------------
 
 
-def test_a_new_secret_counts_once_perso_takes_it(
+def test_new_secret_is_stored_only_if_perso_accepts_it(
     key: ApiKey, perso: SandboxServer
 ) -> None:
     assert keys.rotate(key, Secret("pak-wrong-0123456789")).status == Status.REFUSED
@@ -177,7 +182,7 @@ def test_a_new_secret_counts_once_perso_takes_it(
     assert (again(key).secret, again(key).status) == (Secret(OTHER), "ok")
 
 
-def test_a_new_secret_takes_the_place_of_an_environment_variable(
+def test_new_secret_replaces_environment_variable(
     perso: SandboxServer,
 ) -> None:
     key = ApiKey.objects.create(
@@ -192,7 +197,7 @@ def test_a_new_secret_takes_the_place_of_an_environment_variable(
     )
 
 
-def test_there_is_one_default() -> None:
+def test_new_default_replaces_the_old_one() -> None:
     first, second = (ApiKey.objects.create(name=name) for name in "ab")
     for key in (first, second):
         key.is_default = True
@@ -203,11 +208,10 @@ def test_there_is_one_default() -> None:
     assert list(ApiKey.objects.filter(is_default=True, is_active=True)) == [first]
 
 
-def test_a_key_is_used_by_the_presets_that_name_it_and_the_default_by_those_that_name_none() -> (
-    None
-):
+def test_presets_without_a_key_use_the_default_key() -> None:
     named, default = (ApiKey.objects.create(name=name) for name in ("named", "default"))
-    own, free = make_preset(slug="own", api_key=named), make_preset(slug="free")
+    own = make_preset(slug="own", api_key=named)
+    free = make_preset(slug="free")
     sources = [stored_key(named), stored_key(default), SETTINGS_KEY]
     presets = [list(keys.presets_of(source)) for source in sources]
     assert presets == [[own], [], [free]]
@@ -216,7 +220,7 @@ def test_a_key_is_used_by_the_presets_that_name_it_and_the_default_by_those_that
     assert presets == [[own], [free], []]
 
 
-def test_keys_in_use_are_the_active_ones_and_the_settings_where_there_is_no_default(
+def test_settings_are_in_use_while_no_key_is_the_default(
     settings: Any,
 ) -> None:
     assert keys.in_use() == [SETTINGS_KEY]
@@ -230,7 +234,7 @@ def test_keys_in_use_are_the_active_ones_and_the_settings_where_there_is_no_defa
     assert keys.in_use() == [stored_key(again(active))]
 
 
-def test_presets_that_chose_what_is_gone_are_affected(
+def test_presets_with_withdrawn_entries_are_affected(
     key: ApiKey, perso: SandboxServer
 ) -> None:
     make_preset(api_key=key)
@@ -244,7 +248,7 @@ def test_presets_that_chose_what_is_gone_are_affected(
     assert gone == [["openai-nova"]]
 
 
-# --- encrypting anew ------------------------------------------------------------------------------------
+# --- reencrypting ---------------------------------------------------------------------
 
 
 def stored(table: str, column: str) -> list[str]:
@@ -255,7 +259,7 @@ def stored(table: str, column: str) -> list[str]:
 
 @pytest.fixture
 def secrets(settings: Any) -> Callable[[], list[str]]:
-    """Two of them, encrypted with FIRST; gives what is stored."""
+    """Store two secrets encrypted with FIRST; return a function that reads them."""
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
     ApiKey.objects.create(name="Main", secret=KEY)
     ApiKey.objects.create(
@@ -284,7 +288,7 @@ def test_every_secret_is_encrypted_with_the_newest_key(
     }
 
 
-def test_what_does_not_open_is_named_and_left_alone(
+def test_unreadable_secrets_are_named_and_not_changed(
     settings: Any, secrets: Callable[[], list[str]]
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [SECOND]}
@@ -297,11 +301,11 @@ def test_what_does_not_open_is_named_and_left_alone(
         ApiKey.objects.get(name="Main").save()
 
 
-# --- commands ---------------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------
 
 
 def run(*arguments: str) -> tuple[str, Any]:
-    """What a command prints, and how it ends."""
+    """Return what a command prints, and its exit code."""
     out = StringIO()
     try:
         call_command(*arguments, stdout=out)
@@ -310,7 +314,9 @@ def run(*arguments: str) -> tuple[str, Any]:
     return out.getvalue(), 0
 
 
-def test_a_sync_prints_what_came_and_went(key: ApiKey, perso: SandboxServer) -> None:
+def test_sync_prints_added_and_withdrawn_entries(
+    key: ApiKey, perso: SandboxServer
+) -> None:
     make_preset(api_key=key)
     keys.make_default(key)
     printed, code = run("perso_sync")
@@ -325,7 +331,7 @@ def test_a_sync_prints_what_came_and_went(key: ApiKey, perso: SandboxServer) -> 
     assert "\x1b" not in printed
 
 
-def test_a_sync_asks_each_key_that_is_in_use(key: ApiKey) -> None:
+def test_sync_checks_each_key_in_use(key: ApiKey) -> None:
     ApiKey.objects.create(
         name="Bad\x1b[31m", secret=KEY, api_server=f"http://127.0.0.1:{unused_port()}"
     )
@@ -337,7 +343,7 @@ def test_a_sync_asks_each_key_that_is_in_use(key: ApiKey) -> None:
     assert KEY not in printed
 
 
-def test_a_sync_as_json_is_one_document(key: ApiKey) -> None:
+def test_sync_prints_one_json_document(key: ApiKey) -> None:
     printed, code = run("perso_sync", "--json", "--key", "Main")
     told = json.loads(printed)["keys"]
     assert code == 0
@@ -347,18 +353,18 @@ def test_a_sync_as_json_is_one_document(key: ApiKey) -> None:
     assert told[0]["lists"]["llm_type"]["offered"] == 4
 
 
-def test_a_key_that_is_not_there_is_a_mistake_in_the_command() -> None:
+def test_sync_of_unknown_key_is_a_command_error() -> None:
     with pytest.raises(CommandError, match='No active key "Mian"') as caught:
         call_command("perso_sync", "--key", "Mian")
     assert caught.value.returncode == 2
 
 
-def test_the_command_that_encrypts_anew_counts_and_names(
+def test_rotate_secrets_prints_counts_and_unreadable_secrets(
     settings: Any, secrets: Callable[[], list[str]]
 ) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [SECOND, FIRST]}
     assert run("perso_rotate_secrets") == (
-        '2 secrets are encrypted with the first of PERSO["ENCRYPTION_KEYS"].\n', 0,
+        '2 secrets are encrypted with the first key in PERSO["ENCRYPTION_KEYS"].\n', 0,
     )  # fmt: skip
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [FIRST]}
     printed, code = run("perso_rotate_secrets", "--json")

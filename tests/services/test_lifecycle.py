@@ -85,7 +85,7 @@ def test_live_session_leaves_conversation_open(sent: list[str]) -> None:
     assert sent == ["conversation_started"]
 
 
-def test_session_of_a_conversation_deleted_meanwhile_keeps_its_id() -> None:
+def test_session_of_a_deleted_conversation_keeps_its_id() -> None:
     conversation, session = begun()
     Conversation.objects.get(pk=conversation.pk).delete()
     session.session_id = "psn-1"

@@ -1,4 +1,4 @@
-"""May this visitor start now?"""
+"""Access to presets, and limits on starts."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,7 +42,9 @@ def refusal(preset: SessionPreset, visitor: Visitor = ME) -> Refused | None:
     return None
 
 
-ANONYMOUS, USER, STAFF = None, User(username="u"), User(username="s", is_staff=True)
+ANONYMOUS = None
+USER = User(username="u")
+STAFF = User(username="s", is_staff=True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,9 @@ ANONYMOUS, USER, STAFF = None, User(username="u"), User(username="s", is_staff=T
         ("public", STAFF, None),
     ],
 )
-def test_who_may_start_a_preset(access: str, user: Any, code: str | None) -> None:
+def test_access_says_who_may_start_a_preset(
+    access: str, user: Any, code: str | None
+) -> None:
     preset = SessionPreset(slug="guide", access=access, is_default=True)
     if code is None:
         limits.check_access(preset, Visitor("me", user), is_sandbox=True)
@@ -79,7 +83,7 @@ def test_who_may_start_a_preset(access: str, user: Any, code: str | None) -> Non
         (True, True, False, False),
     ],
 )
-def test_only_the_default_preset_on_the_sandbox_under_debug_opens_to_all(
+def test_only_default_preset_on_sandbox_is_open_under_debug(
     settings: Any, debug: bool, is_sandbox: bool, is_default: bool, opens: bool
 ) -> None:
     settings.DEBUG = debug
@@ -105,7 +109,7 @@ def test_only_the_default_preset_on_the_sandbox_under_debug_opens_to_all(
         (Status.FAILED, "", 0, False),
     ],
 )
-def test_what_runs_or_may_run_counts_as_live_until_it_shows_no_life(
+def test_session_counts_as_live_until_it_ends_or_falls_silent(
     status: str, reason: str, minutes: float, counts: bool
 ) -> None:
     preset = make_preset(max_live=1, starts_per_hour=None, access="staff")
@@ -120,7 +124,7 @@ def test_what_runs_or_may_run_counts_as_live_until_it_shows_no_life(
         )
 
 
-def test_the_lock_comes_before_the_counting() -> None:
+def test_preset_is_locked_before_sessions_are_counted() -> None:
     preset = make_preset()
     with CaptureQueriesContext(connection) as queries:
         limits.check_limits(preset, ME, NOW)
@@ -132,17 +136,25 @@ def test_conversations_of_another_preset_do_not_count() -> None:
     assert refusal(make_preset(max_live=1)) is None
 
 
-def test_a_limit_changed_since_the_preset_was_read_holds() -> None:
-    preset = make_preset(max_live=5)
-    conversation(preset)
-    SessionPreset.objects.update(max_live=1)
+REFUSALS = {"max_live": "too_many_live", "starts_per_hour": "too_many_starts"}
+
+
+def test_every_limit_has_a_refusal() -> None:
+    assert set(REFUSALS) == set(limits.LIMITS)
+
+
+@pytest.mark.parametrize("name", limits.LIMITS)
+def test_limit_changed_after_loading_the_preset_applies(name: str) -> None:
+    preset = make_preset(max_live=5, starts_per_hour=5)
+    conversation(preset, visitor=ME.id)
+    SessionPreset.objects.update(**{name: 1})
     refused = refusal(preset)
     assert refused is not None
-    assert refused.code == "too_many_live"
+    assert refused.code == REFUSALS[name]
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"access": "staff"}, None])
-def test_a_start_that_waited_for_the_lock_sees_what_has_changed(
+def test_preset_is_read_again_after_waiting_for_the_lock(
     change: dict[str, Any] | None,
 ) -> None:
     preset = make_preset(access="public")
@@ -158,7 +170,7 @@ def test_a_start_that_waited_for_the_lock_sees_what_has_changed(
     )
 
 
-def test_starts_that_perso_refuses_are_bounded_more_widely() -> None:
+def test_refused_starts_have_a_higher_limit() -> None:
     preset = make_preset(starts_per_hour=2)
     for n in range(2 * limits.TRIES):
         assert refusal(preset) is None
@@ -168,7 +180,7 @@ def test_starts_that_perso_refuses_are_bounded_more_widely() -> None:
     assert (refused.code, refused.retry_after) == ("too_many_starts", 61)
 
 
-def test_no_limit_is_no_limit() -> None:
+def test_preset_without_limits_refuses_no_start() -> None:
     preset = make_preset(access="staff", max_live=None, starts_per_hour=None)
     for _ in range(20):
         conversation(preset, visitor="me", address=ADDRESS)
@@ -183,7 +195,7 @@ def test_no_limit_is_no_limit() -> None:
         ({"visitor": "me"}, Visitor("me", None, None)),
     ],
 )
-def test_a_visitor_and_an_address_may_start_so_often_an_hour(
+def test_starts_per_hour_apply_to_visitor_and_address(
     same: dict[str, Any], visitor: Visitor
 ) -> None:
     preset = make_preset(max_live=50, starts_per_hour=3)
@@ -192,14 +204,13 @@ def test_a_visitor_and_an_address_may_start_so_often_an_hour(
     refused = refusal(preset, visitor)
     assert refused is not None
     assert (refused.code, refused.status) == ("too_many_starts", 429)
-    assert (
-        refused.retry_after == 10 * 60 + 1
-    )  # when the oldest of the three is an hour old
+    # The oldest of the three starts will then be an hour old.
+    assert refused.retry_after == 10 * 60 + 1
     assert "11 minutes" in refused.detail
     assert refusal(preset, Visitor("you", None, "203.0.113.10")) is None
 
 
-def test_a_user_is_the_same_person_on_every_device() -> None:
+def test_starts_of_a_user_count_on_every_device() -> None:
     user = User.objects.create(username="u")
     preset = make_preset(max_live=50, starts_per_hour=1)
     conversation(preset, 1, user=user, visitor="phone", address="203.0.113.1")
@@ -207,9 +218,7 @@ def test_a_user_is_the_same_person_on_every_device() -> None:
     assert refusal(preset, Visitor("laptop", None, "203.0.113.2")) is None
 
 
-def test_a_start_that_failed_for_nothing_is_not_held_against_the_visitor_but_an_unknown_one_is() -> (
-    None
-):
+def test_unknown_start_counts_but_failed_start_does_not() -> None:
     preset = make_preset(max_live=50, starts_per_hour=1)
     failed = conversation(preset, 1, visitor="me", status=Status.FAILED)
     assert refusal(preset) is None

@@ -1,4 +1,4 @@
-"""A site whose database connections come from a small pool, as Django's documentation advises under ASGI."""
+"""A site whose database connections come from a small pool."""
 
 import os
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import dev
 
-# Many at once in our threads, and reports for the writer, while the site's own thread asks now and then.
+# Many queries at once in the threads of the package, and reports for the writer, while
+# a thread of the site queries now and then.
 PROGRAM = """
 import asyncio, os, threading, time
 import django
@@ -16,12 +17,22 @@ from urllib.parse import urlsplit
 
 url = urlsplit(os.environ["POOLED"])
 settings.configure(
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_perso"],
-    DATABASES={"default": {
-        "ENGINE": "django.db.backends.postgresql", "NAME": url.path[1:], "USER": url.username,
-        "HOST": url.hostname or "", "PORT": url.port or "", "PASSWORD": url.password or "",
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 2, "timeout": 3}},
-    }},
+    INSTALLED_APPS=[
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django_perso",
+    ],
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": url.path[1:],
+            "USER": url.username,
+            "HOST": url.hostname or "",
+            "PORT": url.port or "",
+            "PASSWORD": url.password or "",
+            "OPTIONS": {"pool": {"min_size": 1, "max_size": 2, "timeout": 3}},
+        }
+    },
 )
 django.setup()
 from django.db import connection
@@ -58,9 +69,12 @@ def site():
 
 async def main():
     until = time.monotonic() + 5
-    await asyncio.gather(*(busy(until) for _ in range(10)), writing(Writer(store), until))
+    await asyncio.gather(
+        *(busy(until) for _ in range(10)), writing(Writer(store), until)
+    )
 
-over, host = threading.Event(), threading.Thread(target=site)
+over = threading.Event()
+host = threading.Thread(target=site)
 host.start()
 asyncio.run(main())
 over.set()
@@ -68,16 +82,19 @@ host.join()
 """
 
 
-def test_a_pool_of_two_is_enough_for_the_site_and_us(
-    postgres: str, tmp_path: Path
-) -> None:
+def test_pool_of_two_connections_is_enough(postgres: str, tmp_path: Path) -> None:
     program = tmp_path / "site.py"
     program.write_text(PROGRAM)
     env = {**os.environ, "POOLED": postgres, "PYTHONPATH": str(dev.ROOT)}
     run = subprocess.run(
-        [sys.executable, program], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, program],
+        check=False,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert run.returncode == 0, run.stderr
     count, longest = run.stdout.split()
     assert int(count) >= 10
-    assert float(longest) < 3, "then the pool gives up"
+    assert float(longest) < 3, "the pool gives up after 3 seconds"

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.django_db
 
 
 def test_preset_is_found_by_slug_or_as_default() -> None:
-    guide, default = make_preset(), make_preset(slug="x", is_default=True)
+    guide = make_preset()
+    default = make_preset(slug="x", is_default=True)
     assert presets.find("guide") == guide
     assert presets.find("") == default
 

@@ -1,4 +1,4 @@
-"""Conversations are deleted when they are old enough, or when somebody asks for it; whole, and no others."""
+"""Conversations are deleted after their retention period, or on request."""
 
 import threading
 import time
@@ -63,7 +63,7 @@ def left() -> set[Any]:
     return set(Conversation.objects.all())
 
 
-def test_each_preset_keeps_its_own_days_and_the_others_those_of_the_settings(
+def test_days_of_a_preset_overrule_those_of_the_settings(
     either_database: str, settings: Any
 ) -> None:
     keep_days(settings, 90)
@@ -76,9 +76,8 @@ def test_each_preset_keeps_its_own_days_and_the_others_those_of_the_settings(
         conversation(364, preset=own),
         conversation(89, preset=usual),
         conversation(89),
-        conversation(
-            200, preset=usual, last_seen_at=timezone.now()
-        ),  # a long one, or a late delivery
+        # A long conversation, or one whose entries arrived late.
+        conversation(200, preset=usual, last_seen_at=timezone.now()),
         conversation(2, preset=short, status="live", last_seen_at=timezone.now()),
     }
     go = [
@@ -91,7 +90,7 @@ def test_each_preset_keeps_its_own_days_and_the_others_those_of_the_settings(
     assert set(retention.expired(timezone.now())) == set(go)
     assert retention.purge(dry_run=True) == deleted(5, 7)
     assert left() == stay | set(go)
-    # Four of the five are older than what is kept for the money.
+    # Four of the five are older than the period for which sessions are kept.
     assert retention.purge() == deleted(5, 7, perso_sessions=4)
     assert left() == stay
     assert TranscriptEntry.objects.count() == 12
@@ -99,7 +98,7 @@ def test_each_preset_keeps_its_own_days_and_the_others_those_of_the_settings(
 
 
 @pytest.mark.django_db
-def test_without_any_number_of_days_everything_stays(settings: Any) -> None:
+def test_purge_without_retention_days_deletes_nothing(settings: Any) -> None:
     keep_days(settings, None)
     preset = make_preset()
     conversation(9000, preset=preset)
@@ -112,9 +111,7 @@ def test_without_any_number_of_days_everything_stays(settings: Any) -> None:
     assert Conversation.objects.get().preset is None
 
 
-def test_more_than_a_batch_goes_batch_by_batch(
-    either_database: str, settings: Any
-) -> None:
+def test_purge_deletes_more_than_one_batch(either_database: str, settings: Any) -> None:
     keep_days(settings, 1)
     for n in range(2 * retention.BATCH + 1):
         conversation(2 + n % 7, entries=1)
@@ -123,7 +120,7 @@ def test_more_than_a_batch_goes_batch_by_batch(
     assert left() == {stays}
 
 
-def test_a_conversation_that_shows_a_sign_of_life_while_it_is_to_go_stays(
+def test_conversation_active_during_a_purge_is_kept(
     either_database: str, settings: Any
 ) -> None:
     keep_days(settings, 1)
@@ -149,7 +146,7 @@ def test_a_conversation_that_shows_a_sign_of_life_while_it_is_to_go_stays(
     assert not TranscriptEntry.objects.filter(conversation=first).exists()
 
 
-def test_two_purges_at_once_delete_everything_once(
+def test_concurrent_purges_delete_each_conversation_once(
     either_database: str, settings: Any
 ) -> None:
     keep_days(settings, 1)
@@ -172,10 +169,10 @@ def test_two_purges_at_once_delete_everything_once(
     assert left() == set()
 
 
-# --- erasing ------------------------------------------------------------------------------------------
+# --- erasing --------------------------------------------------------------------------
 
 
-def test_a_visitor_is_forgotten_and_nobody_else(either_database: str) -> None:
+def test_erasing_a_visitor_leaves_others(either_database: str) -> None:
     theirs = [conversation(days, visitor="me") for days in (0, 1, 900)]
     theirs.append(conversation(0, visitor="me", status="live"))
     stays = {conversation(1, visitor=other) for other in ("me2", "m", "")}
@@ -193,7 +190,7 @@ def test_a_visitor_is_forgotten_and_nobody_else(either_database: str) -> None:
     assert retention.erase(visitor="me") == NOTHING
 
 
-def test_a_user_is_forgotten_and_nobody_else(either_database: str) -> None:
+def test_erasing_a_user_leaves_others(either_database: str) -> None:
     user, other = (User.objects.create(username=name) for name in ("u", "o"))
     conversation(1, user=user, visitor="phone")
     conversation(1, user=user, visitor="laptop")
@@ -207,7 +204,7 @@ def test_a_user_is_forgotten_and_nobody_else(either_database: str) -> None:
 @pytest.mark.parametrize(
     "whose", [{}, {"visitor": ""}, {"user": None}, {"visitor": "me", "user": object()}]
 )
-def test_nobody_in_particular_is_nobody_to_forget(whose: dict[str, Any]) -> None:
+def test_erase_requires_a_visitor_or_a_user(whose: dict[str, Any]) -> None:
     conversation(1, visitor="")
     with pytest.raises(ValueError, match="either a visitor or a user"):
         retention.erase(**whose)
@@ -215,9 +212,10 @@ def test_nobody_in_particular_is_nobody_to_forget(whose: dict[str, Any]) -> None
 
 
 @pytest.mark.django_db
-def test_of_the_admins_history_only_who_and_when_stays() -> None:
+def test_erasing_clears_admin_history_except_user_and_time() -> None:
     staff = User.objects.create(username="staff")
-    gone, stays = conversation(1, visitor="me"), conversation(1, visitor="you")
+    gone = conversation(1, visitor="me")
+    stays = conversation(1, visitor="you")
     kind = ContentType.objects.get_for_model(Conversation)
     preset = ContentType.objects.get_for_model(SessionPreset)
     for session, content_type in ((gone, kind), (stays, kind), (gone, preset)):

@@ -1,4 +1,4 @@
-"""The life of a conversation: start, ticket, end."""
+"""Start, tickets and end of a conversation."""
 
 import asyncio
 import logging
@@ -66,7 +66,7 @@ def end(
 
 
 def finish_at_perso(started: Started) -> None:
-    """The avatar's session ends on Perso's side."""
+    """End the session at Perso."""
     call = calls.send_session_event(started.session.session_id.reveal(), "SESSION_END")
     async_to_sync(connections.send)(call, connections.Connection(Secret(""), ""))
 
@@ -83,10 +83,11 @@ def notes(conversation: Conversation) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize(
     "run", [async_to_sync, lambda function: lambda *args: asyncio.run(function(*args))]
 )
-def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(
+def test_start_creates_session_and_stores_both_rows(
     run: Any,
 ) -> None:
-    preset, before = make_preset(), created()
+    preset = make_preset()
+    before = created()
     started = run(begin)("guide", ME)
     conversation = Conversation.objects.get()
     session = PersoSession.objects.get()
@@ -104,18 +105,16 @@ def test_a_start_is_a_row_a_session_at_perso_and_what_the_browser_needs(
     assert notes(conversation) == [("state", {"name": "started"})]
 
 
-def test_a_site_that_could_not_keep_a_session_id_pays_for_none(settings: Any) -> None:
+def test_start_without_usable_encryption_keys_creates_nothing(settings: Any) -> None:
     make_preset()
-    settings.PERSO, before = (
-        {**settings.PERSO, "ENCRYPTION_KEYS": ["nonsense"]},
-        created(),
-    )
+    settings.PERSO = {**settings.PERSO, "ENCRYPTION_KEYS": ["nonsense"]}
+    before = created()
     with pytest.raises(ImproperlyConfigured, match="not a Fernet key"):
         start()
     assert (created(), Conversation.objects.count()) == (before, 0)
 
 
-def test_no_error_page_shows_the_session_id(settings: Any) -> None:
+def test_error_page_hides_the_session_id(settings: Any) -> None:
     make_preset()
     heard = []
 
@@ -136,14 +135,14 @@ def test_no_error_page_shows_the_session_id(settings: Any) -> None:
     assert heard[0].reveal() not in report
 
 
-def test_what_a_start_gives_shows_no_secret() -> None:
+def test_repr_of_a_start_hides_its_secrets() -> None:
     make_preset()
     started = start()
     assert tickets.issue(started.conversation) not in repr(started)
     assert started.session.session_id.reveal() not in repr(started)
 
 
-def test_the_default_preset_of_a_fresh_site_is_made_by_its_first_start(
+def test_first_start_of_a_site_creates_the_default_preset(
     settings: Any,
 ) -> None:
     settings.DEBUG = True
@@ -154,14 +153,14 @@ def test_the_default_preset_of_a_fresh_site_is_made_by_its_first_start(
     assert SessionPreset.objects.count() == 1
 
 
-def test_who_may_not_start_makes_no_default_preset_and_asks_perso_nothing() -> None:
+def test_refused_visitor_creates_no_default_preset() -> None:
     with faults(**{"*": {"status": 500}}), pytest.raises(Refused) as caught:
         start("")
     assert caught.value.code == "login_required"
     assert not SessionPreset.objects.exists()
 
 
-def test_no_default_preset_is_made_of_lists_that_did_not_come(settings: Any) -> None:
+def test_failed_list_creates_no_default_preset(settings: Any) -> None:
     settings.DEBUG = True
     with faults(prompt={"status": 500}), pytest.raises(Refused) as caught:
         start("")
@@ -169,14 +168,14 @@ def test_no_default_preset_is_made_of_lists_that_did_not_come(settings: Any) -> 
     assert not SessionPreset.objects.exists()
 
 
-def test_a_default_preset_needs_no_list_it_is_not_made_of(settings: Any) -> None:
+def test_default_preset_needs_no_unrelated_list(settings: Any) -> None:
     settings.DEBUG = True
     with faults(document={"status": 500}):
         start("")
     assert SessionPreset.objects.get().prompt == "plp-guide"
 
 
-def test_the_intro_is_kept_so_that_the_next_start_does_not_ask_for_it() -> None:
+def test_intro_is_cached_for_the_next_start() -> None:
     make_preset()
     start()
     with faults(prompt={"status": 500}):
@@ -187,18 +186,18 @@ def test_the_intro_is_kept_so_that_the_next_start_does_not_ask_for_it() -> None:
     "fault",
     [{"status": 500}, {"status": 200, "body": "html"}, {"status": 200, "body": "json"}],
 )
-def test_a_start_without_its_intro_is_a_start(fault: dict[str, Any]) -> None:
+def test_start_succeeds_when_the_intro_is_unavailable(fault: dict[str, Any]) -> None:
     make_preset()
     with faults(prompt=fault):
         assert start().intro_message == ""
 
 
-def test_a_preset_may_have_no_intro() -> None:
+def test_start_of_preset_without_intro_has_no_intro() -> None:
     make_preset(has_intro=False)
     assert start().intro_message == ""
 
 
-# --- tickets --------------------------------------------------------------------------------------
+# --- tickets --------------------------------------------------------------------------
 
 
 def refused_opening(
@@ -209,12 +208,12 @@ def refused_opening(
     return caught.value.code, caught.value.status
 
 
-def test_a_ticket_opens_the_conversation_it_was_given_for_and_for_that_visitor_only() -> (
-    None
-):
+def test_ticket_opens_only_its_conversation_for_its_visitor() -> None:
     make_preset()
-    started, other = start(), start(visitor=Visitor("you"))
-    stream, ticket = started.conversation.pk, tickets.issue(started.conversation)
+    started = start()
+    other = start(visitor=Visitor("you"))
+    stream = started.conversation.pk
+    ticket = tickets.issue(started.conversation)
     assert tickets.open_log(Hello(stream, ticket), "me") == started.conversation
     assert started.session.session_id.reveal() not in ticket
     for refused in (
@@ -231,7 +230,7 @@ def test_a_ticket_opens_the_conversation_it_was_given_for_and_for_that_visitor_o
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_ticket_lasts_a_day_after_the_conversation(ended: bool) -> None:
+def test_ticket_is_valid_for_a_day_after_the_conversation(ended: bool) -> None:
     make_preset()
     started = start()
     at = timezone.now() - timedelta(hours=23, minutes=59)
@@ -249,7 +248,7 @@ def test_a_ticket_lasts_a_day_after_the_conversation(ended: bool) -> None:
     )
 
 
-def test_a_ticket_of_a_deleted_conversation_opens_nothing() -> None:
+def test_ticket_of_deleted_conversation_is_refused() -> None:
     make_preset()
     started = start()
     stream = started.conversation.pk
@@ -260,7 +259,7 @@ def test_a_ticket_of_a_deleted_conversation_opens_nothing() -> None:
     )
 
 
-def test_each_socket_takes_the_lease_from_the_one_before() -> None:
+def test_each_socket_raises_the_lease() -> None:
     conversation = make_conversation(last_seq=7)
     assert [
         tickets.raise_lease(Conversation.objects.get()).lease for _ in range(3)
@@ -268,10 +267,10 @@ def test_each_socket_takes_the_lease_from_the_one_before() -> None:
     assert tickets.raise_lease(conversation).last_seq == 7
 
 
-# --- the end --------------------------------------------------------------------------------------
+# --- the end --------------------------------------------------------------------------
 
 
-def test_the_end_waits_for_every_entry_and_then_tells_why_perso_ended() -> None:
+def test_end_waits_for_all_entries_and_stores_the_reason() -> None:
     make_preset()
     started = start()
     conversation = started.conversation
@@ -291,7 +290,7 @@ def test_the_end_waits_for_every_entry_and_then_tells_why_perso_ended() -> None:
     assert notes(conversation) == [("state", {"name": "started"}), ("state", ended)]
 
 
-def test_ending_twice_ends_once() -> None:
+def test_second_goodbye_changes_nothing() -> None:
     make_preset()
     started = start()
     finish_at_perso(started)
@@ -301,9 +300,7 @@ def test_ending_twice_ends_once() -> None:
     assert len(notes(started.conversation)) == 2
 
 
-def test_a_conversation_that_had_fallen_silent_is_complete_once_all_of_it_has_come() -> (
-    None
-):
+def test_late_goodbye_completes_a_silent_conversation() -> None:
     make_preset()
     conversation = start().conversation
     update_conversations(last_seen_at=timezone.now() - timedelta(minutes=6))
@@ -319,7 +316,7 @@ def test_a_conversation_that_had_fallen_silent_is_complete_once_all_of_it_has_co
     assert [data["how"] for data in ends] == ["silence"]
 
 
-def test_a_ticket_of_a_user_opens_while_that_user_is_logged_in(
+def test_ticket_of_user_requires_the_same_user(
     django_user_model: Any,
 ) -> None:
     make_preset()
@@ -335,7 +332,7 @@ def test_a_ticket_of_a_user_opens_while_that_user_is_logged_in(
         assert refused.value.status == 401
 
 
-def test_a_reason_that_lags_behind_the_end_is_asked_for_again() -> None:
+def test_end_asks_again_for_a_late_reason() -> None:
     conversation = make_conversation(session_id="psn-1")
     late = http_answer(
         200,
@@ -357,7 +354,7 @@ def test_a_reason_that_lags_behind_the_end_is_asked_for_again() -> None:
         {"status": 200, "body": "empty"},
     ],
 )
-def test_the_conversation_ends_even_when_perso_does_not_say_why(
+def test_conversation_ends_when_perso_gives_no_reason(
     fault: dict[str, Any],
 ) -> None:
     make_preset()
@@ -367,7 +364,7 @@ def test_the_conversation_ends_even_when_perso_does_not_say_why(
     assert PersoSession.objects.get().status == Status.ENDED
 
 
-def test_the_conversation_ends_even_when_its_session_id_does_not_open_any_more(
+def test_conversation_with_unreadable_session_id_ends(
     settings: Any,
 ) -> None:
     make_preset()
@@ -377,12 +374,12 @@ def test_the_conversation_ends_even_when_its_session_id_does_not_open_any_more(
     assert PersoSession.objects.get().status == Status.ENDED
 
 
-def test_a_session_id_is_in_no_log_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_session_id_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     make_preset()
     started = start()
     with raw_server(http_answer(500, b"")) as (server, _):
         update_conversations(api_server=server)
         end(Conversation.objects.get())
-    assert "Perso does not say why" in caplog.text
+    assert "Perso did not report why" in caplog.text
     assert started.session.session_id.reveal() not in caplog.text

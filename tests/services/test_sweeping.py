@@ -1,4 +1,4 @@
-"""Conversations nobody hears of any more are ended, once, and Perso is asked how."""
+"""Silent conversations are ended once, and Perso is asked for the reason."""
 
 import logging
 import threading
@@ -83,7 +83,10 @@ def endings(session: Conversation) -> list[Any]:
 
 @pytest.fixture
 def heard() -> Iterator[list[Conversation]]:
-    """The conversations of which `conversation_ended` was sent; a receiver before that fails each time."""
+    """The conversations for which `conversation_ended` was sent.
+
+    An earlier receiver of the signal always fails.
+    """
     told: list[Conversation] = []
 
     def fail(**_: Any) -> None:
@@ -116,7 +119,7 @@ def heard() -> Iterator[list[Conversation]]:
     ],
 )
 @pytest.mark.django_db
-def test_what_may_run_and_is_silent_is_ended_and_nothing_else(
+def test_only_silent_running_sessions_are_ended(
     status: str, minutes: float, closes: bool
 ) -> None:
     row = conversation(minutes, status=status)
@@ -136,7 +139,7 @@ def test_what_may_run_and_is_silent_is_ended_and_nothing_else(
         assert (row.ended_at, endings(row)) == (None, [])
 
 
-def test_an_ending_is_told_once_after_the_commit_whatever_a_receiver_does(
+def test_signal_is_sent_once_although_a_receiver_fails(
     either_database: str, heard: list[Conversation]
 ) -> None:
     silent = [conversation(n) for n in (8, 7, 6)]
@@ -146,14 +149,13 @@ def test_an_ending_is_told_once_after_the_commit_whatever_a_receiver_does(
     assert heard == silent
 
 
-def test_a_sign_of_life_between_the_look_and_the_end_saves_a_conversation(
+def test_entry_recorded_during_a_sweep_prevents_the_end(
     either_database: str, heard: list[Conversation]
 ) -> None:
     first, second = conversation(7), conversation(6)
 
-    def revive(
-        **_: Any,
-    ) -> None:  # while the first is closed the second has been read already
+    def revive(**_: Any) -> None:
+        # When the first conversation ends, the sweep has already read the second.
         transcripts.record(second.pk, events(1))
 
     conversation_ended.connect(revive)
@@ -164,7 +166,7 @@ def test_a_sign_of_life_between_the_look_and_the_end_saves_a_conversation(
     assert second.perso_sessions.get().status == Status.LIVE
 
 
-def test_two_sweepers_end_each_conversation_once(
+def test_concurrent_sweeps_end_each_conversation_once(
     either_database: str, heard: list[Conversation]
 ) -> None:
     silent = [conversation() for _ in range(40)]
@@ -190,7 +192,7 @@ def test_two_sweepers_end_each_conversation_once(
 
 
 @pytest.mark.django_db
-def test_a_start_closes_a_few_on_the_way_and_not_every_start(monkeypatch: Any) -> None:
+def test_first_of_two_starts_ends_a_few_silent_conversations(monkeypatch: Any) -> None:
     monkeypatch.setattr(sweeping._lazy_close, "due_at", -inf)
     silent = [conversation() for _ in range(sweeping.LAZY_LIMIT + 2)]
     for _ in range(2):
@@ -199,7 +201,7 @@ def test_a_start_closes_a_few_on_the_way_and_not_every_start(monkeypatch: Any) -
 
 
 @pytest.mark.django_db
-def test_where_nobody_is_silent_a_sweep_is_one_query_by_an_index(
+def test_sweep_without_silent_sessions_is_one_indexed_query(
     django_assert_num_queries: Any,
 ) -> None:
     conversation(0)
@@ -212,7 +214,7 @@ def test_where_nobody_is_silent_a_sweep_is_one_query_by_an_index(
         )
 
 
-# --- Perso ------------------------------------------------------------------------------------------
+# --- Perso ----------------------------------------------------------------------------
 
 
 def start(**extra: Any) -> Started:
@@ -222,13 +224,13 @@ def start(**extra: Any) -> Started:
 
 
 def finish(started: Started) -> None:
-    """The avatar's session ends on Perso's side."""
+    """End the session at Perso."""
     call = calls.send_session_event(started.session.session_id.reveal(), "SESSION_END")
     connections.client(connections.without_key(started.session)).send(call)
 
 
 @pytest.mark.django_db
-def test_a_browser_that_comes_back_delivers_what_it_kept_and_the_end_stays() -> None:
+def test_browser_that_returns_delivers_its_entries() -> None:
     started = start()
     fall_silent()
     sweeping.close_stale(10)
@@ -243,7 +245,7 @@ def test_a_browser_that_comes_back_delivers_what_it_kept_and_the_end_stays() -> 
 
 
 @pytest.mark.django_db
-def test_perso_says_how_it_ended_and_how_long_it_was() -> None:
+def test_reason_and_seconds_are_those_of_perso() -> None:
     started = start()
     finish(started)
     fall_silent()
@@ -268,7 +270,7 @@ def test_perso_says_how_it_ended_and_how_long_it_was() -> None:
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"status": 200, "body": "html"}, {"status": 404}]
 )
-def test_while_perso_does_not_say_it_is_asked_again(fault: dict[str, Any]) -> None:
+def test_sweep_asks_again_while_perso_gives_no_reason(fault: dict[str, Any]) -> None:
     finish(start())
     fall_silent()
     with faults(info=fault):
@@ -278,7 +280,7 @@ def test_while_perso_does_not_say_it_is_asked_again(fault: dict[str, Any]) -> No
 
 
 @pytest.mark.django_db
-def test_a_session_perso_does_not_know_any_more_is_settled_without_a_word(
+def test_session_unknown_to_perso_is_settled_without_logging(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gone = conversation(session_id="psn-gone", status=Status.ENDED).perso_sessions.get()
@@ -301,7 +303,7 @@ def test_a_session_perso_does_not_know_any_more_is_settled_without_a_word(
 
 
 @pytest.mark.django_db
-def test_a_conversation_that_was_said_goodbye_to_gets_its_reason_too() -> None:
+def test_conversation_ended_by_goodbye_is_settled() -> None:
     finish(start())
     update_conversations(status=Status.ENDED, ended_at=timezone.now(), is_complete=True)
     assert sweeping.sweep() == swept(settled=1)
@@ -322,7 +324,7 @@ NO_SUCH = http_answer(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", [Status.LIVE, Status.ENDED])
-def test_what_perso_bills_keeps_its_place_however_silent_its_browser_is(
+def test_silent_session_running_at_perso_counts_as_live(
     status: str,
 ) -> None:
     with raw_server(told("IN_PROGRESS")) as (server, _):
@@ -340,7 +342,7 @@ def test_what_perso_bills_keeps_its_place_however_silent_its_browser_is(
 @pytest.mark.parametrize(
     ("answer", "reason"), [(None, "GRACEFUL_TERMINATION"), (NO_SUCH, "NOT_FOUND")]
 )
-def test_what_perso_has_ended_is_over_however_much_its_browser_chatters(
+def test_session_ended_at_perso_ends_despite_recent_activity(
     answer: bytes | None, reason: str, heard: list[Conversation]
 ) -> None:
     with raw_server(answer or b"") as (server, _):
@@ -359,7 +361,7 @@ def test_what_perso_has_ended_is_over_however_much_its_browser_chatters(
 
 
 @pytest.mark.django_db
-def test_a_live_conversation_of_another_process_s_sandbox_is_let_live() -> None:
+def test_session_in_sandbox_of_another_process_is_not_ended() -> None:
     conversation(3, session_id="psn-elsewhere", last_seen_at=timezone.now())
     assert sweeping.sweep() == swept()
     assert PersoSession.objects.get().status == Status.LIVE
@@ -377,7 +379,7 @@ def test_perso_is_asked_for_a_day() -> None:
 
 
 @pytest.mark.django_db
-def test_what_cannot_be_asked_stops_nobody(
+def test_session_that_cannot_be_asked_about_does_not_stop_sweep(
     settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -393,7 +395,7 @@ def test_what_cannot_be_asked_stops_nobody(
 
 
 @pytest.mark.django_db
-def test_many_are_asked_about_at_once_and_none_after_the_deadline(
+def test_sweep_asks_in_parallel_until_the_deadline(
     sandbox_server: Any,
 ) -> None:
     sandbox = sandbox_server("--latency", "250")
@@ -408,9 +410,8 @@ def test_many_are_asked_about_at_once_and_none_after_the_deadline(
     for _ in range(48):
         conversation(session_id=session_id, api_server=sandbox.url)
     began = time.monotonic()
-    first = sweeping.sweep(
-        seconds=0.6
-    )  # three rounds of eight fit, and the last is waited for
+    # Three rounds of eight fit, and the sweep waits for the last one.
+    first = sweeping.sweep(seconds=0.6)
     assert time.monotonic() - began < 2.5
     assert first["closed"] == 48
     assert 8 <= first["settled"] <= 32

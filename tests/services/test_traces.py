@@ -1,4 +1,4 @@
-"""The transaction of the log against the traces both ends share, and against chance."""
+"""The log answers as in the shared traces, and keeps its promises for random frames."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ TRACES = json.loads((Path(__file__).parents[1] / "traces/log.json").read_text())
 
 
 def entries(told: list[Any]) -> list[dict[str, Any]]:
-    """What a trace tells of entries, as kind and content."""
+    """Return kind and content of the entries in a trace."""
     found: list[dict[str, Any]] = []
     for it in told:
         if isinstance(it, dict) and "lines" in it:
@@ -82,7 +82,7 @@ class Server:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("trace", TRACES, ids=[trace["name"] for trace in TRACES])
-def test_the_server_answers_as_the_trace_tells(trace: dict[str, Any]) -> None:
+def test_server_answers_as_in_the_trace(trace: dict[str, Any]) -> None:
     server = Server()
     for step in trace["steps"]:
         server.play(step)
@@ -92,7 +92,7 @@ def test_the_server_answers_as_the_trace_tells(trace: dict[str, Any]) -> None:
 
 
 class Log(RuleBasedStateMachine):
-    """Sockets and POSTs that send, lose, double and reorder, several conversations in one commit."""
+    """Lost, repeated and reordered frames of several conversations in one commit."""
 
     @initialize()
     def begin(self) -> None:
@@ -101,9 +101,8 @@ class Log(RuleBasedStateMachine):
         self.streams = [
             make_conversation(visitor="me", status="live") for _ in range(3)
         ]
-        self.told = dict.fromkeys(
-            range(3), 0
-        )  # how much each browser was told is stored
+        # The highest number that was acknowledged to each browser.
+        self.told = dict.fromkeys(range(3), 0)
 
     def teardown(self) -> None:
         if hasattr(self, "outer"):
@@ -135,7 +134,10 @@ class Log(RuleBasedStateMachine):
         )
     )
     def commit(self, frames: list[tuple[int, int, int, int | None]]) -> None:
-        """Frames from anywhere in the numbers, by POST (None), the socket (0) or an older one (1)."""
+        """Commit frames of any numbers.
+
+        They come by POST (None), by the current socket (0), or by an older one (1).
+        """
         leases = [
             age if age is None else self.streams[stream].lease - age
             for stream, _, _, age in frames

@@ -1,4 +1,4 @@
-"""The one write path of the transcript, driven as the wire drives it."""
+"""Frames are stored once and in order, whatever the browser sends."""
 
 import threading
 from datetime import timedelta
@@ -25,12 +25,12 @@ def session() -> Conversation:
 
 
 def stored(session: Conversation) -> list[int]:
-    """Numbers of the browser's entries in the order shown."""
+    """Return the numbers of the browser's entries in the order of the transcript."""
     entries = session.entries.filter(source="browser").order_by("pk")
     return list(entries.values_list("seq", flat=True))
 
 
-def test_entries_are_stored_whole_and_acknowledged(session: Conversation) -> None:
+def test_entries_are_stored_and_acknowledged(session: Conversation) -> None:
     assert transcripts.record(session.pk, events(1, 2)) == {"t": "ack", "s": 2}
     first = session.entries.get(seq=1)
     assert (first.source, first.kind, first.at_ms, first.offset) == (
@@ -69,7 +69,7 @@ def test_entries_are_stored_whole_and_acknowledged(session: Conversation) -> Non
         ((1,), events(3, rejected=(4, "too_big")), {"t": "gap", "s": 1}, [1]),
     ],
 )
-def test_whatever_comes_again_or_out_of_order_the_log_has_no_hole_and_no_double(
+def test_repeated_and_reordered_entries_are_stored_once(
     session: Conversation,
     before: tuple[int, ...],
     frame: Any,
@@ -89,7 +89,7 @@ def test_whatever_comes_again_or_out_of_order_the_log_has_no_hole_and_no_double(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that(
+def test_any_frames_store_and_acknowledge_the_same_prefix(
     frames: list[list[int]],
 ) -> None:
     session = make_conversation(visitor="me")
@@ -101,7 +101,7 @@ def test_any_order_of_any_frames_stores_a_prefix_once_and_acknowledges_only_that
         )
 
 
-def test_the_first_write_wins(session: Conversation) -> None:
+def test_stored_entry_is_not_overwritten(session: Conversation) -> None:
     transcripts.record(session.pk, events(1))
     other = events(1)
     other.items[0].d["text"] = "changed"
@@ -109,7 +109,7 @@ def test_the_first_write_wins(session: Conversation) -> None:
     assert session.entries.get().data["text"] == "line 1"
 
 
-def test_every_frame_even_an_empty_one_is_a_sign_of_life(
+def test_empty_frame_updates_last_seen_at(
     session: Conversation,
 ) -> None:
     update_conversations(last_seen_at=timezone.now() - timedelta(hours=1))
@@ -118,19 +118,17 @@ def test_every_frame_even_an_empty_one_is_a_sign_of_life(
     assert timezone.now() - session.last_seen_at < timedelta(seconds=10)
 
 
-def test_a_socket_with_an_older_lease_writes_nothing(session: Conversation) -> None:
+def test_socket_with_older_lease_writes_nothing(session: Conversation) -> None:
     update_conversations(lease=2)
     with pytest.raises(transcripts.Superseded):
         transcripts.record(session.pk, events(1), lease=1)
     assert stored(session) == []
     assert transcripts.record(session.pk, events(1), lease=2) == {"t": "ack", "s": 1}
-    assert transcripts.record(session.pk, events(2)) == {
-        "t": "ack",
-        "s": 2,
-    }  # POST has no lease
+    # A POST has no lease.
+    assert transcripts.record(session.pk, events(2)) == {"t": "ack", "s": 2}
 
 
-def test_a_conversation_that_was_deleted_takes_nothing_more(
+def test_entries_of_deleted_conversation_are_refused(
     session: Conversation,
 ) -> None:
     stream = session.pk
@@ -140,7 +138,7 @@ def test_a_conversation_that_was_deleted_takes_nothing_more(
     assert (caught.value.code, caught.value.status) == ("no_stream", 404)
 
 
-def test_after_the_goodbye_nothing_is_added(session: Conversation) -> None:
+def test_entries_after_the_goodbye_are_refused(session: Conversation) -> None:
     transcripts.record(session.pk, events(1, 2))
     update_conversations(is_complete=True)
     assert transcripts.record(session.pk, events(2, 1)) == {"t": "ack", "s": 2}
@@ -150,7 +148,7 @@ def test_after_the_goodbye_nothing_is_added(session: Conversation) -> None:
 
 
 def put_in_a_nul(kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    """A site's redactor that puts in what no database takes."""
+    """Redact as a site might, and leave a character that PostgreSQL refuses."""
     return {**data, "text": "a\x00b"}
 
 
@@ -162,16 +160,14 @@ def test_unusable_redactor_stores_nothing(settings: Any, session: Conversation) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_redactor_leaves_is_made_fit_for_the_database(
-    settings: Any, either_database: str
-) -> None:
+def test_nul_from_redactor_is_replaced(settings: Any, either_database: str) -> None:
     settings.PERSO = {**settings.PERSO, "REDACTOR": f"{__name__}.put_in_a_nul"}
     session = make_conversation(visitor="me", status="live")
     assert transcripts.record(session.pk, events(1)) == {"t": "ack", "s": 1}
     assert session.entries.get(seq=1).data["text"] == "a\ufffdb"
 
 
-def test_what_the_site_notes_has_a_numbering_of_its_own(session: Conversation) -> None:
+def test_entries_of_the_server_are_numbered_separately(session: Conversation) -> None:
     transcripts.record(session.pk, events(1))
     for name in ("started", "ended"):
         transcripts.note(session, TranscriptEntry.Kind.STATE, {"name": name})
@@ -186,9 +182,7 @@ def test_what_the_site_notes_has_a_numbering_of_its_own(session: Conversation) -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_socket_and_post_racing_with_the_same_entries_store_them_once_in_order() -> (
-    None
-):
+def test_entries_sent_by_socket_and_post_are_stored_once() -> None:
     session = make_conversation(visitor="me", lease=1)
     answers: list[dict[str, Any]] = []
     together = threading.Barrier(4)

@@ -68,10 +68,12 @@ def attempt(client: Client, **values: Any) -> Any:
 
 
 def test_trial_starts_without_preset_and_stores_params() -> None:
-    user, before = editor(), created()
+    user = editor()
+    before = created()
     answer = attempt(client_of(user))
     assert answer.status_code == 201, answer.content
-    told, row = answer.json(), Conversation.objects.get()
+    told = answer.json()
+    row = Conversation.objects.get()
     assert created() == before + 1
     assert (told["width"], told["height"], told["tools"]) == (640, 480, ["show_map"])
     assert told["intro_message"] == ""
@@ -129,7 +131,8 @@ def test_start_of_preset_is_not_a_trial() -> None:
 def test_trial_without_permission_is_refused(
     who: dict[str, Any] | None,
 ) -> None:
-    client, before = Client(), created()
+    client = Client()
+    before = created()
     if who is not None:
         rights = who.pop("rights", ["change_sessionpreset"])
         user = User.objects.create(username="u", **who)
@@ -203,7 +206,8 @@ def test_malformed_params_are_a_bad_request(body: dict[str, Any]) -> None:
 
 
 def test_user_may_run_four_trials_at_once() -> None:
-    user, now = editor(), timezone.now()
+    user = editor()
+    now = timezone.now()
     for _ in range(3):
         make_conversation(user=user, is_trial=True, status=Status.LIVE)
     for _ in range(9):
@@ -222,7 +226,8 @@ def test_user_may_run_four_trials_at_once() -> None:
 
 
 def test_user_may_start_sixty_trials_an_hour() -> None:
-    user, now = editor(), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    user = editor()
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     for minute in range(TRIALS_PER_HOUR):
         at = now - timedelta(minutes=minute)
         make_conversation(
@@ -254,7 +259,8 @@ def test_user_is_locked_before_trials_are_counted() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_trials_keep_the_limit() -> None:
-    user, before = editor(), created()
+    user = editor()
+    before = created()
     statuses: list[int] = []
     together = threading.Barrier(12)
 

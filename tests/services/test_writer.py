@@ -1,4 +1,4 @@
-"""The writer's thread, whatever the database does."""
+"""The writer's thread survives errors."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ from django_perso.services.writer import RETRY, Writer
         [ValueError("nonsense in settings")],
     ],
 )
-async def test_after_whatever_error_the_next_report_is_stored(
+async def test_next_report_is_stored_after_any_error(
     errors: list[Exception],
 ) -> None:
     def store(reports: list[Any], *, wait: bool) -> list[Any]:
@@ -26,7 +26,8 @@ async def test_after_whatever_error_the_next_report_is_stored(
             raise errors.pop(0)
         return [{"t": "ack", "s": report} for report in reports]
 
-    writer, answers = Writer(store), asyncio.Queue[Any]()
+    writer = Writer(store)
+    answers = asyncio.Queue[Any]()
     writer.put(1, answers.put_nowait)  # type: ignore[arg-type]
     assert await asyncio.wait_for(answers.get(), 5) == RETRY
     writer.put(2, answers.put_nowait)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A pseudo-locale: every text that can be translated, marked, accented and 40 % longer."""
+"""A pseudo-locale: every translatable text, marked, accented and 40 % longer."""
 
 import math
 import re
@@ -74,7 +74,7 @@ def messages_of_django(domain: str) -> set[Message]:
 
 
 def write_locale(directory: Path) -> Path:
-    """Write the pseudo-locale of the package and of Django; return its LOCALE_PATHS entry."""
+    """Write the pseudo-locale of the package and Django, and return its directory."""
     for domain in ("django", "djangojs"):
         messages = messages_of_package(domain) | messages_of_django(domain)
         write_catalogue(directory, LANGUAGE, domain, messages)
@@ -102,7 +102,7 @@ def write_catalogue(
 
 
 def _found(extract: Callable[..., Any], source: str) -> Iterator[Message]:
-    """Find the messages of a source: calls of gettext and its like with literal texts."""
+    """Yield the messages of a source: calls of gettext functions with literals."""
     calls = extract(BytesIO(source.encode()), list(KEYWORDS), [], {"encoding": "utf-8"})
     for _line, name, arguments, _comments in calls:
         literals = [text for text in _texts(arguments) if isinstance(text, str)]

@@ -74,7 +74,8 @@ def test_moved_ciphertext_is_unreadable_and_not_overwritten(
         with pytest.raises(SecretUnreadable), transaction.atomic():
             row.save()
         page = submit(admin_client, row)
-        assert "has the secret of another row; enter the secret again" in page
+        text = "contains a secret that belongs to another row; enter the secret again"
+        assert text in page
         answer = admin_client.post(f"{KEYS}{row.pk}/press/test/", follow=True)
         assert "another row" in answer.content.decode()
     assert admin_client.get(KEYS).content.decode().count("unreadable") >= 2

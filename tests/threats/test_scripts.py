@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import django_perso
-from tests.support.desk import log_in
+from tests.support.admin import log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.threat]
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.desk.rows import KEY
-from tests.support.desk import SIDEWAYS, be, furnish
+from tests.admin_site.rows import KEY
+from tests.support.admin import SIDEWAYS, be, furnish
 from tests.support.pseudo import write_locale
 
 from .texts import untranslated

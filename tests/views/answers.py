@@ -1,4 +1,4 @@
-"""What all problems have in common, and who reads their hints."""
+"""Checks of error answers, and clients to get them with."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ PROBLEM = {"type", "title", "status", "detail", "code"}
 
 
 def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
-    """The problem, after checking what all problems have in common."""
+    """Check what all problems have in common, and return the problem."""
     problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["status"], problem["code"]) == (
         status,
@@ -27,7 +27,7 @@ def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
 
 
 def known_by_a_header(get_response: Any) -> Any:
-    """A middleware that knows users without sessions."""
+    """Authenticate users by a header, without a session."""
 
     def middleware(request: Any) -> Any:
         request.user = User.objects.get(username=request.headers["X-User"])

@@ -1,4 +1,4 @@
-"""Each start asks for the greeting anew."""
+"""Each test starts without cached intros."""
 
 import pytest
 

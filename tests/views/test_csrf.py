@@ -1,4 +1,4 @@
-"""Starting a session takes the page's CSRF token."""
+"""Starting a session requires the CSRF token of the page."""
 
 import re
 from typing import Any
@@ -16,19 +16,19 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(params=["cookie", "session"])
 def browser(request: pytest.FixtureRequest, settings: Any) -> Client:
-    """A browser on a page of the site, whose CSRF secret lies in a cookie or in the session."""
+    """A client of a site that keeps the CSRF secret in a cookie or in the session."""
     settings.CSRF_USE_SESSIONS = request.param == "session"
     settings.DEBUG = True
     return Client(enforce_csrf_checks=True)
 
 
 def token(browser: Client) -> str:
-    """The token the page's avatar carries."""
+    """Return the CSRF token in the avatar's tag."""
     page = browser.get("/perso/demo/").content.decode()
     return str(re.findall(r'csrf-token="(\w+)"', page)[0])
 
 
-def test_a_start_from_the_page_passes_the_csrf_check(browser: Client) -> None:
+def test_start_with_token_of_the_page_is_accepted(browser: Client) -> None:
     make_preset()
     headers = {"X-CSRFToken": token(browser), "Origin": "http://testserver"}
     assert post_start(browser, headers=headers).status_code == 201
@@ -43,18 +43,19 @@ def test_a_start_from_the_page_passes_the_csrf_check(browser: Client) -> None:
         {"X-CSRFToken": None, "Origin": "http://evil.test"},
     ],
 )
-def test_without_the_pages_token_or_from_another_origin_nothing_starts(
+def test_start_without_token_or_from_other_origin_is_refused(
     browser: Client, headers: dict[str, str | None]
 ) -> None:
     make_preset()
-    known, before = token(browser), created()
+    known = token(browser)
+    before = created()
     sent = {name: known if value is None else value for name, value in headers.items()}
     problem = refused(post_start(browser, headers=sent), 403, "csrf_failed")
     assert problem["hint"].startswith("CSRF")  # DEBUG
     assert created() == before
 
 
-def test_a_token_without_its_cookie_starts_nothing(browser: Client) -> None:
+def test_token_without_its_cookie_is_refused(browser: Client) -> None:
     make_preset()
     known = token(browser)
     refused(
@@ -77,7 +78,7 @@ def test_a_token_without_its_cookie_starts_nothing(browser: Client) -> None:
         ("text/plain", b"preset=guide"),
     ],
 )
-def test_a_form_of_whatever_kind_is_refused_and_breaks_nothing(
+def test_form_data_is_a_bad_request(
     browser: Client, content_type: str, body: bytes
 ) -> None:
     make_preset()

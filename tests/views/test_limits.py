@@ -18,7 +18,7 @@ from .answers import refused, staff_client
 pytestmark = pytest.mark.django_db
 
 
-def test_a_full_preset_says_when_to_come_back(client: Client) -> None:
+def test_full_preset_says_when_to_try_again(client: Client) -> None:
     make_preset(max_live=1)
     assert post_start(client).status_code == 201
     before = created()
@@ -42,7 +42,7 @@ def test_a_full_preset_says_when_to_come_back(client: Client) -> None:
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
     ],
 )
-def test_cookies_thrown_away_do_not_help_from_the_same_address(
+def test_visitor_without_cookies_is_limited_by_address(
     first: str, second: str, same: bool
 ) -> None:
     make_preset(starts_per_hour=1)
@@ -65,7 +65,7 @@ def test_visitors_without_an_address_share_one_limit() -> None:
     )
 
 
-def test_a_browser_that_says_goodbye_and_goes_on_frees_no_place(client: Client) -> None:
+def test_session_counts_as_live_until_perso_ends_it(client: Client) -> None:
     make_preset(max_live=1)
     started = post_start(client).json()
     bye = {"last": 0, "how": "visitor"}
@@ -78,7 +78,7 @@ def test_a_browser_that_says_goodbye_and_goes_on_frees_no_place(client: Client) 
     assert post_start(client).status_code == 201
 
 
-def test_a_forwarded_address_that_the_visitor_made_up_does_not_help(
+def test_forged_forwarded_address_is_ignored(
     settings: Any,
 ) -> None:
     make_preset(starts_per_hour=1)
@@ -102,8 +102,9 @@ def test_a_forwarded_address_that_the_visitor_made_up_does_not_help(
 
 
 def in_threads(count: int) -> list[int]:
-    """The statuses of starts by so many visitors at once."""
-    together, statuses = threading.Barrier(count), list[int]()
+    """Start as this many visitors at once, and return the sorted statuses."""
+    together = threading.Barrier(count)
+    statuses = list[int]()
 
     def visit(number: int) -> None:
         together.wait()
@@ -123,7 +124,7 @@ def in_threads(count: int) -> list[int]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_limits_hold_when_all_press_start_at_once() -> None:
+def test_concurrent_starts_keep_the_limit() -> None:
     make_preset(is_default=True, max_live=3)
     before = created()
     assert in_threads(12) == [201] * 3 + [429] * 9
@@ -131,7 +132,7 @@ def test_limits_hold_when_all_press_start_at_once() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_first_starts_of_a_fresh_site_make_one_default_preset(
+def test_concurrent_first_starts_create_one_default_preset(
     settings: Any,
 ) -> None:
     settings.DEBUG = True

@@ -1,4 +1,4 @@
-"""The log by POST."""
+"""Log entries sent by POST."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ def started(client: Client) -> dict[str, Any]:
     return answer
 
 
-def test_entries_are_acknowledged_as_they_are_stored(
+def test_stored_entries_are_acknowledged(
     client: Client, started: dict[str, Any]
 ) -> None:
     answer = post_log(client, started, items=[chat(1), chat(2)])
@@ -57,7 +57,7 @@ def test_entries_are_acknowledged_as_they_are_stored(
     ]
 
 
-def test_the_goodbye_is_done_once_all_is_there(
+def test_goodbye_is_done_once_all_entries_are_stored(
     client: Client, started: dict[str, Any]
 ) -> None:
     client.post(
@@ -88,7 +88,7 @@ def test_entries_from_another_origin_are_refused(
     assert Conversation.objects.get().last_seq == 0
 
 
-def test_entries_without_the_ticket_of_this_visitor_are_refused(
+def test_entries_without_ticket_of_this_visitor_are_refused(
     client: Client, started: dict[str, Any]
 ) -> None:
     other = post_start(Client(REMOTE_ADDR="198.51.100.2")).json()
@@ -121,7 +121,7 @@ def test_entries_without_the_ticket_of_this_visitor_are_refused(
         ({"items": [], "x": "x" * 66_000}, 413),
     ],
 )
-def test_a_log_body_that_cannot_be_read_changes_nothing(
+def test_malformed_entries_change_nothing(
     client: Client, started: dict[str, Any], change: dict[str, Any], status: int
 ) -> None:
     refused(post_log(client, started, **change), status, "bad_request")
@@ -129,14 +129,14 @@ def test_a_log_body_that_cannot_be_read_changes_nothing(
     assert (session.last_seq, session.ended_at) == (0, None)
 
 
-def test_a_conversation_that_is_over_for_a_day_takes_nothing_more(
+def test_entries_a_day_after_the_end_are_refused(
     client: Client, started: dict[str, Any]
 ) -> None:
     update_conversations(ended_at=timezone.now() - timedelta(hours=25))
     refused(post_log(client, started, items=[chat(1)]), 404, "no_stream")
 
 
-def test_a_log_while_the_database_is_down_is_to_be_sent_again(
+def test_entries_can_be_sent_again_after_database_outage(
     client: Client, started: dict[str, Any]
 ) -> None:
     def dead(*_: Any) -> None:

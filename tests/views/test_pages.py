@@ -1,4 +1,4 @@
-"""The other addresses: the socket's by HTTP, the demo, the sandbox's gate."""
+"""The socket's URL over HTTP, the demo page, and the URLs of the sandbox."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from .answers import refused
 pytestmark = pytest.mark.django_db
 
 
-def test_the_sockets_address_by_http_says_what_it_is(client: Client) -> None:
+def test_http_request_to_the_socket_url_is_refused(client: Client) -> None:
     refused(client.get("/perso/log/"), 426, "websocket_only")
 
 
 @pytest.mark.parametrize(("debug", "status"), [(True, 200), (False, 404)])
-def test_the_demo_page_is_there_while_debug_is_on(
+def test_demo_page_exists_only_under_debug(
     client: Client, settings: Any, debug: bool, status: int
 ) -> None:
     settings.DEBUG = debug
@@ -28,7 +28,7 @@ def test_the_demo_page_is_there_while_debug_is_on(
     "path",
     ["perso-interactive-sdk.js", "control/ledger/", "api/v1/prompt/", "no/such/"],
 )
-def test_the_sandboxs_gate_is_shut_while_it_is_off(
+def test_sandbox_urls_are_not_found_while_it_is_off(
     client: Client, settings: Any, path: str
 ) -> None:
     settings.PERSO = {"API_KEY": "pak-1"}

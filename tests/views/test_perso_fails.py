@@ -1,4 +1,4 @@
-"""What a start says when Perso, its key or the database fails, and what the row says it may cost."""
+"""Starts that fail because of Perso, the key or the database."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ Status = PersoSession.Status
         ({"status": 200, "body": "garbage"}, 502, "perso_unreadable", Status.UNKNOWN),
     ],
 )
-def test_whatever_perso_answers_the_visitor_gets_a_sentence_and_the_row_says_what_it_may_cost(
+def test_failed_start_has_a_code_and_stores_its_status(
     client: Client, fault: dict[str, Any], status: int, code: str, row: str
 ) -> None:
     make_preset()
@@ -60,7 +60,7 @@ def test_whatever_perso_answers_the_visitor_gets_a_sentence_and_the_row_says_wha
     assert conversation.entries.get().kind == "error"
 
 
-def test_a_wrong_parameter_is_told_to_staff(client: Client) -> None:
+def test_staff_see_which_parameter_is_wrong(client: Client) -> None:
     make_preset(prompt="plp-gone")
     problem = refused(post_start(staff_client()), 502, "perso_refused")
     assert "does_not_exist (prompt)" in problem["hint"]
@@ -69,7 +69,7 @@ def test_a_wrong_parameter_is_told_to_staff(client: Client) -> None:
 
 @pytest.fixture
 def key_row() -> Iterator[ApiKey]:
-    """A real-looking key; what is logged and stored meanwhile is searched for it."""
+    """A default key that is not stored anywhere else during the test."""
     yield ApiKey.objects.create(name="Main", secret=KEY, is_default=True)
     entries = list(Conversation.objects.values_list("entries__data"))
     sessions = list(PersoSession.objects.values_list("params", "error_code"))
@@ -81,7 +81,7 @@ def at(key_row: ApiKey, server: str) -> None:
     make_preset(has_intro=False)
 
 
-def test_a_refusal_that_repeats_the_key_does_not_pass_it_on(
+def test_key_repeated_by_perso_is_not_passed_on(
     key_row: ApiKey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -100,18 +100,18 @@ def test_a_refusal_that_repeats_the_key_does_not_pass_it_on(
 @pytest.mark.parametrize(
     "answer", [b"", http_answer(201, b'{"session_id": "abc"}')[:-9], b"\0\1\2" * 99]
 )
-def test_an_answer_that_breaks_off_leaves_a_conversation_that_may_be_billed(
+def test_incomplete_answer_leaves_an_unknown_session(
     key_row: ApiKey, answer: bytes
 ) -> None:
     with raw_server(answer) as (server, asked):
         at(key_row, server)
         problem = refused(post_start(staff_client()), 504, "start_unknown")
     assert "bill" in problem["hint"]
-    assert len(asked) == 1  # never asked twice: each costs
+    assert len(asked) == 1  # never retried, since each session may be billed
     assert PersoSession.objects.get().status == Status.UNKNOWN
 
 
-def test_a_perso_that_never_answers_is_waited_for_ten_seconds_at_most_and_counts_as_live_for_a_while(
+def test_start_without_answer_times_out_and_counts_as_live(
     key_row: ApiKey, client: Client
 ) -> None:
     begun = timezone.now()
@@ -123,12 +123,10 @@ def test_a_perso_that_never_answers_is_waited_for_ten_seconds_at_most_and_counts
         refused(post_start(client), 429, "too_many_live")
         assert len(asked) == 1
     update_conversations(last_seen_at=timezone.now() - timedelta(minutes=6))
-    refused(post_start(client), 503, "perso_unreachable")  # not full any more
+    refused(post_start(client), 503, "perso_unreachable")  # no longer full
 
 
-def test_a_perso_that_cannot_be_reached_costs_nothing(
-    key_row: ApiKey, client: Client
-) -> None:
+def test_start_fails_when_perso_is_unreachable(key_row: ApiKey, client: Client) -> None:
     with raw_server(None) as (server, _):
         pass
     at(key_row, server)
@@ -136,7 +134,7 @@ def test_a_perso_that_cannot_be_reached_costs_nothing(
     assert PersoSession.objects.get().status == Status.FAILED
 
 
-def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(
+def test_start_without_key_shows_staff_the_fix(
     settings: Any,
 ) -> None:
     settings.PERSO = {"API_KEY": ""}
@@ -146,9 +144,7 @@ def test_without_a_key_nothing_starts_and_staff_read_the_line_to_paste(
     assert not Conversation.objects.exists()
 
 
-def test_a_key_that_does_not_open_any_more_is_a_missing_key(
-    key_row: ApiKey, settings: Any
-) -> None:
+def test_unreadable_key_is_reported_as_missing(key_row: ApiKey, settings: Any) -> None:
     make_preset()
     client = staff_client()
     settings.PERSO = {
@@ -160,7 +156,9 @@ def test_a_key_that_does_not_open_any_more_is_a_missing_key(
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_a_dead_database_spends_nothing(client: Client, error: type[Exception]) -> None:
+def test_start_without_database_creates_nothing(
+    client: Client, error: type[Exception]
+) -> None:
     make_preset()
 
     def dead(*_: Any) -> None:
@@ -175,9 +173,7 @@ def test_a_dead_database_spends_nothing(client: Client, error: type[Exception]) 
 
 
 @pytest.mark.parametrize("kind", ["INSERT", "UPDATE", "SELECT"])
-def test_a_database_that_dies_before_the_row_is_there_spends_nothing(
-    client: Client, kind: str
-) -> None:
+def test_start_whose_query_fails_creates_nothing(client: Client, kind: str) -> None:
     make_preset()
 
     def dies(execute: Any, sql: str, *rest: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Starting a session: every answer, and nothing in it that should not be."""
+"""Starting a session: the answers, and what they must not contain."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +18,10 @@ from .answers import refused, staff_client
 
 pytestmark = pytest.mark.django_db
 
+INTRO = "Hello! Nice to see you. Ask me anything, or tell me your name."
 
-def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(
+
+def test_start_answers_with_session_and_is_not_cached(
     client: Client,
 ) -> None:
     make_preset(
@@ -39,7 +41,7 @@ def test_a_start_answers_what_the_browser_needs_and_is_kept_by_nobody(
         "ticket": started["ticket"],
         "session_id": row.perso_sessions.get().session_id.reveal(),
         "api_server": "http://testserver/perso/sandbox",
-        "intro_message": "Hello! Nice to see you. Ask me anything, or tell me your name.",
+        "intro_message": INTRO,
         "width": 480,
         "height": 640,
         "voice": True,
@@ -60,7 +62,7 @@ def test_unusable_redactor_refuses_the_start(
     assert not Conversation.objects.exists()
 
 
-def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> None:
+def test_first_start_sets_the_cookie_of_the_visitor(client: Client) -> None:
     make_preset()
     first = post_start(client, secure=True).cookies["perso_visitor"]
     assert (first["httponly"], first["secure"], first["samesite"], first["path"]) == (
@@ -76,7 +78,7 @@ def test_the_visitors_cookie_comes_with_the_start_and_stays(client: Client) -> N
 @pytest.mark.parametrize(
     ("transport", "ws"), [("auto", None), ("post", None), ("websocket", "/perso/log/")]
 )
-def test_a_socket_is_offered_only_where_one_is(
+def test_socket_is_offered_only_where_it_works(
     client: Client, settings: Any, transport: str, ws: Any
 ) -> None:
     settings.PERSO = {**SANDBOX, "LOG_TRANSPORT": transport}
@@ -86,7 +88,9 @@ def test_a_socket_is_offered_only_where_one_is(
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "options", "patch"])
 @pytest.mark.parametrize("url", [START, LOG])
-def test_only_post_is_answered(client: Client, method: str, url: str) -> None:
+def test_methods_other_than_post_are_refused(
+    client: Client, method: str, url: str
+) -> None:
     answer = getattr(client, method)(url)
     refused(answer, 405, "method_not_allowed")
     assert answer["Allow"] == "POST"
@@ -108,7 +112,7 @@ def test_only_post_is_answered(client: Client, method: str, url: str) -> None:
         (b'{"preset": "' + b"x" * payloads.MAX_FRAME + b'"}', 413),
     ],
 )
-def test_a_body_that_cannot_be_read_starts_nothing(
+def test_malformed_body_starts_nothing(
     client: Client, body: bytes, status: int
 ) -> None:
     make_preset()
@@ -119,9 +123,7 @@ def test_a_body_that_cannot_be_read_starts_nothing(
 
 
 @pytest.mark.parametrize("slug", ["nope", "gone", "a\0b", "é" * 300, "guide' OR 1=1--"])
-def test_an_unknown_preset_is_not_found_and_an_inactive_one_looks_the_same(
-    client: Client, slug: str
-) -> None:
+def test_inactive_preset_looks_like_an_unknown_one(client: Client, slug: str) -> None:
     make_preset()
     make_preset(slug="gone", is_active=False)
     problem = refused(post_start(client, slug), 404, "preset_not_found")
@@ -139,7 +141,7 @@ def test_an_unknown_preset_is_not_found_and_an_inactive_one_looks_the_same(
         ("public", "anonymous", None),
     ],
 )
-def test_a_preset_lets_in_whom_it_says(
+def test_access_of_preset_decides_who_may_start(
     client: Client, access: str, who: str, code: str | None
 ) -> None:
     make_preset(access=access)
@@ -157,7 +159,9 @@ def test_a_preset_lets_in_whom_it_says(
         assert (created(), Conversation.objects.count()) == (before, 0)
 
 
-def test_hints_are_for_staff_and_for_debug(client: Client, settings: Any) -> None:
+def test_hints_are_shown_to_staff_and_under_debug(
+    client: Client, settings: Any
+) -> None:
     make_preset()
     assert "hint" not in refused(post_start(client, "nope"), 404, "preset_not_found")
     hint = refused(post_start(staff_client(), "nope"), 404, "preset_not_found")["hint"]
@@ -166,7 +170,7 @@ def test_hints_are_for_staff_and_for_debug(client: Client, settings: Any) -> Non
     assert refused(post_start(client, "nope"), 404, "preset_not_found")["hint"] == hint
 
 
-def test_who_is_known_by_no_session_has_no_socket_which_would_not_know_him(
+def test_user_without_login_session_is_offered_no_socket(
     client: Client, settings: Any
 ) -> None:
     make_preset(access="logged_in")
@@ -180,7 +184,8 @@ def test_who_is_known_by_no_session_has_no_socket_which_would_not_know_him(
     assert started["log"]["ws"] is None
 
 
-def test_a_user_model_need_not_say_who_is_staff() -> None:
-    preset, visitor = make_preset(access="staff"), Visitor("me", SimpleNamespace(pk=1))
+def test_user_without_is_staff_is_not_staff() -> None:
+    preset = make_preset(access="staff")
+    visitor = Visitor("me", SimpleNamespace(pk=1))
     with pytest.raises(Refused, match="not_allowed"):
         limits.check_access(preset, visitor, is_sandbox=False)

@@ -1,4 +1,4 @@
-"""The widget's words: from a URL in the language it names, and in the tag for the first screen."""
+"""The widget's words, served at a URL for each language and included in the tag."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def korean(settings: Any, tmp_path: Path) -> Iterator[None]:
 
 
 def avatar(tag: str) -> dict[str, str]:
-    """The attributes of a rendered tag."""
+    """Return the attributes of a rendered tag."""
     context = Context({"request": RequestFactory().get("/")})
     html = Template("{% load perso %}" + tag).render(context)
     found = re.findall(r'([\w-]+)="([^"]*)"', html.partition(">")[0])

@@ -20,7 +20,9 @@ class Command(BaseCommand):
     Exits with 1 if there is a problem, and with 2 if it was called wrongly.
     """
 
-    help = "Find what keeps the avatar from working on this site, and how to fix it."
+    help = (
+        "Find what keeps the avatar from working on this site, and say how to fix it."
+    )
     requires_system_checks: list[str] = []
     requires_migrations_checks = False
 
@@ -38,7 +40,7 @@ class Command(BaseCommand):
             "--key",
             metavar="NAME",
             default="",
-            help="ask Perso with this stored key only",
+            help="test only this stored key at Perso",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

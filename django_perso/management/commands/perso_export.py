@@ -1,4 +1,4 @@
-"""manage.py perso_export: conversations as JSON lines, CSV, text or captions, as a stream."""
+"""manage.py perso_export: stream conversations as JSON lines, CSV, text or captions."""
 
 from argparse import ArgumentParser
 from contextlib import nullcontext

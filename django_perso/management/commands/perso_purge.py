@@ -14,7 +14,7 @@ class Command(BaseCommand):
     """Delete once, or count what would be deleted."""
 
     help = (
-        "Delete conversations that have been kept long enough; "
+        "Delete conversations that are past their retention period; "
         "with --visitor or --user, all conversations of one person."
     )
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         # As from a shell variable that was not set.
         if "" in (options["visitor"], options["user"]):
             raise CommandError(
-                "The name is empty: whose conversations are to be deleted?"
+                "The name is empty. Whose conversations should be deleted?"
             )
         if options["visitor"]:
             which = "of this visitor"

@@ -16,8 +16,8 @@ class Command(BaseCommand):
     """Encrypt all secrets again."""
 
     help = (
-        'Encrypt every stored secret with the first of PERSO["ENCRYPTION_KEYS"]. '
-        "The site may be running."
+        'Encrypt every stored secret with the first key in PERSO["ENCRYPTION_KEYS"]. '
+        "This is safe while the site is running."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             )
         else:
             source = (
-                'the first of PERSO["ENCRYPTION_KEYS"]'
+                'the first key in PERSO["ENCRYPTION_KEYS"]'
                 if conf.ENCRYPTION_KEYS
                 else "SECRET_KEY"
             )

@@ -1,4 +1,4 @@
-"""manage.py perso_sandbox: a local Perso on its own port; the command itself is in `sandbox`."""
+"""manage.py perso_sandbox: a local Perso on its own port. See `sandbox.command`."""
 
 from django_perso.sandbox.command import Command
 

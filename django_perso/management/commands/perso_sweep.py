@@ -12,7 +12,10 @@ from django_perso.services import sweeping
 class Command(BaseCommand):
     """Sweep once, and print the counts."""
 
-    help = "Ask Perso which sessions are running and how others ended, and end silent ones."
+    help = (
+        "Ask Perso which sessions are still running and how the others ended, "
+        "and end conversations that have gone silent."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
@@ -30,8 +33,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         swept = sweeping.sweep(options["limit"])
         text = (
-            "closed {closed:,}; at Perso {running:,} are running; "
-            "{settled:,} settled, {unsettled:,} still to be settled"
+            "{closed:,} closed, {running:,} still running at Perso, "
+            "{settled:,} settled, {unsettled:,} not settled yet"
         )
         text = text.format(**swept)
         self.stdout.write(json.dumps(swept) if options["json"] else text)

@@ -14,7 +14,10 @@ from django_perso.services import catalogue, keys
 class Command(BaseCommand):
     """Sync every active key, and the one in settings if no key is the default."""
 
-    help = "Fetch what each API key offers. Exits with 1 if something needs attention."
+    help = (
+        "Fetch the lists of what each API key offers. "
+        "Exits with 1 if something needs attention."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""

@@ -1,8 +1,8 @@
-/** Drives one session of Perso's SDK; one class for each generation of the SDK. Knows no markup but the video. */
+/** Drives one session of Perso's SDK; one class for each generation of the SDK. Knows only the video element. */
 
 const CONNECT_SECONDS = 20;
-const ANSWER_SECONDS = 45; // without a sign of life
-const PICTURE_SECONDS = 1; // then the conversation goes on without
+const ANSWER_SECONDS = 45; // without any activity
+const PICTURE_SECONDS = 1; // then the conversation continues without it
 const INTERRUPT_SECONDS = 3; // the SDK waits for a line that may never come
 const NOTICE_MS = 300; // in which the SDK may notice a failed request by itself
 
@@ -89,7 +89,7 @@ export class Sdk1Adapter {
     this.playing = within(PICTURE_SECONDS, this.#play()).catch(() => {});
   }
 
-  /** Send what the visitor says, interrupting whoever speaks; false: it was not sent. */
+  /** Interrupt the avatar and send the visitor's text; return false if it was not sent. */
   send(/** @type {string} */ text) {
     this.#turn = this.#turn.then(async () => {
       if (this.#activity !== "ready") await this.interrupt();
@@ -99,12 +99,12 @@ export class Sdk1Adapter {
     return this.#turn;
   }
 
-  /** Make the avatar say something; false: it was not sent. */
+  /** Make the avatar say something; return false if it was not sent. */
   say(/** @type {string} */ text) {
     return this.#ask(() => this.#session.processTTSTF(text));
   }
 
-  /** Stop speech and the answer being made. */
+  /** Stop the speech and the answer. */
   async interrupt() {
     if (this.#isOver) return;
     this.#isInterrupting = true;
@@ -119,7 +119,7 @@ export class Sdk1Adapter {
     this.update();
   }
 
-  /** Find the activity anew, and wait anew for a sign of life. */
+  /** Update the activity, and restart the timeout. */
   update() {
     clearTimeout(this.#watchdog);
     if (this.#isOver) return;
@@ -136,7 +136,7 @@ export class Sdk1Adapter {
     this.#listener.activity(activity);
   }
 
-  /** Close the session; false: it was closed already. */
+  /** Close the session; return false if it was already closed. */
   stop() {
     if (this.#isOver) return false;
     this.#isOver = true;
@@ -187,7 +187,7 @@ export class Sdk1Adapter {
     this.update();
   }
 
-  /** The answer is lost; the visitor can go on. */
+  /** Give up the answer; the visitor can go on. */
   #loseAnswer(/** @type {unknown} */ error) {
     if (this.#isOver || this.#isBroken) return;
     this.#isBroken = true;

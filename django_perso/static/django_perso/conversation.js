@@ -30,7 +30,7 @@ export class Conversation {
     return this.#over.signal.aborted;
   }
 
-  /** Begin; settles once it is live, or over. Never rejects. */
+  /** Start; settle once it is live or has ended. Never reject. */
   async start() {
     if (!this.#options.isSimultaneous) {
       Conversation.#current?.end("other");
@@ -45,7 +45,7 @@ export class Conversation {
     }
   }
 
-  /** Send what the visitor says; false: it was not sent. */
+  /** Send the visitor's text; return false if it was not sent. */
   async send(/** @type {string} */ text) {
     const line = text.trim();
     if (!this.#adapter || this.isOver || !line) return false;
@@ -53,7 +53,7 @@ export class Conversation {
     return this.#adapter.send(line);
   }
 
-  /** Make the avatar say something; false: there is no conversation. */
+  /** Make the avatar say something; return false without a conversation. */
   say(/** @type {string} */ text) {
     const line = text.trim();
     if (!this.#adapter || !line) return false;
@@ -65,24 +65,24 @@ export class Conversation {
     await this.#adapter?.interrupt();
   }
 
-  /** The page is in sight again, or the network is back: send what waits. */
+  /** Send what waits: the page is visible or the network is back. */
   wake() {
     this.#outbox?.wake();
   }
 
-  /** The page is out of sight: send what fits in one request. */
+  /** Send what fits in one request: the page is hidden. */
   flush() {
     this.#outbox?.flush();
   }
 
-  /** The page goes away. Its end may already be on its way. */
+  /** End when the page is left; the end may already be on its way. */
   leave() {
     if (!this.isOver) this.#outbox?.add("state", { name: "ended", detail: "pagehide" });
     this.#outbox?.leave("left");
     this.#finish("visitor");
   }
 
-  /** End it; settles once the site knows, or has been waited for long enough. */
+  /** End it; settle once the site knows, or after a timeout. */
   async end(/** @type {How} */ how) {
     if (this.isOver) return;
     const outbox = this.#outbox;
@@ -202,7 +202,7 @@ export class Conversation {
   }
 
   #noteTool(/** @type {ToolEvent} */ event) {
-    this.#adapter?.update(); // a sign of life
+    this.#adapter?.update(); // some activity
     if (this.isOver) return;
     const { error, ...told } = event;
     const failed = error && { error: error.message, code: error.code };

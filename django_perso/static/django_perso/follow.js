@@ -16,6 +16,7 @@ const NEAR_THE_END = 120; // pixels
 class Follower {
   #list = /** @type {HTMLElement} */ (document.querySelector("[data-follow]"));
   #status = /** @type {HTMLElement} */ (document.querySelector(".perso-following"));
+  #after = this.#list.dataset.after ?? "0";
   #socket;
   #timer = 0;
   #isFetching = false;
@@ -42,7 +43,7 @@ class Follower {
 
   #lostSocket() {
     if (this.#status.dataset.state === "over") return;
-    this.#show("paused");
+    this.#report("paused");
     this.#wait();
   }
 
@@ -71,45 +72,55 @@ class Follower {
         this.#hasNews = false;
         await this.#fetchPage();
       }
-      if (this.#isConnected) this.#show("live");
+      if (this.#isConnected) this.#report("live");
     } catch {
-      this.#show("paused");
+      this.#report("paused");
     }
     this.#isFetching = false;
   }
 
   async #fetchPage() {
-    const shown = [...this.#list.querySelectorAll("[data-pk]")];
-    const last = /** @type {HTMLElement | undefined} */ (shown.at(-1));
-    const after = last?.dataset.pk ?? 0;
-    const answer = await fetch(`${this.#list.dataset.entries}?after=${after}`);
+    const query = new URLSearchParams({ after: this.#after, line: this.#lastLine });
+    const answer = await fetch(`${this.#list.dataset.entries}?${query}`);
     if (answer.redirected || answer.status === 403) {
       location.reload(); // logged out, or no longer allowed
       return;
     }
     if (!answer.ok) throw new Error(answer.statusText);
-    this.#append(await answer.text());
+    this.#show(await answer.text());
+    this.#after = answer.headers.get("X-Last") ?? this.#after;
     if (answer.headers.get("X-More") === "yes") this.#hasNews = true;
     if (!this.#hasNews && answer.headers.get("X-Running") !== "yes") this.#finish();
   }
 
-  #append(/** @type {string} */ html) {
+  /** The key of the line of states that the list ends with, or "". */
+  get #lastLine() {
+    const last = /** @type {HTMLElement | null} */ (this.#list.lastElementChild);
+    return last?.matches(".perso-state") ? (last.dataset.pk ?? "") : "";
+  }
+
+  /** Append new entries; those that are shown already have changed. */
+  #show(/** @type {string} */ html) {
     const page = new DOMParser().parseFromString(html, "text/html");
     const entries = page.querySelectorAll("li[data-pk]");
     if (!entries.length) return;
     const isAtEnd = innerHeight + scrollY > document.body.scrollHeight - NEAR_THE_END;
     this.#list.querySelector("li:not([data-pk])")?.remove(); // "Nothing was said"
-    this.#list.append(...entries);
+    for (const entry of entries) {
+      const shown = document.getElementById(entry.id);
+      if (shown) shown.replaceWith(entry);
+      else this.#list.append(entry);
+    }
     if (isAtEnd) this.#list.lastElementChild?.scrollIntoView({ block: "nearest" });
   }
 
   #finish() {
-    this.#show("over");
+    this.#report("over");
     clearTimeout(this.#timer);
     this.#socket.close();
   }
 
-  #show(/** @type {State} */ state) {
+  #report(/** @type {State} */ state) {
     if (this.#status.dataset.state === state) return; // or it would be read out again
     this.#status.dataset.state = state;
     this.#status.textContent = this.#status.dataset[state] ?? "";

@@ -1,13 +1,13 @@
 /**
  * The outbox of the log: keeps the entries of one conversation until the server has
- * acknowledged them. It knows neither the network nor the DOM.
+ * acknowledged them. It uses neither the network nor the DOM.
  */
 
 const ENVELOPE_BYTES = 2048; // of a frame or body around its entries
 const SHORTEST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
 const DAY_MS = 86_400_000;
-// Refusals after which what waits will never be taken.
+// Refusals after which waiting entries will never be accepted.
 const FORGOTTEN = ["no_stream", "logged_out"];
 const HALF_CHARACTER = /[\uD800-\uDBFF]$/;
 
@@ -52,7 +52,7 @@ export async function resend(world) {
   }
 }
 
-/** The entries of a conversation that are not acknowledged yet, numbered without holes. */
+/** The entries of a conversation that are not acknowledged yet, numbered in sequence. */
 class Entries {
   #limits;
   /** @type {Entry[]} */
@@ -303,7 +303,7 @@ export class Outbox {
     if (!this.#isClosed && !this.#entries.isEmpty) this.#postRest();
   }
 
-  /** Go on at once: the network or the page is back. */
+  /** Continue at once: the network or the page is back. */
   wake() {
     if (!this.#isClosed) this.#transport.wake();
   }

@@ -8,27 +8,27 @@ export type PersoActivity = "ready" | "thinking" | "speaking";
 
 export interface PersoTool {
   description?: string;
-  /** JSON schema of the handler's first argument. */
+  /** JSON Schema of the handler's first argument. */
   parameters?: Record<string, any>;
   handler: (args: any, context: { signal: AbortSignal }) => unknown;
-  /** The avatar does not answer to the result. */
+  /** The avatar does not wait for a result. */
   executeOnly?: boolean;
 }
 
 export declare class PersoAvatarElement extends HTMLElement {
   readonly state: PersoState;
   readonly activity: PersoActivity;
-  /** Settings to start with in place of the preset, for those who may change presets. */
+  /** Session parameters to start with instead of a preset, for staff who may change presets. */
   params: Record<string, unknown> | null;
   start(): Promise<void>;
   stop(): Promise<void>;
-  /** Sends a message of the visitor; false: it was not sent. */
+  /** Sends a message as the visitor. Resolves to false if it was not sent. */
   send(text: string): Promise<boolean>;
-  /** Makes the avatar say something; false: there is no conversation. */
+  /** Makes the avatar say something. Returns false if there is no conversation. */
   say(text: string): boolean;
   interrupt(): Promise<void>;
-  /** Offers a function of the page to the model, from the next start on. Returns a function
-   * that withdraws it. */
+  /** Lets the model call a function on the page, from the next start on. Returns a function
+   * that unregisters it. */
   registerTool(name: string, tool: PersoTool["handler"] | PersoTool): () => void;
 }
 
@@ -43,7 +43,7 @@ export interface PersoToolDetail {
 }
 
 export interface PersoEvents {
-  /** Cancelable; then nothing is started or paid for. */
+  /** Cancelable: if it is canceled, nothing is started or billed. */
   "perso-start": CustomEvent<{ preset: string }>;
   "perso-state": CustomEvent<{ state: PersoState; activity: PersoActivity }>;
   "perso-message": CustomEvent<{

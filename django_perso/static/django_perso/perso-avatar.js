@@ -1,4 +1,4 @@
-/** <perso-avatar>: the element's attributes, methods and events. It imports the other modules as they are needed. */
+/** <perso-avatar>: the element's attributes, methods and events. It imports the other modules when they are needed. */
 
 // Modules are named by URL, in data-modules: hashed static files cannot import each other by relative path.
 const FIRST_SCREEN = ["view", "style", "words"];
@@ -29,44 +29,44 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * An avatar a visitor can talk to.
  *
  * @attr {string} preset - slug of the preset; empty for the default one
- * @attr {string} endpoint - where conversations are started
+ * @attr {string} endpoint - URL that starts conversations
  * @attr {string} csrf-token - Django's token for that request
- * @attr {string} sdk-url - address of Perso's SDK
+ * @attr {string} sdk-url - URL of Perso's SDK
  * @attr {string} sdk-integrity - hash of that script
  * @attr {string} nonce - for pages with a Content-Security-Policy
  * @attr {"auto" | "light" | "dark"} theme - colors; auto follows the page's color-scheme
- * @attr {boolean} simultaneous - leaves other conversations of the page alone
- * @attr {string} data-modules - addresses of the element's modules, as JSON
+ * @attr {boolean} simultaneous - does not end other conversations on the page
+ * @attr {string} data-modules - URLs of the element's modules, as JSON
  * @attr {string} data-words - translations of the first screen, as JSON
- * @attr {string} data-words-url - address of all other translations
+ * @attr {string} data-words-url - URL of all other translations
  * @attr {string} data-state - written by the element: idle, connecting, live, ended or error
  * @attr {string} data-activity - written by the element: ready, thinking or speaking
  * @attr {string} data-log - written by the element: saved, saving or queued
  *
  * @fires perso-start - before a conversation is started; cancelable
  * @fires perso-state - when the state or the activity has changed
- * @fires perso-message - for each line of the visitor and of the avatar
+ * @fires perso-message - for each line of the visitor or the avatar
  * @fires perso-tool - when a tool is called, and when it has answered or failed
  * @fires perso-error - when something went wrong
  * @fires perso-end - when a conversation has ended and the site knows
  *
  * @csspart panel - everything
- * @csspart stage - the picture and what lies over it
- * @csspart poster - shown in place of the picture
+ * @csspart stage - the picture and its overlay
+ * @csspart poster - shown before the picture
  * @csspart video - the picture
- * @csspart overlay - what lies over the picture
+ * @csspart overlay - layer over the picture
  * @csspart spinner - shown while connecting
- * @csspart error - what went wrong
- * @csspart code - the code of what went wrong
+ * @csspart error - error message
+ * @csspart code - error code
  * @csspart reason - why the conversation ended
  * @csspart start - button
  * @csspart cancel - button
  * @csspart hint - below the start button
- * @csspart captions - what the avatar says now
- * @csspart sound - button, where the browser has refused sound
+ * @csspart captions - the avatar's words
+ * @csspart sound - button, if the browser blocks sound
  * @csspart chat - everything beside the picture
  * @csspart bar - status and buttons
- * @csspart status - state of the conversation, in words
+ * @csspart status - state of the conversation, as text
  * @csspart interrupt - button
  * @csspart end - button
  * @csspart log - the messages
@@ -75,9 +75,9 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @csspart message-avatar - a message of the avatar
  * @csspart message-tool - a tool call
  * @csspart message-text - the text of a message
- * @csspart who - who speaks, for screen readers
+ * @csspart who - the speaker, for screen readers
  * @csspart composer - form around the input
- * @csspart input - where the visitor types
+ * @csspart input - text field
  * @csspart send - button
  * @csspart saved - whether everything has been saved
  *
@@ -90,7 +90,7 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @cssproperty --perso-font - font family
  * @cssproperty --perso-radius - rounding of the panel's corners
  * @cssproperty --perso-shadow - shadow of the panel
- * @cssproperty --perso-width - greatest width
+ * @cssproperty --perso-width - maximum width
  * @cssproperty --perso-aspect - aspect ratio of the picture
  *
  * @implements {PersoElement}
@@ -117,7 +117,7 @@ class PersoAvatar extends HTMLElement {
   }
 
   connectedCallback() {
-    // Browsers pause a video that leaves the page, also when it only moves.
+    // Browsers pause a video that leaves the page, even if it only moves.
     if (this.#state === "live") this.#view?.parts.video.play().catch(() => {});
     this.#connection.abort();
     this.#connection = new AbortController();
@@ -194,7 +194,7 @@ class PersoAvatar extends HTMLElement {
     };
   }
 
-  /** Import what a conversation needs; null if that failed, or the visitor cancelled it. */
+  /** Import what a conversation needs; null if that failed, or the visitor canceled. */
   async #makeConversation() {
     this.#loading = new AbortController();
     const { signal } = this.#loading;
@@ -212,7 +212,7 @@ class PersoAvatar extends HTMLElement {
     }
   }
 
-  /** Cancel a start that still waits for modules. */
+  /** Cancel a start that is still waiting for modules. */
   #cancelLoading() {
     const isLoading = this.#state === "connecting" && !this.#isConversing;
     if (!isLoading) return;
@@ -224,7 +224,7 @@ class PersoAvatar extends HTMLElement {
     return Boolean(this.#conversation && !this.#conversation.isOver);
   }
 
-  /** The page goes away. */
+  /** End when the page is left. */
   #leave() {
     this.#cancelLoading();
     this.#conversation?.leave();
@@ -271,7 +271,7 @@ class PersoAvatar extends HTMLElement {
     this.#show("idle");
   }
 
-  /** Load everything when a visitor shows interest. What fails now is tried again by Start. */
+  /** Load everything when a visitor shows interest. Start retries what fails now. */
   async #prepare() {
     try {
       const modules = await this.#importAll();

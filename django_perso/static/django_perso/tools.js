@@ -1,5 +1,5 @@
 /**
- * Browser tools: functions of the page that the model may call. Arguments are checked,
+ * Browser tools: functions on the page that the model may call. Arguments are checked,
  * handlers are limited in time, and every call is reported.
  */
 

@@ -1,6 +1,6 @@
 /**
  * How entries travel: by WebSocket, or by POST where sockets are missing or fail. This
- * module decides which answers come from the server; it knows nothing of what is kept.
+ * module decides which answers come from the server; it knows nothing about stored entries.
  */
 
 const FIRST_SOCKETS = 2; // that may fail before POST is used

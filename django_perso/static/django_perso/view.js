@@ -1,7 +1,7 @@
-/** The widget's DOM: its parts, what they show, and where the focus goes. Knows no conversation. */
+/** The widget's DOM: its parts, what they show, and where the focus goes. Independent of conversations. */
 
 const DOUBLE_CLICK = 2;
-const NEAR_END_PX = 80; // who has scrolled further up is reading
+const NEAR_END_PX = 80; // a visitor who has scrolled further up is reading
 
 export class View {
   /** @type {Parts} */ parts;
@@ -42,7 +42,7 @@ export class View {
     this.#label();
   }
 
-  /** Show a state, and move the focus of who works the widget by keyboard to what comes next. */
+  /** Show a state, and move the keyboard focus to the next control. */
   showState(/** @type {State} */ state) {
     this.#state = state;
     const { parts } = this;
@@ -80,7 +80,7 @@ export class View {
     this.parts.reason.textContent = text;
   }
 
-  /** Show what went wrong: a sentence, and a code for who is asked for help. */
+  /** Show what went wrong: a message, and a code for support. */
   showTrouble(/** @type {string} */ text, /** @type {string} */ code) {
     this.parts.error.replaceChildren(text, make("code", "code", { textContent: code }));
   }
@@ -183,7 +183,7 @@ export class View {
 
   #moveFocus(/** @type {Element} */ focused) {
     const { input, log, panel } = this.parts;
-    // Who was typing would press the button that comes next.
+    // A visitor who is typing would press the next button.
     const next = focused === input ? log : this.#findNext();
     next.focus();
     panel.scrollIntoView({ block: "nearest" }); // it may have grown

@@ -1,6 +1,6 @@
-/** Every word the widget shows, in the language of its page. */
+/** Every text of the widget, in the language of its page. */
 
-const PATIENCE_MS = 3000; // then the widget goes on in English
+const PATIENCE_MS = 3000; // then the widget stays English
 
 export class Words {
   #translations = new Map();
@@ -15,7 +15,7 @@ export class Words {
     return this.#translations.get(msgid) || msgid;
   }
 
-  /** Fetch the translations of all other words; false: they stay English. */
+  /** Fetch all other translations; return false if they stay English. */
   async load(/** @type {string} */ url) {
     try {
       const signal = AbortSignal.timeout(PATIENCE_MS);
@@ -100,37 +100,35 @@ export class Words {
     return sentences[how];
   }
 
-  /** Say why Perso ended a conversation; a reason that is not known here is shown as it is. */
+  /** Say why Perso ended a conversation; show an unknown reason as it is. */
   reason(/** @type {string} */ code) {
     /** @type {Record<string, string>} */
     const sentences = {
       "": this.gettext("The conversation was closed."),
       GRACEFUL_TERMINATION: this.gettext("The conversation was closed."),
       SESSION_EXPIRED_BEFORE_CONNECTION: this.gettext(
-        "The avatar waited too long for the connection.",
+        "The connection to the avatar took too long.",
       ),
       SESSION_LOST_AFTER_CONNECTION: this.gettext(
         "The connection to the avatar was lost.",
       ),
       SESSION_MISC_ERROR: this.gettext("The avatar had a problem and had to stop."),
       MAX_ACTIVE_SESSION_QUOTA_EXCEEDED: this.gettext(
-        "All avatars are busy. Please try again soon.",
+        "All avatars are busy. Please try again in a moment.",
       ),
       MAX_MIN_PER_SESSION_QUOTA_EXCEEDED: this.gettext(
         "This conversation reached its time limit.",
       ),
       TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED: this.gettext(
-        "This month's time with the avatar is used up.",
+        "This site has used up its avatar time for this month.",
       ),
-      INSUFFICIENT_CREDITS: this.gettext(
-        "This site's time with the avatar is used up.",
-      ),
+      INSUFFICIENT_CREDITS: this.gettext("This site has used up its avatar time."),
       NOT_FOUND: this.gettext("The conversation was closed."),
     };
     return sentences[code] ?? `${sentences[""]} (${code})`;
   }
 
-  /** Say what went wrong, by the code of a trouble. */
+  /** Say what went wrong, by error code. */
   trouble(/** @type {string} */ code) {
     /** @type {Record<string, string>} */
     const sentences = {
@@ -158,7 +156,7 @@ export class Words {
       ),
       connect_failed: this.gettext("The connection to the avatar failed."),
       llm_failed: this.gettext("The avatar could not answer. You can ask again."),
-      no_answer: this.gettext("The avatar does not answer. You can ask again."),
+      no_answer: this.gettext("The avatar is not answering. You can ask again."),
       send_failed: this.gettext("Your message could not be sent."),
       tools_without_end: this.gettext(
         "The avatar kept calling tools and was stopped. You can ask again.",

@@ -48,7 +48,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--set-aside-outdated",
             action="store_true",
-            help="rename a SQLite database of another version and make a new one",
+            help="rename a SQLite database of another version and create a new one",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -78,13 +78,14 @@ class Command(BaseCommand):
         name = connection.settings_dict["NAME"]
         if not may_set_aside or connection.vendor != "sqlite":
             raise CommandError(
-                f"Other migrations have made the database {name}: use a new database."
+                f"The database {name} was created by other migrations: "
+                "use a new database."
             )
         connection.close()
         kept = set_aside(Path(name))
         self.stderr.write(
             f"The database {name} belongs to another version of this project: "
-            f"a new one is made, and the old one is kept as {kept.name}.",
+            f"a new one is created, and the old one is kept as {kept.name}.",
             style_func=self.style.WARNING,
         )
 

@@ -20,18 +20,18 @@ type Frame = {
   reason?: string;
 };
 type Bye = { last: number; how: string };
-/** What travels to the server. */
+/** What is sent to the server. */
 type Message = { t: "hello" | "ev" | "bye" | "ping"; items?: Entry[]; bye?: Bye };
 /** Where the log of a conversation is, and what opens it. `ws` is null without sockets. */
 type Address = { stream: string; ticket: string; ws: string | null; post: string };
-/** How a conversation has ended, and who waits until that is saved. */
+/** How a conversation has ended, and a callback for when that is saved. */
 type Ending = { how: string; done(reason: string): void };
 
 /** A frame, the problem code of a refusal that ends the log, or neither. */
 type Answer = { frame?: Frame; refusal?: string; after?: number };
 /**
  * Why a transport went down: refused for good, or cut perhaps because of what was sent.
- * The server wants to be left alone for `after` ms.
+ * Do not ask the server again for `after` ms.
  */
 type Down = { refusal?: string; isCut?: boolean; after?: number };
 interface TransportListener {

@@ -67,7 +67,7 @@ type Start = {
   log: { ws: string | null; post: string };
 };
 /** Something that went wrong: a stable code, and as message a detail for the log. The site may
- * send words of its own, and a hint for who runs it. */
+ * send words of its own, and a hint for its operator. */
 type Trouble = { code?: string; message: string; words?: string; hint?: string };
 type Ended = { how: How; reason: string; ms: number };
 
@@ -92,7 +92,7 @@ interface Stage {
   said(said: Said): void;
   tool(event: ToolEvent): void;
   trouble(trouble: Trouble & { code: string }): void;
-  /** It is over; the site may not know yet. */
+  /** It has ended; the site may not know yet. */
   ended(how: How): void;
   /** The site knows, and has said why Perso ended it. */
   closed(ended: Ended, from: Conversation): void;
@@ -122,7 +122,7 @@ type Modules = FirstModules & {
 type State = "idle" | "connecting" | "live" | "ended" | "error";
 type Activity = "ready" | "thinking" | "speaking";
 type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
-/** Who ended it; other: a second conversation began on the page. */
+/** Who ended it; other: a second conversation started on the page. */
 type How = "visitor" | "remote" | "other" | "error";
 
 /** What the buttons of the view do. */
@@ -131,7 +131,7 @@ interface ViewActions {
   cancel(): void;
   end(): void;
   interrupt(): void;
-  /** False: it was not sent. */
+  /** Resolves to false if it was not sent. */
   send(text: string): Promise<boolean>;
 }
 /** An element of the widget, with its place in `::part()`. */

@@ -1,4 +1,4 @@
-"""Who works at the desk: six roles, written by `manage.py shell` into a running site's database."""
+"""A user of each role, written by `manage.py shell` into a running site's database."""
 
 import json
 
@@ -18,7 +18,7 @@ RIGHTS: dict[str, list[str]] = {
 
 
 def write() -> None:
-    """Prints the session cookie of each role."""
+    """Write the users, and print the session cookie of each."""
     cookies = {}
     for role, rights in RIGHTS.items():
         user = User.objects.create(

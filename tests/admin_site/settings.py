@@ -1,4 +1,7 @@
-"""The example site, whose pages run no script and take no style but the site's own files."""
+"""The example site with a policy that allows only scripts and styles in files.
+
+With ADMIN_THEME=unfold its admin is django-unfold's.
+"""
 
 import os
 from collections.abc import Callable
@@ -15,7 +18,7 @@ POLICY = "script-src 'self'; style-src 'self'"
 def strict(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: the policy on every page."""
+    """Add the policy to every page."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
@@ -25,6 +28,6 @@ def strict(
     return middleware
 
 
-MIDDLEWARE = ["tests.desk.settings.strict", *MIDDLEWARE]
-if os.environ.get("DESK") == "unfold":
+MIDDLEWARE = ["tests.admin_site.settings.strict", *MIDDLEWARE]
+if os.environ.get("ADMIN_THEME") == "unfold":
     INSTALLED_APPS = ["unfold", *INSTALLED_APPS]

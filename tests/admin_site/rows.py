@@ -1,17 +1,17 @@
-"""What lies on the desk: a synced key, a preset of it, a conversation; written by `manage.py shell`."""
+"""A synced key and a conversation, written by `manage.py shell`."""
 
 from django_perso.models import ApiKey, SessionPreset, TranscriptEntry
 from django_perso.services import keys
 from django_perso.services.connections import stored_key
 from tests.stage import make_conversation
 
-KEY = "pak-desk-0123456789abcdef"
+KEY = "pak-shop-0123456789abcdef"
 
 
 def write(api_server: str) -> None:
-    """Needs a Perso at `api_server` that takes KEY."""
+    """Write the rows. The server at `api_server` must accept KEY."""
     key = ApiKey.objects.create(
-        name="Desk", api_server=api_server, secret=KEY, is_default=True
+        name="Shop", api_server=api_server, secret=KEY, is_default=True
     )
     outcome = keys.check(stored_key(key), keep_lists=True)
     assert outcome.status == ApiKey.Status.OK, outcome.detail

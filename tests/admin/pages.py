@@ -1,4 +1,4 @@
-"""Where the pages of the admin are, and who may see them."""
+"""URLs of the admin's pages, users who may see them, and what pages say."""
 
 import html
 import re
@@ -12,14 +12,13 @@ from django_perso.models import ApiKey
 KEYS = "/admin/django_perso/apikey/"
 PRESETS = "/admin/django_perso/sessionpreset/"
 CONVERSATIONS = "/admin/django_perso/conversation/"
-OTHER = (
-    "pak-0ther0ther0ther0ther0ther0ther0"  # a key the sandbox of these tests takes, too
-)
+# Another key that the sandbox of these tests accepts.
+OTHER = "pak-0ther0ther0ther0ther0ther0ther0"
 HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}"
 
 
 def limited(*permissions: str, username: str = "limited") -> Client:
-    """A member of the staff who may do only this, logged in."""
+    """Return a client logged in as staff with only these permissions."""
     user, _ = User.objects.get_or_create(username=username, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client = Client()
@@ -27,13 +26,13 @@ def limited(*permissions: str, username: str = "limited") -> Client:
     return client
 
 
-def told(answer: Any) -> list[tuple[str, str]]:
-    """The messages of a page: kind and text."""
+def messages_of(answer: Any) -> list[tuple[str, str]]:
+    """Return the messages of a page: level and text."""
     text = html.unescape(answer.content.decode())
     return re.findall(r'<li class="(success|warning|error|info)">(.*?)</li>', text)
 
 
 def press(client: Client, key: ApiKey, name: str) -> str:
-    """Press a button; what the operator is told."""
+    """Press a button, and return the text of the messages."""
     answer = client.post(f"{KEYS}{key.pk}/press/{name}/", follow=True)
-    return " ".join(text for _, text in told(answer))
+    return " ".join(text for _, text in messages_of(answer))

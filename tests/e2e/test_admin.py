@@ -1,7 +1,4 @@
-"""Every admin page of the app, for each role, width and colour scheme.
-
-It is tested in Django's plain admin and in Unfold.
-"""
+"""Every page of the admin for every role, plain and with Unfold, in all looks."""
 
 import re
 import time
@@ -11,8 +8,8 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from tests.desk.roles import RIGHTS
-from tests.support.desk import LISTEN, LOOKS, be, furnish, look
+from tests.admin_site.roles import RIGHTS
+from tests.support.admin import LISTEN, LOOKS, be, furnish, look
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +17,7 @@ HOME = "/admin/django_perso/"
 KEY = f"{HOME}apikey/"
 PRESET = f"{HOME}sessionpreset/"
 CONVERSATION = f"{HOME}conversation/"
-# Patterns of pages, and the roles besides the superuser that may see them.
+# A page, and the roles besides the superuser that may see it.
 PAGES = {
     r"/admin/": {"staff", "keys", "presets", "transcripts"},
     HOME: {"keys", "presets", "transcripts"},
@@ -34,20 +31,19 @@ PAGES = {
 
 
 def roles_of(path: str) -> set[str]:
-    """Return the roles that may see a page; fail for a page that is not in PAGES."""
-    for pattern, roles in PAGES.items():
-        if re.fullmatch(pattern, path):
-            return roles | {"superuser"}
-    raise AssertionError(f"PAGES does not say who may see {path}")
+    """Return who may see a page; fail if PAGES does not list it."""
+    matches = [roles for pattern, roles in PAGES.items() if re.fullmatch(pattern, path)]
+    assert matches, f"who may see {path}?"
+    return matches[0] | {"superuser"}
 
 
 @pytest.fixture(params=["plain", "unfold"])
-def desk(request: Any, example_server: Any, sandbox_server: Any) -> Any:
+def site(request: Any, example_server: Any, sandbox_server: Any) -> Any:
     """A site with a synced key, presets, a conversation, and a user of each role."""
-    sandbox = sandbox_server("--key", "pak-desk-0123456789abcdef")
+    sandbox = sandbox_server("--key", "pak-shop-0123456789abcdef")
     site = example_server(
-        DJANGO_SETTINGS_MODULE="tests.desk.settings",
-        DESK=request.param,
+        DJANGO_SETTINGS_MODULE="tests.admin_site.settings",
+        ADMIN_THEME=request.param,
         PERSO_INTERACTIVE_API_SERVER=sandbox.url,
     )
     furnish(site, sandbox)
@@ -55,12 +51,12 @@ def desk(request: Any, example_server: Any, sandbox_server: Any) -> Any:
 
 
 def discover(context: Any, site: Any) -> list[str]:
-    """Return all pages of the app that the superuser can reach by following links."""
-    visited = {"/admin/"}
+    """Return all pages of this app that the superuser reaches by following links."""
+    seen = {"/admin/"}
     waiting = [HOME]
     while waiting:
         path = waiting.pop()
-        visited.add(path)
+        seen.add(path)
         answer = context.request.get(site.url + path)
         assert answer.status == 200, path
         targets = re.findall(r'<a\b[^>]*?\shref="([^"]*)"', answer.text())
@@ -68,9 +64,10 @@ def discover(context: Any, site: Any) -> list[str]:
             urlsplit(urljoin(site.url + path, unescape(target))).path
             for target in targets
         }
-        own = {path for path in linked if path.startswith(HOME)}
-        waiting += own - visited - set(waiting)
-    return sorted(visited)
+        waiting += (
+            {path for path in linked if path.startswith(HOME)} - seen - set(waiting)
+        )
+    return sorted(seen)
 
 
 def look_at(page: Any, path: str) -> list[str]:
@@ -85,64 +82,62 @@ def look_at(page: Any, path: str) -> list[str]:
     ]
 
 
-def test_pages_require_permissions_and_fit_the_window(
-    desk: Any, new_context: Any, console_errors: list[str]
+def test_pages_fit_and_are_shown_by_permission(
+    site: Any, new_context: Any, console_errors: list[str]
 ) -> None:
     context = new_context()
-    be(context, desk, "superuser")
-    paths = discover(context, desk)
+    be(context, site, "superuser")
+    paths = discover(context, site)
     kinds = {
         pattern for path in paths for pattern in PAGES if re.fullmatch(pattern, path)
     }
     assert kinds == set(PAGES)
-    wrong = []
-    visited = 0
+    problems = []
+    seen = 0
     context.add_init_script(LISTEN)
     page = context.new_page()
     for role in RIGHTS:
-        be(context, desk, role)
-        page.goto(f"{desk.url}/admin/password_change/")
-        reports_of_django = reports_of(page)
+        be(context, site, role)
+        page.goto(f"{site.url}/admin/password_change/")
+        native = reports_of(page)
         for path in paths:
-            answer = context.request.get(desk.url + path, max_redirects=0)
+            answer = context.request.get(site.url + path, max_redirects=0)
             may_see = role in roles_of(path)
             if (answer.status == 200) != may_see or answer.status >= 500:
-                wrong.append(f"{role} {path}: {answer.status}")
+                problems.append(f"{role} {path}: {answer.status}")
             elif may_see:
-                visited += 1
-                page.goto(desk.url + path)
-                wrong += look_at(page, f"{role} {path}")
-                new_reports = reports_of(page) - reports_of_django
-                wrong += [f"{role} {path}: {report}" for report in new_reports]
+                seen += 1
+                page.goto(site.url + path)
+                problems += look_at(page, f"{role} {path}")
+                problems += [
+                    f"{role} {path}: {report}" for report in reports_of(page) - native
+                ]
     console_errors[:] = [
         line for line in console_errors if "Content Security Policy" not in line
     ]
-    assert wrong == []
-    assert visited > 40
+    assert problems == []
+    assert seen > 40
 
 
 def reports_of(page: Any) -> set[str]:
-    """Return the violations of the security policy on a page.
-
-    Unfold's own pages violate it, because they evaluate strings.
-    """
+    """Return violations of the policy. Unfold's own pages have some, too."""
     return set(page.evaluate("window.reports ?? []"))
 
 
-@pytest.mark.parametrize("desk", ["plain"], indirect=True)
-def test_admin_answers_quickly_while_perso_is_down(desk: Any, new_context: Any) -> None:
+@pytest.mark.parametrize("site", ["plain"], indirect=True)
+def test_pages_answer_while_perso_is_down(site: Any, new_context: Any) -> None:
     context = new_context()
-    be(context, desk, "superuser")
-    paths = discover(context, desk)
-    desk.sandbox.stop()
+    be(context, site, "superuser")
+    paths = discover(context, site)
+    site.sandbox.stop()
     for path in paths:
         began = time.monotonic()
-        answer = context.request.get(desk.url + path)
+        answer = context.request.get(site.url + path)
         assert (answer.status, time.monotonic() - began < 5) == (200, True), path
     page = context.new_page()
-    page.goto(desk.url + PRESET + "templates/")
+    page.goto(site.url + PRESET + "templates/")
     assert "cannot be reached" in page.inner_text("main, #content")
-    page.goto(desk.url + KEY)
+    page.goto(site.url + KEY)
     page.click("#result_list tbody th a")
     for label in ("Test", "Sync"):
         began = time.monotonic()
@@ -150,5 +145,5 @@ def test_admin_answers_quickly_while_perso_is_down(desk: Any, new_context: Any) 
         assert "cannot be reached" in page.inner_text(".messagelist")
         assert time.monotonic() - began < 5, label
     assert "unreachable" in page.inner_text(".field-state")
-    page.goto(desk.url + PRESET + "1/change/")
-    assert page.locator("label.perso-tile").count() > 6  # of the lists kept
+    page.goto(site.url + PRESET + "1/change/")
+    assert page.locator("label.perso-tile").count() > 6

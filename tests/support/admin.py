@@ -24,7 +24,7 @@ def furnish(site: Any, sandbox: Any) -> None:
     The session cookies of the users become `site.cookies`.
     """
     script = f"""
-from tests.desk import roles, rows
+from tests.admin_site import roles, rows
 roles.write()
 rows.write({sandbox.url!r})
 """

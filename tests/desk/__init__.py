@@ -1,1 +1,0 @@
-"""The example site as its operators' desk: under a strict security policy, plain or in Unfold's clothes."""
