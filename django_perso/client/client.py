@@ -13,6 +13,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -21,7 +22,7 @@ from collections.abc import (
     MutableMapping,
 )
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from json import dumps
@@ -237,13 +238,16 @@ class _Client:
             return call.read(body)
         raise call.refusal.of(response.status_code, self._without_secrets(call, body))
 
-    def _connection(self) -> AbstractAsyncContextManager[httpx.AsyncBaseTransport]:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
         # The bare transport: an httpx client would follow its environment, keep cookies
         # and log the URL.
         if self._transport is not None:
-            return nullcontext(self._transport)
-        connections = self._own or pooled_connections()
-        return connections.lend()
+            yield self._transport
+            return
+        connections = self._own or await pooled_connections()
+        async with connections.lend() as transport:
+            yield transport
 
     def _without_secrets(self, call: Call[Any], body: bytes) -> bytes:
         """Return the body of a refusal, in which Perso may have echoed a credential."""
@@ -377,6 +381,7 @@ class _Connections:
     def __init__(self) -> None:
         # When each became idle; the oldest first.
         self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
+        self._end_of_loop: AsyncGenerator[None, None] | None = None
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
@@ -393,15 +398,31 @@ class _Connections:
         while self._idle and self._idle[0][0] < unused_since:
             await self._idle.popleft()[1].aclose()
 
+    async def close_with_the_loop(self) -> None:
+        """Have asyncio close the connections when it ends the running event loop."""
+        if self._end_of_loop is None:
+            self._end_of_loop = self._wait_for_end_of_loop()
+            await anext(self._end_of_loop)
 
-def pooled_connections() -> _Connections:
-    """Return the connections of the running event loop, kept while it lives."""
+    async def _wait_for_end_of_loop(self) -> AsyncGenerator[None, None]:
+        # asyncio.run() closes the asynchronous generators that have begun, and this one
+        # while the loop can still close connections.
+        try:
+            yield
+        finally:
+            await self.close()
+
+
+async def pooled_connections() -> _Connections:
+    """Return the connections of the running event loop, closed when it ends."""
     loop = asyncio.get_running_loop()
     with _pools_lock:
         # Connections refer to their loop: weak keys would keep loops that have ended.
         for ended in [known for known in _pools if known.is_closed()]:
             del _pools[ended]
-        return _pools.setdefault(loop, _Connections())
+        connections = _pools.setdefault(loop, _Connections())
+    await connections.close_with_the_loop()
+    return connections
 
 
 _pools: dict[asyncio.AbstractEventLoop, _Connections] = {}

@@ -51,7 +51,6 @@ async def test_clients_share_connections_of_their_loop(
     for _ in range(3):
         await AsyncPersoClient(api_key=KEY, api_server=server.url).get_llms()
     assert len(connections) == 1
-    await pooled_connections().close()
 
 
 def test_blocking_clients_share_connections_of_threads(serve: Serve) -> None:
@@ -68,12 +67,26 @@ def test_blocking_clients_share_connections_of_threads(serve: Serve) -> None:
 
 def test_closed_loop_leaves_no_connections() -> None:
     async def pool() -> weakref.ref[Any]:
-        return weakref.ref(pooled_connections())
+        return weakref.ref(await pooled_connections())
 
     ended = asyncio.run(pool())
     asyncio.run(pool())
     gc.collect()
     assert ended() is None
+
+
+def test_connections_are_closed_with_their_loop(serve: Serve) -> None:
+    closed = threading.Event()
+
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.take(connection)
+        connection.sendall(http(b"[]"))
+        assert connection.recv(1) == b""
+        closed.set()
+
+    server = serve(behave)
+    asyncio.run(AsyncPersoClient(api_key=KEY, api_server=server.url).get_llms())
+    assert closed.wait(4)
 
 
 async def test_given_transport_is_not_closed() -> None:
