@@ -218,7 +218,7 @@ def test_plain_runserver_stores_the_transcript_by_post(
 
 
 def test_asgi_lines_store_the_transcript_by_socket(project: Project, page: Any) -> None:
-    project.type_in("### Live sockets (optional)")
+    project.type_in("### WebSockets (optional)")
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))
     before = project.rows("SELECT count(*) FROM django_perso_transcriptentry")[0][0]
