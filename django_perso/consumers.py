@@ -55,6 +55,11 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         # Autobahn, and so daphne, accepts only a plain int.
         await super().close(None if code is None else int(code), reason)
 
+    @property
+    def request(self) -> ASGIRequest:
+        """The opening request; keeping it would cost memory on every idle socket."""
+        return ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
+
 
 class LogConsumer(SocketConsumer):
     """One browser's log, `perso.log.1`.
@@ -92,11 +97,6 @@ class LogConsumer(SocketConsumer):
             _open_sockets[self.visitor] -= 1
             if not _open_sockets[self.visitor]:
                 del _open_sockets[self.visitor]
-
-    @property
-    def request(self) -> ASGIRequest:
-        """The opening request; keeping it would cost memory on every idle socket."""
-        return ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
 
     async def connect(self) -> None:
         if not visitors.is_allowed_origin(self.request):
@@ -320,7 +320,7 @@ class FollowConsumer(SocketConsumer):
 
     async def join(self) -> bool:
         """Join the conversation's group if this user may follow it, or else close."""
-        request = ASGIRequest({**self.scope, "method": "GET"}, io.BytesIO())
+        request = self.request
         may_follow = await in_database(_may_follow)(request)
         is_allowed = may_follow and visitors.is_allowed_origin(request)
         if self.channel_layer is None or not is_allowed:

@@ -23,7 +23,7 @@ from django.views.decorators.csrf import csrf_protect
 from ..client import calls
 from ..client.parameters import Group
 from ..models import CatalogueItem, Conversation, SessionPreset
-from ..services import catalogue, connections, deleting, keys, presets
+from ..services import catalogue, connections, deleting, keys, limits, presets
 from . import imports, playground
 from .buttons import ButtonAdmin
 from .forms import (
@@ -171,8 +171,8 @@ class SessionPresetAdmin(ButtonAdmin):
         fieldsets: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": naming})]
         for group in OPEN_GROUPS:
             fieldsets.append((GROUP_TITLES[group], {"fields": fields_of(group)}))
-        limits = ["access", ("max_live", "starts_per_hour")]
-        fieldsets.append((_("Access and limits"), {"fields": limits}))
+        access = ["access", limits.LIMITS]
+        fieldsets.append((_("Access and limits"), {"fields": access}))
         for group in FOLDED_GROUPS:
             names = fields_of(group)
             if group == Group.FRAMING and self.has_change_permission(request, obj):

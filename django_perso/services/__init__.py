@@ -3,6 +3,8 @@
 A service returns an answer or raises `Refused`.
 """
 
+from django.utils.translation import gettext as _
+
 
 class Refused(Exception):
     """A request that is not granted.
@@ -28,3 +30,8 @@ class Refused(Exception):
         self.hint = str(hint)
         self.retry_after = retry_after
         self.errors = errors
+
+
+def conversation_gone() -> Refused:
+    """Return the refusal for a conversation that has ended or was deleted."""
+    return Refused("no_stream", 404, _("This conversation has ended."))

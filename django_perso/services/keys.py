@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -15,7 +15,7 @@ from ..client.parameters import CATALOGUE_LISTS
 from ..conf import conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, PersoSession, SessionPreset
-from . import Refused, catalogue, connections
+from . import Refused, catalogue, connections, database
 from .connections import SETTINGS_KEY, Connection, KeySource
 
 Status = ApiKey.Status
@@ -206,9 +206,8 @@ def _reseal_batch(
     count = 0
     with transaction.atomic():
         rows: QuerySet[Any] = model.objects.filter(pk__in=pks)
-        # An UPDATE locks on every database. Without it, a secret that changes meanwhile
-        # would be undone.
-        rows.update(created_at=F("created_at"))
+        # Without the lock, a secret that changes meanwhile would be undone.
+        database.lock(rows, "created_at")
         for row in rows.only(name):
             try:
                 if getattr(row, name):

@@ -29,9 +29,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, OuterRef, Subquery
+from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Greatest
-from django.utils.translation import gettext as _
 
 from ..log.frames import LEFT
 from ..models import Conversation, EndedBy, PersoSession, TranscriptEntry
@@ -40,7 +39,7 @@ from ..signals import (
     conversation_started,
     perso_session_settled,
 )
-from . import Refused, database, transcripts
+from . import conversation_gone, database, transcripts
 
 Status = PersoSession.Status
 # The number of the server entry that says how the start went. It is taken when the rows
@@ -85,8 +84,7 @@ def went_live(session: PersoSession) -> None:
     except IntegrityError as error:
         # Perso bills the session all the same, so it is asked how the session ends.
         session.save(update_fields=["session_id"])
-        text = _("This conversation is over.")
-        raise Refused("no_stream", 404, text) from error
+        raise conversation_gone() from error
     conversation_started.send_robust(Conversation, conversation=conversation)
 
 
@@ -220,10 +218,8 @@ def _lock(conversation_id: UUID | None) -> Conversation | None:
     """Lock a conversation until the transaction ends; None if it was deleted."""
     if conversation_id is None:
         return None
-    # An UPDATE locks on every database. SELECT FOR UPDATE does nothing on SQLite, which
-    # refuses to write after a read that another write has outrun.
     row = Conversation.objects.filter(pk=conversation_id)
-    row.update(lease=F("lease"))
+    database.lock(row, "lease")
     return row.first()
 
 

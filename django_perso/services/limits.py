@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -81,15 +81,12 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
 @contextmanager
 def place(preset: SessionPreset, visitor: Visitor, now: datetime) -> Iterator[None]:
     """Hold the limits while rows are added; raises Refused as `check_limits` does."""
+    is_trial = preset.pk is None
     is_limited = any(getattr(preset, name) is not None for name in LIMITS)
-    if preset.pk and not is_limited:
-        with transaction.atomic():
-            yield
-        return
-    # Nothing is read before the lock: SQLite would refuse to write after a read that
-    # another write has outrun.
     with transaction.atomic():
-        check_limits(preset, visitor, now)
+        # The lock comes before anything is read.
+        if is_trial or is_limited:
+            check_limits(preset, visitor, now)
         yield
 
 
@@ -121,9 +118,7 @@ def check_limits(preset: SessionPreset, visitor: Visitor, now: datetime) -> None
 
 
 def _lock(row: Model, column: str) -> None:
-    # An UPDATE locks the row on PostgreSQL and the file on SQLite, where SELECT FOR
-    # UPDATE does nothing.
-    row._meta.model._base_manager.filter(pk=row.pk).update(**{column: F(column)})
+    database.lock(row._meta.model._base_manager.filter(pk=row.pk), column)
 
 
 def _refresh_rules(preset: SessionPreset) -> None:

@@ -16,12 +16,12 @@ from uuid import UUID
 
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ..conf import conf
 from ..models import Conversation, PersoSession, SessionPreset, TranscriptEntry
-from . import lifecycle
+from . import database, lifecycle
 
 # Conversations in a transaction.
 BATCH = 50
@@ -132,9 +132,8 @@ def _locked(batch: Sequence[tuple[UUID, datetime]]) -> list[UUID]:
     """
     pks = []
     for pk, seen_at in sorted(batch):
-        # An UPDATE locks on every database.
         row = Conversation.objects.filter(pk=pk, last_seen_at__lte=seen_at)
-        if row.update(lease=F("lease")):
+        if database.lock(row, "lease"):
             pks.append(pk)
     return pks
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from ..log.frames import Hello
 from ..models import Conversation
-from . import Refused, database
+from . import Refused, conversation_gone, database
 
 SALT = "django_perso.ticket"
 # After the end of the conversation, or after its last sign of life.
@@ -34,7 +34,7 @@ def open_log(hello: Hello, visitor_id: str, user: Any = None) -> Conversation:
         raise Refused("not_authorised", 401, text)
     conversation = Conversation.objects.filter(pk=hello.stream).first()
     if conversation is None or _is_over(conversation):
-        raise Refused("no_stream", 404, _("This conversation has ended."))
+        raise conversation_gone()
     owner_id = conversation.user_id
     if owner_id is not None and owner_id != getattr(user, "pk", None):
         raise Refused("not_authorised", 401, _("Please log in again."))

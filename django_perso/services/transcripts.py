@@ -14,14 +14,13 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from ..conf import conf
 from ..log import payloads
 from ..log.frames import MAX_STREAM, Entry, Events
 from ..models import Conversation, TranscriptEntry
 from ..signals import entry_recorded
-from . import Refused, bulk
+from . import bulk, conversation_gone
 
 log = logging.getLogger("django_perso")
 
@@ -132,7 +131,7 @@ def _take(
     """Append what is new in a report to `rows`, and return the answer to it."""
     highest = max((entry.s for entry in report.events.items), default=0)
     if conversation is None or _is_over(conversation, highest):
-        return Refused("no_stream", 404, _("This conversation has ended."))
+        return conversation_gone()
     if report.lease is not None and report.lease != conversation.lease:
         return Superseded()
     for entry in report.events.items:
