@@ -139,8 +139,9 @@ def the_sandbox_is_not_installed() -> Found:
 def the_sandbox_is_off() -> Found:
     if conf.uses_sandbox_key and not conf.is_sandbox_on:
         text = (
-            "The sandbox answers with a fake avatar. It is off when DEBUG=False. "
-            'Set a real key ("" if your keys are in the admin), or for a staging site:'
+            "The sandbox, which answers with a fake avatar, is off because DEBUG is "
+            "False. Set a real key, or an empty one if your keys are in the admin. "
+            "To allow the sandbox on a staging site:"
         )
         yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = True'
 

@@ -45,6 +45,12 @@ def is_test_environment() -> bool:
     return hasattr(mail, "outbox")
 
 
+def is_development() -> bool:
+    """Return whether a developer runs this process, or a test runner."""
+    # Django's test runner turns DEBUG off.
+    return settings.DEBUG or is_test_environment()
+
+
 class Conf:
     """The app's settings. Every property reads `settings.PERSO` on each access."""
 
@@ -161,9 +167,7 @@ class Conf:
     def is_sandbox_on(self) -> bool:
         """Whether the sandbox inside this process answers."""
         return self.uses_sandbox_key and (
-            settings.DEBUG
-            or self.SANDBOX_ALLOW_IN_PRODUCTION
-            or is_test_environment()  # the test runner turns DEBUG off
+            is_development() or self.SANDBOX_ALLOW_IN_PRODUCTION
         )
 
     @property

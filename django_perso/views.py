@@ -35,7 +35,7 @@ from django.views.decorators.http import conditional_page
 from django.views.i18n import JSONCatalog
 
 from . import visitors
-from .conf import conf
+from .conf import conf, is_development
 from .consumers import FollowConsumer, LogConsumer
 from .log import frames, payloads
 from .log.codes import CloseCode
@@ -313,7 +313,11 @@ def demo(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @without_transaction
 async def sandbox(request: HttpRequest, path: str) -> HttpResponseBase:
-    """Pass a request to the sandbox of this process; 404 while it is off."""
-    if not conf.is_sandbox_on:
+    """Pass a request to the sandbox of this process; 404 while it is off.
+
+    On a public site nobody may see the ledger, which lists session ids, or set faults.
+    """
+    is_control = path.startswith("control/")
+    if not conf.is_sandbox_on or (is_control and not is_development()):
         raise Http404
     return await connections.answer_as_sandbox(request, f"/{path}")

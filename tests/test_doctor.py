@@ -327,7 +327,11 @@ NO_MICROPHONE = {"Permissions-Policy": "microphone=(), usb=()"}
 MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "no URLs": (break_urls, "E001", "needs the app's URLs"),
     "no key": (set_line('PERSO["API_KEY"] = ""'), "E002", "No Perso API key"),
-    "sandbox in production": (set_line(NO_DEBUG), "E003", "It is off when DEBUG=False"),
+    "sandbox in production": (
+        set_line(NO_DEBUG),
+        "E003",
+        "because DEBUG is False",
+    ),
     "not migrated": (lose_the_tables, "E035", "Not applied: 0001_initial"),
     "Django's own asgi": (
         break_asgi,

@@ -176,7 +176,7 @@ class ConversationAdmin(ButtonAdmin):
                 session.error_code.replace("_", " ").lower(),
             ]
         if is_cut_off(conversation):
-            words.append(gettext("without a goodbye"))
+            words.append(gettext("connection lost"))
         text = " · ".join(word for word in words if word)
         return format_html('<span class="perso-outcome">{}</span>', text)
 
@@ -269,7 +269,7 @@ class ConversationAdmin(ButtonAdmin):
             (_("Visitor"), self.who(conversation)),
             (_("Address"), conversation.address),
             (_("ID"), conversation.pk),
-            (_("Seconds at Perso"), seconds),
+            (_("Seconds, according to Perso"), seconds),
         ]
         return [(label, value) for label, value in facts if value not in (None, "", 0)]
 

@@ -13,14 +13,14 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Conversation, EndedBy, TranscriptEntry
 from ..services import reasons
 
-# Ends of conversations that may lack a goodbye without anything being wrong.
+# Ends of conversations whose page may send no bye without anything being wrong.
 EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT)
 ONE_MINUTE_IN = F("created_at") + timedelta(minutes=1)
 TEN_MINUTES_IN = F("created_at") + timedelta(minutes=10)
 
 
 def is_cut_off(conversation: Conversation) -> bool:
-    """Return whether a conversation has ended without a goodbye of its page."""
+    """Return whether a conversation has ended without a bye from its page."""
     is_explained = conversation.is_complete or conversation.ended_by in EXPLAINED
     return conversation.ended_at is not None and not is_explained
 
@@ -95,7 +95,7 @@ class TroubleFilter(ConditionFilter):
         ),
         "gaps": (_("missing entries"), Q(_has_entry(TranscriptEntry.Kind.GAP))),
         "open": (
-            _("ended without a goodbye"),
+            _("connection lost"),
             Q(ended_at__isnull=False, is_complete=False) & ~Q(ended_by__in=EXPLAINED),
         ),
     }

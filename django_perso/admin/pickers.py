@@ -156,7 +156,7 @@ class NamesField(forms.CharField):
         for name in value:
             if len(name) > MAX_NAME or not re.fullmatch(r"[\w.:/-]+", name):
                 text = gettext_lazy(
-                    '"%(name)s" is not a name. Use letters, digits, "_" and "-".'
+                    '"%(name)s" is not a valid name. Use letters, digits and _ . : / -'
                 )
                 raise ValidationError(text, params={"name": name[:MAX_NAME]})
 

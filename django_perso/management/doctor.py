@@ -261,7 +261,7 @@ class Examination:
                 yield problem(
                     "W021", text, f"Content-Security-Policy: {' '.join(words)}"
                 )
-        yield Info(f"{len([*filter(None, policies)])} policies examined")
+        yield Info(f"policies examined: {len([*filter(None, policies)])}")
 
     def permissions(self) -> Lines:
         """A page may use the microphone."""
@@ -285,7 +285,7 @@ class Examination:
                 except SecretUnreadable as error:
                     fix = f"Open {_admin_page(row)}" if model is ApiKey else ""
                     yield problem("E034", f"{error}.".replace("..", "."), fix)
-        yield Info(f"{count} secrets can be decrypted")
+        yield Info(f"secrets that can be decrypted: {count}")
 
     @cached_property
     def keys(self) -> list[KeySource]:
@@ -380,7 +380,7 @@ class Examination:
             except Refused as refused:
                 text, _, fix = refused.hint.partition(". ")
                 yield problem("E033", f"{template}: {text}.", fix)
-        yield Info(f"{len(examined)} active")
+        yield Info(f"active presets: {len(examined)}")
 
     def upkeep(self) -> Lines:
         silent = sweeping.stale().count()
@@ -388,13 +388,11 @@ class Examination:
         if silent:
             yield problem(
                 "W037",
-                f"{silent} conversations have gone silent and have not been closed",
+                f"conversations that went silent and were not closed: {silent}",
                 SWEEP,
             )
         if overdue:
-            yield problem(
-                "W038", f"{overdue} conversations have been kept for too long", PURGE
-            )
+            yield problem("W038", f"conversations kept for too long: {overdue}", PURGE)
         if not silent and not overdue:
             yield Info("all silent conversations are closed, all old ones are deleted")
 

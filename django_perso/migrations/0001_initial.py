@@ -175,7 +175,10 @@ class Migration(migrations.Migration):
                     "address",
                     models.GenericIPAddressField(null=True, verbose_name="address"),
                 ),
-                ("is_trial", models.BooleanField(default=False, verbose_name="trial")),
+                (
+                    "is_trial",
+                    models.BooleanField(default=False, verbose_name="playground trial"),
+                ),
                 (
                     "language",
                     models.CharField(
@@ -209,9 +212,9 @@ class Migration(migrations.Migration):
                             ("idle", "because the visitor was idle"),
                             ("time_limit", "by the time limit"),
                             ("replaced", "by another conversation"),
-                            ("logout", "by a logout"),
+                            ("logout", "by logging out"),
                             ("operator", "by a member of staff"),
-                            ("error", "by a failure"),
+                            ("error", "because of an error"),
                         ],
                         max_length=10,
                         verbose_name="ended by",
@@ -576,9 +579,9 @@ class Migration(migrations.Migration):
                             ("idle", "because the visitor was idle"),
                             ("time_limit", "by the time limit"),
                             ("replaced", "by another conversation"),
-                            ("logout", "by a logout"),
+                            ("logout", "by logging out"),
                             ("operator", "by a member of staff"),
-                            ("error", "by a failure"),
+                            ("error", "because of an error"),
                         ],
                         max_length=10,
                         verbose_name="ended by",
@@ -761,8 +764,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "catalogue entry",
-                "verbose_name_plural": "catalogue",
+                "verbose_name": "catalogue item",
+                "verbose_name_plural": "catalogue items",
                 "default_permissions": (),
                 "constraints": [
                     models.UniqueConstraint(

@@ -26,9 +26,9 @@ class EndedBy(models.TextChoices):
     IDLE = "idle", _("because the visitor was idle")
     TIME_LIMIT = "time_limit", _("by the time limit")
     REPLACED = "replaced", _("by another conversation")
-    LOGOUT = "logout", _("by a logout")
+    LOGOUT = "logout", _("by logging out")
     OPERATOR = "operator", _("by a member of staff")
-    ERROR = "error", _("by a failure")
+    ERROR = "error", _("because of an error")
 
 
 class Conversation(models.Model):
@@ -49,7 +49,7 @@ class Conversation(models.Model):
     user_ref = models.CharField(max_length=255, blank=True)
     visitor = models.CharField(_("visitor"), max_length=64, db_index=True)
     address = models.GenericIPAddressField(_("address"), null=True)
-    is_trial = models.BooleanField(_("trial"), default=False)
+    is_trial = models.BooleanField(_("playground trial"), default=False)
     language = models.CharField(_("language"), max_length=20, blank=True)
     created_at = models.DateTimeField(_("started"), default=timezone.now, db_index=True)
     last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)

@@ -131,8 +131,8 @@ class CatalogueItem(models.Model):
     gone_at = models.DateTimeField(null=True)
 
     class Meta:
-        verbose_name = _("catalogue entry")
-        verbose_name_plural = _("catalogue")
+        verbose_name = _("catalogue item")
+        verbose_name_plural = _("catalogue items")
         default_permissions = ()
         constraints = [
             models.UniqueConstraint(

@@ -215,7 +215,8 @@ class _SandboxHandler(ASGIHandler):
     """The sandbox as an ASGI application with its own URLs.
 
     It runs without the host's middleware, request signals and script prefix: any of
-    them could answer first or close the caller's database connection.
+    them could answer first or close the caller's database connection. Refusals are not
+    logged as Django does: they are answers that the caller expects.
     """
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -231,7 +232,7 @@ class _SandboxHandler(ASGIHandler):
         request, refusal = self.create_request(scope, body)
         response: Any = refusal
         if request is not None:
-            response = await self.get_response_async(request)
+            response = await self._middleware_chain(request)
         await self.send_response(response, send)
 
 

@@ -13,7 +13,7 @@ A Perso session:
 
 A conversation:
 
-    open ── finish(): its page says goodbye ──────────────────────────┐
+    open ── finish(): its page sends bye ─────────────────────────────┐
       │  ── end_silent(), end_terminated(): no session of it runs ────┼──► ended
       └──── fail(): its first session did not start ──────────────────┘
 

@@ -1,6 +1,6 @@
 """Ask Perso which sessions run and how others ended, and end the silent ones.
 
-A browser that crashes and a server that is killed say no goodbye, so this is the one
+A browser that crashes and a server that is killed send no bye, so this is the one
 end that always comes. What a browser sends decides nothing here: Perso says what it
 bills.
 """

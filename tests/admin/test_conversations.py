@@ -506,7 +506,7 @@ def test_failed_start_is_not_without_a_goodbye(admin_client: Client) -> None:
     talk(status="failed", ended_at=now, ended_by="error", error_code="perso_refused")
     page = admin_client.get(CONVERSATIONS).content.decode()
     outcomes = re.findall(r'<span class="perso-outcome">(.*?)</span>', page)
-    assert sorted(outcomes) == ["ended · without a goodbye", "failed · perso refused"]
+    assert sorted(outcomes) == ["ended · connection lost", "failed · perso refused"]
 
 
 @pytest.mark.parametrize(("use_tz", "hour"), [(True, "6 p.m."), (False, "9 a.m.")])

@@ -154,7 +154,11 @@ def test_saving_untouched_form_changes_nothing(
             "starts_per_hour",
             "Required when everybody may start",
         ),
-        ({"client_tools": "show map"}, "client_tools", '"show map" is not a name'),
+        (
+            {"client_tools": "show map"},
+            "client_tools",
+            '"show map" is not a valid name',
+        ),
         ({"api_key": "nonsense"}, "api_key", "valid"),
     ],
 )

@@ -139,10 +139,13 @@ async def test_call_to_sandbox_does_not_affect_the_current_request() -> None:
     assert signals == []  # they close database connections
 
 
-async def test_sandbox_reports_unknown_session_as_perso_does() -> None:
+async def test_sandbox_reports_unknown_session_as_perso_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with pytest.raises(ApiError) as caught:
         await connections.send(calls.get_session_info("no-such-session"), SANDBOX)
     assert (caught.value.status, caught.value.code) == (404, "not_found")
+    assert caplog.records == []  # the caller decides what is worth a log line
 
 
 def test_repr_of_connection_hides_the_key() -> None:

@@ -24,6 +24,18 @@ def test_demo_page_exists_only_under_debug(
     assert (b"<perso-avatar" in page.content) is debug
 
 
+def test_control_routes_are_hidden_on_a_public_site(
+    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = "/perso/sandbox/control/ledger/"
+    settings.PERSO = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
+    monkeypatch.setattr("django_perso.conf.is_test_environment", lambda: False)
+    assert client.get("/perso/sandbox/api/v1/prompt/").status_code == 401
+    assert client.get(ledger).status_code == 404
+    settings.DEBUG = True
+    assert client.get(ledger).status_code == 200
+
+
 @pytest.mark.parametrize(
     "path",
     ["perso-interactive-sdk.js", "control/ledger/", "api/v1/prompt/", "no/such/"],
