@@ -75,7 +75,8 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     # Video also on a machine without a network.
     "--allow-loopback-in-peer-connection",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    # The last two are pages that each window would load for its address bar.
+    "--disable-features=WebRtcHideLocalIpsWithMdns,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
 ]
 
 

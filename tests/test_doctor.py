@@ -536,6 +536,25 @@ def test_stale_and_expired_conversations_are_reported(
     assert site.sql("SELECT count(*) FROM django_perso_conversation") == [(0,)]
 
 
+def test_sweep_that_does_not_run_is_reported(site: Site) -> None:
+    site.manage(
+        "shell",
+        "-c",
+        "from django_perso.models import *; "
+        "c = Conversation.objects.create(visitor='me'); "
+        "PersoSession.objects.create(conversation=c, session_id='s', status='ended')",
+    )
+    for column in ("ended_at", "last_seen_at"):
+        site.sql(
+            f"UPDATE django_perso_persosession SET {column} = "
+            "strftime('%Y-%m-%d %H:%M:%S', 'now', '-2 hours')"
+        )
+    (neglected,) = lines_of(site, "upkeep")
+    assert neglected["id"] == "django_perso.W040"
+    site.follow(neglected["fix"].replace(" every minute", ""))
+    assert lines_of(site, "upkeep") == []
+
+
 def test_unreachable_server_is_reported(site: Site) -> None:
     server = f"http://127.0.0.1:{unused_port()}"
     site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{server}"}}')

@@ -36,7 +36,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import Conversation, TranscriptEntry
 from ..services import following, reasons, retention
-from ..services.export import export, length_of
+from ..services.export import export
 from . import search, transcript
 from .buttons import SUCCESS, ButtonAdmin, ButtonResult, button
 from .filters import (
@@ -161,7 +161,7 @@ class ConversationAdmin(ButtonAdmin):
 
     @admin.display(description=_("minutes"))
     def minutes(self, conversation: Conversation) -> str:
-        minutes, seconds = divmod(length_of(conversation), 60)
+        minutes, seconds = divmod(conversation.length_seconds, 60)
         return f"{minutes}:{seconds:02}"
 
     @admin.display(description=_("status"), ordering="ended_at")

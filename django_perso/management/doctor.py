@@ -384,6 +384,7 @@ class Examination:
 
     def upkeep(self) -> Lines:
         silent = sweeping.stale().count()
+        neglected = sweeping.neglected().count()
         overdue = retention.purge(dry_run=True)["conversations"]
         if silent:
             yield problem(
@@ -391,9 +392,15 @@ class Examination:
                 f"conversations that went silent and were not closed: {silent}",
                 SWEEP,
             )
+        if neglected:
+            yield problem(
+                "W040",
+                f"sessions that ended and that Perso was not asked about: {neglected}",
+                SWEEP,
+            )
         if overdue:
             yield problem("W038", f"conversations kept for too long: {overdue}", PURGE)
-        if not silent and not overdue:
+        if not silent and not neglected and not overdue:
             yield Info("all silent conversations are closed, all old ones are deleted")
 
 

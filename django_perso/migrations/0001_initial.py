@@ -685,7 +685,7 @@ class Migration(migrations.Migration):
                     "source",
                     models.CharField(
                         choices=[("browser", "browser"), ("server", "server")],
-                        max_length=7,
+                        max_length=20,
                         verbose_name="source",
                     ),
                 ),
@@ -700,7 +700,7 @@ class Migration(migrations.Migration):
                             ("error", "error"),
                             ("gap", "gap"),
                         ],
-                        max_length=5,
+                        max_length=20,
                         verbose_name="kind",
                     ),
                 ),

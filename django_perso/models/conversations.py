@@ -77,6 +77,12 @@ class Conversation(models.Model):
         return str(self.id)
 
     @property
+    def length_seconds(self) -> int:
+        """Whole seconds from the start to the end, or to the last sign of life."""
+        last = self.ended_at or self.last_seen_at
+        return int((last - self.created_at).total_seconds())
+
+    @property
     def newest_session(self) -> "PersoSession | None":
         """The Perso session with the highest number; uses prefetched rows."""
         sessions = self.perso_sessions.all()
@@ -228,9 +234,9 @@ class TranscriptEntry(models.Model):
         verbose_name=_("conversation"),
         related_name="entries",
     )
-    source = models.CharField(_("source"), max_length=7, choices=Source.choices)
+    source = models.CharField(_("source"), max_length=20, choices=Source.choices)
     seq = models.PositiveIntegerField(_("number"))
-    kind = models.CharField(_("kind"), max_length=5, choices=Kind.choices)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
     at_ms = models.PositiveBigIntegerField(_("milliseconds since start"))
     data: Any = models.JSONField(_("content"))
     created_at = models.DateTimeField(_("stored"), default=timezone.now)

@@ -1,20 +1,11 @@
 """Faults on demand, set per route, and the broken answers they make."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
-KINDS: dict[str, type] = {
-    "latency_ms": int,
-    "status": int,
-    "body": str,
-    "hang": bool,
-    "cut": int,
-    "no_finish": bool,
-    "times": int,
-}
 LISTS = {"settings", "background_image", "prompt", "document", "session_template"}
 ROUTES = LISTS | {
     "session",
@@ -43,28 +34,34 @@ BODIES: dict[str, tuple[str, bytes]] = {
 
 @dataclass
 class Fault:
-    """What goes wrong at a route, which answers unless `status` or `body` is set."""
+    """What goes wrong at a route, which answers unless `status` or `body` is set.
+
+    `http` obeys a fault, and `llm` its `cut` and `no_finish`.
+    """
 
     latency_ms: int = 0
-    status: int | None = None
-    body: str | None = None
+    status: int = 0
+    body: str = ""
     hang: bool = False
-    cut: int | None = None
+    cut: int = -1  # the stream is whole
     no_finish: bool = False
-    times: int | None = None
+    times: int = 0  # until the fault is removed
 
     def response(self) -> HttpResponse | None:
         """Return the broken answer, or None when the route itself answers.
 
         The status is 500 unless another one is set.
         """
-        if self.status is None and self.body is None:
+        if not self.status and not self.body:
             return None
         status = self.status or 500
         if self.body in BODIES:
             content_type, content = BODIES[self.body]
             return HttpResponse(content, content_type=content_type, status=status)
         return error_response(status, "error", "This fault was requested.")
+
+
+KINDS = {field.name: type(field.default) for field in fields(Fault)}
 
 
 def error_response(
@@ -111,9 +108,9 @@ class Faults:
             fault = self._faults.get(key)
             if fault is None:
                 return Fault()
-            if fault.times is not None:
+            if fault.times:
                 fault.times -= 1
-                if fault.times <= 0:
+                if not fault.times:
                     del self._faults[key]
             return fault
 

@@ -168,9 +168,7 @@ def _parse_call(function: dict[str, Any]) -> Call:
     return Call(function["name"], arguments if isinstance(arguments, dict) else {})
 
 
-def apply_fault(
-    events: Iterable[Event], cut: int | None, no_finish: bool
-) -> Iterator[Event]:
+def apply_fault(events: Iterable[Event], cut: int, no_finish: bool) -> Iterator[Event]:
     """Yield the events that a fault leaves."""
     for number, event in enumerate(events):
         if number == cut:

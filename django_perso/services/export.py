@@ -66,12 +66,6 @@ def export(conversations: QuerySet[Conversation], format: str) -> Iterator[str]:
     return FORMATS[format](_with_entries(conversations))
 
 
-def length_of(conversation: Conversation) -> int:
-    """Return whole seconds from the start to the end, or to the last sign of life."""
-    last = conversation.ended_at or conversation.last_seen_at
-    return int((last - conversation.created_at).total_seconds())
-
-
 def _with_entries(conversations: QuerySet[Conversation]) -> Conversations:
     # Page by page: one long cursor would keep SQLite's file from writers while a slow
     # reader takes its time.
@@ -109,7 +103,7 @@ def _jsonl(conversations: Conversations) -> Iterator[str]:
         facts = {
             **_names(conversation),
             **_values(conversation, CONVERSATION),
-            "length_seconds": length_of(conversation),
+            "length_seconds": conversation.length_seconds,
             "perso_sessions": [
                 _values(session, PERSO_SESSION) for session in _sessions(conversation)
             ],

@@ -17,9 +17,11 @@ from . import Refused, database
 
 Status = PersoSession.Status
 
-# The fields of a preset that limit its starts; empty means no limit.
+# The fields of a preset that limit its starts. Empty means no limit, but a preset that
+# everybody may start needs each of them.
 LIMITS = ("max_live", "starts_per_hour")
 # A session without a sign of life keeps its place this long: Perso may still bill it.
+# Longer than `sweeping.ASK_AFTER`.
 LIVE_FOR = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 RETRY_SECONDS = 30

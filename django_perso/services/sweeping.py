@@ -29,6 +29,8 @@ Status = PersoSession.Status
 ASK_AFTER = timedelta(minutes=2)
 # What Perso has not said a day after the end, it will not say.
 ASK_FOR = timedelta(days=1)
+# By then a sweeper has asked.
+ASKED_AFTER = timedelta(hours=1)
 # What a start closes for a site without a timer, and how often, in each process.
 LAZY_LIMIT = 5
 LAZY_SECONDS = 10.0
@@ -87,6 +89,16 @@ def _unsettled(now: datetime) -> QuerySet[PersoSession]:
     ended = PersoSession.objects.filter(status=Status.ENDED, settled_at=None)
     recent = ended.filter(last_seen_at__gte=now - ASK_FOR)
     return recent.order_by("-last_seen_at")
+
+
+def neglected(now: datetime | None = None) -> QuerySet[PersoSession]:
+    """Return sessions that ended a while ago and that nobody has asked Perso about.
+
+    Without those that did not start: they have no session id to ask with.
+    """
+    now = now or database.now()
+    unexplained = _unsettled(now).filter(termination_reason="", error_code="")
+    return unexplained.filter(ended_at__lte=now - ASKED_AFTER)
 
 
 def close_stale(limit: int, now: datetime | None = None) -> list[PersoSession]:

@@ -420,3 +420,22 @@ def test_sweep_asks_in_parallel_until_the_deadline(
     assert (
         sandbox.ledger()["sessions"][0]["termination_reason"] == "GRACEFUL_TERMINATION"
     )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("minutes", "values", "is_neglected"),
+    [
+        (61, {}, True),
+        (59, {}, False),
+        (61, {"termination_reason": "GRACEFUL_TERMINATION"}, False),
+        (61, {"error_code": "start_unknown"}, False),
+        (25 * 60, {}, False),
+    ],
+)
+def test_ended_session_is_neglected_until_perso_was_asked(
+    minutes: float, values: dict[str, Any], is_neglected: bool
+) -> None:
+    ended_at = timezone.now() - timedelta(minutes=minutes)
+    conversation(minutes, status=Status.ENDED, ended_at=ended_at, **values)
+    assert sweeping.neglected().exists() is is_neglected

@@ -13,12 +13,7 @@ type Schema = {
   items?: Schema;
   [keyword: string]: unknown;
 };
-type Tool = {
-  description?: string;
-  parameters?: Schema;
-  handler: (args: any, context: { signal: AbortSignal }) => unknown;
-  executeOnly?: boolean;
-};
+type Tool = import("../perso-avatar.d.ts").PersoTool;
 type ToolEvent = {
   id: string;
   name: string;
