@@ -54,6 +54,7 @@ class Command(BaseCommand):
                 "add --allow-lan to allow that."
             )
         http.API_KEYS.update(options["key"])
+        keys = "sandbox, or one of yours" if options["key"] else "sandbox"
         faults.latency_ms = options["latency"]
         try:
             studio.warm().result()
@@ -69,7 +70,7 @@ class Command(BaseCommand):
         with server:
             self.stdout.write(
                 f"Perso sandbox at http://{host}:{server.server_port} "
-                "(API key: sandbox; press Ctrl-C to stop it)"
+                f"(API key: {keys}; press Ctrl-C to stop it)"
             )
             self.stdout.flush()
             try:
