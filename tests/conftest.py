@@ -266,15 +266,14 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def example_server(
-    tmp_path: Path, template_database: Path, sdk: SdkFile | None
-) -> Iterator[Callable[..., servers.ExampleServer]]:
-    """`example_server(NAME="value", …)` starts the example site.
+StartSite = Callable[..., servers.ExampleServer]
+StartSandbox = Callable[..., servers.SandboxServer]
 
-    The arguments are environment variables. The server is daphne, or with
-    `is_uvicorn` uvicorn.
-    """
+
+def example_servers(
+    directory: Path, template: Path, sdk: SdkFile | None
+) -> Iterator[StartSite]:
+    """Yield a function that starts an example site, and stop the sites afterwards."""
     started: list[servers.ExampleServer] = []
 
     def start(is_uvicorn: bool = False, **values: str) -> servers.ExampleServer:
@@ -283,9 +282,8 @@ def example_server(
             if sdk
             else servers.stand_in(values.get("PERSO_INTERACTIVE_API_SERVER"))
         )
-        directory = tmp_path / f"site{len(started)}"
         server = servers.example_server(
-            directory, template_database, {**pages, **values}, is_uvicorn
+            directory / f"site{len(started)}", template, {**pages, **values}, is_uvicorn
         )
         started.append(server)
         server.start()
@@ -296,13 +294,12 @@ def example_server(
         server.stop()
 
 
-@pytest.fixture
-def sandbox_server(tmp_path: Path) -> Iterator[Callable[..., servers.SandboxServer]]:
-    """`sandbox_server("--latency", "50", …)` starts `manage.py perso_sandbox`."""
+def sandbox_servers(directory: Path) -> Iterator[StartSandbox]:
+    """Yield a function that starts a sandbox, and stop the sandboxes afterwards."""
     started: list[servers.SandboxServer] = []
 
     def start(*arguments: str) -> servers.SandboxServer:
-        server = servers.sandbox_server(tmp_path / f"sandbox{len(started)}", arguments)
+        server = servers.sandbox_server(directory / f"sandbox{len(started)}", arguments)
         started.append(server)
         server.start()
         return server
@@ -310,6 +307,43 @@ def sandbox_server(tmp_path: Path) -> Iterator[Callable[..., servers.SandboxServ
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def example_server(
+    tmp_path: Path, template_database: Path, sdk: SdkFile | None
+) -> Iterator[StartSite]:
+    """`example_server(NAME="value", …)` starts the example site.
+
+    The arguments are environment variables. The server is daphne, or with
+    `is_uvicorn` uvicorn.
+    """
+    yield from example_servers(tmp_path, template_database, sdk)
+
+
+@pytest.fixture(scope="module")
+def shared_example_server(
+    tmp_path_factory: pytest.TempPathFactory,
+    template_database: Path,
+    sdk: SdkFile | None,
+) -> Iterator[StartSite]:
+    """`example_server`, for tests of a module that change nothing on the site."""
+    directory = tmp_path_factory.mktemp("sites")
+    yield from example_servers(directory, template_database, sdk)
+
+
+@pytest.fixture
+def sandbox_server(tmp_path: Path) -> Iterator[StartSandbox]:
+    """`sandbox_server("--latency", "50", …)` starts `manage.py perso_sandbox`."""
+    yield from sandbox_servers(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[StartSandbox]:
+    """`sandbox_server`, for tests of a module that change nothing in the sandbox."""
+    yield from sandbox_servers(tmp_path_factory.mktemp("sandboxes"))
 
 
 @pytest.fixture(scope="session")

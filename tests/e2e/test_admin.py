@@ -37,7 +37,7 @@ def roles_of(path: str) -> set[str]:
     return matches[0] | {"superuser"}
 
 
-@pytest.fixture(params=["plain", "unfold"])
+@pytest.fixture(params=["plain", pytest.param("unfold", marks=pytest.mark.slow)])
 def site(request: Any, example_server: Any, sandbox_server: Any) -> Any:
     """A site with a synced key, presets, a conversation, and a user of each role."""
     sandbox = sandbox_server("--key", "pak-shop-0123456789abcdef")

@@ -93,6 +93,7 @@ def test_conversation_is_read_in_the_admin(
     assert order == sorted(order)
 
 
+@pytest.mark.slow
 def test_killing_the_server_three_times_loses_nothing(
     example_server: Any, sandbox_server: Any, page: Any, console_errors: list[str]
 ) -> None:

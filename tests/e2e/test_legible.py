@@ -73,11 +73,11 @@ CONTRASTS = """elements => {
 }"""
 
 
-@pytest.fixture
-def site(example_server: Any, sandbox_server: Any) -> Any:
+@pytest.fixture(scope="module")
+def site(shared_example_server: Any, shared_sandbox_server: Any) -> Any:
     """A site with keys, presets and conversations."""
-    sandbox = sandbox_server("--key", KEY)
-    site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
+    sandbox = shared_sandbox_server("--key", KEY)
+    site = shared_example_server(PERSO_INTERACTIVE_API_SERVER=sandbox.url)
     furnish(site, sandbox)
     site.manage("shell", "-c", MORE)
     return site

@@ -28,13 +28,17 @@ LINKS = """links => links.map((link) => link.href)"""
 OF_THE_SANDBOX = {"Kiosk in the hall", "nathalie-kiosk-full_dress"}
 
 
-@pytest.fixture
-def site(example_server: Any, sandbox_server: Any, tmp_path: Path) -> Any:
+@pytest.fixture(scope="module")
+def site(
+    shared_example_server: Any,
+    shared_sandbox_server: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
     """The example site in the pseudo-locale, with a key, presets and a conversation."""
-    sandbox = sandbox_server("--key", KEY)
-    site = example_server(
+    sandbox = shared_sandbox_server("--key", KEY)
+    site = shared_example_server(
         DJANGO_SETTINGS_MODULE="tests.translation.settings",
-        PERSO_TEST_LOCALE=str(write_locale(tmp_path / "locale")),
+        PERSO_TEST_LOCALE=str(write_locale(tmp_path_factory.mktemp("locale"))),
         PERSO_INTERACTIVE_API_SERVER=sandbox.url,
     )
     furnish(site, sandbox)

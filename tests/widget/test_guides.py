@@ -27,6 +27,7 @@ def test_hidden_log_takes_no_space(site: Site, avatar: Open, page: Any) -> None:
     height = page.evaluate("document.documentElement.scrollHeight")
     talk.part("message-avatar").wait_for()
     log = talk.part("log").bounding_box()
+    assert log
     assert (log["width"], log["height"]) == (1, 1)
     assert page.evaluate("document.documentElement.scrollHeight") == height
     assert LONG.strip() in talk.part("log").inner_text()  # for screen readers
