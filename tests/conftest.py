@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "threat: reports the figure of a row of the threat list",
         "fault: belongs to the fault table; `dev.py faults` runs it",
-        "slow: takes longer than 20 s; only `dev.py faults` runs it",
+        "slow: takes longer than 20 s; runs only in what `-m` chooses",
     ):
         config.addinivalue_line("markers", marker)
     config.stash[LEFT_OUT] = {}
@@ -108,7 +108,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    if "slow" not in config.option.markexpr:
+    if not config.option.markexpr:
         slow = [item for item in items if item.get_closest_marker("slow")]
         leave_out(config, items, slow, IS_SLOW)
     if not firefox_path():

@@ -201,7 +201,7 @@ class Operator:
 VARIABLE = "PERSO_INTERACTIVE_API_KEY_SHOP"
 
 
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
+@pytest.fixture(params=["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of a site on this database."""
     url = request.getfixturevalue("postgres") if request.param == "PostgreSQL" else ""
