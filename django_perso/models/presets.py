@@ -10,9 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .keys import ApiKey
 
-# The fields that limit starts. Empty means no limit.
-LIMITS = ("max_live", "starts_per_hour")
-# Those that a preset needs if everybody may start it.
+# The limits that a preset needs if everybody may start it.
 PUBLIC_LIMITS = ("max_live", "starts_per_hour")
 
 
@@ -33,7 +31,8 @@ def validate_names(value: object) -> None:
 class SessionPreset(models.Model):
     """Perso's session parameters under their own names, and the rules for starting."""
 
-    LIMITS = LIMITS
+    # The fields that limit starts. Empty means no limit.
+    LIMITS = ("max_live", "starts_per_hour")
     PUBLIC_LIMITS = PUBLIC_LIMITS
 
     class Access(models.TextChoices):

@@ -234,6 +234,8 @@ class _SandboxHandler(ASGIHandler):
         if request is not None:
             response = await self._middleware_chain(request)
         await self.send_response(response, send)
+        if request is not None:
+            request.close()  # large uploads are temporary files
 
 
 async def answer_as_sandbox(

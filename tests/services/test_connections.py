@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.handlers.asgi import ASGIRequest
 from django.core.signals import request_finished, request_started
 from django.urls import get_script_prefix, set_script_prefix
 
@@ -146,6 +147,13 @@ async def test_sandbox_reports_unknown_session_as_perso_does(
         await connections.send(calls.get_session_info("no-such-session"), SANDBOX)
     assert (caught.value.status, caught.value.code) == (404, "not_found")
     assert caplog.records == []  # the caller decides what is worth a log line
+
+
+async def test_sandbox_closes_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(ASGIRequest, "close", lambda self: closed.append(self.path))
+    await connections.send(calls.get_llms(), SANDBOX)
+    assert closed == ["/api/v1/settings/llm_type/"]
 
 
 def test_repr_of_connection_hides_the_key() -> None:
