@@ -200,10 +200,7 @@ def first_frame() -> Iterator[Figure]:
         seed(environment(DATABASE_URL=f"sqlite:///{template}"))
         site = example_server(Path(directory) / "site", template, {})
         site.start()
-        site.execute(
-            "UPDATE django_perso_sessionpreset "
-            "SET max_live = 1000, starts_per_hour = 1000"
-        )
+        site.lift_limits()
         browser = playwright.chromium.launch(
             executable_path=chromium, args=dev.chromium_flags()
         )

@@ -36,7 +36,7 @@ def visitors() -> list[str]:
         "llm_type": "llm",
         "tts_type": "tts",
     }
-    rules = {"access": "logged_in", "max_live": None, "starts_per_hour": None}
+    rules = {"access": "logged_in", **dict.fromkeys(SessionPreset.LIMITS)}
     SessionPreset.objects.get_or_create(
         slug="bench", defaults={"name": "Bench", **choices, **rules}
     )

@@ -12,6 +12,7 @@ from django.test import Client
 
 from django_perso.log.frames import Entry, Events
 from django_perso.models import Conversation, PersoSession, SessionPreset
+from django_perso.sandbox import catalogue
 from django_perso.services import starting
 from django_perso.services.database import in_database
 from django_perso.services.limits import Visitor
@@ -20,6 +21,22 @@ START = "/perso/sessions/"
 LOG = "/perso/log/entries/"
 CONTROL = "/perso/sandbox/control/"
 SANDBOX = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
+# What the sandbox offers for avatars in a browser.
+BROWSER_STYLES = [
+    style for style in catalogue.MODEL_STYLES if style["platform_type"] == "webrtc"
+]
+OFFERED_LISTS = [
+    BROWSER_STYLES,
+    catalogue.BACKGROUND_IMAGES,
+    catalogue.PROMPTS,
+    catalogue.DOCUMENTS,
+    catalogue.LLM_TYPES,
+    catalogue.TTS_TYPES,
+    catalogue.STT_TYPES,
+    catalogue.MCP_SERVERS,
+    catalogue.TEXT_NORMALIZATIONS,
+]
+OFFERED = sum(map(len, OFFERED_LISTS))
 # Looks like a real key. Tests search for it where no key may appear.
 KEY = "pak-00c0ffee00c0ffee00c0ffee00c0ffee"
 

@@ -66,8 +66,8 @@ def test_voice_requires_speech_recognition() -> None:
     assert mistakes(make_preset(slug="b", voice=True, stt_type="default")) == {}
 
 
-@pytest.mark.parametrize("missing", ["max_live", "starts_per_hour"])
-def test_public_preset_requires_both_limits(missing: str) -> None:
+@pytest.mark.parametrize("missing", SessionPreset.PUBLIC_LIMITS)
+def test_public_preset_requires_limits(missing: str) -> None:
     unlimited = make_preset(access="staff", **{missing: None})
     assert mistakes(unlimited) == {}
     unlimited.access = "public"

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from ..client.parameters import PARAMETERS, CatalogueList, Group, Kind
 from ..conf import conf
 from ..models import ApiKey, CatalogueItem, SessionPreset
-from ..services import catalogue, connections, limits, presets
+from ..services import catalogue, connections, presets
 from .pickers import Boxes, Entry, NamesField, Picker, Tiles, entry
 from .words import ago, default_key
 
@@ -206,7 +206,7 @@ class PresetForm(SessionParamsForm):
             "is_active",
             *SessionParamsForm.Meta.fields,
             "access",
-            *limits.LIMITS,
+            *SessionPreset.LIMITS,
             "retention_days",
         ]
 
@@ -227,7 +227,7 @@ class PresetForm(SessionParamsForm):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("access") == SessionPreset.Access.PUBLIC:
             text = _("Required when everybody may start, because sessions cost money.")
-            for name in limits.LIMITS:
+            for name in SessionPreset.PUBLIC_LIMITS:
                 if name in cleaned and cleaned[name] is None:
                     self.add_error(name, text)
         return cleaned

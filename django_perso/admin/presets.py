@@ -23,8 +23,8 @@ from django.views.decorators.csrf import csrf_protect
 from ..client import calls
 from ..client.parameters import Group
 from ..models import CatalogueItem, Conversation, SessionPreset
-from ..services import catalogue, connections, deleting, keys, limits, presets
-from . import imports, playground
+from ..services import catalogue, connections, deleting, keys, presets
+from . import playground, prefill
 from .buttons import ButtonAdmin
 from .forms import (
     FOLDED_GROUPS,
@@ -171,7 +171,7 @@ class SessionPresetAdmin(ButtonAdmin):
         fieldsets: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": naming})]
         for group in OPEN_GROUPS:
             fieldsets.append((GROUP_TITLES[group], {"fields": fields_of(group)}))
-        access = ["access", limits.LIMITS]
+        access = ["access", SessionPreset.LIMITS]
         fieldsets.append((_("Access and limits"), {"fields": access}))
         for group in FOLDED_GROUPS:
             names = fields_of(group)
@@ -226,7 +226,7 @@ class SessionPresetAdmin(ButtonAdmin):
         if "copy" in query:
             preset = self.get_object(request, query["copy"])
             if preset is not None and self.has_view_permission(request, preset):
-                return imports.copy_of(preset)
+                return prefill.copy_of(preset)
         initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
         for name in LISTS_OF_NAMES:
             if name in query:
@@ -263,7 +263,7 @@ class SessionPresetAdmin(ButtonAdmin):
     # --- further pages ----------------------------------------------------------------
 
     def get_urls(self) -> list[Any]:
-        pages = {"templates": imports.import_page, "playground": playground.playground}
+        pages = {"templates": prefill.import_page, "playground": playground.playground}
         urls = []
         for name, show in pages.items():
             view = self.admin_site.admin_view(partial(show, self))

@@ -35,7 +35,8 @@ PING_SECONDS = 15
 # A socket that sends nothing is closed after this.
 SILENCE_SECONDS = 45
 
-# How a page may say that its conversation ends. After "left" it may come back.
+# How a page may say that its conversation ends. After "left" it may come back. The
+# widget does not send the last three yet.
 LEFT = "left"
 HOWS = ("visitor", LEFT, "remote", "error", "idle", "time_limit", "replaced")
 

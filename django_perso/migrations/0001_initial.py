@@ -799,7 +799,7 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="perso_public_has_limits",
-                violation_error_message="A preset that everybody may start needs both limits, because each conversation costs money.",
+                violation_error_message="A preset that everybody may start needs limits, because each conversation costs money.",
             ),
         ),
         migrations.AddIndex(

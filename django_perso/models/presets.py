@@ -10,6 +10,11 @@ from django.utils.translation import gettext_lazy as _
 
 from .keys import ApiKey
 
+# The fields that limit starts. Empty means no limit.
+LIMITS = ("max_live", "starts_per_hour")
+# Those that a preset needs if everybody may start it.
+PUBLIC_LIMITS = ("max_live", "starts_per_hour")
+
 
 def between(low: float, high: float) -> list[Any]:
     """Return validators for a range of numbers."""
@@ -27,6 +32,9 @@ def validate_names(value: object) -> None:
 
 class SessionPreset(models.Model):
     """Perso's session parameters under their own names, and the rules for starting."""
+
+    LIMITS = LIMITS
+    PUBLIC_LIMITS = PUBLIC_LIMITS
 
     class Access(models.TextChoices):
         STAFF = "staff", _("staff only")
@@ -165,10 +173,10 @@ class SessionPreset(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(access="public")
-                | Q(max_live__isnull=False, starts_per_hour__isnull=False),
+                | Q(**{f"{name}__isnull": False for name in PUBLIC_LIMITS}),
                 name="perso_public_has_limits",
                 violation_error_message=_(
-                    "A preset that everybody may start needs both limits, "
+                    "A preset that everybody may start needs limits, "
                     "because each conversation costs money."
                 ),
             ),

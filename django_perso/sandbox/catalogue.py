@@ -121,14 +121,18 @@ STT_TYPES: list[Item] = [
     {"name": "default", "service": "azure", "options": None},
     {"name": "gpt-4o-transcribe", "service": "openai", "options": None},
 ]
+NATHALIE = _style("nathalie-front-full_dress-nodded_loop", "nathalie", "full_dress")
+AMARA = _style("amara-front-suit-nodded_loop", "amara", "suit")
+# No browser can show it.
+KIOSK = _style(
+    "nathalie-kiosk-full_dress", "nathalie", "full_dress", platform_type="onpremise"
+)
 MODEL_STYLES = [
-    _style("nathalie-front-full_dress-nodded_loop", "nathalie", "full_dress"),
+    NATHALIE,
     _style("minseo-front-casual-nodded_loop", "minseo", "casual"),
-    _style("amara-front-suit-nodded_loop", "amara", "suit"),
+    AMARA,
     _style("leo-front-casual-nodded_loop", "leo", "casual"),
-    _style(
-        "nathalie-kiosk-full_dress", "nathalie", "full_dress", platform_type="onpremise"
-    ),
+    KIOSK,
 ]
 BACKGROUND_IMAGES = [
     {
@@ -227,12 +231,12 @@ def _template(sessiontemplate_id: str, name: str, style: Item, **more: Any) -> I
 
 SESSION_TEMPLATES = [
     _template(
-        "pst-reception", "Reception desk", MODEL_STYLES[0], mcp_servers=[MCP_SERVERS[0]]
+        "pst-reception", "Reception desk", NATHALIE, mcp_servers=[MCP_SERVERS[0]]
     ),
     _template(
         "pst-library",
         "Library",
-        MODEL_STYLES[2],
+        AMARA,
         prompt=PROMPTS[2],
         document=DOCUMENTS[0],
         background_image=BACKGROUND_IMAGES[1],
@@ -240,7 +244,7 @@ SESSION_TEMPLATES = [
         text_normalization_config=TEXT_NORMALIZATIONS[0],
         text_normalization_locale="en",
     ),
-    _template("pst-kiosk", "Kiosk in the hall", MODEL_STYLES[4]),
+    _template("pst-kiosk", "Kiosk in the hall", KIOSK),
 ]
 
 # Perso knows these values, but refuses them with `not_in_organization`.

@@ -1,4 +1,4 @@
-"""What an API key may choose from: fetched from Perso and stored as rows.
+"""What an API key may choose from, stored as rows; `keys` fetches it from Perso.
 
 So presets can be edited while Perso is down, and an entry that Perso has withdrawn is
 still known by its title. The lists, and the parameters that are chosen from them, are

@@ -17,9 +17,6 @@ from . import Refused, database
 
 Status = PersoSession.Status
 
-# The fields of a preset that limit its starts. Empty means no limit, but a preset that
-# everybody may start needs each of them.
-LIMITS = ("max_live", "starts_per_hour")
 # A session without a sign of life keeps its place this long: Perso may still bill it.
 # Longer than `sweeping.ASK_AFTER`.
 LIVE_FOR = timedelta(minutes=5)
@@ -84,7 +81,7 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
 def place(preset: SessionPreset, visitor: Visitor, now: datetime) -> Iterator[None]:
     """Hold the limits while rows are added; raises Refused as `check_limits` does."""
     is_trial = preset.pk is None
-    is_limited = any(getattr(preset, name) is not None for name in LIMITS)
+    is_limited = any(getattr(preset, name) is not None for name in SessionPreset.LIMITS)
     with transaction.atomic():
         # The lock comes before anything is read.
         if is_trial or is_limited:
@@ -125,7 +122,7 @@ def _lock(row: Model, column: str) -> None:
 
 def _refresh_rules(preset: SessionPreset) -> None:
     try:
-        preset.refresh_from_db(fields=[*LIMITS, "is_active", "access"])
+        preset.refresh_from_db(fields=[*SessionPreset.LIMITS, "is_active", "access"])
     except SessionPreset.DoesNotExist:
         preset.is_active = False
 

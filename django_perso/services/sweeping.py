@@ -2,7 +2,8 @@
 
 A browser that crashes and a server that is killed send no bye, so this is the one
 end that always comes. What a browser sends decides nothing here: Perso says what it
-bills.
+bills. "Silent" means that the page has given no sign of life, not that the visitor says
+nothing. Ending a row does not end the session at Perso.
 """
 
 import logging

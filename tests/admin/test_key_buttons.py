@@ -14,7 +14,7 @@ from django_perso.models import ApiKey
 from django_perso.services import keys
 from django_perso.services.connections import stored_key
 from tests.admin.pages import KEYS, OTHER, messages_of, press
-from tests.stage import KEY, SANDBOX, make_conversation, make_preset
+from tests.stage import KEY, OFFERED, SANDBOX, make_conversation, make_preset
 from tests.support.servers import SandboxServer, unused_port
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +68,7 @@ def test_actions_check_each_selected_key(admin_client: Client, key: ApiKey) -> N
     }
     messages = messages_of(admin_client.post(KEYS, chosen, follow=True))
     assert [kind for kind, _ in messages] == ["error", "success"]
-    assert key.catalogue.count() == 28
+    assert key.catalogue.count() == OFFERED
     messages = messages_of(
         admin_client.post(KEYS, {**chosen, "action": "test_selected"}, follow=True)
     )

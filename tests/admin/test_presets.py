@@ -14,10 +14,12 @@ from django.utils import timezone
 from django_perso.client import Catalogue, calls
 from django_perso.client.types import ModelStyle, TTSType
 from django_perso.models import ApiKey, CatalogueItem, SessionPreset
+from django_perso.sandbox.catalogue import BACKGROUND_IMAGES
 from django_perso.services import catalogue, keys, presets
 from django_perso.services.connections import SETTINGS_KEY, stored_key
 from tests.admin.pages import HOSTILE, PRESETS, limited
 from tests.stage import (
+    BROWSER_STYLES,
     KEY,
     faults,
     make_conversation,
@@ -87,7 +89,7 @@ def test_choices_have_titles_and_pictures(admin_client: Client, synced: None) ->
     page = text_of(admin_client, change(make_preset(background_image="pbi-night")))
     assert 'value="amara-front-suit-nodded_loop"' in page
     assert "nathalie-kiosk-full_dress" not in page  # made for kiosks
-    assert page.count('loading="lazy"') == 8
+    assert page.count('loading="lazy"') == len(BROWSER_STYLES) + len(BACKGROUND_IMAGES)
     assert "openai-nova · openai" in page
     assert "Hello! Nice to see you." in page
     assert "<p data-perso-about>Welcomes visitors and answers small talk.</p>" in page
@@ -208,7 +210,7 @@ def test_form_shows_the_usual_fields_and_folds_the_rest(
         ["llm_type"],
         ["tts_type"],
         ["access"],
-        ["max_live", "starts_per_hour"],
+        list(SessionPreset.LIMITS),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from django_perso.models import SessionPreset
 from tests.support import servers
 from tests.support.postgres import Postgres
 
@@ -29,10 +30,10 @@ def seeded(postgres_cluster: Postgres) -> str:
     servers.seed(
         servers.environment(DATABASE_URL=f"{postgres_cluster.url}/faults_seeded")
     )
+    high = "".join(f", {name} = 10000" for name in SessionPreset.LIMITS)
     with psycopg.connect(f"{postgres_cluster.url}/faults_seeded") as database:
         database.execute(
-            "UPDATE django_perso_sessionpreset "
-            "SET access = 'public', max_live = 10000, starts_per_hour = 10000"
+            f"UPDATE django_perso_sessionpreset SET access = 'public'{high}"
         )
     return "faults_seeded"
 

@@ -62,10 +62,7 @@ def fleet(
                 servers.seed(fleet.env)
             part.start()
             stack.callback(part.kill)
-        fleet.a.execute(
-            "UPDATE django_perso_sessionpreset "
-            "SET max_live = 1000, starts_per_hour = 1000"
-        )
+        fleet.a.lift_limits()
         yield fleet
 
 

@@ -140,10 +140,10 @@ REFUSALS = {"max_live": "too_many_live", "starts_per_hour": "too_many_starts"}
 
 
 def test_every_limit_has_a_refusal() -> None:
-    assert set(REFUSALS) == set(limits.LIMITS)
+    assert set(REFUSALS) == set(SessionPreset.LIMITS)
 
 
-@pytest.mark.parametrize("name", limits.LIMITS)
+@pytest.mark.parametrize("name", SessionPreset.LIMITS)
 def test_limit_changed_after_loading_the_preset_applies(name: str) -> None:
     preset = make_preset(max_live=5, starts_per_hour=5)
     conversation(preset, visitor=ME.id)

@@ -184,6 +184,13 @@ class ExampleServer(Server):
             database.execute(statement)
             database.commit()
 
+    def lift_limits(self) -> None:
+        """Make the limits of all presets too high to be reached."""
+        from django_perso.models import SessionPreset  # needs Django to be set up
+
+        high = ", ".join(f"{name} = 10000" for name in SessionPreset.LIMITS)
+        self.execute(f"UPDATE django_perso_sessionpreset SET {high}")
+
     def _database(self) -> AbstractContextManager[Any]:
         if path := sqlite_path(self.env["DATABASE_URL"]):
             return closing(sqlite3.connect(path, timeout=20))

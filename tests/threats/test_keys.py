@@ -163,10 +163,7 @@ async def test_key_is_rotated_while_conversations_start(
             "is_active": "on",
         }
         await operator.submit(KEYS + "add/", new_secret=KEY, **fields)
-        site.execute(
-            "UPDATE django_perso_sessionpreset "
-            "SET max_live = 500, starts_per_hour = 500"
-        )
+        site.lift_limits()
         pk = site.rows("SELECT id FROM django_perso_apikey")[0][0]
         await visitor.open_page()
         await asyncio.to_thread(

@@ -25,10 +25,8 @@ async def test_parallel_starts_never_exceed_the_live_limit(
     sandbox = sandbox_server("--latency", "300")
     env = {"DATABASE_URL": postgres, "PERSO_INTERACTIVE_API_SERVER": sandbox.url}
     sites = [example_server(**env), example_server(**env)]
-    sites[0].execute(
-        "UPDATE django_perso_sessionpreset "
-        f"SET max_live = {LIVE}, starts_per_hour = 1000"
-    )
+    sites[0].lift_limits()
+    sites[0].execute(f"UPDATE django_perso_sessionpreset SET max_live = {LIVE}")
 
     async def one_visitor(number: int) -> httpx.Response:
         async with HttpVisitor(sites[number % 2].url) as visitor:

@@ -84,8 +84,7 @@ def make_preset(**fields: Any) -> Any:
     }
     rules = {
         "access": "public",
-        "max_live": 10_000,
-        "starts_per_hour": 10_000,
+        **dict.fromkeys(SessionPreset.LIMITS, 10_000),
         "has_intro": False,
     }
     return SessionPreset.objects.acreate(**{**values, **rules, **fields})

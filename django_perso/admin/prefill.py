@@ -1,4 +1,4 @@
-"""Start a new preset from another preset, or from a session template saved at Perso."""
+"""Fill in a new preset from another one, or from a session template saved at Perso."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
