@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from django_perso.sandbox.hearing import USUAL_TEXT
+from django_perso.sandbox.voice import speak, wav
 
 from .conftest import PARAMS
 
