@@ -2,6 +2,7 @@
 
 // Modules are named by URL, in data-modules: hashed static files cannot import each other by relative path.
 const FIRST_SCREEN = ["view", "style", "words"];
+const VOICE = ["voice", "microphone", "speech"]; // when a visitor wants to talk
 
 let /** @type {World | null} */ world = null; // what the log needs of the browser; one for the page
 
@@ -14,7 +15,8 @@ async function importModules(urls, names) {
 /** Import all modules; the first time, send what earlier visits left. @returns {Promise<Modules>} */
 async function importAll(/** @type {Record<string, string>} */ urls) {
   try {
-    const modules = await importModules(urls, Object.keys(urls));
+    const names = Object.keys(urls).filter((name) => !VOICE.includes(name));
+    const modules = await importModules(urls, names);
     if (!world) {
       world = /** @type {World} */ (modules.outbox.makeWorld(modules));
       modules.outbox.resend(world);
@@ -35,12 +37,14 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @attr {string} sdk-integrity - hash of that script
  * @attr {string} nonce - for pages with a Content-Security-Policy
  * @attr {"auto" | "light" | "dark"} theme - colors; auto follows the page's color-scheme
+ * @attr {"click" | "hold" | "hands-free" | "off"} voice - how visitors talk
  * @attr {boolean} simultaneous - does not end other conversations on the page
  * @attr {string} data-modules - URLs of the element's modules, as JSON
  * @attr {string} data-words - translations of the first screen, as JSON
  * @attr {string} data-words-url - URL of all other translations
  * @attr {string} data-state - written by the element: idle, connecting, live, ended or error
- * @attr {string} data-activity - written by the element: ready, thinking or speaking
+ * @attr {string} data-activity - written by the element: ready, listening,
+ *   recording, thinking or speaking
  * @attr {string} data-log - written by the element: saved, saving or queued
  *
  * @fires perso-start - before a conversation is started; cancelable
@@ -79,6 +83,7 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @csspart composer - form around the input
  * @csspart input - text field
  * @csspart send - button
+ * @csspart talk - button, for presets with voice
  * @csspart saved - whether everything has been saved
  *
  * @cssproperty --perso-accent - buttons and messages of the visitor
@@ -107,6 +112,8 @@ class PersoAvatar extends HTMLElement {
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
+  #voiceMode = /** @type {VoiceMode} */ ("off");
+  #isTalkPressed = false;
   #loading = new AbortController(); // of modules, for a start
   #connection = new AbortController(); // to the document
 
@@ -266,6 +273,7 @@ class PersoAvatar extends HTMLElement {
       cancel: () => this.stop(),
       end: () => this.stop(),
       interrupt: () => this.interrupt(),
+      talk: (/** @type {boolean} */ isPressed) => this.#talk(isPressed),
       send: (/** @type {string} */ text) => this.send(text),
     });
     this.#show("idle");
@@ -323,7 +331,40 @@ class PersoAvatar extends HTMLElement {
       tools: this.#tools,
       video: /** @type {HTMLVideoElement} */ (this.#view?.parts.video),
       isSimultaneous: this.hasAttribute("simultaneous"),
+      loadVoice: () => this.#loadVoice(),
     };
+  }
+
+  async #loadVoice() {
+    try {
+      return await importModules(this.#urls, VOICE);
+    } catch (error) {
+      throw Object.assign(new Error(String(error)), { code: "modules" });
+    }
+  }
+
+  /** The way to talk that the page has chosen. */
+  get #voiceWay() {
+    const way = this.#read("voice");
+    return way === "hold" || way === "hands-free" ? way : "click";
+  }
+
+  /** Turn the microphone on with the first press, and pass on the others. */
+  async #talk(/** @type {boolean} */ isPressed) {
+    this.#isTalkPressed = isPressed;
+    const way = this.#voiceWay;
+    const conversation = this.#conversation;
+    if (!isPressed) conversation?.releaseTalk();
+    else if (this.#voiceMode === "off") await this.#beginToTalk(way);
+    else if (way === "hands-free") conversation?.setVoice("off");
+    else conversation?.pressTalk();
+  }
+
+  async #beginToTalk(/** @type {VoiceWay} */ way) {
+    await this.#conversation?.setVoice(way);
+    // The browser's question takes longer than a press.
+    const isWanted = way === "click" || (way === "hold" && this.#isTalkPressed);
+    if (isWanted) this.#conversation?.pressTalk();
   }
 
   /** What a conversation shows of itself. @type {Stage} */
@@ -334,8 +375,18 @@ class PersoAvatar extends HTMLElement {
       this.#view?.showSaved(status);
     },
     shape: (width, height) => this.#view?.showShape(width, height),
-    live: () => this.#show("live"),
-    activity: (activity) => this.#act(activity),
+    live: (hasVoice) => {
+      this.#view?.offerTalk(hasVoice && this.#read("voice") !== "off");
+      this.#show("live");
+    },
+    voice: (mode) => {
+      this.#voiceMode = mode;
+      this.#view?.showVoice(mode);
+      if (mode === "listening") this.#act("listening");
+      else if (this.#activity === "listening") this.#act("ready");
+    },
+    level: (level) => this.#view?.showLevel(level),
+    activity: (activity) => this.#act(this.#withVoice(activity)),
     muted: () => this.#view?.offerSound(),
     said: (said) => {
       this.#view?.addMessage(said);
@@ -360,6 +411,12 @@ class PersoAvatar extends HTMLElement {
       this.#announce("end", { how, reason, ms });
     },
   };
+
+  /** Return what happens: when nothing else does, the microphone may listen. */
+  #withVoice(/** @type {Activity} */ activity) {
+    const isListening = this.#voiceMode === "listening";
+    return activity === "ready" && isListening ? "listening" : activity;
+  }
 
   #show(/** @type {State} */ state) {
     this.#state = state;

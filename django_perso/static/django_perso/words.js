@@ -56,10 +56,23 @@ export class Words {
   activity(/** @type {Activity} */ activity) {
     const labels = {
       ready: this.gettext("Ready"),
+      listening: this.gettext("Listening"),
+      recording: this.gettext("I hear you"),
       thinking: this.gettext("Thinking…"),
       speaking: this.gettext("Speaking"),
     };
     return labels[activity];
+  }
+
+  /** What a press of the button to talk does. */
+  talk(/** @type {VoiceMode} */ mode) {
+    const labels = {
+      off: this.gettext("Talk"),
+      ready: this.gettext("Talk"),
+      listening: this.gettext("Stop listening"),
+      recording: this.gettext("Stop talking"),
+    };
+    return labels[mode];
   }
 
   saved(/** @type {Status} */ status) {
@@ -158,6 +171,30 @@ export class Words {
       llm_failed: this.gettext("The avatar could not answer. You can ask again."),
       no_answer: this.gettext("The avatar is not answering. You can ask again."),
       send_failed: this.gettext("Your message could not be sent."),
+      not_understood: this.gettext("I did not catch that. You can also type."),
+      voice_not_heard: this.gettext(
+        "This avatar cannot hear you. You can type instead.",
+      ),
+      microphone_denied: this.gettext(
+        "The microphone is blocked. Allow it in your browser's settings for this site, or type.",
+      ),
+      microphone_dismissed: this.gettext(
+        "The microphone was not allowed. Press the button to be asked again, or type.",
+      ),
+      microphone_forbidden: this.gettext(
+        "This site does not allow the microphone here. You can type instead.",
+      ),
+      microphone_missing: this.gettext("No microphone was found. You can type instead."),
+      microphone_busy: this.gettext(
+        "Another program is using the microphone. Close it and try again, or type.",
+      ),
+      microphone_lost: this.gettext(
+        "The microphone was disconnected. Connect it and try again, or type.",
+      ),
+      microphone_insecure: this.gettext(
+        "The microphone needs a secure page (https). You can type instead.",
+      ),
+      microphone_failed: this.gettext("The microphone does not work. You can type instead."),
       tools_without_end: this.gettext(
         "The avatar kept calling tools and was stopped. You can ask again.",
       ),
