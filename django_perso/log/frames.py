@@ -36,7 +36,7 @@ PING_SECONDS = 15
 SILENCE_SECONDS = 45
 
 # How a page may say that its conversation ends. After "left" it may come back. The
-# widget does not send the last three yet.
+# widget does not send "idle" and "time_limit" yet.
 LEFT = "left"
 HOWS = ("visitor", LEFT, "remote", "error", "idle", "time_limit", "replaced")
 

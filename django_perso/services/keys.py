@@ -1,4 +1,4 @@
-"""API keys: test and change them, choose the default, see which presets use them."""
+"""API keys: test, sync and change them, and choose the default."""
 
 import time
 from collections.abc import Iterator

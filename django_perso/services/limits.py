@@ -17,6 +17,8 @@ from . import Refused, database
 
 Status = PersoSession.Status
 
+# The fields of a preset that are read again under the lock.
+RULES = (*SessionPreset.LIMITS, "is_active", "access")
 # A session without a sign of life keeps its place this long: Perso may still bill it.
 # Longer than `sweeping.ASK_AFTER`.
 LIVE_FOR = timedelta(minutes=5)
@@ -122,7 +124,7 @@ def _lock(row: Model, column: str) -> None:
 
 def _refresh_rules(preset: SessionPreset) -> None:
     try:
-        preset.refresh_from_db(fields=[*SessionPreset.LIMITS, "is_active", "access"])
+        preset.refresh_from_db(fields=RULES)
     except SessionPreset.DoesNotExist:
         preset.is_active = False
 

@@ -1,6 +1,7 @@
 /**
  * The outbox of the log: keeps the entries of one conversation until the server has
- * acknowledged them. It uses neither the network nor the DOM.
+ * acknowledged them, and decides when they are sent, again and again if need be. It uses
+ * neither the network nor the DOM.
  */
 
 const ENVELOPE_BYTES = 2048; // of a frame or body around its entries

@@ -8,7 +8,7 @@ const LATER_SOCKETS = 3; // the same once a socket has worked
 const PING_SECONDS = 15; // until a welcome says otherwise
 const UNANSWERED_PINGS = 2; // after which the server counts as out of reach
 const POST_SECONDS = 20;
-const LONGEST_WAIT_MS = 600_000; // however long a proxy asks for
+const LONGEST_RETRY_AFTER_MS = 600_000; // however long a proxy asks for
 // A proxy may cut a socket without a close frame, or with 1009, because of what was sent.
 const CUT_CLOSES = [1006, 1009];
 
@@ -86,7 +86,7 @@ export class Transport {
   }
 
   /**
-   * Send nothing for a while; then be ready again, or open anew.
+   * Send nothing for a while; then be ready again, or open anew. The outbox decides for how long.
    * @param {number} ms
    */
   rest(ms) {
@@ -261,5 +261,5 @@ function parse(text) {
  */
 function readRetryAfter(response) {
   const seconds = Number(response.headers.get("Retry-After")) || 0;
-  return Math.min(LONGEST_WAIT_MS, seconds * 1000);
+  return Math.min(LONGEST_RETRY_AFTER_MS, seconds * 1000);
 }
