@@ -44,6 +44,10 @@ MODULES = (
     "transport",
     "store",
     "tools",
+    # These when a visitor wants to talk.
+    "voice",
+    "microphone",
+    "speech",
 )
 # What the widget may show before its other words are loaded. words.js and view.js use
 # the same texts.

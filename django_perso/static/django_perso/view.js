@@ -2,6 +2,8 @@
 
 const DOUBLE_CLICK = 2;
 const FAINTEST = 0.003; // the level that is shown as nothing
+const SVG = "http://www.w3.org/2000/svg";
+const MICROPHONE = "M12 3a3 3 0 0 0-3 3v5a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3zM6 11a6 6 0 0 0 12 0M12 17v4M9 21h6";
 const NEAR_END_PX = 80; // a visitor who has scrolled further up is reading
 
 export class View {
@@ -41,8 +43,9 @@ export class View {
     end.textContent = words.gettext("End");
     send.textContent = words.gettext("Send");
     sound.textContent = words.gettext("Tap for sound");
-    talk.ariaLabel = words.talk(this.#voiceMode);
-    talk.title = talk.ariaLabel;
+    const label = words.talk(this.#voiceMode);
+    talk.ariaLabel = label;
+    talk.title = label;
     this.#label();
   }
 
@@ -320,7 +323,7 @@ function buildChat() {
     "composer",
     {},
     make("input", "input", { maxLength: 4000 }),
-    makeButton("talk", { hidden: true, ariaPressed: "false" }),
+    makeButton("talk", { hidden: true, ariaPressed: "false" }, drawMicrophone()),
     makeButton("send", { type: "submit" }),
   );
   const log = make("div", "log", { role: "log", tabIndex: 0 });
@@ -335,5 +338,18 @@ function make(tag, part, properties = {}, ...children) {
   return node;
 }
 
-const makeButton = (/** @type {string} */ part, properties = {}) =>
-  make("button", part, { type: "button", ...properties });
+const makeButton = (
+  /** @type {string} */ part,
+  properties = {},
+  /** @type {Node[]} */ ...children
+) => make("button", part, { type: "button", ...properties }, ...children);
+
+function drawMicrophone() {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", MICROPHONE);
+  svg.append(path);
+  return svg;
+}
