@@ -13,6 +13,8 @@ from typing import Any
 FULL_SCALE = 32_768
 # Quieter frames are silence: noise of a microphone, or Opus without input.
 SOUND_PEAK = 0.01
+# Sound takes this long to arrive, while the end of a recording is told at once.
+TRANSIT_SECONDS = 0.3
 # Shorter sounds are coughs and clicks.
 MIN_SOUND_SECONDS = 0.3
 USUAL_TEXT = "Hello, what can you do?"
@@ -61,6 +63,7 @@ class Ear:
         # What arrives while nobody records. A page should send silence then.
         self.between = Recording()
         self._current: Recording | None = None
+        self._in_transit = 0.0  # seconds of sound that still belong to a recording
 
     def start(self) -> None:
         """Begin a recording."""
@@ -72,11 +75,18 @@ class Ear:
         self._current = None
         if recording is not None:
             self.recordings.append(recording)
+            self._in_transit = TRANSIT_SECONDS
         return recording
 
     def hear(self, sound: bytes, seconds: float) -> None:
         """Take a frame of 16-bit samples, of any number of channels."""
-        (self._current or self.between).add(seconds, peak_of(sound))
+        peak = peak_of(sound)
+        if self._current is not None:
+            self._current.add(seconds, peak)
+        elif self._in_transit > 0:
+            self._in_transit -= seconds
+        else:
+            self.between.add(seconds, peak)
 
     def as_json(self) -> dict[str, Any]:
         """Return what was heard, for the ledger."""

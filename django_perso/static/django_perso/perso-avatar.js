@@ -106,6 +106,7 @@ class PersoAvatar extends HTMLElement {
 
   #state = /** @type {State} */ ("idle");
   #activity = /** @type {Activity} */ ("ready");
+  #avatarActivity = /** @type {Activity} */ ("ready"); // without the microphone
   #tools = /** @type {Map<string, Tool>} */ (new Map());
   #drawing = /** @type {Promise<void> | null} */ (null);
   #translating = /** @type {Promise<void> | null} */ (null);
@@ -382,11 +383,10 @@ class PersoAvatar extends HTMLElement {
     voice: (mode) => {
       this.#voiceMode = mode;
       this.#view?.showVoice(mode);
-      if (mode === "listening") this.#act("listening");
-      else if (this.#activity === "listening") this.#act("ready");
+      this.#act(this.#avatarActivity);
     },
     level: (level) => this.#view?.showLevel(level),
-    activity: (activity) => this.#act(this.#withVoice(activity)),
+    activity: (activity) => this.#act(activity),
     muted: () => this.#view?.offerSound(),
     said: (said) => {
       this.#view?.addMessage(said);
@@ -412,12 +412,6 @@ class PersoAvatar extends HTMLElement {
     },
   };
 
-  /** Return what happens: when nothing else does, the microphone may listen. */
-  #withVoice(/** @type {Activity} */ activity) {
-    const isListening = this.#voiceMode === "listening";
-    return activity === "ready" && isListening ? "listening" : activity;
-  }
-
   #show(/** @type {State} */ state) {
     this.#state = state;
     this.dataset.state = state;
@@ -425,7 +419,11 @@ class PersoAvatar extends HTMLElement {
     this.#act("ready");
   }
 
-  #act(/** @type {Activity} */ activity) {
+  /** Show what the avatar does; while it does nothing, the microphone may listen. */
+  #act(/** @type {Activity} */ avatarActivity) {
+    this.#avatarActivity = avatarActivity;
+    const isListening = avatarActivity === "ready" && this.#voiceMode === "listening";
+    const activity = isListening ? "listening" : avatarActivity;
     this.#activity = activity;
     this.dataset.activity = activity;
     this.#view?.showActivity(activity);
