@@ -93,7 +93,8 @@ class Site:
         written = " ".join(
             f'{name}="{escape(value)}"' for name, value in attributes.items() if value
         )
-        avatar = f"<perso-avatar {written} {self.attributes}><p>Write to us instead.</p></perso-avatar>"
+        fallback = "<p>Write to us instead.</p>"
+        avatar = f"<perso-avatar {written} {self.attributes}>{fallback}</perso-avatar>"
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8">'
             '<link rel="icon" href="data:,">'

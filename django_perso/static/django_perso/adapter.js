@@ -293,16 +293,20 @@ class Sdk1Recorder {
     // Without it the SDK would answer what it hears by itself.
     session.setSttResultCallback((text) => this.#report("text", text));
     // The SDK does not pass on that speech could not be recognized.
-    session.perso?.dc?.addEventListener("message", (/** @type {MessageEvent} */ { data }) => {
-      if (String(data).includes('"stt-error"')) this.#report("failure", data);
-    });
+    session.perso?.dc?.addEventListener(
+      "message",
+      (/** @type {MessageEvent} */ { data }) => {
+        if (String(data).includes('"stt-error"')) this.#report("failure", data);
+      },
+    );
   }
 
   /** Send this track in place of the silence that the SDK sends. */
   async attach(/** @type {MediaStreamTrack} */ track) {
     const lines = this.#session.perso?.pc?.getTransceivers() ?? [];
     const line = lines.find(
-      (/** @type {RTCRtpTransceiver} */ { receiver }) => receiver.track.kind === "audio",
+      (/** @type {RTCRtpTransceiver} */ { receiver }) =>
+        receiver.track.kind === "audio",
     );
     if (line?.currentDirection !== "sendrecv")
       throw Object.assign(new Error("not received"), { code: "voice_not_heard" });
@@ -317,8 +321,15 @@ class Sdk1Recorder {
   stop(/** @type {number} */ ms) {
     const answer = new Promise((resolve, reject) => {
       const once = { once: true };
-      const listen = (/** @type {string} */ name, /** @type {(detail: any) => void} */ settle) =>
-        this.#answer.addEventListener(name, (event) => settle(/** @type {any} */ (event).detail), once);
+      const listen = (
+        /** @type {string} */ name,
+        /** @type {(detail: any) => void} */ settle,
+      ) =>
+        this.#answer.addEventListener(
+          name,
+          (event) => settle(/** @type {any} */ (event).detail),
+          once,
+        );
       listen("text", resolve);
       listen("failure", reject);
     });

@@ -3,7 +3,8 @@
 const DOUBLE_CLICK = 2;
 const FAINTEST = 0.003; // the level that is shown as nothing
 const SVG = "http://www.w3.org/2000/svg";
-const MICROPHONE = "M12 3a3 3 0 0 0-3 3v5a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3zM6 11a6 6 0 0 0 12 0M12 17v4M9 21h6";
+const MICROPHONE =
+  "M12 3a3 3 0 0 0-3 3v5a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3zM6 11a6 6 0 0 0 12 0M12 17v4M9 21h6";
 const NEAR_END_PX = 80; // a visitor who has scrolled further up is reading
 
 export class View {
@@ -208,7 +209,8 @@ export class View {
       if (isPressed) actions.talk(false);
       isPressed = false;
     };
-    const isKey = (/** @type {KeyboardEvent} */ { key }) => key === " " || key === "Enter";
+    const isKey = (/** @type {KeyboardEvent} */ { key }) =>
+      key === " " || key === "Enter";
     talk.onpointerdown = (event) => {
       talk.setPointerCapture(event.pointerId);
       press();

@@ -184,7 +184,9 @@ export class Words {
       microphone_forbidden: this.gettext(
         "This site does not allow the microphone here. You can type instead.",
       ),
-      microphone_missing: this.gettext("No microphone was found. You can type instead."),
+      microphone_missing: this.gettext(
+        "No microphone was found. You can type instead.",
+      ),
       microphone_busy: this.gettext(
         "Another program is using the microphone. Close it and try again, or type.",
       ),
@@ -194,7 +196,9 @@ export class Words {
       microphone_insecure: this.gettext(
         "The microphone needs a secure page (https). You can type instead.",
       ),
-      microphone_failed: this.gettext("The microphone does not work. You can type instead."),
+      microphone_failed: this.gettext(
+        "The microphone does not work. You can type instead.",
+      ),
       tools_without_end: this.gettext(
         "The avatar kept calling tools and was stopped. You can ask again.",
       ),
