@@ -5,6 +5,14 @@ const STEP_MS = 20;
 const FADE_SECONDS = 0.005; // a gate that opens at once clicks
 const DISMISSED_MS = 500; // a prompt that is refused sooner was not shown
 
+/** What an error of the browser means. @type {Record<string, string>} */
+const CODES = {
+  NotFoundError: "microphone_missing",
+  OverconstrainedError: "microphone_missing",
+  NotReadableError: "microphone_busy",
+  AbortError: "microphone_busy",
+};
+
 /** Asks for a microphone, and owns it until it is closed. */
 export class Microphone {
   #listener;
@@ -111,11 +119,8 @@ async function ask(/** @type {string} */ deviceId) {
 
 /** Return why the browser gave no microphone. @returns {Promise<string>} */
 async function explain(/** @type {any} */ error, /** @type {number} */ ms) {
-  if (error?.name === "NotFoundError" || error?.name === "OverconstrainedError")
-    return "microphone_missing";
-  if (error?.name === "NotReadableError" || error?.name === "AbortError")
-    return "microphone_busy";
-  if (error?.name !== "NotAllowedError") return "microphone_failed";
+  const name = error?.name;
+  if (name !== "NotAllowedError") return CODES[name] ?? "microphone_failed";
   const isDenied = (await findPermission()) === "denied" || ms < DISMISSED_MS;
   return isDenied ? "microphone_denied" : "microphone_dismissed";
 }
