@@ -48,7 +48,9 @@ class Figure:
             return line.rstrip()
         sign = "≥" if self.is_floor else "≤"
         verdict = "MISSED" if self.is_missed else "ok"
-        limits = f"must {sign} {self.must:<6.3g} aim {sign} {self.aim:<6.3g}"
+        limits = f"must {sign} {self.must:<6.3g}"
+        if self.aim is not None:
+            limits += f" aim {sign} {self.aim:<6.3g}"
         return f"{line} {limits} {verdict}"
 
 

@@ -24,7 +24,7 @@ from .log.codes import CloseCode
 from .log.frames import Bye, Events, Hello, Ping
 from .log.payloads import BadFrame
 from .models import Conversation
-from .services import Refused, ending, following, tickets, transcripts
+from .services import Refused, byes, following, tickets, transcripts
 from .services.database import in_database
 from .services.limits import is_staff
 from .services.transcripts import Answer, Report
@@ -215,7 +215,7 @@ class LogConsumer(SocketConsumer):
         """End the conversation; the browser says bye again unless it is done."""
         answer: dict[str, Any] = {}
         try:
-            answer = await ending.end(conversation, bye)
+            answer = await byes.end(conversation, bye)
         finally:
             self.has_said_bye = answer.get("t") == "done"
         await self.reply(answer)

@@ -42,8 +42,8 @@ from .log.codes import CloseCode
 from .models import Conversation
 from .services import (
     Refused,
+    byes,
     connections,
-    ending,
     following,
     starting,
     tickets,
@@ -228,7 +228,7 @@ async def _log_entries(request: HttpRequest) -> HttpResponseBase:
     bye = frames.parse_bye(body["bye"]) if "bye" in body else None
     conversation, answer = await in_database(_record)(request, hello, events)
     if bye is not None and answer["t"] == "ack":
-        answer = await ending.end(conversation, bye)
+        answer = await byes.end(conversation, bye)
     if loop_lasts():
         following.notice(conversation.pk)
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})

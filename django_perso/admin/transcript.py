@@ -92,6 +92,10 @@ class ToolCall:
         return bool(self.entries[-1].data.get("phase") == "failed")
 
     @property
+    def is_shortened(self) -> bool:
+        return any(entry.data.get("truncated") for entry in self.entries)
+
+    @property
     def details(self) -> list[tuple[Any, str]]:
         """The arguments, the result and the error, each with its label."""
         texts: dict[str, str] = {}

@@ -49,9 +49,14 @@ def load(text: str) -> dict[str, Any]:
     raise BadFrame(CloseCode.BAD_FRAME, "not a JSON object")
 
 
+def dump(value: object) -> str:
+    """Return `value` as JSON, written as browsers do."""
+    return BROWSERS.encode(value)
+
+
 def json_size(value: object) -> int:
     """Return the bytes of `value` as JSON, written as browsers do."""
-    return len(BROWSERS.encode(value).encode())
+    return len(dump(value).encode())
 
 
 def _is_too_big(text: str) -> bool:

@@ -26,8 +26,13 @@ UPDATE = f"""UPDATE {Conversation._meta.db_table} AS conversation
     FROM json_to_recordset(%s) AS report (stream uuid, seq integer, bytes bigint)
     WHERE conversation.id = report.stream"""
 
-# Keys: stream, seq, kind, at_ms, data.
+# Keys: stream, seq, kind, at_ms, data, and as json the data as JSON.
 Row = dict[str, Any]
+# A row of a report. Its kind is one of ours, so that nothing has to be escaped.
+AS_JSON = (
+    '{"stream":"%(stream)s","seq":%(seq)d,"kind":"%(kind)s","at_ms":%(at_ms)d,'
+    '"data":%(json)s}'
+)
 
 
 def store(
@@ -70,5 +75,6 @@ def _store_in_postgresql(
         for conversation in conversations
     ]
     with connection.cursor() as cursor:
-        cursor.execute(INSERT, [now, json.dumps(rows, default=str)])
+        report = ",".join([AS_JSON % row for row in rows])
+        cursor.execute(INSERT, [now, f"[{report}]"])
         cursor.execute(UPDATE, [json.dumps(positions)])

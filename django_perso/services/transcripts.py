@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -128,17 +128,23 @@ def _existing(missing: set[UUID]) -> set[UUID]:
 def _take(
     conversation: Conversation | None, report: Report, rows: list[bulk.Row]
 ) -> Answer:
-    """Append what is new in a report to `rows`, and return the answer to it."""
+    """Append what is new in a report to `rows`, and return the answer to it.
+
+    Raises ImproperlyConfigured if the site's redactor cannot be imported; the browser
+    then keeps its entries and sends them again.
+    """
     highest = max((entry.s for entry in report.events.items), default=0)
     if conversation is None or _is_over(conversation, highest):
         return conversation_gone()
     if report.lease is not None and report.lease != conversation.lease:
         return Superseded()
+    redact = conf.redactor
     for entry in report.events.items:
         if entry.s > min(conversation.last_seq + 1, MAX_STREAM):
             break
         if entry.s > conversation.last_seq:
-            kind, data = _redacted(entry)
+            kind, data = _redacted(entry, redact) if redact else (entry.k, entry.d)
+            json_text = payloads.dump(data)
             rows.append(
                 {
                     "stream": conversation.pk,
@@ -146,10 +152,11 @@ def _take(
                     "kind": kind,
                     "at_ms": entry.t,
                     "data": data,
+                    "json": json_text,
                 }
             )
             conversation.last_seq = entry.s
-            conversation.bytes_stored += payloads.json_size(data)
+            conversation.bytes_stored += len(json_text.encode())
     return _answer(conversation.last_seq, highest, report.events.rejected)
 
 
@@ -174,15 +181,10 @@ def _answer(
     return {"t": "ack", "s": last_seq}
 
 
-def _redacted(entry: Entry) -> tuple[str, dict[str, Any]]:
-    """Return kind and content as the site's redactor leaves them, or a gap if it fails.
-
-    Raises ImproperlyConfigured if the redactor cannot be imported; the browser then
-    keeps its entries and sends them again.
-    """
-    redact = conf.redactor
-    if redact is None:
-        return entry.k, entry.d
+def _redacted(
+    entry: Entry, redact: Callable[[str, dict[str, Any]], Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return kind and content as the redactor leaves them, or a gap if it fails."""
     try:
         return entry.k, payloads.load(json.dumps(redact(entry.k, entry.d)))
     except Exception:

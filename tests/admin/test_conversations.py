@@ -118,6 +118,25 @@ def test_tool_call_and_answer_are_one_card(admin_client: Client) -> None:
     assert "called, no answer<" in transcript(admin_client, session)
 
 
+def test_shortened_entries_are_marked(admin_client: Client) -> None:
+    session = conversation(
+        ("chat", {"role": "visitor", "text": "long…", "truncated": True}),
+        ("chat", {"role": "visitor", "text": "whole"}),
+        tool("called", id="c1"),
+        tool("answered", id="c1", result="9…", truncated=True),
+        tool("called", id="c2"),
+        tool("answered", id="c2", result="9"),
+    )
+    page = transcript(admin_client, session)
+    assert [card.endswith("result 9… shortened") for card in cards(page)] == [
+        True,
+        False,
+    ]
+    lines = re.findall(r"<p>(long…|whole)</p>\s*(<em>shortened</em>)?", page)
+    assert lines == [("long…", "<em>shortened</em>"), ("whole", "")]
+    assert page.count("shortened") == 2
+
+
 def test_tool_card_has_answer_from_next_page(admin_client: Client) -> None:
     filler = [("chat", {"role": "avatar", "text": "…"})] * (ENTRIES_A_PAGE - 1)
     session = conversation(

@@ -307,6 +307,7 @@ test("an entry over 16 KiB is shortened and marked", async () => {
     !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(cut.d.result),
     "no half of a character is left over",
   );
+  assert.match(cut.d.result, /^[^…]*…$/u);
   assert.equal(short.d.truncated, undefined);
 });
 

@@ -20,8 +20,8 @@ from django_perso.log.frames import Bye, Hello
 from django_perso.models import Conversation, PersoSession, SessionPreset
 from django_perso.services import (
     Refused,
+    byes,
     connections,
-    ending,
     starting,
     sweeping,
     tickets,
@@ -60,7 +60,7 @@ def start(slug: str = "guide", visitor: Visitor = ME) -> Started:
 def end(
     conversation: Conversation, last: int = 0, how: str = "visitor", **more: Any
 ) -> dict[str, Any]:
-    return async_to_sync(ending.end)(
+    return async_to_sync(byes.end)(
         conversation, Bye(last, how), **{"delays": [0], **more}
     )
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from django_perso.log import frames
 from django_perso.log.codes import CloseCode
 from django_perso.models import TranscriptEntry
-from django_perso.services import ending, tickets, transcripts
+from django_perso.services import byes, tickets, transcripts
 from django_perso.services.transcripts import Report, Superseded
 from tests.stage import make_conversation
 
@@ -76,7 +76,7 @@ class Server:
             answer = {"close": CloseCode.SUPERSEDED}
         if "bye" in sent and answer.get("t") == "ack":
             bye = frames.Bye(sent["bye"], sent["how"])
-            answer = async_to_sync(ending.end)(self.session, bye, delays=[])
+            answer = async_to_sync(byes.end)(self.session, bye, delays=[])
         assert answer.items() >= expected.items()
 
 

@@ -197,7 +197,7 @@ class Entries {
   }
 
   /**
-   * Cut the longest values of an entry that is too long for the server.
+   * Cut the longest values of an entry that is too long for the server, and mark where.
    * @param {Entry} entry
    */
   #shorten(entry) {
@@ -206,7 +206,8 @@ class Entries {
       for (const [key, value] of Object.entries(entry.d)) {
         const text = typeof value === "string" ? value : JSON.stringify(value);
         if (text.length > most) {
-          entry.d[key] = text.slice(0, most).replace(HALF_CHARACTER, "");
+          const start = text.slice(0, most - 1).replace(HALF_CHARACTER, "");
+          entry.d[key] = `${start}…`;
         }
       }
       entry.d.truncated = true;

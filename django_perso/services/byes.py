@@ -1,4 +1,4 @@
-"""The end that a page reports: asked for at Perso, then recorded."""
+"""The end that a page reports with a bye: asked for at Perso, then recorded."""
 
 import asyncio
 import logging
