@@ -138,7 +138,8 @@ def _take(
         return conversation_gone()
     if report.lease is not None and report.lease != conversation.lease:
         return Superseded()
-    redact = conf.redactor
+    # A bye without entries ends the conversation even if there is no redactor to ask.
+    redact = conf.redactor if report.events.items else None
     for entry in report.events.items:
         if entry.s > min(conversation.last_seq + 1, MAX_STREAM):
             break
