@@ -36,6 +36,7 @@ Tag = Callable[..., SafeString]
 FIRST_SCREEN = ("view", "style", "words")
 MODULES = (
     *FIRST_SCREEN,
+    "sentences",
     "conversation",
     "sdk-loader",
     "adapter",

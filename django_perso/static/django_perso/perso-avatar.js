@@ -112,6 +112,7 @@ class PersoAvatar extends HTMLElement {
   #translating = /** @type {Promise<void> | null} */ (null);
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
+  #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
   #voiceMode = /** @type {VoiceMode} */ ("off");
   #isTalkPressed = false;
@@ -292,6 +293,7 @@ class PersoAvatar extends HTMLElement {
 
   async #importAll() {
     const [modules] = await Promise.all([importAll(this.#urls), this.#translate()]);
+    if (this.#words) this.#sentences ??= new modules.sentences.Sentences(this.#words);
     return modules;
   }
 
@@ -397,7 +399,8 @@ class PersoAvatar extends HTMLElement {
       this.#announce("tool", event);
     },
     trouble: ({ code, message, words, hint }) => {
-      const text = words ?? this.#words?.trouble(code) ?? "";
+      const sentences = this.#sentences ?? this.#words;
+      const text = words ?? sentences?.trouble(code) ?? "";
       this.#view?.showTrouble(text, hint ? `${code} ${hint}` : code);
       this.#announce("error", { code, message: text, detail: message });
     },
@@ -407,7 +410,7 @@ class PersoAvatar extends HTMLElement {
     },
     closed: ({ how, reason, ms }, conversation) => {
       if (how === "remote" && conversation === this.#conversation)
-        this.#view?.showReason(this.#words?.reason(reason) ?? "");
+        this.#view?.showReason(this.#sentences?.reason(reason) ?? "");
       this.#announce("end", { how, reason, ms });
     },
   };

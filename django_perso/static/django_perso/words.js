@@ -113,96 +113,12 @@ export class Words {
     return sentences[how];
   }
 
-  /** Say why Perso ended a conversation; show an unknown reason as it is. */
-  reason(/** @type {string} */ code) {
-    /** @type {Record<string, string>} */
-    const sentences = {
-      "": this.gettext("The conversation was closed."),
-      GRACEFUL_TERMINATION: this.gettext("The conversation was closed."),
-      SESSION_EXPIRED_BEFORE_CONNECTION: this.gettext(
-        "The connection to the avatar took too long.",
-      ),
-      SESSION_LOST_AFTER_CONNECTION: this.gettext(
-        "The connection to the avatar was lost.",
-      ),
-      SESSION_MISC_ERROR: this.gettext("The avatar had a problem and had to stop."),
-      MAX_ACTIVE_SESSION_QUOTA_EXCEEDED: this.gettext(
-        "All avatars are busy. Please try again in a moment.",
-      ),
-      MAX_MIN_PER_SESSION_QUOTA_EXCEEDED: this.gettext(
-        "This conversation reached its time limit.",
-      ),
-      TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED: this.gettext(
-        "This site has used up its avatar time for this month.",
-      ),
-      INSUFFICIENT_CREDITS: this.gettext("This site has used up its avatar time."),
-      NOT_FOUND: this.gettext("The conversation was closed."),
-    };
-    return sentences[code] ?? `${sentences[""]} (${code})`;
-  }
-
-  /** Say what went wrong, by error code. */
-  trouble(/** @type {string} */ code) {
-    /** @type {Record<string, string>} */
-    const sentences = {
-      modules: this.gettext(
+  /** Say what went wrong if nothing else is known: mostly that modules could not be loaded. */
+  trouble(code = "") {
+    if (code === "modules")
+      return this.gettext(
         "Parts of this page could not be loaded. Check your connection.",
-      ),
-      sdk_unreachable: this.gettext(
-        "The avatar could not be loaded. Check your connection.",
-      ),
-      sdk_forbidden: this.gettext(
-        "This site's security policy does not allow the avatar to load.",
-      ),
-      sdk_changed: this.gettext(
-        "The avatar's script is not the one this site trusts, so it was blocked.",
-      ),
-      sdk_unusable: this.gettext("The avatar's script does not work on this page."),
-      site_unreachable: this.gettext(
-        "This site cannot be reached. Check your connection.",
-      ),
-      site_unreadable: this.gettext(
-        "This site gave an unexpected answer. Reload the page and try again.",
-      ),
-      connect_timeout: this.gettext(
-        "The avatar did not answer in time. A firewall may be blocking the connection.",
-      ),
-      connect_failed: this.gettext("The connection to the avatar failed."),
-      llm_failed: this.gettext("The avatar could not answer. You can ask again."),
-      no_answer: this.gettext("The avatar is not answering. You can ask again."),
-      send_failed: this.gettext("Your message could not be sent."),
-      not_understood: this.gettext("I did not catch that. You can also type."),
-      voice_not_heard: this.gettext(
-        "This avatar cannot hear you. You can type instead.",
-      ),
-      microphone_denied: this.gettext(
-        "The microphone is blocked. Allow it in your browser's settings for this site, or type.",
-      ),
-      microphone_dismissed: this.gettext(
-        "The microphone was not allowed. Press the button to be asked again, or type.",
-      ),
-      microphone_forbidden: this.gettext(
-        "This site does not allow the microphone here. You can type instead.",
-      ),
-      microphone_missing: this.gettext(
-        "No microphone was found. You can type instead.",
-      ),
-      microphone_busy: this.gettext(
-        "Another program is using the microphone. Close it and try again, or type.",
-      ),
-      microphone_lost: this.gettext(
-        "The microphone was disconnected. Connect it and try again, or type.",
-      ),
-      microphone_insecure: this.gettext(
-        "The microphone needs a secure page (https). You can type instead.",
-      ),
-      microphone_failed: this.gettext(
-        "The microphone does not work. You can type instead.",
-      ),
-      tools_without_end: this.gettext(
-        "The avatar kept calling tools and was stopped. You can ask again.",
-      ),
-    };
-    return sentences[code] ?? this.gettext("Something went wrong.");
+      );
+    return this.gettext("Something went wrong.");
   }
 }

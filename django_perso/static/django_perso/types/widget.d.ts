@@ -117,6 +117,7 @@ type FirstModules = {
   words: typeof import("../words.js");
 };
 type Modules = FirstModules & {
+  sentences: typeof import("../sentences.js");
   conversation: typeof import("../conversation.js");
   "sdk-loader": typeof import("../sdk-loader.js");
   adapter: typeof import("../adapter.js");
