@@ -13,11 +13,11 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from .hearing import script
 from .sessions import GRACEFUL, LOST, NEVER_CONNECTED, Session, Status, sessions
-from .voice import HEARD
 
 if TYPE_CHECKING:
-    from aiortc import RTCDataChannel
+    from aiortc import MediaStreamTrack, RTCDataChannel
 
 logger = logging.getLogger("django_perso.sandbox")
 T = TypeVar("T")
@@ -84,16 +84,20 @@ class Studio:
         """Import aiortc now, so that the first visitor does not wait for it."""
         return self.submit(_import_aiortc())
 
-    async def answer(self, session: Session, offer: str) -> str:
+    async def answer(self, session: Session, offer: str, *, accepts_audio: bool) -> str:
         """Return the SDP answer to a browser's offer; raise ValueError for a bad one.
 
-        May be called from any event loop.
+        Without `accepts_audio` no microphone is heard. May be called from any event
+        loop.
         """
-        return await asyncio.wrap_future(self.submit(self._answer(session, offer)))
+        answer = self._answer(session, offer, accepts_audio=accepts_audio)
+        return await asyncio.wrap_future(self.submit(answer))
 
-    async def _answer(self, session: Session, offer: str) -> str:
+    async def _answer(
+        self, session: Session, offer: str, *, accepts_audio: bool
+    ) -> str:
         await _import_aiortc()
-        peer = Peer(session, self)
+        peer = Peer(session, self, accepts_audio=accepts_audio)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await peer.answer(offer)
@@ -114,12 +118,15 @@ async def _import_aiortc() -> None:
 class Peer:
     """The connection to one browser, and what the avatar performs for it."""
 
-    def __init__(self, session: Session, studio: Studio) -> None:
+    def __init__(
+        self, session: Session, studio: Studio, *, accepts_audio: bool
+    ) -> None:
         from aiortc import RTCConfiguration, RTCPeerConnection
 
         from .tracks import Performance
 
         self.session = session
+        self._accepts_audio = accepts_audio
         self._studio = studio
         self._clock = asyncio.get_running_loop().time
         # Without this list aiortc would use a public STUN server.
@@ -130,7 +137,7 @@ class Peer:
         self._last_ping: float | None = None
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
-        self._recorded = False
+        self._listening: asyncio.Task[None] | None = None
         self._commands = {
             "ping": self._ping,
             "change-size": self._change_size,
@@ -141,6 +148,7 @@ class Peer:
             "record-end-stt": self._recognise,
         }
         self._pc.on("datachannel", self._opened)
+        self._pc.on("track", self._listen)
         self._pc.on("connectionstatechange", self._changed)
 
     async def answer(self, offer: str) -> str:
@@ -152,8 +160,8 @@ class Peer:
         self._pc.addTrack(self._performance.audio)
         self._pc.addTrack(self._performance.video)
         for transceiver in self._pc.getTransceivers():
-            # The sandbox ignores the microphone, so it does not decode its sound.
-            transceiver.direction = "sendonly"
+            if not self._accepts_audio or transceiver.kind == "video":
+                transceiver.direction = "sendonly"
         await self._pc.setLocalDescription(await self._pc.createAnswer())
         return str(self._pc.localDescription.sdp)
 
@@ -181,6 +189,8 @@ class Peer:
         if reason:
             sessions.terminate(self.session, reason)
         self._performance.stop()
+        if self._listening is not None:
+            self._listening.cancel()
         await self._pc.close()
 
     def _close_soon(self, reason: str) -> None:
@@ -246,15 +256,23 @@ class Peer:
         content = self._files.pop(str(data.get("file_ref")), b"")
         self._performance.play(content, str(data.get("message", "")))
 
+    def _listen(self, track: "MediaStreamTrack") -> None:
+        from .tracks import listen
+
+        if track.kind == "audio" and self._accepts_audio:
+            listening = listen(track, self.session.ear)
+            self._listening = asyncio.get_running_loop().create_task(listening)
+
     def _record(self, data: dict[str, Any]) -> None:
-        self._recorded = True
+        self.session.ear.start()
 
     def _recognise(self, data: dict[str, Any]) -> None:
-        if self._recorded:
-            self._send("stt", text=HEARD)
-        else:
+        recording = self.session.ear.stop()
+        if recording is None:
             self._send("stt-error", code=400)
-        self._recorded = False
+            return
+        self.session.understood = script.understand(recording)
+        self._send("stt", text=self.session.understood.text)
 
 
 def _is_side(value: object) -> TypeGuard[int]:

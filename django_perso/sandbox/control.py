@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from .faults import faults
+from .hearing import script
 from .http import Refusal, View, accepted_keys, open_to_hosts, read_json
 from .sessions import sessions
 from .withdrawals import withdrawals
@@ -65,5 +66,7 @@ control_faults = _control(faults.replace, faults.reset, faults.as_json)
 control_catalogue = _control(
     withdrawals.replace, withdrawals.reset, withdrawals.as_json
 )
+# control/speech/: what the next recordings are taken for.
+control_speech = _control(script.replace, script.reset, script.as_json)
 # control/keys/: the accepted keys; it shows only how many there are.
 control_keys = _control(_accept_keys, accepted_keys.reset, _accepted_keys)

@@ -36,7 +36,8 @@ BODIES: dict[str, tuple[str, bytes]] = {
 class Fault:
     """What goes wrong at a route, which answers unless `status` or `body` is set.
 
-    `http` obeys a fault, and `llm` its `cut` and `no_finish`.
+    `http` obeys a fault, `llm` its `cut` and `no_finish`, and `exchange` its
+    `sendonly`.
     """
 
     latency_ms: int = 0
@@ -45,6 +46,7 @@ class Fault:
     hang: bool = False
     cut: int = -1  # the stream is whole
     no_finish: bool = False
+    sendonly: bool = False
     times: int = 0  # until the fault is removed
 
     def response(self) -> HttpResponse | None:

@@ -12,6 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from . import smalltalk
+from .hearing import Understood
 from .toolcalls import Call, Question, Tool, choose, describe_result, names_of
 
 Event = dict[str, Any]
@@ -59,6 +60,16 @@ def reply(
     else:
         yield from _respond(text, messages, tools, mcp_servers)
     yield FINISH
+
+
+def admit(understood: Understood) -> Iterator[Event]:
+    """Say that the visitor's words were not really understood."""
+    yield from _say(
+        [
+            f"The sandbox heard {understood.sound_seconds:.1f} seconds of speech.",
+            f"It does not understand words, so it takes them for: {understood.text} ",
+        ]
+    )
 
 
 def _respond(

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from .hearing import Ear, Understood
+
 # A session that never connects ends after this time.
 CONNECT_SECONDS = 60.0
 # So many sessions are remembered; the sums of the ledger include the forgotten ones.
@@ -46,6 +48,9 @@ class Session:
     termination_reason: str | None = None
     connected: float | None = None
     ended: float | None = None
+    ear: Ear = field(default_factory=Ear)
+    # What the newest recording was taken for, until the avatar has said so.
+    understood: Understood | None = None
     sdp: dict[str, str | None] = field(
         default_factory=lambda: {"client_sdp": None, "server_sdp": None}
     )
@@ -148,6 +153,7 @@ class Sessions:
                     "created_at": session.created_at,
                     "connected_seconds": session.connected_seconds(now),
                     "params": session.params,
+                    "heard": session.ear.as_json(),
                 }
                 for session in self._sessions.values()
             ]

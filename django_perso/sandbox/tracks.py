@@ -14,10 +14,12 @@ from typing import Any
 
 import aioice.ice
 from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, VideoFrame
 
 from .avatar import THREAD_NAME
 from .face import Pose, picture, scene_of
+from .hearing import Ear
 from .voice import FRAME, FRAME_MS, RATE, SILENCE, Utterance, play, speak
 
 FRAMES_PER_SECOND = 15
@@ -97,6 +99,19 @@ class Performance:
             return SILENCE
         sound, self.mouth = self._frames.popleft()
         return sound
+
+
+async def listen(track: MediaStreamTrack, ear: Ear) -> None:
+    """Let the ear hear a browser's microphone until the track ends."""
+    while True:
+        try:
+            frame: Any = await track.recv()
+        except MediaStreamError:
+            return
+        # A plane may be longer than its samples.
+        channels = len(frame.layout.channels)
+        size = 2 * frame.samples * channels
+        ear.hear(bytes(frame.planes[0])[:size], frame.samples / frame.sample_rate)
 
 
 class _Paced(MediaStreamTrack):

@@ -55,5 +55,6 @@ urlpatterns = [
     path("control/ledger/", control.ledger),
     path("control/faults/", control.control_faults),
     path("control/catalogue/", control.control_catalogue),
+    path("control/speech/", control.control_speech),
     path("control/keys/", control.control_keys),
 ]

@@ -1,6 +1,8 @@
 """The routes of Perso."""
 
 import base64
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from . import catalogue, llm
 from .avatar import MissingAiortc, studio
 from .creation import clean
 from .faults import Fault
+from .hearing import Recording, peak_of, script
 from .http import Refusal, View, endpoint, read_json
 from .sessions import GRACEFUL, Session, Status, sessions
-from .voice import HEARD, speak, wav
+from .voice import FRAME_MS, play, speak, wav
 from .withdrawals import withdrawals
 
 SDK = Path(__file__).with_name("perso-interactive-sdk.js")
@@ -91,8 +94,8 @@ async def ice_servers(request: HttpRequest, session_id: str) -> HttpResponse:
     return JsonResponse({"ice_servers": []})
 
 
-@endpoint("exchange", "POST")
-async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
+@endpoint("exchange", "POST", sees_fault=True)
+async def exchange(request: HttpRequest, session_id: str, fault: Fault) -> HttpResponse:
     """POST session/{id}/exchange/: offer and answer, once per session."""
     session = _live(session_id)
     offer = read_json(request).get("client_sdp")
@@ -106,7 +109,7 @@ async def exchange(request: HttpRequest, session_id: str) -> HttpResponse:
             400, "invalid", "This session has already exchanged SDP.", "client_sdp"
         )
     try:
-        answer = await studio.answer(session, sdp)
+        answer = await studio.answer(session, sdp, accepts_audio=not fault.sendonly)
     except MissingAiortc as error:
         sessions.release(session)
         raise Refusal(501, "not_implemented", str(error)) from None
@@ -162,6 +165,10 @@ async def converse(
     if not messages:
         raise Refusal(400, "empty", "This list may not be empty.", "messages")
     events = llm.reply(messages, tools, session.params["mcp_servers"])
+    understood = session.understood
+    if understood and messages[-1].get("content") == understood.text:
+        session.understood = None
+        events = chain(llm.admit(understood), events)
     return llm.stream(request, llm.apply_fault(events, fault.cut, fault.no_finish))
 
 
@@ -184,15 +191,26 @@ async def tts(request: HttpRequest, session_id: str) -> HttpResponse:
 
 @endpoint("stt", "POST")
 async def stt(request: HttpRequest, session_id: str) -> HttpResponse:
-    """POST session/{id}/stt/: always the same question."""
-    _live(session_id)
+    """POST session/{id}/stt/: what a sound file is taken for."""
+    session = _live(session_id)
     audio = request.FILES.get("audio")
     if audio is None:
         raise Refusal(400, "required", "No file was submitted.", "audio")
     if (audio.size or 0) > MAX_AUDIO_BYTES:
         raise Refusal(413, "request_too_large", "The audio file is too large.", "audio")
     locale = request.POST.get("language", "en")
-    return JsonResponse({"text": HEARD, "locale": locale, "normalized_text": HEARD})
+    session.understood = script.understand(_recording_of(audio.read()))
+    text = session.understood.text
+    return JsonResponse({"text": text, "locale": locale, "normalized_text": text})
+
+
+def _recording_of(file: bytes) -> Recording:
+    """Return what a sound file contains; one that cannot be played is silent."""
+    recording = Recording()
+    with suppress(ValueError):
+        for sound, _ in play(file, "").frames:
+            recording.add(FRAME_MS / 1000, peak_of(sound))
+    return recording
 
 
 @endpoint("*")

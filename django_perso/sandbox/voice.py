@@ -17,8 +17,6 @@ FRAME = RATE // 50
 FRAME_MS = 20
 SILENCE = bytes(2 * FRAME)
 MAX_CHARACTERS = 1500
-# What speech recognition returns, whatever was said.
-HEARD = "Hello, what can you do?"
 
 # sound → (the formants in Hz with their strengths, loudness, mouth shape)
 VOICED: dict[str, tuple[tuple[tuple[int, float], ...], float, str]] = {

@@ -36,6 +36,7 @@ Tag = Callable[..., SafeString]
 FIRST_SCREEN = ("view", "style", "words")
 MODULES = (
     *FIRST_SCREEN,
+    "sentences",
     "conversation",
     "sdk-loader",
     "adapter",
@@ -44,6 +45,10 @@ MODULES = (
     "transport",
     "store",
     "tools",
+    # These when a visitor wants to talk.
+    "voice",
+    "microphone",
+    "speech",
 )
 # What the widget may show before its other words are loaded. words.js and view.js use
 # the same texts.

@@ -191,15 +191,15 @@ def test_default_of_custom_property_is_in_the_style_sheet() -> None:
 
 
 def sentences(method: str) -> set[str]:
-    """Return the codes for which a method of words.js has a sentence."""
-    words = (STATIC / "words.js").read_text("utf-8")
+    """Return the codes for which a method of sentences.js has a sentence."""
+    words = (STATIC / "sentences.js").read_text("utf-8")
     match = re.search(rf"^  {method}\(.*?^  \}}$", words, re.MULTILINE | re.DOTALL)
     assert match
     return set(re.findall(r"^      (\w+):", match[0], re.MULTILINE))
 
 
 def test_error_codes_are_those_of_the_code() -> None:
-    assert set(documented("Error codes")) == {*sentences("trouble"), "unknown"}
+    assert set(documented("Error codes")) == {*sentences("trouble"), "modules", "unknown"}
     assert 'code = "unknown"' in CODE_OF_THE_WIDGET
 
 

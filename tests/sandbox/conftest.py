@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from django_perso.sandbox.faults import faults
+from django_perso.sandbox.hearing import script
 from django_perso.sandbox.wsgi import make_server
 
 KEY = {"PersoLive-APIKey": "sandbox"}
@@ -57,12 +58,13 @@ def perso(sandbox_url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def control(sandbox_url: str) -> Iterator[httpx.Client]:
-    """A client of the sandbox's controls; afterwards there are no faults."""
+    """A client of the sandbox's controls; afterwards there are no faults or texts."""
     with httpx.Client(
         base_url=f"{sandbox_url}/control/", timeout=10, trust_env=False
     ) as client:
         yield client
-    faults.replace({})
+    faults.reset()
+    script.reset()
 
 
 @pytest.fixture

@@ -200,3 +200,13 @@ def test_mounted_sandbox_has_same_controls() -> None:
         assert client.delete(catalogue).json() == {}
         client.delete(keys)
     assert len(client.get(documents, headers=KEY).json()) == 2
+
+
+def test_texts_for_recordings_are_set_and_reset(client: httpx.Client) -> None:
+    texts = {"texts": ["One?", "Two?"]}
+    assert client.put("/control/speech/", json=texts).json() == texts
+    assert client.get("/control/speech/").json() == texts
+    for wrong in ({}, {"texts": "One?"}, {"texts": [1]}, {"texts": [], "more": 1}):
+        refused = client.put("/control/speech/", json=wrong)
+        assert (refused.status_code, "expected" in refused.text) == (400, True)
+    assert client.delete("/control/speech/").json() == {"texts": []}

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from django_perso.sandbox.voice import HEARD
+from django_perso.sandbox.hearing import USUAL_TEXT
+from django_perso.sandbox.voice import speak, wav
 
 from .conftest import PARAMS
 
@@ -224,10 +225,16 @@ def test_speech_is_wav_file_as_long_as_text(
 def test_recognised_speech_has_text_and_language(
     perso: httpx.Client, session_id: str
 ) -> None:
+    def understood(audio: bytes) -> Any:
+        files = {"audio": ("a.wav", audio, "audio/wav")}
+        return perso.post(url, files=files, data={"language": "ko"}).json()
+
     url = f"session/{session_id}/stt/"
-    files = {"audio": ("a.wav", b"RIFF", "audio/wav")}
-    heard = perso.post(url, files=files, data={"language": "ko"}).json()
-    assert heard == {"text": HEARD, "locale": "ko", "normalized_text": HEARD}
+    spoken = wav(speak("Good morning to you."))
+    text = {"text": USUAL_TEXT, "locale": "ko", "normalized_text": USUAL_TEXT}
+    nothing = {"text": "", "locale": "ko", "normalized_text": ""}
+    assert understood(spoken) == text
+    assert understood(wav(speak(""))) == understood(b"RIFF") == nothing
     without_audio = perso.post(url, files={"sound": b"RIFF"})
     assert error_of(without_audio) == (400, "required", "audio")
 

@@ -5,6 +5,7 @@ Like that of a browser, the peer's offer has no candidates.
 
 import asyncio
 import json
+from array import array
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,10 +17,28 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from django_perso.sandbox import voice
 from django_perso.sandbox.avatar import studio
+from django_perso.sandbox.faults import faults
+from django_perso.sandbox.hearing import USUAL_TEXT, script
 
 from .conftest import KEY, PARAMS
 
 Scenario = Callable[["Visitor"], Awaitable[None]]
+
+
+class Microphone(AudioStreamTrack):
+    """Silence, or a loud tone."""
+
+    is_loud = False
+
+    async def recv(self) -> Any:
+        frame: Any = await super().recv()
+        if self.is_loud:
+            loud, low = 12_000, -12_000
+            samples = array(
+                "h", [loud if n // 20 % 2 else low for n in range(frame.samples)]
+            )
+            frame.planes[0].update(samples.tobytes())
+        return frame
 
 
 class Visitor:
@@ -34,6 +53,8 @@ class Visitor:
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.tracks: dict[str, Any] = {}
         self.path = ""
+        self.answer = ""
+        self.microphone = Microphone()
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
         self.channel.on("open", self.opened.set)
@@ -46,15 +67,14 @@ class Visitor:
     async def connect(self) -> None:
         created = await self.http.post("session/", json=PARAMS, headers=KEY)
         self.path = f"session/{created.json()['session_id']}/"
-        self.pc.addTrack(AudioStreamTrack())
+        self.pc.addTrack(self.microphone)
         self.pc.addTransceiver("video", direction="recvonly")
         await self.pc.setLocalDescription(await self.pc.createOffer())
         lines = self.pc.localDescription.sdp.splitlines(keepends=True)
         self.offer = "".join(line for line in lines if "candidate" not in line)
         answer = await self.exchange()
-        await self.pc.setRemoteDescription(
-            RTCSessionDescription(answer.json()["server_sdp"]["sdp"], "answer")
-        )
+        self.answer = answer.json()["server_sdp"]["sdp"]
+        await self.pc.setRemoteDescription(RTCSessionDescription(self.answer, "answer"))
         async with asyncio.timeout(10):
             await self.opened.wait()
 
@@ -87,6 +107,20 @@ class Visitor:
         assert frame["type"] == kind, frame
         data: dict[str, Any] = frame["data"]
         return data
+
+    def heard(self, control: httpx.Client) -> dict[str, Any]:
+        """Return what the sandbox has heard of this visitor."""
+        rows = control.get("ledger/").json()["sessions"]
+        (row,) = [row for row in rows if row["session_id"] in self.path]
+        heard: dict[str, Any] = row["heard"]
+        return heard
+
+    async def ask(self, text: str) -> str:
+        """Return the model's answer to a question."""
+        body = {"messages": [{"role": "user", "content": text}], "tools": []}
+        answer = await self.http.post(f"{self.path}llm/v2/", json=body)
+        events = [json.loads(line[6:]) for line in answer.text.splitlines() if line]
+        return "".join(event["content"] or "" for event in events)
 
     async def close(self) -> None:
         await self.pc.close()
@@ -172,7 +206,7 @@ async def test_answer_prefers_vp8_and_has_one_stream(visit: Any) -> None:
         assert first_video_codec.endswith(" VP8/90000")
         streams = {line.split()[0] for line in answer if line.startswith("a=msid:")}
         assert len(streams) == 1
-        assert answer.count("a=sendonly") == 2
+        assert answer.count("a=sendonly") == 1  # the picture
 
     await visit(scenario)
 
@@ -239,17 +273,123 @@ async def test_clear_buffer_drops_queue(
     await visit(scenario)
 
 
-async def test_recorded_speech_is_answered_once(
-    visit: Any,
-) -> None:
+async def test_recording_is_answered_once(visit: Any) -> None:
     async def scenario(visitor: Visitor) -> None:
         visitor.send("record-start")
         visitor.send("record-end-stt")
-        assert (await visitor.receive("stt"))["text"]
+        await visitor.receive("stt")
         visitor.send("record-end-stt")
         assert (await visitor.receive("stt-error"))["code"]
 
     await visit(scenario)
+
+
+async def test_spoken_seconds_are_measured(visit: Any, control: httpx.Client) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        visitor.send("record-start")
+        visitor.microphone.is_loud = True
+        await asyncio.sleep(1)
+        visitor.microphone.is_loud = False
+        await asyncio.sleep(0.3)  # until all has arrived
+        visitor.send("record-end-stt")
+        assert (await visitor.receive("stt"))["text"] == USUAL_TEXT
+        heard = visitor.heard(control)
+        (recording,) = heard["recordings"]
+        assert recording["sound_seconds"] == pytest.approx(1, abs=0.15)
+        assert recording["seconds"] == pytest.approx(1.3, abs=0.2)
+        assert recording["peak"] > 0.2
+        assert heard["between"]["sound_seconds"] == 0
+
+    await visit(scenario)
+
+
+async def test_sound_outside_a_recording_is_reported(
+    visit: Any, control: httpx.Client
+) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        visitor.microphone.is_loud = True
+        await asyncio.sleep(0.5)
+        heard = visitor.heard(control)
+        assert heard["recordings"] == []
+        assert heard["between"]["sound_seconds"] > 0.2
+        assert heard["between"]["peak"] > 0.2
+
+    await visit(scenario)
+
+
+@pytest.mark.usefixtures("control")
+async def test_silent_recording_has_no_text(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        script.replace({"texts": ["What is 6 times 7?"]})
+        visitor.send("record-start")
+        await asyncio.sleep(0.5)
+        visitor.send("record-end-stt")
+        assert (await visitor.receive("stt"))["text"] == ""
+        # The next recording with sound gets the text.
+        assert script.as_json() == {"texts": ["What is 6 times 7?"]}
+
+    await visit(scenario)
+
+
+@pytest.mark.usefixtures("control")
+async def test_recordings_are_taken_for_the_queued_texts(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        script.replace({"texts": ["One?", "Two?"]})
+        visitor.microphone.is_loud = True
+        for text in ("One?", "Two?", USUAL_TEXT):
+            visitor.send("record-start")
+            await asyncio.sleep(0.6)
+            visitor.send("record-end-stt")
+            assert (await visitor.receive("stt"))["text"] == text
+
+    await visit(scenario)
+
+
+async def test_avatar_admits_that_it_understands_no_words(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        visitor.microphone.is_loud = True
+        visitor.send("record-start")
+        await asyncio.sleep(0.6)
+        visitor.send("record-end-stt")
+        text = (await visitor.receive("stt"))["text"]
+        answers = [await visitor.ask(text), await visitor.ask(text)]
+        admission = f"It does not understand words, so it takes them for: {text}"
+        assert [admission in answer for answer in answers] == [True, False]
+
+    await visit(scenario)
+
+
+async def test_peer_that_only_sends_hears_nothing(
+    visit: Any, control: httpx.Client
+) -> None:
+    faults.replace({"exchange": {"sendonly": True}})
+
+    async def scenario(visitor: Visitor) -> None:
+        assert audio_direction(visitor.answer) == "sendonly"
+        visitor.microphone.is_loud = True
+        visitor.send("record-start")
+        await asyncio.sleep(0.6)
+        visitor.send("record-end-stt")
+        assert (await visitor.receive("stt"))["text"] == ""
+        assert visitor.heard(control)["between"]["seconds"] == 0
+
+    await visit(scenario)
+
+
+async def test_audio_line_of_the_answer_receives(visit: Any) -> None:
+    async def scenario(visitor: Visitor) -> None:
+        assert audio_direction(visitor.answer) == "sendrecv"
+
+    await visit(scenario)
+
+
+def audio_direction(sdp: str) -> str:
+    """Return the direction of the audio line of a description."""
+    (audio,) = [part for part in sdp.split("m=") if part.startswith("audio")]
+    (direction,) = {"sendrecv", "sendonly", "recvonly", "inactive"} & {
+        line.removeprefix("a=") for line in audio.splitlines()
+    }
+    return direction
 
 
 async def test_unknown_frames_are_ignored(visit: Any) -> None:

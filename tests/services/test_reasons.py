@@ -7,13 +7,13 @@ from pathlib import Path
 import django_perso
 from django_perso.services import reasons
 
-WORDS = Path(django_perso.__file__).parent / "static/django_perso/words.js"
+WORDS = Path(django_perso.__file__).parent / "static/django_perso/sentences.js"
 
 
 def test_widget_has_the_same_sentences() -> None:
     script = WORDS.read_text()
     body = script.partition("  reason(")[2].partition("return ")[0]
-    pairs = re.findall(r'^\s+(\w+): this\.gettext\(\s*("[^"]*"),?\s*\)', body, re.M)
+    pairs = re.findall(r'^\s+(\w+): words\.gettext\(\s*("[^"]*"),?\s*\)', body, re.M)
     in_widget = {code: json.loads(text) for code, text in pairs}
     here = {code: str(words.visitor) for code, words in reasons.REASONS.items()}
     assert in_widget == here

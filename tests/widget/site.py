@@ -50,6 +50,8 @@ class Site:
     body: str = ""  # the page's own HTML after the avatar
     avatars: int = 1  # how many the page has
     intro: str = ""
+    voice: bool = False
+    attributes: str = ""  # more of them for the avatar
     reason: str = "GRACEFUL_TERMINATION"
     refusal: tuple[int, dict[str, Any]] | None = None
     start_waits: threading.Event | None = None
@@ -91,7 +93,8 @@ class Site:
         written = " ".join(
             f'{name}="{escape(value)}"' for name, value in attributes.items() if value
         )
-        avatar = f"<perso-avatar {written}><p>Write to us instead.</p></perso-avatar>"
+        fallback = "<p>Write to us instead.</p>"
+        avatar = f"<perso-avatar {written} {self.attributes}>{fallback}</perso-avatar>"
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8">'
             '<link rel="icon" href="data:,">'
@@ -124,7 +127,7 @@ class Site:
             "intro_message": self.intro,
             "width": 640,
             "height": 480,
-            "voice": False,
+            "voice": self.voice,
             "tools": [],
             "log": {"ws": None, "post": "/log/"},
         }

@@ -29,6 +29,7 @@ export class Sdk1Adapter {
   #isOver = false;
   #watchdog = 0;
   #turn = Promise.resolve(false); // one line is sent after the other
+  #spoken = /** @type {Spoken | null} */ (null); // how the next line of the visitor came
   #done = new AbortController();
 
   static supports(/** @type {any} */ sdk) {
@@ -89,14 +90,25 @@ export class Sdk1Adapter {
     this.playing = within(PICTURE_SECONDS, this.#play()).catch(() => {});
   }
 
-  /** Interrupt the avatar and send the visitor's text; return false if it was not sent. */
-  send(/** @type {string} */ text) {
+  /**
+   * Interrupt the avatar and send the visitor's text, which may have been spoken; return false if
+   * it was not sent.
+   * @param {string} text
+   * @param {Spoken | null} spoken
+   */
+  send(text, spoken = null) {
     this.#turn = this.#turn.then(async () => {
-      if (this.#activity !== "ready") await this.interrupt();
+      if (this.isBusy) await this.interrupt();
       this.#isBroken = false;
+      this.#spoken = spoken;
       return this.#ask(() => this.#session.processChat(text));
     });
     return this.#turn;
+  }
+
+  /** What the visitor says is recorded through this. @returns {Recorder} */
+  makeRecorder() {
+    return new Sdk1Recorder(this.#session);
   }
 
   /** Make the avatar say something; return false if it was not sent. */
@@ -147,9 +159,15 @@ export class Sdk1Adapter {
     return true;
   }
 
+  /** Whether the avatar thinks or speaks. */
+  get isBusy() {
+    return this.#activity === "thinking" || this.#activity === "speaking";
+  }
+
   /** @returns {Activity} */
   #findActivity() {
     const busy = [...this.#states].filter((state) => !this.#stuck.has(state));
+    if (busy.includes("RECORDING")) return "recording";
     if (busy.includes("SPEAKING")) return "speaking";
     return busy.length || this.#isWaiting ? "thinking" : "ready";
   }
@@ -210,7 +228,8 @@ export class Sdk1Adapter {
     this.#lines = log.length;
     for (const { text, isUser } of fresh) {
       if (isUser) {
-        this.#listener.said({ role: "visitor", text });
+        this.#listener.said({ role: "visitor", text, ...this.#spoken });
+        this.#spoken = null;
         continue;
       }
       this.#isWaiting = false;
@@ -261,6 +280,69 @@ export class Sdk1Adapter {
     this.#session.onClose(close);
     // The SDK does not notice when the data channel alone closes.
     this.#session.perso?.dc?.addEventListener?.("close", close, this.#done);
+  }
+}
+
+/** Records what a visitor says. @implements {Recorder} */
+class Sdk1Recorder {
+  #session;
+  #answer = new EventTarget(); // "text", with what was understood, or "failure"
+
+  constructor(/** @type {Session} */ session) {
+    this.#session = session;
+    // Without it the SDK would answer what it hears by itself.
+    session.setSttResultCallback((text) => this.#report("text", text));
+    // The SDK does not pass on that speech could not be recognized.
+    session.perso?.dc?.addEventListener(
+      "message",
+      (/** @type {MessageEvent} */ { data }) => {
+        if (String(data).includes('"stt-error"')) this.#report("failure", data);
+      },
+    );
+  }
+
+  /** Send this track in place of the silence that the SDK sends. */
+  async attach(/** @type {MediaStreamTrack} */ track) {
+    const lines = this.#session.perso?.pc?.getTransceivers() ?? [];
+    const line = lines.find(
+      (/** @type {RTCRtpTransceiver} */ { receiver }) =>
+        receiver.track.kind === "audio",
+    );
+    if (line?.currentDirection !== "sendrecv")
+      throw Object.assign(new Error("not received"), { code: "voice_not_heard" });
+    await line.sender.replaceTrack(track);
+  }
+
+  start() {
+    this.#session.startVoiceChat();
+  }
+
+  /** @returns {Promise<string>} */
+  stop(/** @type {number} */ ms) {
+    const answer = new Promise((resolve, reject) => {
+      const once = { once: true };
+      const listen = (
+        /** @type {string} */ name,
+        /** @type {(detail: any) => void} */ settle,
+      ) =>
+        this.#answer.addEventListener(
+          name,
+          (event) => settle(/** @type {any} */ (event).detail),
+          once,
+        );
+      listen("text", resolve);
+      listen("failure", reject);
+    });
+    this.#session.stopVoiceChat();
+    return within(ms / 1000, answer);
+  }
+
+  cancel() {
+    this.#session.stopVoiceChat();
+  }
+
+  #report(/** @type {string} */ name, /** @type {unknown} */ detail) {
+    this.#answer.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
 

@@ -1,6 +1,7 @@
 /** One conversation, from Start to its end: asks the site for a session, plays it, and logs what happens. */
 
 const START_MS = 60_000; // for the site's answer
+const DUCKED_VOLUME = 0.15;
 const GIVE_BACK_MS = 5000; // for the site to take a place back, before another is asked for
 
 export class Conversation {
@@ -18,6 +19,7 @@ export class Conversation {
   #outbox = /** @type {Outbox | null} */ (null);
   #toolbox = /** @type {Toolbox | null} */ (null);
   #adapter = /** @type {Adapter | null} */ (null);
+  #voice = /** @type {Voice | null} */ (null);
 
   /** @param {Modules} modules @param {ConversationOptions} options @param {Stage} stage */
   constructor(modules, options, stage) {
@@ -51,6 +53,60 @@ export class Conversation {
     if (!this.#adapter || this.isOver || !line) return false;
     this.#toolbox?.turn();
     return this.#adapter.send(line);
+  }
+
+  /**
+   * Turn the microphone on or off, or change the device or the way to talk. Never rejects: the
+   * stage shows what is wrong.
+   */
+  async setVoice(/** @type {VoiceWay | "off"} */ way, device = "") {
+    if (!this.#adapter || this.isOver) return;
+    if (way === "off") {
+      this.#voice?.switchOff();
+      return;
+    }
+    try {
+      this.#voice ??= await this.#makeVoice(this.#adapter);
+      await this.#voice.switchOn(way, device);
+    } catch (error) {
+      this.#complain(/** @type {any} */ (error));
+    }
+  }
+
+  /** The visitor presses the button to talk. */
+  pressTalk() {
+    this.#voice?.press();
+  }
+
+  releaseTalk() {
+    this.#voice?.release();
+  }
+
+  async #makeVoice(/** @type {Adapter} */ adapter) {
+    const { voice, ...modules } = await this.#options.loadVoice();
+    return new voice.Voice(modules, adapter.makeRecorder(), {
+      mode: (mode) => this.#stage.voice(mode),
+      level: (level) => this.#stage.level(level),
+      sound: (isOn) => this.#duck(isOn),
+      turn: () => this.#takeTurn(),
+      understood: (text, ms) => this.#say(text, { via: "voice", spoken_ms: ms }),
+      trouble: (code) => this.#complain({ code, message: code }),
+    });
+  }
+
+  /** While the visitor makes a sound, the avatar is quieter. */
+  #duck(/** @type {boolean} */ isOn) {
+    this.#options.video.volume = isOn ? DUCKED_VOLUME : 1;
+  }
+
+  #takeTurn() {
+    this.#duck(false);
+    if (this.#adapter?.isBusy) this.interrupt();
+  }
+
+  #say(/** @type {string} */ text, /** @type {Spoken} */ spoken) {
+    this.#toolbox?.turn();
+    this.#adapter?.send(text, spoken);
   }
 
   /** Make the avatar say something; return false without a conversation. */
@@ -109,6 +165,7 @@ export class Conversation {
     if (this.isOver) return;
     this.#over.abort();
     if (Conversation.#current === this) Conversation.#current = null;
+    this.#voice?.switchOff();
     this.#adapter?.stop();
     this.#stage.ended(how);
   }
@@ -142,9 +199,9 @@ export class Conversation {
     return "";
   }
 
-  #goLive(/** @type {Start} */ { intro_message: introduction }) {
+  #goLive(/** @type {Start} */ { intro_message: introduction, voice }) {
     this.#outbox?.add("state", { name: "live" });
-    this.#stage.live();
+    this.#stage.live(voice);
     this.say(introduction ?? "");
   }
 

@@ -4,7 +4,8 @@
  */
 
 export type PersoState = "idle" | "connecting" | "live" | "ended" | "error";
-export type PersoActivity = "ready" | "thinking" | "speaking";
+export type PersoActivity =
+  "ready" | "listening" | "recording" | "thinking" | "speaking";
 
 export interface PersoTool {
   description?: string;

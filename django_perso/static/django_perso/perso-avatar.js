@@ -2,6 +2,7 @@
 
 // Modules are named by URL, in data-modules: hashed static files cannot import each other by relative path.
 const FIRST_SCREEN = ["view", "style", "words"];
+const VOICE = ["voice", "microphone", "speech"]; // when a visitor wants to talk
 
 let /** @type {World | null} */ world = null; // what the log needs of the browser; one for the page
 
@@ -14,7 +15,8 @@ async function importModules(urls, names) {
 /** Import all modules; the first time, send what earlier visits left. @returns {Promise<Modules>} */
 async function importAll(/** @type {Record<string, string>} */ urls) {
   try {
-    const modules = await importModules(urls, Object.keys(urls));
+    const names = Object.keys(urls).filter((name) => !VOICE.includes(name));
+    const modules = await importModules(urls, names);
     if (!world) {
       world = /** @type {World} */ (modules.outbox.makeWorld(modules));
       modules.outbox.resend(world);
@@ -35,12 +37,14 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @attr {string} sdk-integrity - hash of that script
  * @attr {string} nonce - for pages with a Content-Security-Policy
  * @attr {"auto" | "light" | "dark"} theme - colors; auto follows the page's color-scheme
+ * @attr {"click" | "hold" | "hands-free" | "off"} voice - how visitors talk
  * @attr {boolean} simultaneous - does not end other conversations on the page
  * @attr {string} data-modules - URLs of the element's modules, as JSON
  * @attr {string} data-words - translations of the first screen, as JSON
  * @attr {string} data-words-url - URL of all other translations
  * @attr {string} data-state - written by the element: idle, connecting, live, ended or error
- * @attr {string} data-activity - written by the element: ready, thinking or speaking
+ * @attr {string} data-activity - written by the element: ready, listening,
+ *   recording, thinking or speaking
  * @attr {string} data-log - written by the element: saved, saving or queued
  *
  * @fires perso-start - before a conversation is started; cancelable
@@ -79,6 +83,7 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @csspart composer - form around the input
  * @csspart input - text field
  * @csspart send - button
+ * @csspart talk - button, for presets with voice
  * @csspart saved - whether everything has been saved
  *
  * @cssproperty --perso-accent - buttons and messages of the visitor
@@ -101,12 +106,16 @@ class PersoAvatar extends HTMLElement {
 
   #state = /** @type {State} */ ("idle");
   #activity = /** @type {Activity} */ ("ready");
+  #avatarActivity = /** @type {Activity} */ ("ready"); // without the microphone
   #tools = /** @type {Map<string, Tool>} */ (new Map());
   #drawing = /** @type {Promise<void> | null} */ (null);
   #translating = /** @type {Promise<void> | null} */ (null);
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
+  #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
+  #voiceMode = /** @type {VoiceMode} */ ("off");
+  #isTalkPressed = false;
   #loading = new AbortController(); // of modules, for a start
   #connection = new AbortController(); // to the document
 
@@ -266,6 +275,7 @@ class PersoAvatar extends HTMLElement {
       cancel: () => this.stop(),
       end: () => this.stop(),
       interrupt: () => this.interrupt(),
+      talk: (/** @type {boolean} */ isPressed) => this.#talk(isPressed),
       send: (/** @type {string} */ text) => this.send(text),
     });
     this.#show("idle");
@@ -283,6 +293,7 @@ class PersoAvatar extends HTMLElement {
 
   async #importAll() {
     const [modules] = await Promise.all([importAll(this.#urls), this.#translate()]);
+    if (this.#words) this.#sentences ??= new modules.sentences.Sentences(this.#words);
     return modules;
   }
 
@@ -323,7 +334,40 @@ class PersoAvatar extends HTMLElement {
       tools: this.#tools,
       video: /** @type {HTMLVideoElement} */ (this.#view?.parts.video),
       isSimultaneous: this.hasAttribute("simultaneous"),
+      loadVoice: () => this.#loadVoice(),
     };
+  }
+
+  async #loadVoice() {
+    try {
+      return await importModules(this.#urls, VOICE);
+    } catch (error) {
+      throw Object.assign(new Error(String(error)), { code: "modules" });
+    }
+  }
+
+  /** The way to talk that the page has chosen. */
+  get #voiceWay() {
+    const way = this.#read("voice");
+    return way === "hold" || way === "hands-free" ? way : "click";
+  }
+
+  /** Turn the microphone on with the first press, and pass on the others. */
+  async #talk(/** @type {boolean} */ isPressed) {
+    this.#isTalkPressed = isPressed;
+    const way = this.#voiceWay;
+    const conversation = this.#conversation;
+    if (!isPressed) conversation?.releaseTalk();
+    else if (this.#voiceMode === "off") await this.#beginToTalk(way);
+    else if (way === "hands-free") conversation?.setVoice("off");
+    else conversation?.pressTalk();
+  }
+
+  async #beginToTalk(/** @type {VoiceWay} */ way) {
+    await this.#conversation?.setVoice(way);
+    // The browser's question takes longer than a press.
+    const isWanted = way === "click" || (way === "hold" && this.#isTalkPressed);
+    if (isWanted) this.#conversation?.pressTalk();
   }
 
   /** What a conversation shows of itself. @type {Stage} */
@@ -334,7 +378,16 @@ class PersoAvatar extends HTMLElement {
       this.#view?.showSaved(status);
     },
     shape: (width, height) => this.#view?.showShape(width, height),
-    live: () => this.#show("live"),
+    live: (hasVoice) => {
+      this.#view?.offerTalk(hasVoice && this.#read("voice") !== "off");
+      this.#show("live");
+    },
+    voice: (mode) => {
+      this.#voiceMode = mode;
+      this.#view?.showVoice(mode);
+      this.#act(this.#avatarActivity);
+    },
+    level: (level) => this.#view?.showLevel(level),
     activity: (activity) => this.#act(activity),
     muted: () => this.#view?.offerSound(),
     said: (said) => {
@@ -346,7 +399,8 @@ class PersoAvatar extends HTMLElement {
       this.#announce("tool", event);
     },
     trouble: ({ code, message, words, hint }) => {
-      const text = words ?? this.#words?.trouble(code) ?? "";
+      const sentences = this.#sentences ?? this.#words;
+      const text = words ?? sentences?.trouble(code) ?? "";
       this.#view?.showTrouble(text, hint ? `${code} ${hint}` : code);
       this.#announce("error", { code, message: text, detail: message });
     },
@@ -356,7 +410,7 @@ class PersoAvatar extends HTMLElement {
     },
     closed: ({ how, reason, ms }, conversation) => {
       if (how === "remote" && conversation === this.#conversation)
-        this.#view?.showReason(this.#words?.reason(reason) ?? "");
+        this.#view?.showReason(this.#sentences?.reason(reason) ?? "");
       this.#announce("end", { how, reason, ms });
     },
   };
@@ -368,7 +422,11 @@ class PersoAvatar extends HTMLElement {
     this.#act("ready");
   }
 
-  #act(/** @type {Activity} */ activity) {
+  /** Show what the avatar does; while it does nothing, the microphone may listen. */
+  #act(/** @type {Activity} */ avatarActivity) {
+    this.#avatarActivity = avatarActivity;
+    const isListening = avatarActivity === "ready" && this.#voiceMode === "listening";
+    const activity = isListening ? "listening" : avatarActivity;
     this.#activity = activity;
     this.dataset.activity = activity;
     this.#view?.showActivity(activity);

@@ -56,10 +56,23 @@ export class Words {
   activity(/** @type {Activity} */ activity) {
     const labels = {
       ready: this.gettext("Ready"),
+      listening: this.gettext("Listening"),
+      recording: this.gettext("I hear you"),
       thinking: this.gettext("Thinking…"),
       speaking: this.gettext("Speaking"),
     };
     return labels[activity];
+  }
+
+  /** What a press of the button to talk does. */
+  talk(/** @type {VoiceMode} */ mode) {
+    const labels = {
+      off: this.gettext("Talk"),
+      ready: this.gettext("Talk"),
+      listening: this.gettext("Stop listening"),
+      recording: this.gettext("Stop talking"),
+    };
+    return labels[mode];
   }
 
   saved(/** @type {Status} */ status) {
@@ -100,68 +113,12 @@ export class Words {
     return sentences[how];
   }
 
-  /** Say why Perso ended a conversation; show an unknown reason as it is. */
-  reason(/** @type {string} */ code) {
-    /** @type {Record<string, string>} */
-    const sentences = {
-      "": this.gettext("The conversation was closed."),
-      GRACEFUL_TERMINATION: this.gettext("The conversation was closed."),
-      SESSION_EXPIRED_BEFORE_CONNECTION: this.gettext(
-        "The connection to the avatar took too long.",
-      ),
-      SESSION_LOST_AFTER_CONNECTION: this.gettext(
-        "The connection to the avatar was lost.",
-      ),
-      SESSION_MISC_ERROR: this.gettext("The avatar had a problem and had to stop."),
-      MAX_ACTIVE_SESSION_QUOTA_EXCEEDED: this.gettext(
-        "All avatars are busy. Please try again in a moment.",
-      ),
-      MAX_MIN_PER_SESSION_QUOTA_EXCEEDED: this.gettext(
-        "This conversation reached its time limit.",
-      ),
-      TOTAL_MIN_PER_MONTH_QUOTA_EXCEEDED: this.gettext(
-        "This site has used up its avatar time for this month.",
-      ),
-      INSUFFICIENT_CREDITS: this.gettext("This site has used up its avatar time."),
-      NOT_FOUND: this.gettext("The conversation was closed."),
-    };
-    return sentences[code] ?? `${sentences[""]} (${code})`;
-  }
-
-  /** Say what went wrong, by error code. */
-  trouble(/** @type {string} */ code) {
-    /** @type {Record<string, string>} */
-    const sentences = {
-      modules: this.gettext(
+  /** Say what went wrong if nothing else is known: mostly that modules could not be loaded. */
+  trouble(code = "") {
+    if (code === "modules")
+      return this.gettext(
         "Parts of this page could not be loaded. Check your connection.",
-      ),
-      sdk_unreachable: this.gettext(
-        "The avatar could not be loaded. Check your connection.",
-      ),
-      sdk_forbidden: this.gettext(
-        "This site's security policy does not allow the avatar to load.",
-      ),
-      sdk_changed: this.gettext(
-        "The avatar's script is not the one this site trusts, so it was blocked.",
-      ),
-      sdk_unusable: this.gettext("The avatar's script does not work on this page."),
-      site_unreachable: this.gettext(
-        "This site cannot be reached. Check your connection.",
-      ),
-      site_unreadable: this.gettext(
-        "This site gave an unexpected answer. Reload the page and try again.",
-      ),
-      connect_timeout: this.gettext(
-        "The avatar did not answer in time. A firewall may be blocking the connection.",
-      ),
-      connect_failed: this.gettext("The connection to the avatar failed."),
-      llm_failed: this.gettext("The avatar could not answer. You can ask again."),
-      no_answer: this.gettext("The avatar is not answering. You can ask again."),
-      send_failed: this.gettext("Your message could not be sent."),
-      tools_without_end: this.gettext(
-        "The avatar kept calling tools and was stopped. You can ask again.",
-      ),
-    };
-    return sentences[code] ?? this.gettext("Something went wrong.");
+      );
+    return this.gettext("Something went wrong.");
   }
 }

@@ -21,6 +21,9 @@ interface Session {
   setSrc(video: HTMLVideoElement): void;
   stopSession(): void;
   getLocalStream?(): MediaStream | null;
+  startVoiceChat(): void;
+  stopVoiceChat(): void;
+  setSttResultCallback(run: (text: string) => void): unknown;
   onClose(run: (manual: boolean) => void): unknown;
   setErrorHandler(run: (error: unknown) => void): unknown;
   subscribeChatStates(run: (states: Set<string>) => void): unknown;
@@ -63,6 +66,7 @@ type Start = {
   intro_message: string;
   width: number;
   height: number;
+  voice: boolean;
   tools: string[];
   log: { ws: string | null; post: string };
 };
@@ -81,12 +85,17 @@ interface ConversationOptions {
   tools: Map<string, Tool>;
   video: HTMLVideoElement;
   isSimultaneous: boolean;
+  loadVoice(): Promise<VoiceModules & { voice: typeof import("../voice.js") }>;
 }
 /** Where a conversation shows what happens. */
 interface Stage {
   saved(status: Status, from: Conversation): void;
   shape(width: number, height: number): void;
-  live(): void;
+  /** The visitor can type, and with voice talk. */
+  live(hasVoice: boolean): void;
+  voice(mode: VoiceMode): void;
+  /** How loud the visitor is: the root mean square of the samples. */
+  level(level: number): void;
   activity(now: Activity): void;
   muted(): void;
   said(said: Said): void;
@@ -108,6 +117,7 @@ type FirstModules = {
   words: typeof import("../words.js");
 };
 type Modules = FirstModules & {
+  sentences: typeof import("../sentences.js");
   conversation: typeof import("../conversation.js");
   "sdk-loader": typeof import("../sdk-loader.js");
   adapter: typeof import("../adapter.js");
@@ -120,8 +130,10 @@ type Modules = FirstModules & {
 };
 
 type State = "idle" | "connecting" | "live" | "ended" | "error";
-type Activity = "ready" | "thinking" | "speaking";
-type Said = { role: "visitor" | "avatar"; text: string; cut?: true };
+type Activity = "ready" | "listening" | "recording" | "thinking" | "speaking";
+/** That a line was spoken, and for how long. */
+type Spoken = { via: "voice"; spoken_ms: number };
+type Said = { role: "visitor" | "avatar"; text: string; cut?: true } & Partial<Spoken>;
 /** Who ended it; other: a second conversation started on the page. */
 type How = "visitor" | "remote" | "other" | "error";
 
@@ -131,6 +143,7 @@ interface ViewActions {
   cancel(): void;
   end(): void;
   interrupt(): void;
+  talk(isPressed: boolean): void;
   /** Resolves to false if it was not sent. */
   send(text: string): Promise<boolean>;
 }
@@ -161,7 +174,7 @@ type Parts = {
   ]: HTMLElement;
 } & {
   [
-    part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send"
+    part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send" | "talk"
   ]: HTMLButtonElement;
 } & {
   video: HTMLVideoElement;
