@@ -62,8 +62,8 @@ def test_preset_accepts_what_perso_accepts(
 
 
 def test_voice_requires_speech_recognition() -> None:
-    assert list(mistakes(make_preset(voice=True))) == ["stt_type"]
-    assert mistakes(make_preset(slug="b", voice=True, stt_type="default")) == {}
+    assert list(mistakes(make_preset(voice="click"))) == ["stt_type"]
+    assert mistakes(make_preset(slug="b", voice="click", stt_type="default")) == {}
 
 
 @pytest.mark.parametrize("missing", SessionPreset.PUBLIC_LIMITS)

@@ -40,6 +40,14 @@ class SessionPreset(models.Model):
         LOGGED_IN = "logged_in", _("everybody who is logged in")
         PUBLIC = "public", _("everybody")
 
+    class Voice(models.TextChoices):
+        """How visitors talk. Perso's name for it is voice chat."""
+
+        OFF = "off", _("not at all, visitors type")
+        HOLD = "hold", _("while they hold a button")
+        CLICK = "click", _("after a click, until they pause")
+        HANDS_FREE = "hands-free", _("at any time, also over the avatar")
+
     name = models.CharField(_("name"), max_length=100)
     slug = models.SlugField(
         _("slug"), unique=True, help_text=_('The name in {% perso_avatar "slug" %}.')
@@ -103,10 +111,15 @@ class SessionPreset(models.Model):
     height = models.PositiveIntegerField(
         _("height"), default=1920, validators=between(16, 3840)
     )
-    voice = models.BooleanField(
-        _("voice chat"),
-        default=False,
-        help_text=_("Visitors may speak. Requires speech recognition."),
+    voice = models.CharField(
+        _("visitors talk"),
+        max_length=10,
+        choices=Voice.choices,
+        default=Voice.OFF,
+        help_text=_(
+            "Requires speech recognition. Visitors may choose another way, "
+            "and can always type."
+        ),
     )
     has_intro = models.BooleanField(
         _("intro message"),
@@ -159,6 +172,15 @@ class SessionPreset(models.Model):
             'Leave empty to use PERSO["RETENTION_DAYS"].'
         ),
     )
+    consent_text = models.TextField(
+        _("consent text"),
+        blank=True,
+        max_length=4000,
+        help_text=_(
+            "Visitors agree to this text before a conversation starts, and again "
+            "after it has changed. Leave empty to ask for nothing."
+        ),
+    )
 
     class Meta:
         verbose_name = _("preset")
@@ -185,7 +207,7 @@ class SessionPreset(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if self.voice and not self.stt_type:
+        if self.voice != self.Voice.OFF and not self.stt_type:
             raise ValidationError(
-                {"stt_type": _("Voice chat requires speech recognition.")}
+                {"stt_type": _("Talking requires speech recognition.")}
             )

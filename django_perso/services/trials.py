@@ -17,7 +17,7 @@ KINDS: dict[str, str] = {
     **{row.name: row.kind.value for row in PARAMETERS if row.may_be_tried},
     "width": "pixels",
     "height": "pixels",
-    "voice": "flag",
+    "voice": "text",
     "has_intro": "flag",
     "client_tools": "names",
 }

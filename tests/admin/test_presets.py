@@ -529,7 +529,7 @@ def test_duplicate_copies_everything_but_the_name(
     preset = make_preset(
         name="Guide",
         is_default=True,
-        voice=False,
+        voice="off",
         has_intro=False,
         mcp_servers=["pmc-clock"],
     )

@@ -199,7 +199,11 @@ def sentences(method: str) -> set[str]:
 
 
 def test_error_codes_are_those_of_the_code() -> None:
-    assert set(documented("Error codes")) == {*sentences("trouble"), "modules", "unknown"}
+    assert set(documented("Error codes")) == {
+        *sentences("trouble"),
+        "modules",
+        "unknown",
+    }
     assert 'code = "unknown"' in CODE_OF_THE_WIDGET
 
 

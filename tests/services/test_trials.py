@@ -163,6 +163,7 @@ def test_trial_without_permission_is_refused(
         ("width", True),
         ("voice", "yes"),
         ("voice", True),
+        ("voice", "click"),
         ("api_key", "no-key"),
         ("api_key", "8d5f3a0e-7c8e-4b6e-9d43-6b4f5f0c1d2e"),
         ("slug", "guide"),
@@ -178,7 +179,7 @@ def test_trial_with_wrong_value_is_refused(field: str, value: Any) -> None:
     told = answer.json()
     assert (answer.status_code, told["code"]) == (422, "invalid_params")
     assert answer["Content-Type"] == "application/problem+json"
-    wrong = "stt_type" if (field, value) == ("voice", True) else field
+    wrong = "stt_type" if (field, value) == ("voice", "click") else field
     assert list(told["errors"]) == [wrong]
     assert all(text and text in told["detail"] for text in told["errors"][wrong])
     assert (created(), Conversation.objects.count()) == (before, 0)

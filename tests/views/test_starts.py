@@ -26,7 +26,7 @@ def test_start_answers_with_session_and_is_not_cached(
 ) -> None:
     make_preset(
         client_tools=["get_square_number"],
-        voice=True,
+        voice="hands-free",
         stt_type="default",
         width=480,
         height=640,
@@ -44,7 +44,7 @@ def test_start_answers_with_session_and_is_not_cached(
         "intro_message": INTRO,
         "width": 480,
         "height": 640,
-        "voice": True,
+        "voice": "hands-free",
         "tools": ["get_square_number"],
         "log": {"ws": None, "post": "/perso/log/entries/"},
     }

@@ -50,7 +50,7 @@ class Site:
     body: str = ""  # the page's own HTML after the avatar
     avatars: int = 1  # how many the page has
     intro: str = ""
-    voice: bool = False
+    voice: str = "off"
     attributes: str = ""  # more of them for the avatar
     reason: str = "GRACEFUL_TERMINATION"
     refusal: tuple[int, dict[str, Any]] | None = None

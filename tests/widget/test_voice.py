@@ -47,8 +47,7 @@ def talk(site: Site, page: Any) -> Callable[[str], Avatar]:
     """`talk("click")` opens a live conversation in which the visitor talks that way."""
 
     def open_page(way: str) -> Avatar:
-        site.voice = True
-        site.attributes = f'voice="{way}"'
+        site.voice = way
         page.add_init_script(MICROPHONE)
         page.goto(site.url)
         avatar = Avatar(page)

@@ -2,6 +2,8 @@
 
 // Modules are named by URL, in data-modules: hashed static files cannot import each other by relative path.
 const FIRST_SCREEN = ["view", "style", "words"];
+/** @type {(VoiceWay | "off")[]} */
+const WAYS = ["off", "hold", "click", "hands-free"];
 const VOICE = ["voice", "microphone", "speech"]; // when a visitor wants to talk
 
 let /** @type {World | null} */ world = null; // what the log needs of the browser; one for the page
@@ -114,6 +116,7 @@ class PersoAvatar extends HTMLElement {
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
+  #way = /** @type {VoiceWay | "off"} */ ("off");
   #voiceMode = /** @type {VoiceMode} */ ("off");
   #isTalkPressed = false;
   #loading = new AbortController(); // of modules, for a start
@@ -346,16 +349,17 @@ class PersoAvatar extends HTMLElement {
     }
   }
 
-  /** The way to talk that the page has chosen. */
-  get #voiceWay() {
-    const way = this.#read("voice");
-    return way === "hold" || way === "hands-free" ? way : "click";
+  /** The way to talk: the page's, or else the preset's. A preset without voice has none. */
+  #chooseWay(/** @type {VoiceWay | "off"} */ ofPreset) {
+    const ofPage = WAYS.find((way) => way === this.#read("voice"));
+    return ofPreset === "off" ? "off" : (ofPage ?? ofPreset);
   }
 
   /** Turn the microphone on with the first press, and pass on the others. */
   async #talk(/** @type {boolean} */ isPressed) {
     this.#isTalkPressed = isPressed;
-    const way = this.#voiceWay;
+    const way = this.#way;
+    if (way === "off") return;
     const conversation = this.#conversation;
     if (!isPressed) conversation?.releaseTalk();
     else if (this.#voiceMode === "off") await this.#beginToTalk(way);
@@ -378,8 +382,9 @@ class PersoAvatar extends HTMLElement {
       this.#view?.showSaved(status);
     },
     shape: (width, height) => this.#view?.showShape(width, height),
-    live: (hasVoice) => {
-      this.#view?.offerTalk(hasVoice && this.#read("voice") !== "off");
+    live: (ofPreset) => {
+      this.#way = this.#chooseWay(ofPreset);
+      this.#view?.offerTalk(this.#way !== "off");
       this.#show("live");
     },
     voice: (mode) => {

@@ -66,7 +66,7 @@ type Start = {
   intro_message: string;
   width: number;
   height: number;
-  voice: boolean;
+  voice: VoiceWay | "off";
   tools: string[];
   log: { ws: string | null; post: string };
 };
@@ -91,8 +91,8 @@ interface ConversationOptions {
 interface Stage {
   saved(status: Status, from: Conversation): void;
   shape(width: number, height: number): void;
-  /** The visitor can type, and with voice talk. */
-  live(hasVoice: boolean): void;
+  /** The visitor can type, and talk in the way that the preset has. */
+  live(voice: VoiceWay | "off"): void;
   voice(mode: VoiceMode): void;
   /** How loud the visitor is: the root mean square of the samples. */
   level(level: number): void;
