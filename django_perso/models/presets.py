@@ -207,7 +207,8 @@ class SessionPreset(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if self.voice != self.Voice.OFF and not self.stt_type:
+        may_talk = self.voice in self.Voice and self.voice != self.Voice.OFF
+        if may_talk and not self.stt_type:
             raise ValidationError(
                 {"stt_type": _("Talking requires speech recognition.")}
             )
