@@ -380,7 +380,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
     "no microphone": (
         set_line(f"POLICIES = {NO_MICROPHONE}"),
         "W022",
-        "There is no voice input yet",
+        "microphone=(), usb=() does not let pages use the microphone",
     ),
     "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
     "a misspelt preset": (

@@ -75,14 +75,13 @@ def errors(client: Client, address: str, values: dict[str, Any]) -> dict[str, An
 
 
 @pytest.mark.parametrize("has_lists", [True, False])
-def test_form_has_every_field_but_voice(admin_client: Client, has_lists: bool) -> None:
+def test_form_has_every_field(admin_client: Client, has_lists: bool) -> None:
     if has_lists:
         keys.check(SETTINGS_KEY, keep_lists=True)
     page = text_of(admin_client, "add/")
     for field in SessionPreset._meta.fields:
-        assert (f'name="{field.name}"' in page) is (
-            field.name not in ("id", "voice")
-        ), field.name
+        is_expected = field.name not in ("id", "consent_text")
+        assert (f'name="{field.name}"' in page) is is_expected, field.name
 
 
 def test_choices_have_titles_and_pictures(admin_client: Client, synced: None) -> None:
