@@ -273,7 +273,7 @@ class Examination:
             text = f"Permissions-Policy: {policy} {NO_MICROPHONE}"
             found = [problem("W022", text, "Permissions-Policy: microphone=(self)")]
         if not found:
-            yield Info("pages may use the microphone, over HTTPS and on localhost")
+            yield Info("pages may use the microphone (over HTTPS or on localhost)")
         elif self._may_visitors_talk() and not found[0].is_silenced():
             yield from found
         else:
