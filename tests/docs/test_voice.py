@@ -10,7 +10,10 @@ from tests.docs.pages import CODE, DOCS, blocks, read, rows, section
 PAGE = read("how-to/voice")
 STATIC = dev.ROOT / "django_perso/static/django_perso"
 SENTENCES = (STATIC / "sentences.js").read_text("utf-8")
-SPEECH = (STATIC / "speech.js").read_text("utf-8")
+TIMES = "".join(
+    (STATIC / name).read_text("utf-8") for name in ("speech.js", "voice.js")
+)
+ADDRESS = "http://192.168.0.5:8000"
 
 
 def test_ways_to_talk_are_those_of_presets() -> None:
@@ -25,7 +28,7 @@ def test_ways_to_talk_are_those_of_presets() -> None:
 def test_times_are_those_of_the_widget() -> None:
     milliseconds = {
         name: int(value.replace("_", ""))
-        for name, value in re.findall(r"const (\w+_MS) = ([\d_]+);", SPEECH)
+        for name, value in re.findall(r"const (\w+_MS) = ([\d_]+);", TIMES)
     }
     text = section(PAGE, "Choose how they talk")
     assert f"after {milliseconds['PAUSE_MS'] / 1000} seconds of silence" in text
@@ -33,10 +36,10 @@ def test_times_are_those_of_the_widget() -> None:
 
 
 def test_trouble_has_the_words_of_the_widget() -> None:
-    shown = dict(re.findall(r'(\w+): words\.gettext\(\s*"(.+?)",?\s*\)', SENTENCES))
+    shown = re.findall(r'(\w+): words\s*\.gettext\(\s*"(.+?)",?\s*\)', SENTENCES)
     of_voice = {
-        code: sentence
-        for code, sentence in shown.items()
+        code: sentence.replace("%(address)s", ADDRESS)
+        for code, sentence in shown
         if code.startswith(("microphone_", "voice_")) or code == "not_understood"
     }
     documented = {
