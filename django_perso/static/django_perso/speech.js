@@ -8,7 +8,8 @@ const CLICK_MS = 80; // a shorter sound is a click
 const LOUDER = 3.5; // than the noise, about 11 dB
 const QUIETEST = 0.003; // a level below is never sound
 const BEGIN_MS = 1000; // a device begins before
-const LEARN_MS = 400; // then only the noise is measured
+const SETTLE_MS = 100; // its first samples are quieter than the room
+const LEARN_MS = 400; // at first only the noise is measured
 const BUCKET_MS = 100;
 
 const ECHO_MS = 500; // the avatar's sound may be heard so much later
@@ -152,6 +153,7 @@ export class SpeechDetector {
     // Before a device begins it is quieter than any room.
     if (level === 0 && now - this.#calledAt < BEGIN_MS) return false;
     this.#beganAt ??= now;
+    if (now - this.#beganAt < SETTLE_MS) return false;
     this.#noise.add(level, now);
     this.#echo.add(avatar, level, now);
     const limit = Math.max(QUIETEST, LOUDER * this.#noise.value, this.#echo.limit);
