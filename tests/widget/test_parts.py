@@ -291,6 +291,31 @@ def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
     """) == ["https://perso.example", "s1", 64, 48, False, []]
 
 
+@pytest.mark.parametrize(
+    "create_session",
+    [
+        "(server, id, width, height, voice, tools) => take(voice, tools)",
+        """(server, id, width, height, ...rest) =>
+          typeof rest[0] === "boolean" ? take(...rest) : take(false, rest[0])""",
+    ],
+    ids=["1.0", "1.2"],
+)
+def test_every_sdk_gets_tools_and_no_wish_for_a_microphone(
+    run: Run, create_session: str
+) -> None:
+    assert run(f"""{SESSION}
+      let taken;
+      const take = async (voice, tools) => {{
+        taken = [Boolean(voice), tools];
+        return session;
+      }};
+      const sdk = {{ createSession: {create_session} }};
+      const {{ signal }} = new AbortController();
+      await Sdk1Adapter.connect(sdk, {START}, ["tool"], video, listener, signal);
+      return taken;
+    """) == [False, ["tool"]]
+
+
 def test_session_that_arrives_after_a_cancel_is_closed(run: Run) -> None:
     assert run(f"""{SESSION}
       const cancelling = new AbortController();
