@@ -41,7 +41,7 @@ export class Sdk1Adapter {
    * has been aborted, is closed.
    * @param {Perso} sdk
    * @param {Start} start
-   * @param {object[]} tools
+   * @param {ChatTool[]} tools
    * @param {HTMLVideoElement} video
    * @param {AdapterListener} listener
    * @param {AbortSignal} signal
