@@ -352,6 +352,19 @@ def test_failure_to_connect_has_a_code(run: Run, error: str, expected: Any) -> N
     )
 
 
+@pytest.mark.parametrize("file", ["perso-interactive-sdk.js", "index.iife.js"])
+def test_rejection_in_the_sdk_gives_up_the_answer(run: Run, file: str) -> None:
+    assert run(f"""{SESSION}
+      new Sdk1Adapter(session, video, listener);
+      handlers.states(new Set(["LLM"]));
+      const error = new Error("broken");
+      error.stack = "Error: broken at https://static.example/{file}:1:2";
+      Promise.reject(error);
+      await new Promise((done) => setTimeout(done, 50));
+      return reported.filter(([name]) => name === "trouble");
+    """) == [["trouble", {"code": "llm_failed", "message": "broken"}]]
+
+
 def test_new_lines_of_the_sdks_log_are_passed_on_in_order(run: Run) -> None:
     assert run(f"""{SESSION}
       new Sdk1Adapter(session, video, listener);

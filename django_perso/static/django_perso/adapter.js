@@ -349,7 +349,8 @@ class Sdk1Recorder {
 /** Whether an error was thrown by the SDK, or by nobody's code in particular. */
 function isOfSdk(/** @type {any} */ error) {
   const stack = String(error?.stack ?? "");
-  if (/perso-interactive-sdk/.test(stack)) return true;
+  // The names of its file on GitHub and on npm
+  if (/perso-interactive-sdk|index\.iife\.js/.test(stack)) return true;
   const isBroken = error instanceof TypeError || error instanceof SyntaxError;
   return isBroken && !stack.includes("://");
 }
