@@ -79,7 +79,7 @@ class Espeak:
         """Return a WAV file of a text; raise OSError if it cannot be read."""
         content = text.replace("\0", " ").encode(errors="replace")
         self._sound.clear()
-        # Each time: the library must not call that of an instance that is gone.
+        # Set each time, since another instance may have set its own since.
         self._library.espeak_SetSynthCallback(self._callback)
         failure = self._library.espeak_SetVoiceByName(voice_for(text).encode())
         failure = failure or self._library.espeak_Synth(

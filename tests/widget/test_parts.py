@@ -291,6 +291,7 @@ def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
     """) == ["https://perso.example", "s1", 64, 48, False, []]
 
 
+@pytest.mark.parametrize("has_microphone", ["false", "true"])
 @pytest.mark.parametrize(
     "create_session",
     [
@@ -300,10 +301,10 @@ def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
     ],
     ids=["1.0", "1.2"],
 )
-def test_every_sdk_gets_tools_and_no_wish_for_a_microphone(
-    run: Run, create_session: str
+def test_every_sdk_tells_tools_from_the_microphone(
+    run: Run, create_session: str, has_microphone: str
 ) -> None:
-    assert run(f"""{SESSION}
+    taken = run(f"""{SESSION}
       let taken;
       const take = async (voice, tools) => {{
         taken = [Boolean(voice), tools];
@@ -311,9 +312,11 @@ def test_every_sdk_gets_tools_and_no_wish_for_a_microphone(
       }};
       const sdk = {{ createSession: {create_session} }};
       const {{ signal }} = new AbortController();
-      await Sdk1Adapter.connect(sdk, {START}, ["tool"], video, listener, signal);
+      const page = {{ tools: ["tool"], video, hasMicrophone: {has_microphone} }};
+      await Sdk1Adapter.connect(sdk, {START}, page, listener, signal);
       return taken;
-    """) == [False, ["tool"]]
+    """)
+    assert taken == [has_microphone == "true", ["tool"]]
 
 
 def test_session_that_arrives_after_a_cancel_is_closed(run: Run) -> None:
