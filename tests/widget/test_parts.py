@@ -355,6 +355,16 @@ def test_failure_to_connect_has_a_code(run: Run, error: str, expected: Any) -> N
     )
 
 
+def test_stopped_session_sends_no_more_pings(run: Run) -> None:
+    assert run(f"""{SESSION}
+      const pingIntervalId = setInterval(() => calls.push("ping"), 10);
+      session.perso = {{ pingIntervalId }};
+      new Sdk1Adapter(session, video, listener).stop();
+      await new Promise((done) => setTimeout(done, 50));
+      return calls;
+    """) == ["play", "stop"]
+
+
 @pytest.mark.parametrize("file", ["perso-interactive-sdk.js", "index.iife.js"])
 def test_rejection_in_the_sdk_gives_up_the_answer(run: Run, file: str) -> None:
     assert run(f"""{SESSION}

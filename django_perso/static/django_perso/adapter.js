@@ -404,6 +404,8 @@ function isOfSdk(/** @type {any} */ error) {
 
 /** Close a session and let go of the microphone, which the SDK never does. */
 function release(/** @type {Session} */ session) {
+  // A ping to a channel that is about to close would throw into the page.
+  clearInterval(/** @type {any} */ (session.perso)?.pingIntervalId);
   try {
     session.stopSession();
   } catch {
