@@ -13,7 +13,7 @@ from ...conf import PERSO_SERVERS, PINNED_SDK_URL, conf
 from .shapes import HIDDEN
 from .steps import Contact
 
-BROWSER = re.compile(r"\b(Firefox|Edg|OPR|Chrome|Version)/(\d{1,4})")
+BROWSER = re.compile(r"(Firefox|Edg|OPR|Chrome|Version)/(\d{1,4})")
 OTHER = "another address"
 
 
@@ -69,5 +69,6 @@ def _without(secrets: list[str], text: str) -> str:
 
 
 def _browser(user_agent: str) -> str:
+    # Browsers that are made from another one name that one first.
     names = BROWSER.findall(user_agent)
-    return " ".join(names[0]) if names else "unknown"
+    return " ".join(names[-1]) if names else "unknown"

@@ -324,4 +324,5 @@ def _ice(servers: tuple[Any, ...]) -> str:
         urls = server.get("urls") if isinstance(server, dict) else None
         for url in urls if isinstance(urls, list) else [urls]:
             kinds.append(word(str(url).partition(":")[0]))
-    return f"{len(servers)} ICE servers ({', '.join(sorted(set(kinds))) or 'none'})"
+    kinds_of_all = ", ".join(sorted(set(kinds)))
+    return f"{len(servers)} ICE servers" + (f" ({kinds_of_all})" if kinds else "")

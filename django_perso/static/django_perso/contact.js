@@ -44,7 +44,10 @@ const report = {
  *   isComplete: boolean,
  * }} Answer
  */
-/** A frame of the data channel, and when it came. @typedef {{text: string, at: number}} Frame */
+/**
+ * A frame of the data channel, and when it came.
+ * @typedef {{text: string, at: number, type?: string, data?: any}} Frame
+ */
 
 /** Keep all answers to requests about the session. The SDK calls the global `fetch`. */
 function watchRequests(/** @type {string} */ sessionId) {
@@ -153,9 +156,9 @@ function watch(/** @type {Session} */ session) {
   const { dc } = session.perso;
   dc.addEventListener("message", (/** @type {MessageEvent} */ { data }) => {
     const text = String(data);
-    const isPing = text.includes('"ping"');
-    if (!isPing && report.frames.length < MAX_FRAMES)
-      report.frames.push({ text, at: now() });
+    const frame = { text, at: now(), ...parse(text) };
+    if (frame.type !== "ping" && report.frames.length < MAX_FRAMES)
+      report.frames.push(frame);
   });
   session.onClose(() => {
     if (!report.leftAt) report.facts.closed_ms = now() - startedAt;
@@ -174,6 +177,7 @@ async function show(/** @type {Session} */ session) {
     else video.addEventListener("loadeddata", resolve, { once: true });
   });
   session.setSrc(video);
+  video.hidden = false;
   video.play().catch(() => {
     video.muted = true; // sound may be forbidden, not the picture
     return video.play();
@@ -221,6 +225,7 @@ async function converse(/** @type {Session} */ session) {
     ANSWER_SECONDS,
   );
   if (!answer) throw failure("timeout");
+  if (answer.status !== 200) throw failure(`http_${answer.status}`);
   report.facts.answer_ms = answer.ms;
   const speech = await until(() => findFrame("stf"), SPEECH_SECONDS);
   if (!speech) throw failure("timeout");
@@ -249,7 +254,7 @@ async function speak(
   tone.stop();
   await sender?.replaceTrack(null);
   if (!frame) throw failure("timeout");
-  const { type, data } = JSON.parse(frame.text);
+  const { type, data } = frame;
   report.facts.stt_ms = frame.at - endedAt;
   report.facts.stt = type === "stt" ? "text" : "error";
   if (type === "stt") report.facts.stt_characters = String(data?.text ?? "").length;
@@ -257,15 +262,23 @@ async function speak(
 }
 
 function findFrame(/** @type {string} */ type) {
-  return report.frames.find(
-    ({ text }) =>
-      text.includes(`"type": "${type}"`) || text.includes(`"type":"${type}"`),
-  );
+  return report.frames.find((frame) => frame.type === type);
+}
+
+/** Return type and data of a frame. @returns {{type?: string, data?: any}} */
+function parse(/** @type {string} */ text) {
+  try {
+    const { type, data } = JSON.parse(text);
+    return { type, data };
+  } catch {
+    return {};
+  }
 }
 
 /** Close the session and what the SDK leaves open. */
 function leave(/** @type {Session} */ session) {
   report.leftAt = now();
+  find("video").hidden = true;
   try {
     session.stopSession();
   } catch {
@@ -351,14 +364,15 @@ const failure = (/** @type {string} */ code) =>
   Object.assign(new Error(code), { code });
 
 /**
- * Return what a function finds, as soon as it does; undefined after some seconds.
+ * Return what a function finds, as soon as it does; undefined after some seconds, or once Perso
+ * has closed the connection.
  * @template T
  * @param {() => T} look
  * @param {number} seconds
  */
 async function until(look, seconds) {
   const deadline = now() + seconds * 1000;
-  while (now() < deadline) {
+  while (now() < deadline && report.facts.closed_ms === undefined) {
     const found = look();
     if (found) return found;
     await sleep(25);
