@@ -38,6 +38,7 @@ MODULES = (
     *FIRST_SCREEN,
     "sentences",
     "conversation",
+    "voice-controls",
     "sdk-loader",
     "adapter",
     "frames",

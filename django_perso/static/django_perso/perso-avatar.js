@@ -116,9 +116,10 @@ class PersoAvatar extends HTMLElement {
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
-  #way = /** @type {VoiceWay | "off"} */ ("off");
+  #controls = /** @type {import("./voice-controls.js").VoiceControls | null} */ (null);
   #voiceMode = /** @type {VoiceMode} */ ("off");
-  #isTalkPressed = false;
+  #spoken = /** @type {Spoken | null} */ (null); // how the text in the input came
+  #isHeard = true; // as far as is known from earlier conversations
   #loading = new AbortController(); // of modules, for a start
   #connection = new AbortController(); // to the document
 
@@ -184,9 +185,21 @@ class PersoAvatar extends HTMLElement {
   }
 
   async send(text = "") {
+    return this.#send(text);
+  }
+
+  /** Send what is in the input, where what the visitor said may have been corrected. */
+  async #sendTyped(/** @type {string} */ text) {
+    const spoken = this.#spoken;
+    this.#spoken = null;
+    return this.#send(text, spoken);
+  }
+
+  /** @param {string} text @param {Spoken | null} spoken */
+  async #send(text, spoken = null) {
     if (!this.#conversation || !this.#isConversing) return false;
     if (text.trim()) this.#view?.clearTrouble();
-    return this.#conversation.send(text);
+    return this.#conversation.send(text, spoken);
   }
 
   say(text = "") {
@@ -213,6 +226,7 @@ class PersoAvatar extends HTMLElement {
     try {
       const modules = await this.#importAll();
       if (signal.aborted) return null;
+      this.#controls ??= this.#makeControls(modules);
       const { Conversation } = modules.conversation;
       this.#conversation = new Conversation(modules, this.#readOptions(), this.#stage);
       return this.#conversation;
@@ -278,8 +292,7 @@ class PersoAvatar extends HTMLElement {
       cancel: () => this.stop(),
       end: () => this.stop(),
       interrupt: () => this.interrupt(),
-      talk: (/** @type {boolean} */ isPressed) => this.#talk(isPressed),
-      send: (/** @type {string} */ text) => this.send(text),
+      send: (/** @type {string} */ text) => this.#sendTyped(text),
     });
     this.#show("idle");
   }
@@ -313,6 +326,7 @@ class PersoAvatar extends HTMLElement {
     const isLoaded = await this.#words?.load(wordsUrl);
     if (!isLoaded) this.#translating = null; // the next call tries again
     this.#view?.translate();
+    this.#controls?.translate();
   }
 
   /** Import everything if an earlier visit left something to send. */
@@ -337,6 +351,9 @@ class PersoAvatar extends HTMLElement {
       tools: this.#tools,
       video: /** @type {HTMLVideoElement} */ (this.#view?.parts.video),
       isSimultaneous: this.hasAttribute("simultaneous"),
+      way: WAYS.find((way) => way === this.#read("voice")) ?? "",
+      isReviewed: this.hasAttribute("review"),
+      hasMicrophone: !this.#isHeard,
       loadVoice: () => this.#loadVoice(),
     };
   }
@@ -349,29 +366,12 @@ class PersoAvatar extends HTMLElement {
     }
   }
 
-  /** The way to talk: the page's, or else the preset's. A preset without voice has none. */
-  #chooseWay(/** @type {VoiceWay | "off"} */ ofPreset) {
-    const ofPage = WAYS.find((way) => way === this.#read("voice"));
-    return ofPreset === "off" ? "off" : (ofPage ?? ofPreset);
-  }
-
-  /** Turn the microphone on with the first press, and pass on the others. */
-  async #talk(/** @type {boolean} */ isPressed) {
-    this.#isTalkPressed = isPressed;
-    const way = this.#way;
-    if (way === "off") return;
-    const conversation = this.#conversation;
-    if (!isPressed) conversation?.releaseTalk();
-    else if (this.#voiceMode === "off") await this.#beginToTalk(way);
-    else if (way === "hands-free") conversation?.setVoice("off");
-    else conversation?.pressTalk();
-  }
-
-  async #beginToTalk(/** @type {VoiceWay} */ way) {
-    await this.#conversation?.setVoice(way);
-    // The browser's question takes longer than a press.
-    const isWanted = way === "click" || (way === "hold" && this.#isTalkPressed);
-    if (isWanted) this.#conversation?.pressTalk();
+  #makeControls(/** @type {Modules} */ modules) {
+    const root = /** @type {ShadowRoot} */ (this.shadowRoot);
+    const view = /** @type {import("./view.js").View} */ (this.#view);
+    const words = /** @type {import("./words.js").Words} */ (this.#words);
+    const { VoiceControls } = modules["voice-controls"];
+    return new VoiceControls(root, view.parts, words, () => this.#conversation);
   }
 
   /** What a conversation shows of itself. @type {Stage} */
@@ -382,17 +382,20 @@ class PersoAvatar extends HTMLElement {
       this.#view?.showSaved(status);
     },
     shape: (width, height) => this.#view?.showShape(width, height),
-    live: (ofPreset) => {
-      this.#way = this.#chooseWay(ofPreset);
-      this.#view?.offerTalk(this.#way !== "off");
+    live: (way) => {
       this.#show("live");
+      this.#controls?.offer(way);
     },
-    voice: (mode) => {
+    voice: (mode, way) => {
       this.#voiceMode = mode;
-      this.#view?.showVoice(mode);
+      this.#controls?.show(mode, way);
       this.#act(this.#avatarActivity);
     },
-    level: (level) => this.#view?.showLevel(level),
+    level: (level) => this.#controls?.showLevel(level),
+    review: (text, spoken) => {
+      this.#spoken = spoken;
+      this.#view?.draft(text);
+    },
     activity: (activity) => this.#act(activity),
     muted: () => this.#view?.offerSound(),
     said: (said) => {
@@ -406,6 +409,7 @@ class PersoAvatar extends HTMLElement {
     trouble: ({ code, message, words, hint }) => {
       const sentences = this.#sentences ?? this.#words;
       const text = words ?? sentences?.trouble(code) ?? "";
+      if (code === "voice_not_heard") this.#isHeard = false;
       this.#view?.showTrouble(text, hint ? `${code} ${hint}` : code);
       this.#announce("error", { code, message: text, detail: message });
     },
@@ -424,6 +428,7 @@ class PersoAvatar extends HTMLElement {
     this.#state = state;
     this.dataset.state = state;
     this.#view?.showState(state);
+    this.#controls?.offer("off");
     this.#act("ready");
   }
 

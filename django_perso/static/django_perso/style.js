@@ -146,31 +146,6 @@ button:where(:hover) {
 [part="send"]:hover {
   filter: brightness(1.12);
 }
-[part="talk"] {
-  --_ring: calc(var(--_level, 0) * 8px);
-  display: grid;
-  place-items: center;
-  width: 44px;
-  height: 44px;
-  padding: 0;
-  touch-action: none;
-}
-[part="talk"] svg {
-  width: 20px;
-  height: 20px;
-  fill: none;
-  stroke: currentColor;
-  stroke-width: 2;
-  stroke-linecap: round;
-}
-[part="talk"][aria-pressed="true"] {
-  color: var(--_on-accent);
-  background: var(--_accent);
-  box-shadow: 0 0 0 var(--_ring) color-mix(in srgb, var(--_accent) 35%, transparent);
-}
-[part="talk"][data-mode="recording"] {
-  background: var(--_danger);
-}
 [part="start"] {
   font-size: 1.1em;
   padding: 13px 28px;
