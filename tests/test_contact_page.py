@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import servers
 from tests.support.contact import ContactRun, changing_proxy
+from tests.support.sdk import SdkFile
 from tests.support.servers import SandboxServer
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]
 
 @pytest.fixture
 def contact(
-    sandbox: SandboxServer, template_database: Path, tmp_path: Path
+    sandbox: SandboxServer,
+    template_database: Path,
+    tmp_path: Path,
+    sdk: SdkFile | None,
 ) -> Iterator[Run]:
     """`contact(api_server)` starts the command; no faults are left afterwards."""
     runs: list[ContactRun] = []
@@ -56,7 +60,7 @@ def contact(
             DATABASE_URL=f"sqlite:///{template_database}",
             PERSO_INTERACTIVE_API_KEY=KEY,
             PERSO_INTERACTIVE_API_SERVER=api_server,
-            **servers.stand_in(sandbox.url),
+            **(sdk.settings if sdk else servers.stand_in(sandbox.url)),
         )
         runs.append(ContactRun(tmp_path, env, *options))
         return runs[-1]
@@ -136,7 +140,7 @@ def test_contact_without_trouble_finds_no_problem(
             "POST session/…/event/create/ does not work without the key: 403 error.",
         ),
         ({"document": {"body": "garbage", "status": 200}}, "document: The response"),
-        ({"sdk": {"status": 500}}, "could not load Perso's SDK: sdk_unreachable."),
+        ({"session": {"status": 403}}, "Perso did not create a session: 403 error."),
     ],
 )
 def test_oddity_of_perso_is_a_problem(
@@ -155,6 +159,18 @@ def test_oddity_of_perso_is_a_problem(
     assert "django_perso.E041" in run.printed()
     assert "Traceback" not in run.printed()
     assert finding in run.report.read_text()
+    assert newest(sandbox)["status"] == "TERMINATED"
+    console_errors.clear()
+
+
+def test_sdk_that_does_not_load_is_a_problem(
+    contact: Run, sandbox: SandboxServer, page: "Page", console_errors: list[str]
+) -> None:
+    page.context.route("**/perso-interactive-sdk.js", lambda route: route.abort())
+    run = contact()
+    hold(page, run)
+    assert run.finish() == 1
+    assert "could not load Perso's SDK: sdk_unreachable." in run.printed()
     assert newest(sandbox)["status"] == "TERMINATED"
     console_errors.clear()
 

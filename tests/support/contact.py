@@ -26,6 +26,9 @@ class ContactRun:
     def __init__(self, directory: Path, env: Mapping[str, str], *options: str) -> None:
         self.report = directory / "report.md"
         self._log = directory / "printed.txt"
+        # A shell that starts the tests in the background lets them ignore Ctrl-C, and
+        # what they start, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
