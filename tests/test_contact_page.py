@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,6 +206,27 @@ def test_changed_answer_of_perso_is_a_problem(
         assert run.finish() == 1
     assert finding in run.printed()
     assert newest(sandbox)["status"] == "TERMINATED"
+
+
+def test_session_that_perso_ends_is_a_problem(
+    contact: Run, sandbox: SandboxServer, page: "Page", console_errors: list[str]
+) -> None:
+    def end_session(path: str, body: bytes) -> bytes:
+        """End the session as soon as the model has answered."""
+        root, is_answer, _ = path.partition("llm/v2/")
+        if is_answer and body:
+            url = f"{sandbox.url}{root}event/create/"
+            event = b'{"event": "SESSION_END", "detail": ""}'
+            urllib.request.urlopen(url, event, timeout=30).close()
+        return body
+
+    with changing_proxy(sandbox.port, end_session) as url:
+        run = contact(url)
+        hold(page, run)
+        assert run.finish() == 1
+    assert "Perso closed the connection after" in run.printed()
+    assert "One second of sound got no answer." in run.printed()
+    console_errors.clear()
 
 
 def with_sentinels(path: str, body: bytes) -> bytes:

@@ -7,7 +7,7 @@ Without the page the session is created and asked about all the same, and given 
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from ...client import (
     PersoUnreachable,
     calls,
 )
+from ...client.client import MIN_SECRET_LENGTH
 from ...client.parameters import CATALOGUE_LISTS
 from ...conf import conf
 from ...fields import Secret
@@ -79,7 +80,7 @@ class Contact:
         self._was_given_back = False
         self._left_at: float | None = None  # when the page closed its connection
 
-    def lines(self, open_page: Any) -> Iterator[Line]:
+    def lines(self, open_page: Callable[[str], None]) -> Iterator[Line]:
         """Contact Perso, and yield each result when it is known.
 
         `open_page` is called with the address of the page. Ctrl-C ends the
@@ -98,9 +99,9 @@ class Contact:
     def secrets(self) -> list[str]:
         """The credentials, which no output may contain."""
         found = (self.connection.secret.reveal(), self._session_id.reveal())
-        return [secret for secret in found if secret]
+        return [secret for secret in found if len(secret) >= MIN_SECRET_LENGTH]
 
-    def _converse(self, open_page: Any) -> Iterator[Line]:
+    def _converse(self, open_page: Callable[[str], None]) -> Iterator[Line]:
         lists = yield from self._read_lists()
         try:
             params = presets.params(self._choose(lists))
