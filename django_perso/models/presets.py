@@ -206,9 +206,12 @@ class SessionPreset(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def has_voice(self) -> bool:
+        """Whether visitors may talk, not only type."""
+        return self.voice in self.Voice and self.voice != self.Voice.OFF
+
     def clean(self) -> None:
-        may_talk = self.voice in self.Voice and self.voice != self.Voice.OFF
-        if may_talk and not self.stt_type:
-            raise ValidationError(
-                {"stt_type": _("Talking requires speech recognition.")}
-            )
+        if self.has_voice and not self.stt_type:
+            text = _('Talking requires speech recognition. Choose one, or "%(off)s".')
+            raise ValidationError({"stt_type": text % {"off": self.Voice.OFF.label}})

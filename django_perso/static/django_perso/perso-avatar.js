@@ -40,6 +40,7 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @attr {string} nonce - for pages with a Content-Security-Policy
  * @attr {"auto" | "light" | "dark"} theme - colors; auto follows the page's color-scheme
  * @attr {"click" | "hold" | "hands-free" | "off"} voice - how visitors talk
+ * @attr {boolean} review - what was understood goes into the text field first
  * @attr {boolean} simultaneous - does not end other conversations on the page
  * @attr {string} data-modules - URLs of the element's modules, as JSON
  * @attr {string} data-words - translations of the first screen, as JSON

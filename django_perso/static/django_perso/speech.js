@@ -3,16 +3,20 @@
 const CONFIRM_MS = 250; // of sound within WINDOW_MS are speech; a cough is shorter
 const WINDOW_MS = 500;
 const PAUSE_MS = 900; // of quiet end a turn
+const SOUND_MS = 60; // of sound within LASTING_WINDOW_MS are more than a click
+const LASTING_MS = 100; // of sound within LASTING_WINDOW_MS continue speech
+const LASTING_WINDOW_MS = 140;
 const LOUDER = 3.5; // than the noise, about 11 dB
 const QUIETEST = 0.003; // a level below is never sound
 const LEARN_MS = 400; // at first only the noise is measured
 const BUCKET_MS = 100;
 
 const ECHO_MS = 500; // the avatar's sound may be heard so much later
+const ECHO_DELAYS_MS = Array.from({ length: 17 }, (_, number) => number * 20);
 const ECHO_FAINTEST = 0.003; // a level of the avatar below is silence
-const ECHO_LOUDER = 1.5; // than the avatar's sound is usually heard
-const ECHO_GAIN = 0.7; // how loud it is heard, until that is known
-const ECHO_GROWTH = 1.05; // in each bucket at most
+const ECHO_LOUDER = 1.5; // than the avatar is heard: the visitor
+const ECHO_GAIN = 0.7; // how loud the avatar is heard, until that is known
+const SMOOTH_MS = 100;
 
 /** One number for each tenth of a second, of the last ones. */
 class Recent {
@@ -49,28 +53,57 @@ class Recent {
   }
 }
 
-/** How loud the microphone may hear the avatar: what is not louder is not the visitor. */
+/**
+ * How loud the microphone may hear the avatar: what is not louder is not the visitor.
+ *
+ * How much later it hears the avatar is not known. For each delay, the avatar is heard at most as
+ * loud as the lowest quotient of what is heard and what was played so much earlier: the visitor
+ * only makes it higher, and pauses now and then.
+ */
 class Echo {
-  #played = new Recent(Math.max, ECHO_MS);
-  #gains = new Recent(Math.max, 1500, [ECHO_GAIN]);
+  #played = /** @type {{ at: number, level: number }[]} */ ([]); // the oldest first
+  #heard = /** @type {{ at: number, level: number }[]} */ ([]);
+  #gains = ECHO_DELAYS_MS.map(() => new Recent(Math.min, 3000, [ECHO_GAIN]));
 
-  play(/** @type {number} */ level, /** @type {number} */ now) {
-    this.#played.add(level, now);
+  /** Take the levels of the avatar and of the microphone. */
+  add(
+    /** @type {number} */ played,
+    /** @type {number} */ heard,
+    /** @type {number} */ now,
+  ) {
+    this.#played.push({ at: now, level: played });
+    this.#heard.push({ at: now, level: heard });
+    this.#played = this.#played.filter(({ at }) => now - at <= ECHO_MS);
+    this.#heard = this.#heard.filter(({ at }) => now - at < SMOOTH_MS);
+    if (this.#loudest >= ECHO_FAINTEST) this.#learn(now);
   }
 
   get limit() {
-    const played = this.#played.value;
-    return played < ECHO_FAINTEST ? 0 : ECHO_LOUDER * this.#gains.value * played;
+    const loudest = this.#loudest;
+    if (loudest < ECHO_FAINTEST) return 0;
+    const gain = Math.max(...this.#gains.map(({ value }) => value));
+    return ECHO_LOUDER * gain * loudest;
   }
 
-  /** Learn from a level that was not the visitor's. */
-  learn(/** @type {number} */ level, /** @type {number} */ now) {
-    const played = this.#played.value;
-    if (played < ECHO_FAINTEST) return;
-    const most = this.#gains.value * ECHO_GROWTH;
-    this.#gains.add(Math.min(level / played, most, 1), now);
+  get #loudest() {
+    return Math.max(...this.#played.map(({ level }) => level));
+  }
+
+  #learn(/** @type {number} */ now) {
+    const heard = mean(this.#heard);
+    ECHO_DELAYS_MS.forEach((delay, index) => {
+      const end = now - delay;
+      const played = mean(
+        this.#played.filter(({ at }) => at <= end && at > end - SMOOTH_MS),
+      );
+      if (played >= ECHO_FAINTEST)
+        this.#gains[index].add(Math.min(heard / played, 1), now);
+    });
   }
 }
+
+const mean = (/** @type {{ level: number }[]} */ samples) =>
+  samples.reduce((sum, { level }) => sum + level, 0) / (samples.length || 1);
 
 /**
  * Takes the level every few milliseconds, and reports when somebody begins to make a sound, when
@@ -98,9 +131,8 @@ export class SpeechDetector {
    */
   hear(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
     const ms = Math.min(now - this.#now, BUCKET_MS); // timers may be late
-    const isSound = this.learn(level, now, avatar);
-    if (isSound) this.#noteSound(ms);
-    else this.#noteQuiet();
+    if (this.learn(level, now, avatar)) this.#noteSound(ms);
+    if (this.#now > this.#heardAt) this.#noteQuiet();
   }
 
   /** Take the levels while nobody listens; return whether there is a sound. */
@@ -108,11 +140,9 @@ export class SpeechDetector {
     this.#startedAt ??= now;
     this.#now = now;
     this.#noise.add(level, now);
-    this.#echo.play(avatar, now);
+    this.#echo.add(avatar, level, now);
     const limit = Math.max(QUIETEST, LOUDER * this.#noise.value, this.#echo.limit);
-    const isSound = level > limit;
-    if (!isSound) this.#echo.learn(level, now);
-    return isSound && now - this.#startedAt >= LEARN_MS;
+    return level > limit && now - this.#startedAt >= LEARN_MS;
   }
 
   /** Forget the sound so far, but not the noise. */
@@ -124,17 +154,24 @@ export class SpeechDetector {
 
   #noteSound(/** @type {number} */ ms) {
     const now = this.#now;
-    this.#heardAt = now;
     this.#sounds.push({ at: now, ms });
     this.#sounds = this.#sounds.filter(({ at }) => now - at < WINDOW_MS);
+    const lasted = this.#soundSince(now - LASTING_WINDOW_MS);
+    if (lasted < (this.#isSpeech ? LASTING_MS : SOUND_MS)) return;
+    this.#heardAt = now;
     if (!this.#isSound) {
       this.#isSound = true;
       this.#listener.sound();
     }
-    const heard = this.#sounds.reduce((sum, sound) => sum + sound.ms, 0);
-    if (this.#isSpeech || heard < CONFIRM_MS) return;
+    if (this.#isSpeech || this.#soundSince(now - WINDOW_MS) < CONFIRM_MS) return;
     this.#isSpeech = true;
     this.#listener.speech(this.#sounds[0].at);
+  }
+
+  /** Return the milliseconds of sound since then. */
+  #soundSince(/** @type {number} */ then) {
+    const sounds = this.#sounds.filter(({ at }) => at > then);
+    return sounds.reduce((sum, { ms }) => sum + ms, 0);
   }
 
   #noteQuiet() {
