@@ -160,9 +160,11 @@ function watch(/** @type {Session} */ session) {
     if (frame.type !== "ping" && report.frames.length < MAX_FRAMES)
       report.frames.push(frame);
   });
-  session.onClose(() => {
-    if (!report.leftAt) report.facts.closed_ms = now() - startedAt;
-  });
+  const noteClose = () => {
+    if (!report.leftAt) report.facts.closed_ms ??= now() - startedAt;
+  };
+  session.onClose(noteClose);
+  dc.addEventListener("close", noteClose); // which the SDK does not notice
   session.setErrorHandler(() => count("sdk_errors"));
   // Speech goes to this function and not to the model.
   session.setSttResultCallback(() => {});
