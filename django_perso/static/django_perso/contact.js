@@ -141,7 +141,7 @@ async function connect(perso, start) {
   const opening = perso.createSession(server, id, width, height, false, []);
   try {
     const session = await within(CONNECT_SECONDS, opening);
-    if (!session.perso?.pc) throw failure("no_webrtc");
+    connectionOf(session);
     report.facts.connect_ms = now() - startedAt;
     return session;
   } catch (error) {
@@ -150,10 +150,16 @@ async function connect(perso, start) {
   }
 }
 
+/** Return the connection of a session; some sessions have none. */
+function connectionOf(/** @type {Session} */ session) {
+  if (!session.perso) throw failure("no_webrtc");
+  return session.perso;
+}
+
 /** Note what happens by itself. */
 function watch(/** @type {Session} */ session) {
   const startedAt = now();
-  const { dc } = session.perso;
+  const { dc } = connectionOf(session);
   dc.addEventListener("message", (/** @type {MessageEvent} */ { data }) => {
     const text = String(data);
     const frame = { text, at: now(), ...parse(text) };
@@ -191,7 +197,7 @@ async function show(/** @type {Session} */ session) {
     report.facts.video_width = video.videoWidth;
     report.facts.video_height = video.videoHeight;
   } finally {
-    await describeMedia(session.perso.pc);
+    await describeMedia(connectionOf(session).pc);
   }
 }
 
@@ -239,7 +245,7 @@ async function speak(
   /** @type {Session} */ session,
   /** @type {AudioContext} */ audio,
 ) {
-  const sender = audioLine(session.perso.pc)?.sender;
+  const sender = audioLine(connectionOf(session).pc)?.sender;
   const tone = audio.createOscillator();
   const sound = audio.createMediaStreamDestination();
   tone.connect(sound);
