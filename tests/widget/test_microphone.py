@@ -169,7 +169,7 @@ def test_question_left_open_until_the_end_turns_nothing_on(
         }"""
     )
     avatar.part("talk").click()
-    page.wait_for_function("window.allow")
+    page.wait_for_function("Boolean(window.allow)")
     avatar.end()
     page.evaluate("allow()")
     page.wait_for_function("devices.at(-1)?.readyState === 'ended'")
