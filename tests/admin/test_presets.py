@@ -176,6 +176,7 @@ def test_mistake_is_an_error_of_its_field(
 
 
 FOLDED = [
+    "Consent",
     "Intro, knowledge and tools",
     "Speech recognition and pronunciation",
     "Framing",
@@ -219,6 +220,7 @@ def test_form_shows_the_usual_fields_and_folds_the_rest(
     [
         ({"slug": ""}, "Slug, API key and retention"),
         ({"retention_days": "0"}, "Slug, API key and retention"),
+        ({"consent_text": "x" * 4001}, "Consent"),
         ({"client_tools": "show map"}, "Intro, knowledge and tools"),
         ({"padding_left": "9"}, "Framing"),
         ({"height": "x"}, "Framing"),

@@ -40,11 +40,13 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @attr {string} nonce - for pages with a Content-Security-Policy
  * @attr {"auto" | "light" | "dark"} theme - colors; auto follows the page's color-scheme
  * @attr {"click" | "hold" | "hands-free" | "off"} voice - how visitors talk
+ * @attr {string} privacy-url - the site's page about privacy
  * @attr {boolean} simultaneous - does not end other conversations on the page
  * @attr {string} data-modules - URLs of the element's modules, as JSON
  * @attr {string} data-words - translations of the first screen, as JSON
  * @attr {string} data-words-url - URL of all other translations
- * @attr {string} data-state - written by the element: idle, connecting, live, ended or error
+ * @attr {string} data-state - written by the element: idle, consent, connecting, live,
+ *   ended or error
  * @attr {string} data-activity - written by the element: ready, listening,
  *   recording, thinking or speaking
  * @attr {string} data-log - written by the element: saved, saving or queued
@@ -68,6 +70,12 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @csspart start - button
  * @csspart cancel - button
  * @csspart hint - below the start button
+ * @csspart privacy - link to the site's page about privacy
+ * @csspart consent - asks for consent
+ * @csspart consent-title - its heading
+ * @csspart consent-text - the text to agree to
+ * @csspart agree - button
+ * @csspart decline - button
  * @csspart captions - the avatar's words
  * @csspart sound - button, if the browser blocks sound
  * @csspart chat - everything beside the picture
@@ -115,6 +123,7 @@ class PersoAvatar extends HTMLElement {
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
+  #consent = /** @type {import("./consent.js").ConsentScreen | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
   #way = /** @type {VoiceWay | "off"} */ ("off");
   #voiceMode = /** @type {VoiceMode} */ ("off");
@@ -169,7 +178,7 @@ class PersoAvatar extends HTMLElement {
       this.#announce("error", { code: "modules", message: String(error) });
       return;
     }
-    if (this.#state === "connecting" || this.#state === "live") return;
+    if (["consent", "connecting", "live"].includes(this.#state)) return;
     if (!this.#announce("start", { preset: this.#read("preset") })) return;
     this.#view?.clearLog();
     this.dataset.log = "saved";
@@ -281,6 +290,7 @@ class PersoAvatar extends HTMLElement {
       talk: (/** @type {boolean} */ isPressed) => this.#talk(isPressed),
       send: (/** @type {string} */ text) => this.send(text),
     });
+    this.#view.linkPrivacy(this.#read("privacy-url"));
     this.#show("idle");
   }
 
@@ -296,8 +306,22 @@ class PersoAvatar extends HTMLElement {
 
   async #importAll() {
     const [modules] = await Promise.all([importAll(this.#urls), this.#translate()]);
-    if (this.#words) this.#sentences ??= new modules.sentences.Sentences(this.#words);
+    this.#prepareScreens(modules);
     return modules;
+  }
+
+  /** Make what the later screens need, once the first one is drawn. */
+  #prepareScreens(/** @type {Modules} */ modules) {
+    const view = this.#view;
+    const words = this.#words;
+    if (this.#sentences || !view || !words) return;
+    this.shadowRoot?.adoptedStyleSheets.push(modules["conversation-style"].sheet);
+    this.#sentences = new modules.sentences.Sentences(words);
+    const { ConsentScreen } = modules.consent;
+    this.#consent = new ConsentScreen(modules.view.make, view.parts, words, {
+      agree: () => this.#show("connecting"),
+      decline: () => this.stop(),
+    });
   }
 
   /** Fetch the words of the later screens, once. */
@@ -381,6 +405,11 @@ class PersoAvatar extends HTMLElement {
       this.dataset.log = status;
       this.#view?.showSaved(status);
     },
+    consent: async (text, signal) => {
+      const answer = this.#consent?.ask(text, signal); // draws it
+      this.#show("consent");
+      return (await answer) ?? false;
+    },
     shape: (width, height) => this.#view?.showShape(width, height),
     live: (ofPreset) => {
       this.#way = this.#chooseWay(ofPreset);
@@ -410,6 +439,11 @@ class PersoAvatar extends HTMLElement {
       this.#announce("error", { code, message: text, detail: message });
     },
     ended: (how) => {
+      // Without consent nothing has begun.
+      if (this.#state === "consent") {
+        this.#show("idle");
+        return;
+      }
       this.#show(how === "error" ? "error" : "ended");
       this.#view?.showReason(this.#words?.ended(how) ?? "");
     },

@@ -73,6 +73,8 @@ type Start = {
 /** Something that went wrong: a stable code, and as message a detail for the log. The site may
  * send words of its own, and a hint for its operator. */
 type Trouble = { code?: string; message: string; words?: string; hint?: string };
+/** The text that the visitor has to agree to, and its hash. */
+type Question = { text: string; hash: string };
 type Ended = { how: How; reason: string; ms: number };
 
 interface ConversationOptions {
@@ -90,6 +92,8 @@ interface ConversationOptions {
 /** Where a conversation shows what happens. */
 interface Stage {
   saved(status: Status, from: Conversation): void;
+  /** Ask the visitor for consent; resolves to false when `signal` is aborted. */
+  consent(text: string, signal: AbortSignal): Promise<boolean>;
   shape(width: number, height: number): void;
   /** The visitor can type, and talk in the way that the preset has. */
   live(voice: VoiceWay | "off"): void;
@@ -119,6 +123,8 @@ type FirstModules = {
 type Modules = FirstModules & {
   sentences: typeof import("../sentences.js");
   conversation: typeof import("../conversation.js");
+  "conversation-style": typeof import("../conversation-style.js");
+  consent: typeof import("../consent.js");
   "sdk-loader": typeof import("../sdk-loader.js");
   adapter: typeof import("../adapter.js");
   frames: typeof import("../frames.js");
@@ -129,7 +135,7 @@ type Modules = FirstModules & {
   world: World;
 };
 
-type State = "idle" | "connecting" | "live" | "ended" | "error";
+type State = "idle" | "consent" | "connecting" | "live" | "ended" | "error";
 type Activity = "ready" | "listening" | "recording" | "thinking" | "speaking";
 /** That a line was spoken, and for how long. */
 type Spoken = { via: "voice"; spoken_ms: number };
@@ -152,7 +158,7 @@ type Make = <T extends keyof HTMLElementTagNameMap>(
   tag: T,
   part: string,
   properties?: Record<string, any>,
-  ...children: Node[]
+  ...children: (Node | string)[]
 ) => HTMLElementTagNameMap[T];
 type Parts = {
   [
@@ -165,6 +171,8 @@ type Parts = {
       | "error"
       | "reason"
       | "hint"
+      | "consent"
+      | "consent-text"
       | "captions"
       | "chat"
       | "bar"
@@ -177,6 +185,7 @@ type Parts = {
     part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send" | "talk"
   ]: HTMLButtonElement;
 } & {
+  privacy: HTMLAnchorElement;
   video: HTMLVideoElement;
   composer: HTMLFormElement;
   input: HTMLInputElement;
