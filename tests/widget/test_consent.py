@@ -1,5 +1,6 @@
 """What visitors are told before Start, and the text that they have to agree to."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,6 +58,23 @@ def test_notice_is_shown_and_describes_start(avatar: Open) -> None:
     assert f"paragraph: {NOTICE}" in snapshot
     described_by = start.get_attribute("aria-describedby")
     assert talk.part("hint").get_attribute("id") == described_by
+
+
+@pytest.mark.parametrize("width", [375, 1100])
+def test_first_screen_stays_in_place_when_the_rest_loads(
+    avatar: Open, page: Any, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 720})
+    talk = avatar()
+    talk.part("start").wait_for()
+    before = [talk.part(part).bounding_box() for part in ("start", "hint", "stage")]
+    talk.element.hover(position={"x": 5, "y": 5})
+    page.wait_for_function(
+        "element => element.shadowRoot.adoptedStyleSheets.length === 2",
+        arg=talk.element.element_handle(),
+    )
+    after = [talk.part(part).bounding_box() for part in ("start", "hint", "stage")]
+    assert after == before
 
 
 @pytest.mark.parametrize("width", [320, 375, 1100])
@@ -151,3 +169,205 @@ def test_visitor_who_does_not_agree_is_back_at_start(
     assert focused(talk) == "start"
     assert (len(site.starts), site.paid) == (1, 0)
     open_question(talk)
+
+
+@asks
+def test_changed_text_is_asked_for_again(site: Site, avatar: Open, page: Any) -> None:
+    talk = avatar()
+    open_question(talk)
+    talk.part("agree").click()
+    talk.wait_for(state="live")
+    talk.end()
+    site.consent_text = "We now store it for a year."
+    page.reload()
+    open_question(talk)
+    assert talk.part("consent-text").inner_text() == "We now store it for a year."
+    assert site.paid == 1
+
+
+@asks
+def test_text_that_changes_meanwhile_is_asked_for(site: Site, avatar: Open) -> None:
+    talk = avatar()
+    open_question(talk)
+    site.consent_text = "We now store it for a year."
+    talk.part("agree").click()
+    talk.part("consent-text").filter(has_text="for a year").wait_for()
+    assert talk.part("consent").count() == 1
+    assert site.paid == 0
+    talk.part("agree").click()
+    talk.wait_for(state="live")
+    assert site.paid == 1
+
+
+@asks
+def test_consent_is_given_by_keyboard_alone(avatar: Open, page: Any) -> None:
+    talk = avatar()
+    talk.part("start").focus()
+    page.keyboard.press("Enter")
+    talk.wait_for(state="consent")
+    order = [focused(talk)]
+    for _ in range(2):
+        page.keyboard.press("Tab")
+        order.append(focused(talk))
+    assert order == ["consent-text", "agree", "decline"]
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    talk.wait_for(state="live")
+    assert focused(talk) == "input"
+
+
+@asks
+def test_start_by_script_leaves_the_focus_alone(avatar: Open) -> None:
+    talk = avatar()
+    talk.element.evaluate("element => { element.start(); }")
+    talk.wait_for(state="consent")
+    assert talk.page.evaluate("document.activeElement === document.body")
+    assert focused(talk) is None
+
+
+@asks
+def test_double_click_on_start_does_not_agree(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    talk = avatar()
+    open_question(talk)
+    for part in ("agree", "decline"):
+        # The second click of a double click, at the place of the first.
+        talk.part(part).dispatch_event("click", {"detail": 2})
+        assert talk.element.get_attribute("data-state") == "consent"
+    page.keyboard.press("Escape")
+    talk.part("start").dblclick()
+    talk.wait_for(state="consent")
+    page.wait_for_timeout(300)
+    assert talk.element.get_attribute("data-state") == "consent"
+    assert site.paid == 0
+
+
+@asks
+@pytest.mark.parametrize("key", ["Enter", " "])
+def test_key_held_on_start_does_not_agree(
+    site: Site, avatar: Open, page: Any, key: str
+) -> None:
+    talk = avatar()
+    talk.part("start").focus()
+    for _ in range(20):
+        page.keyboard.down(key)
+        page.wait_for_timeout(30)
+    page.keyboard.up(key)
+    talk.wait_for(state="consent")
+    assert site.paid == 0
+
+
+@asks
+def test_markup_in_the_text_is_shown_as_text(site: Site, avatar: Open) -> None:
+    site.consent_text = "<b>Bold</b> <img src=x onerror=alert(1)>\n\nA & B"
+    talk = avatar()
+    open_question(talk)
+    assert talk.part("consent-text").inner_text() == site.consent_text
+    assert talk.part("consent-text").locator("*").count() == 0
+
+
+@asks
+@pytest.mark.parametrize(
+    ("width", "height"), [(320, 480), (375, 667), (667, 375), (1100, 720)]
+)
+def test_long_text_scrolls_above_the_buttons(
+    site: Site, avatar: Open, page: Any, width: int, height: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    site.attributes = 'privacy-url="/privacy/"'
+    site.consent_text = "\n\n".join(["We store what you say for thirty days."] * 100)
+    talk = avatar()
+    open_question(talk)
+    text = talk.part("consent-text")
+    assert text.evaluate("text => text.scrollHeight > text.clientHeight")
+    page.keyboard.press("End")
+    page.wait_for_function(
+        "text => text.scrollTop > 0 &&"
+        " text.scrollHeight - text.scrollTop - text.clientHeight < 2",
+        arg=text.element_handle(),
+    )
+    panel = talk.part("panel").bounding_box()
+    assert panel is not None
+    for part in ("agree", "decline"):
+        box = talk.part(part).bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 44
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+        assert panel["y"] <= box["y"]
+        assert box["y"] + box["height"] <= panel["y"] + panel["height"]
+        assert box["y"] + box["height"] <= height
+
+
+@asks
+def test_blocked_storage_asks_at_each_start(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    page.add_init_script(
+        """Object.defineProperty(window, "localStorage", {
+          get() { throw new DOMException("denied", "SecurityError"); },
+        });"""
+    )
+    talk = avatar()
+    for number in (1, 2):
+        open_question(talk)
+        talk.part("agree").click()
+        talk.wait_for(state="live")
+        assert site.paid == number
+        talk.end()
+
+
+@asks
+def test_refusal_after_agreement_does_not_ask_again(site: Site, avatar: Open) -> None:
+    talk = avatar()
+    open_question(talk)
+    site.refusal = 403, {"code": "not_allowed", "detail": "Try again."}
+    talk.part("agree").click()
+    talk.wait_for(state="error")
+    site.refusal = None
+    talk.part("start").click()
+    talk.wait_for(state="live")
+
+
+@asks
+def test_start_of_another_avatar_closes_the_question(site: Site, avatar: Open) -> None:
+    site.avatars = 2
+    talk = avatar()
+    open_question(talk)
+    other = talk.page.locator("perso-avatar").nth(1)
+    other.locator("[part=start]").click()
+    talk.page.locator("perso-avatar[data-state=consent]").nth(0).wait_for()
+    talk.wait_for(state="idle")
+    assert other.get_attribute("data-state") == "consent"
+    assert talk.part("consent").count() == 0
+
+
+@asks
+def test_start_after_not_now_waits_for_nothing(avatar: Open) -> None:
+    talk = avatar()
+    open_question(talk)
+    talk.part("decline").click()
+    talk.page.wait_for_timeout(100)
+    pressed_at = time.monotonic()
+    open_question(talk)
+    assert time.monotonic() - pressed_at < 3
+
+
+@asks
+def test_question_sends_its_state_and_no_end(avatar: Open) -> None:
+    talk = avatar()
+    talk.part("start").wait_for()
+    talk.element.evaluate(
+        """element => {
+          window.heard = [];
+          element.addEventListener("perso-state", ({ detail }) => {
+            if (heard.at(-1) !== detail.state) heard.push(detail.state);
+          });
+          element.addEventListener("perso-end", () => heard.push("end"));
+        }"""
+    )
+    open_question(talk)
+    talk.part("decline").click()
+    talk.wait_for(state="idle")
+    heard = talk.page.evaluate("heard")
+    assert heard == ["connecting", "consent", "idle"]

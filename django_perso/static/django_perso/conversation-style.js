@@ -4,8 +4,10 @@ const CSS = /* css */ `
 :host([data-state="consent"]) :is([part="stage"], [part="chat"]) {
   visibility: hidden;
 }
+[part="panel"] {
+  position: relative;
+}
 [part="consent"] {
-  grid-area: 1 / 1 / 2 / -1;
   display: grid;
   grid-template: auto minmax(0, auto) auto / auto auto 1fr;
   align-content: center;
@@ -27,6 +29,10 @@ const CSS = /* css */ `
   overflow-y: auto;
   overscroll-behavior: contain;
   white-space: pre-line;
+  /* A line at the bottom, which the end of the text covers: there is more to read. */
+  background:
+    linear-gradient(var(--_surface), var(--_surface)) bottom / 100% 4px no-repeat local,
+    linear-gradient(var(--_line), var(--_line)) bottom / 100% 1px no-repeat;
 }
 [part="agree"] {
   color: var(--_on-accent);
@@ -41,8 +47,8 @@ const CSS = /* css */ `
 }
 @container (min-width: 44em) {
   [part="consent"] {
-    height: 0;
-    min-height: 100%;
+    position: absolute;
+    inset: 0;
     max-height: none;
   }
 }
@@ -67,9 +73,6 @@ const CSS = /* css */ `
   overflow: hidden;
   background: #0c0b14c2;
   font-size: 0.92em;
-}
-[part="captions"]:empty {
-  display: none;
 }
 [part="talk"] {
   --_ring: calc(var(--_level, 0) * 8px);

@@ -99,10 +99,12 @@ video {
   padding: 0;
   margin-top: -12px;
 }
-[part="reason"]:empty {
+[part="reason"]:empty,
+[part="captions"]:empty {
   display: none;
 }
 [part="privacy"] {
+  padding-block: 12px;
   color: inherit;
 }
 code {
