@@ -25,8 +25,9 @@ TAG = "django_perso"
 ADD = "Add to settings.py: "
 # What the client accepts as an address.
 API_SERVER = r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"
-NO_VOICE = (
-    "There is no voice input yet: visitors type, and the avatar speaks and writes."
+NO_MICROPHONE = (
+    "does not let pages use the microphone, so visitors of presets with voice can only "
+    'type. A frame of the page needs allow="microphone; autoplay", too.'
 )
 # What is wrong, and the hint.
 Found = Iterator[tuple[str, str]]
@@ -302,10 +303,8 @@ def the_microphone_is_forbidden() -> Found:
     policy = getattr(settings, "PERMISSIONS_POLICY", None) or {}
     allowed = policy.get("microphone", "self")
     if {"self", "*"}.isdisjoint([allowed] if isinstance(allowed, str) else allowed):
-        text = (
-            f"{NO_VOICE} When voice input is added, PERMISSIONS_POLICY will block "
-            "the microphone."
-        )
+        # Whether a preset has voice is in the database.
+        text = f"PERMISSIONS_POLICY {NO_MICROPHONE}"
         yield text, f'{ADD}PERMISSIONS_POLICY["microphone"] = "self"'
 
 

@@ -138,7 +138,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
         "W022",
         {"PERMISSIONS_POLICY": {"microphone": "none"}},
-        "There is no voice input yet: visitors type",
+        "visitors of presets with voice can only type",
     ),
     (
         "W023",

@@ -311,6 +311,22 @@ def forget_the_context_processor(site: Site) -> None:
     site.edit("mysite/settings.py", "'django.template.context_processors.request',", "")
 
 
+def let_visitors_talk(site: Site) -> None:
+    site.sql(
+        "UPDATE django_perso_sessionpreset SET voice = 'hold', stt_type = 'default'"
+    )
+
+
+def forbid_the_microphone(site: Site) -> None:
+    let_visitors_talk(site)
+    site.set(f"POLICIES = {NO_MICROPHONE}")
+
+
+def forbid_the_microphone_in_settings(site: Site) -> None:
+    let_visitors_talk(site)
+    site.set("PERMISSIONS_POLICY = {'microphone': []}")
+
+
 def set_line(*lines: str) -> Callable[[Site], None]:
     return lambda site: site.set("\n".join(lines))
 
@@ -378,9 +394,14 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
         "connect-src needs 'self'",
     ),
     "no microphone": (
-        set_line(f"POLICIES = {NO_MICROPHONE}"),
+        forbid_the_microphone,
         "W022",
-        "There is no voice input yet",
+        "microphone=(), usb=() does not let pages use the microphone",
+    ),
+    "no microphone by a setting": (
+        forbid_the_microphone_in_settings,
+        "W022",
+        "PERMISSIONS_POLICY does not let pages use the microphone",
     ),
     "a new Perso": (keep_old_lists, "W032", "llm_type -dall-e"),
     "a misspelt preset": (
@@ -403,6 +424,39 @@ def test_printed_fix_of_a_mistake_fixes_it(site: Site, mistake: str) -> None:
     for line in reported:
         site.follow(line["fix"])
     assert f"django_perso.{number}" not in [line["id"] for line in site.doctor()]
+
+
+@pytest.mark.parametrize(
+    "line", [f"POLICIES = {NO_MICROPHONE}", "PERMISSIONS_POLICY = {'microphone': []}"]
+)
+def test_forbidden_microphone_matters_for_presets_with_voice(
+    site: Site, line: str
+) -> None:
+    site.set(line)
+    assert site.doctor() == []
+    printed = site.run("manage.py", "perso_doctor").stdout
+    assert " permissions ok    pages may not use the microphone\n" in printed
+    let_visitors_talk(site)
+    site.sql("UPDATE django_perso_sessionpreset SET is_active = 0")
+    assert lines_of(site, "permissions") == []
+    site.sql("UPDATE django_perso_sessionpreset SET is_active = 1")
+    (problem,) = site.doctor()
+    assert problem["id"] == "django_perso.W022"
+    site.set('SILENCED_SYSTEM_CHECKS = ["django_perso.W022"]')
+    assert site.doctor() == []
+    site.set("SILENCED_SYSTEM_CHECKS = []")
+    # The first start of a site without presets makes one that has voice.
+    site.sql("DELETE FROM django_perso_sessionpreset")
+    assert [each["id"] for each in lines_of(site, "permissions")] == [problem["id"]]
+
+
+def test_voice_without_speech_recognition_is_reported(site: Site) -> None:
+    site.sql("UPDATE django_perso_sessionpreset SET voice = 'click'")
+    (problem,) = site.doctor()
+    assert problem["id"] == "django_perso.E031"
+    assert '"support": Talking requires speech recognition.' in problem["text"]
+    site.follow(problem["fix"], stt_type="default")
+    assert site.doctor() == []
 
 
 def test_missing_urls_are_the_only_problem_reported(site: Site) -> None:

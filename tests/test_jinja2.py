@@ -33,10 +33,13 @@ def engine() -> Jinja2:
     )
 
 
-@pytest.mark.parametrize("arguments", ["", '"support"'])
+@pytest.mark.parametrize(
+    "arguments", ["", '"support"', '"support" voice="hold" review=True']
+)
 def test_avatar_is_the_same_as_the_template_tag(engine: Jinja2, arguments: str) -> None:
     request = RequestFactory().get("/")
-    template = engine.from_string("{{ perso_avatar(" + arguments + ") }}")
+    in_call = arguments.replace(" ", ", ")
+    template = engine.from_string("{{ perso_avatar(" + in_call + ") }}")
     html = template.render({"csp_nonce": "n1"}, request)
     tag = Template("{% load perso %}{% perso_avatar " + arguments + " %}")
     expected = tag.render(Context({"request": request, "csp_nonce": "n1"}))
@@ -49,6 +52,13 @@ def test_sdk_is_the_same_as_the_template_tag(engine: Jinja2) -> None:
     html = engine.from_string("{{ perso_sdk() }}").render({}, request)
     tag = Template("{% load perso %}{% perso_sdk %}")
     assert html == tag.render(Context({"request": request}))
+
+
+def test_unknown_voice_names_the_known_ones(engine: Jinja2, settings: Any) -> None:
+    settings.DEBUG = True
+    template = engine.from_string('{{ perso_avatar(voice="push") }}')
+    with pytest.raises(TemplateSyntaxError, match="off, hold, click, hands-free"):
+        template.render({}, RequestFactory().get("/"))
 
 
 def test_avatar_without_request_names_the_missing_request(

@@ -42,6 +42,7 @@ def mistakes(row: Any) -> dict[str, Any]:
         ("client_tools", [[], ["a"]], ["a", [None]]),
         ("text_normalization_locale", ["", "x" * 10], ["x" * 11]),
         ("access", ["staff", "logged_in", "public"], ["anybody", ""]),
+        ("voice", ["off"], ["on", ""]),
         ("slug", ["a-b_1"], ["a b", "é", ""]),
         ("model_style", ["m"], [""]),
         ("prompt", ["p"], [""]),

@@ -40,7 +40,3 @@ def test_encryption_key_lines_are_those_of_the_checks() -> None:
     )
     for expected in (line, f"$ {command}", f"$ {MAKE_A_KEY}"):
         assert f"\n{expected}\n" in DEPLOYING
-
-
-def test_readme_says_that_there_is_no_voice_input() -> None:
-    assert "There is no voice input yet" in " ".join(README.split())

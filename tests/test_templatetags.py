@@ -16,6 +16,7 @@ from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
 
 from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL
+from django_perso.models import SessionPreset
 from django_perso.templatetags.perso import MODULES
 
 
@@ -63,6 +64,43 @@ def test_avatar_renders_the_expected_html(settings: Any) -> None:
 
 def test_default_preset_has_an_empty_name() -> None:
     assert attributes(rendered("{% perso_avatar %}"), "perso-avatar")["preset"] == ""
+
+
+@pytest.mark.parametrize("way", SessionPreset.Voice.values)
+def test_page_chooses_how_visitors_talk(way: str) -> None:
+    html = rendered("{% perso_avatar voice=way %}", way=way)
+    assert attributes(html, "perso-avatar")["voice"] == way
+
+
+def test_unknown_voice_under_debug_raises_the_known_ones(settings: Any) -> None:
+    settings.DEBUG = True
+    with pytest.raises(
+        TemplateSyntaxError,
+        match=r'no voice "push"\. Choose one of: off, hold, click, hands-free\.',
+    ):
+        rendered('{% perso_avatar voice="push" %}')
+
+
+def test_unknown_voice_in_production_renders_the_fallback(caplog: Any) -> None:
+    assert rendered('{% perso_avatar voice="push" %}') == UNAVAILABLE
+    assert "Choose one of: off, hold, click, hands-free." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_reviewed"),
+    [
+        ("{% perso_avatar review=True %}", True),
+        ("{% perso_avatar review=1 %}", True),
+        ("{% perso_avatar review=False %}", False),
+        ("{% perso_avatar review=missing %}", False),
+        ("{% perso_avatar %}", False),
+    ],
+)
+def test_review_is_a_boolean_attribute(tag: str, is_reviewed: bool) -> None:
+    assert bool(re.search(r"<perso-avatar [^>]* review[ >]", rendered(tag))) is (
+        is_reviewed
+    )
+    assert "voice" not in attributes(rendered(tag), "perso-avatar")
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,11 @@ GROUP_TITLES = {
 OPEN_GROUPS = (Group.APPEARANCE, Group.PERSONALITY)
 FOLDED_GROUPS = tuple(group for group in Group if group not in OPEN_GROUPS)
 
-# Fields of ours that are shown in the groups of Perso's parameters.
-OWN_FIELDS: dict[Group, tuple[str, ...]] = {
-    Group.KNOWLEDGE: ("has_intro", "client_tools"),
-    Group.FRAMING: ("width", "height"),
+# Fields of ours, each shown after one of Perso's parameters.
+OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "mcp_servers": ("has_intro", "client_tools"),
+    "stt_type": ("voice",),
+    "padding_height": ("width", "height"),
 }
 FRACTIONS = {row.name for row in PARAMETERS if row.kind == Kind.FRACTION}
 LISTS_OF_NAMES = (
@@ -53,8 +54,11 @@ LISTS_OF_NAMES = (
 
 def fields_of(group: Group) -> list[str]:
     """Return the fields of a preset that are shown together."""
-    of_perso = [row.name for row in PARAMETERS if row.group == group]
-    return [*of_perso, *OWN_FIELDS.get(group, ())]
+    names: list[str] = []
+    for row in PARAMETERS:
+        if row.group == group:
+            names += [row.name, *OWN_FIELDS.get(row.name, ())]
+    return names
 
 
 class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -62,7 +66,6 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = SessionPreset
-        # Without `voice`: the avatar's element does not listen yet.
         fields = ["api_key", *presets.PARAMS, *sum(OWN_FIELDS.values(), ())]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

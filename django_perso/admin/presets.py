@@ -146,6 +146,9 @@ class SessionPresetAdmin(ButtonAdmin):
         """Show the titles of the choices, and problems with them."""
         names = ("model_style", "tts_type", "llm_type")
         titles = [(_title(preset, name),) for name in names if getattr(preset, name)]
+        if preset.has_voice:
+            way = preset.get_voice_display()
+            titles.append((gettext("Visitors talk %(way)s") % {"way": way},))
         problems = catalogue.problems(preset, preset.offer)
         lines = format_html_join("", "<span>{}</span>", titles)
         badges = format_html_join(

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.formats import number_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..log.frames import WHOLE
 from ..models import EndedBy, TranscriptEntry
 from ..services import reasons
 
@@ -126,6 +128,17 @@ class Item:
         """Why entries are missing."""
         reason = self.entry.data.get("reason")
         return GAP_REASONS.get(str(reason), reason)
+
+    @property
+    def spoken(self) -> str:
+        """That the visitor spoke this line, and for how long."""
+        if self.entry.data.get("via") != "voice":
+            return ""
+        ms = self.entry.data.get("spoken_ms")
+        if type(ms) is not int or ms not in WHOLE:
+            return gettext("spoken")
+        seconds = number_format(ms / 1000, decimal_pos=1)
+        return gettext("spoken, %(seconds)s s") % {"seconds": seconds}
 
 
 def items(entries: Entries, page: Sequence[TranscriptEntry]) -> list[Item]:

@@ -28,7 +28,7 @@ from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
 
 from .. import headers
-from ..checks import NO_VOICE, problem
+from ..checks import NO_MICROPHONE, problem, the_microphone_is_forbidden
 from ..conf import conf
 from ..fields import SecretUnreadable
 from ..log.codes import CloseCode
@@ -53,6 +53,9 @@ COLLECT = "Run: python manage.py collectstatic, and serve the files at STATIC_UR
 SWEEP = "Run every minute: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
+
+# Checks that cannot see the keys and presets in the database, which the doctor does.
+ANSWERED_BY_ROWS = {"django_perso.W002", "django_perso.W022"}
 
 # What is fine is an Info; a problem is an Error or a Warning as in `checks`, mostly
 # with its fix.
@@ -102,8 +105,7 @@ class Examination:
             tags=["django_perso"], include_deployment_checks=self.deploy
         )
         for message in messages:
-            # W002 does not see the keys in the database, which the doctor does.
-            if not message.is_silenced() and message.id != "django_perso.W002":
+            if not message.is_silenced() and message.id not in ANSWERED_BY_ROWS:
                 checked.setdefault(str(message.obj), []).append(message)
         return checked
 
@@ -264,16 +266,26 @@ class Examination:
         yield Info(f"policies examined: {len([*filter(None, policies)])}")
 
     def permissions(self) -> Lines:
-        """A page may use the microphone."""
+        """A page may use the microphone if visitors talk."""
         policy = self.page.headers.get("Permissions-Policy", "")
-        if headers.allows_microphone(policy):
-            yield Info(f"the microphone is allowed. {NO_VOICE}")
+        found = the_microphone_is_forbidden()
+        if not found and not headers.allows_microphone(policy):
+            text = f"Permissions-Policy: {policy} {NO_MICROPHONE}"
+            found = [problem("W022", text, "Permissions-Policy: microphone=(self)")]
+        if not found:
+            yield Info("pages may use the microphone (over HTTPS or on localhost)")
+        elif self._may_visitors_talk() and not found[0].is_silenced():
+            yield from found
         else:
-            text = (
-                f"{NO_VOICE} When voice input is added, Permissions-Policy: {policy} "
-                "will block the microphone."
-            )
-            yield problem("W022", text, "Permissions-Policy: microphone=(self)")
+            yield Info("pages may not use the microphone")
+
+    def _may_visitors_talk(self) -> bool:
+        """Return whether an active preset has voice, or the site's first one will."""
+        if not self.has_tables:
+            return True
+        active = SessionPreset.objects.filter(is_active=True)
+        has_voice = active.exclude(voice=SessionPreset.Voice.OFF).exists()
+        return has_voice or not SessionPreset.objects.exists()
 
     def encryption(self) -> Lines:
         """Every stored secret can be decrypted."""

@@ -208,6 +208,11 @@ class SessionPreset(models.Model):
         return self.name
 
     @property
+    def has_voice(self) -> bool:
+        """Whether visitors may talk, not only type."""
+        return self.voice in self.Voice and self.voice != self.Voice.OFF
+
+    @property
     def consent_hash(self) -> str:
         """The SHA-256 of the consent text, in hexadecimal; "" without a text."""
         if not self.consent_text:
@@ -215,8 +220,6 @@ class SessionPreset(models.Model):
         return hashlib.sha256(self.consent_text.encode()).hexdigest()
 
     def clean(self) -> None:
-        may_talk = self.voice in self.Voice and self.voice != self.Voice.OFF
-        if may_talk and not self.stt_type:
-            raise ValidationError(
-                {"stt_type": _("Talking requires speech recognition.")}
-            )
+        if self.has_voice and not self.stt_type:
+            text = _('Talking requires speech recognition. Choose one, or "%(off)s".')
+            raise ValidationError({"stt_type": text % {"off": self.Voice.OFF.label}})

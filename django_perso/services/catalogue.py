@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
@@ -241,6 +242,7 @@ def problems(preset: SessionPreset, offered: Offer | None = None) -> list[Proble
         *_problems_of_choices(preset, lists),
         *_problems_of_document(preset, lists),
         *_problems_of_requirements(preset),
+        *_problems_of_model(preset),
     ]
 
 
@@ -269,6 +271,15 @@ def _problems_of_requirements(preset: SessionPreset) -> Iterator[Problem]:
                 "other": label(parameter.requires),
             }
             yield Problem(parameter.name, text)
+
+
+def _problems_of_model(preset: SessionPreset) -> Iterator[Problem]:
+    # Code and updates by query do not validate what they save.
+    try:
+        preset.clean()
+    except ValidationError as error:
+        for name, texts in error.message_dict.items():
+            yield Problem(name, " ".join(texts))
 
 
 def _lacks_requirement(parameter: Parameter, preset: SessionPreset) -> bool:

@@ -76,6 +76,12 @@ def from_params(params: SessionParams, **rules: Any) -> SessionPreset:
     return SessionPreset(**{**values, **rules})
 
 
+def usual_voice(params: SessionParams) -> SessionPreset.Voice:
+    """Return how visitors talk as long as nobody has decided."""
+    has_recognition = bool(params.get("stt_type"))
+    return SessionPreset.Voice.CLICK if has_recognition else SessionPreset.Voice.OFF
+
+
 def first_params(lists: Catalogue) -> SessionParams:
     """Return the first entry of each list that an avatar needs or can speak with.
 
@@ -114,7 +120,13 @@ def make_default(lists: Catalogue) -> SessionPreset:
     """
     slug = conf.DEFAULT_PRESET
     params = first_params(lists)
-    preset = from_params(params, name="Default", slug=slug, is_default=True)
+    preset = from_params(
+        params,
+        name="Default",
+        slug=slug,
+        is_default=True,
+        voice=usual_voice(params),
+    )
     try:
         with transaction.atomic():
             preset.save()

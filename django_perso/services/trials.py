@@ -43,7 +43,7 @@ def preset(values: dict[str, Any], visitor: Visitor) -> SessionPreset:
     """
     _check_permission(visitor)
     errors = {
-        name: [_("This is not a valid setting or value.")]
+        name: [_complaint(name)]
         for name, value in values.items()
         if not _is_accepted(name, value)
     }
@@ -76,7 +76,22 @@ def _check_permission(visitor: Visitor) -> None:
 def _is_accepted(name: str, value: object) -> bool:
     if name not in KINDS or type(value) not in TYPES[KINDS[name]]:
         return False
+    if choices := _choices(name):
+        return value in choices
     return not isinstance(value, int) or abs(value) < MAX_NUMBER
+
+
+def _complaint(name: str) -> str:
+    """Return why a value is not accepted, with those that are if they are few."""
+    choices = _choices(name)
+    if not choices:
+        return _("This is not a valid setting or value.")
+    return _("Choose one of: %(choices)s.") % {"choices": ", ".join(choices)}
+
+
+def _choices(name: str) -> list[str]:
+    """Return the only values that a setting may have; any other setting has none."""
+    return [value for value, _ in _field(name).flatchoices] if name in KINDS else []
 
 
 def _invalid(errors: dict[str, list[str]]) -> Refused:

@@ -7,11 +7,12 @@ which may be the site's own error page.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
 from django import template
+from django.apps import apps
 from django.conf import settings
 from django.middleware.csrf import get_token
 from django.templatetags.static import static
@@ -38,7 +39,7 @@ MODULES = (
     *FIRST_SCREEN,
     "sentences",
     "conversation",
-    "conversation-style",
+    "voice-controls",
     "consent",
     "sdk-loader",
     "adapter",
@@ -104,12 +105,20 @@ def _unavailable() -> SafeString:
 @register.simple_tag(takes_context=True)
 @with_fallback(_unavailable)
 def perso_avatar(
-    context: template.Context, preset: str = "", *, lang: str = "", theme: str = ""
+    context: template.Context,
+    preset: str = "",
+    *,
+    lang: str = "",
+    theme: str = "",
+    voice: str = "",
+    review: bool = False,
 ) -> SafeString:
     """Render the avatar of a preset, or of the default one, and load its script.
 
     `lang` is the language of the widget's words, the page's if empty; `theme` is
-    "light", "dark", or "auto" for the page's color-scheme.
+    "light", "dark", or "auto" for the page's color-scheme; `voice` is how visitors
+    talk, as the preset says if empty. With `review` they see what was understood in the
+    text field before it is sent.
     """
     request = context.get("request")
     if request is None:
@@ -125,6 +134,13 @@ def perso_avatar(
             "{% perso_avatar %} needs the app's URLs. Add to your urls.py: "
             'path("perso/", include("django_perso.urls"))'
         ) from error
+    # Looked up here, because importing the models takes a while.
+    ways = apps.get_model("django_perso", "SessionPreset").Voice.values
+    if voice and voice not in ways:
+        raise template.TemplateSyntaxError(
+            f'{{% perso_avatar %}} has no voice "{voice}". '
+            f"Choose one of: {', '.join(ways)}."
+        )
     url, integrity = _sdk()
     nonce = _nonce(context)
     language = _language(lang)
@@ -133,7 +149,7 @@ def perso_avatar(
         # Shown until the script has run, and in browsers that cannot run it.
         fallback = _("The avatar needs JavaScript and a current browser.")
         words = {text: _(text) for text in FIRST_WORDS if _(text) != text}
-    attributes = {
+    attributes: dict[str, str | bool] = {
         "preset": preset,
         "endpoint": endpoint,
         "csrf-token": get_token(request),
@@ -142,6 +158,8 @@ def perso_avatar(
         "nonce": nonce,
         "lang": language if lang else "",
         "theme": theme,
+        "voice": voice,
+        "review": bool(review),
         "privacy-url": conf.PRIVACY_URL,
         "data-modules": json.dumps(modules),
         "data-words": json.dumps(words) if words else "",
@@ -210,9 +228,12 @@ def _nonce(context: template.Context) -> str:
     return "" if nonce is None else str(nonce)
 
 
-def _attributes(attributes: dict[str, str]) -> SafeString:
+def _attributes(attributes: Mapping[str, str | bool]) -> SafeString:
     """Return attributes as HTML. Empty ones are left out, but for the preset."""
-    filled = [
-        (name, value) for name, value in attributes.items() if value or name == "preset"
-    ]
-    return format_html_join("", ' {}="{}"', filled)
+    parts = []
+    for name, value in attributes.items():
+        if value is True:
+            parts.append(format_html(" {}", name))
+        elif value or name == "preset":
+            parts.append(format_html(' {}="{}"', name, value))
+    return SafeString("".join(parts))

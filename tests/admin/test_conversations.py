@@ -118,6 +118,30 @@ def test_tool_call_and_answer_are_one_card(admin_client: Client) -> None:
     assert "called, no answer<" in transcript(admin_client, session)
 
 
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ({"via": "voice", "spoken_ms": 2400}, ["spoken, 2.4 s"]),
+        ({"via": "voice", "spoken_ms": 0}, ["spoken, 0.0 s"]),
+        ({"via": "voice"}, ["spoken"]),
+        ({"via": "voice", "spoken_ms": 10**400}, ["spoken"]),
+        ({"via": "voice", "spoken_ms": -1}, ["spoken"]),
+        ({"via": "voice", "spoken_ms": True}, ["spoken"]),
+        ({"via": "voice", "spoken_ms": HOSTILE}, ["spoken"]),
+        ({"via": "voice", "spoken_ms": []}, ["spoken"]),
+        ({"via": HOSTILE, "spoken_ms": 2400}, []),
+        ({"via": ["voice"]}, []),
+        ({"spoken_ms": 2400}, []),
+    ],
+)
+def test_spoken_line_says_for_how_long(
+    admin_client: Client, data: dict[str, Any], shown: list[str]
+) -> None:
+    session = conversation(("chat", {"role": "visitor", "text": "Hello.", **data}))
+    page = transcript(admin_client, session)
+    assert re.findall(r"<em>(.*?)</em>", page) == shown
+
+
 def test_shortened_entries_are_marked(admin_client: Client) -> None:
     session = conversation(
         ("chat", {"role": "visitor", "text": "long…", "truncated": True}),

@@ -138,6 +138,23 @@ def test_changing_settings_keeps_other_column() -> None:
     assert set(TOOLS) <= set(re.findall(r'name="a-client_tools" value="(\w+)"', page))
 
 
+def test_each_column_has_the_way_to_talk() -> None:
+    make_preset(voice="hold", stt_type="default")
+    page = limited(*EDIT).get(PLAYGROUND).content.decode()
+    for prefix in "ab":
+        (select,) = re.findall(
+            rf'<select name="{prefix}-voice".*?</select>', page, re.S
+        )
+        values = re.findall(r'value="([\w-]+)"( selected)?', select)
+        assert values == [
+            ("off", ""),
+            ("hold", " selected"),
+            ("click", ""),
+            ("hands-free", ""),
+        ]
+    assert page.count('data-perso-field="voice" data-perso-kind="text"') == 2
+
+
 def test_other_key_shows_its_lists() -> None:
     key = ApiKey.objects.create(name="Shop", secret=KEY)
     CatalogueItem.objects.create(

@@ -75,14 +75,13 @@ def errors(client: Client, address: str, values: dict[str, Any]) -> dict[str, An
 
 
 @pytest.mark.parametrize("has_lists", [True, False])
-def test_form_has_every_field_but_voice(admin_client: Client, has_lists: bool) -> None:
+def test_form_has_every_field(admin_client: Client, has_lists: bool) -> None:
     if has_lists:
         keys.check(SETTINGS_KEY, keep_lists=True)
     page = text_of(admin_client, "add/")
     for field in SessionPreset._meta.fields:
-        assert (f'name="{field.name}"' in page) is (
-            field.name not in ("id", "voice")
-        ), field.name
+        is_expected = field.name != "id"
+        assert (f'name="{field.name}"' in page) is is_expected, field.name
 
 
 def test_choices_have_titles_and_pictures(admin_client: Client, synced: None) -> None:
@@ -162,6 +161,13 @@ def test_saving_untouched_form_changes_nothing(
             '"show map" is not a valid name',
         ),
         ({"api_key": "nonsense"}, "api_key", "valid"),
+        ({"voice": "yes"}, "voice", "valid choice"),
+        (
+            {"voice": "click"},
+            "stt_type",
+            'Choose one, or "not at all, visitors type".',
+        ),
+        ({"voice": "click", "stt_type": "nobody"}, "stt_type", NOT_OFFERED),
     ],
 )
 def test_mistake_is_an_error_of_its_field(
@@ -172,6 +178,7 @@ def test_mistake_is_an_error_of_its_field(
         admin_client, change(preset), shown(admin_client, change(preset)) | values
     )
     assert list(found) == [field]
+    assert len(found[field]) == 1
     assert said in unescape(str(found[field]))
 
 
@@ -401,6 +408,24 @@ def test_sync_requires_permission_to_use_keys(rights: tuple[str, ...]) -> None:
     assert (catalogue.synced_at(SETTINGS_KEY) is not None) is may_sync
 
 
+def test_way_to_talk_follows_speech_recognition(
+    admin_client: Client, synced: None
+) -> None:
+    preset = make_preset()
+    answer = admin_client.get(PRESETS + change(preset))
+    (speech,) = [
+        fieldset
+        for fieldset in answer.context["adminform"]
+        if fieldset.name == "Speech recognition and pronunciation"
+    ]
+    names = [name for line in speech for name in line.fields]
+    assert names[:2] == ["stt_type", "voice"]
+    values = {**shown(admin_client, change(preset)), "stt_type": "default"}
+    assert errors(admin_client, change(preset), values | {"voice": "hold"}) == {}
+    preset.refresh_from_db()
+    assert (preset.stt_type, preset.voice) == ("default", "hold")
+
+
 def test_viewer_sees_values_and_no_buttons(synced: None) -> None:
     preset = make_preset()
     client = limited("view_sessionpreset")
@@ -423,6 +448,28 @@ def test_list_names_withdrawn_choices(admin_client: Client, synced: None) -> Non
     with withdrawn(tts_type=["openai-nova"]):
         keys.check(SETTINGS_KEY, keep_lists=True)
     assert f'Voice: "openai-nova" {GONE}.' in text_of(admin_client, "")
+
+
+def test_list_says_how_visitors_talk(admin_client: Client, synced: None) -> None:
+    make_preset(stt_type="default")
+    assert "Visitors talk" not in text_of(admin_client, "")
+    SessionPreset.objects.update(voice="hold")
+    assert "<span>Visitors talk while they hold a button</span>" in text_of(
+        admin_client, ""
+    )
+    SessionPreset.objects.update(stt_type="")
+    assert "Talking requires speech recognition." in text_of(admin_client, "")
+
+
+def test_withdrawn_speech_recognition_is_reported(
+    admin_client: Client, synced: None
+) -> None:
+    preset = make_preset(voice="click", stt_type="default")
+    with withdrawn(stt_type=["default"]):
+        keys.check(SETTINGS_KEY, keep_lists=True)
+    assert GONE in text_of(admin_client, "")
+    values = shown(admin_client, change(preset))
+    assert errors(admin_client, change(preset), values) == {}  # until another is chosen
 
 
 def test_list_counts_starts_of_seven_days(admin_client: Client) -> None:
@@ -531,7 +578,8 @@ def test_duplicate_copies_everything_but_the_name(
     preset = make_preset(
         name="Guide",
         is_default=True,
-        voice="off",
+        voice="hold",
+        stt_type="default",
         has_intro=False,
         mcp_servers=["pmc-clock"],
     )
@@ -542,7 +590,7 @@ def test_duplicate_copies_everything_but_the_name(
     assert errors(admin_client, "add/", values) == {}
     copy = SessionPreset.objects.get(slug="guide-copy-2")
     assert presets.params(copy) == presets.params(preset)
-    assert (copy.is_default, copy.has_intro) == (False, False)
+    assert (copy.is_default, copy.has_intro, copy.voice) == (False, False, "hold")
 
 
 def test_initial_values_come_from_query_string(
@@ -553,8 +601,11 @@ def test_initial_values_come_from_query_string(
         "&client_tools=a&client_tools=b"
     )
     form = (
-        admin_client.get(PRESETS + address + "&has_intro=0").context["adminform"].form
+        admin_client.get(PRESETS + address + "&has_intro=0&voice=hold")
+        .context["adminform"]
+        .form
     )
+    assert form["voice"].value() == "hold"
     assert form["tts_type"].value() == "yuri"
     assert form["mcp_servers"].value() == ["pmc-clock", "pmc-library"]
     assert form["client_tools"].value() == "a, b"
@@ -591,6 +642,8 @@ def test_session_template_becomes_preset(admin_client: Client, synced: None) -> 
         "pld-handbook",
         0.05,
     )
+    # The template can hear; that visitors may talk is for the site to decide.
+    assert (preset.stt_type, preset.voice) == ("default", "off")
 
 
 def test_templates_are_those_of_chosen_key(admin_client: Client) -> None:

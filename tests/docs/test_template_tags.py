@@ -17,6 +17,10 @@ def arguments(tag: Any) -> list[inspect.Parameter]:
     return [parameter for parameter in parameters if parameter.name != "context"]
 
 
+def shown(default: str | bool) -> str:
+    return f'"{default}"' if isinstance(default, str) else str(default)
+
+
 def test_every_tag_has_a_section_and_no_other() -> None:
     assert sorted(headings(PAGE, 2)) == sorted(perso.register.tags)
 
@@ -32,7 +36,7 @@ def test_tag_takes_the_arguments_that_are_documented(name: str) -> None:
         for cells in rows(section(PAGE, name))
     ]
     taken = [
-        [argument.name, argument.annotation.__name__, f'"{argument.default}"']
+        [argument.name, argument.annotation.__name__, shown(argument.default)]
         for argument in arguments(getattr(perso, name))
     ]
     assert documented == taken

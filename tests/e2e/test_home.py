@@ -36,6 +36,13 @@ def test_presets_of_the_sandbox_allow_many_starts(
     assert sorted(starts) == [("default", 200), ("second", 200)]
 
 
+def test_visitors_of_the_example_talk_by_click(example_server: Any) -> None:
+    ways = example_server().rows(
+        "SELECT slug, voice FROM django_perso_sessionpreset WHERE stt_type != ''"
+    )
+    assert sorted(ways) == [("default", "click"), ("second", "click")]
+
+
 def test_demo_page_requests_no_missing_file(example_server: Any, page: Any) -> None:
     site = example_server()
     missing: list[str] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.admin import LISTEN, SIDEWAYS, log_in
+from tests.support.admin import LISTEN, SIDEWAYS, keep_pictures, log_in
 from tests.support.widget import WATCHED
 
 pytestmark = pytest.mark.browser
@@ -189,4 +189,47 @@ def test_two_avatars_are_compared_and_one_saved(
         "WHERE name = 'The better one'"
     )
     assert saved_preset == [(style, 1.5)]
+    assert page.evaluate("window.reports ?? []") == []
+
+
+def test_both_avatars_talk_and_the_way_is_saved(
+    site: Any, new_context: Any, pictures: Path, console_errors: list[str]
+) -> None:
+    page = enter(site, new_context(viewport={"width": 1280, "height": 1000}))
+    page.get_by_role("button", name="Compare with a second avatar").click()
+    a = Column(page, "a")
+    b = Column(page, "b")
+    change_settings(b)
+    b.unfold("Speech recognition and pronunciation")
+    assert b.field("voice").input_value() == "click"  # as the example's presets
+    b.field("voice").select_option("hold")
+    b.field("stt_type").select_option("")
+    b.part("start").click()
+    b.part("error").filter(has_text="Talking requires speech recognition.").wait_for()
+    console_errors.clear()  # the browser reports the refused start
+    b.field("stt_type").select_option("default")
+    page.get_by_role("button", name="Start both").click()
+    for column in (a, b):
+        column.wait_live()
+        assert column.part("talk").is_visible()
+    keep_pictures(page, pictures, "playground-voice")
+    page.get_by_role("button", name="Stop both").click()
+    for column in (a, b):
+        column.wait_for(state="ended")
+        assert not column.part("talk").is_visible()
+    b.section.get_by_role("link", name="Save as preset").click()
+    page.fill("[name=name]", "The one to hold")
+    page.click("[name=_save]")
+    page.get_by_text("was added successfully").wait_for()
+    assert site.rows(
+        "SELECT voice, stt_type FROM django_perso_sessionpreset "
+        "WHERE name = 'The one to hold'"
+    ) == [("hold", "default")]
+    page.goto(site.url + PLAYGROUND)
+    change_settings(a)
+    a.unfold("Speech recognition and pronunciation")
+    a.field("voice").select_option("off")
+    a.part("start").click()
+    a.wait_live()
+    assert not a.part("talk").is_visible()
     assert page.evaluate("window.reports ?? []") == []

@@ -206,3 +206,23 @@ def test_folded_group_with_an_error_is_open(site: Any, page: Any) -> None:
     page.wait_for_url(site.url + PRESETS)
     widths = site.rows("SELECT width FROM django_perso_sessionpreset WHERE id = 1")
     assert widths == [(640,)]
+
+
+def test_voice_without_speech_recognition_opens_its_group(
+    site: Any, page: Any, pictures: Path
+) -> None:
+    page.goto(site.url + PRESETS + "1/change/")
+    assert not page.is_visible("[name=voice]")
+    unfold(page, "Speech recognition and pronunciation")
+    page.select_option("[name=voice]", label="while they hold a button")
+    page.select_option("[name=stt_type]", "")
+    page.click("input[name=_save]")
+    page.wait_for_selector("text=Talking requires speech recognition.")
+    assert page.is_visible("[name=voice]")
+    keep_pictures(page, pictures, "preset-voice-error")
+    page.select_option("[name=stt_type]", "default")
+    keep_pictures(page, pictures, "preset-voice")
+    page.click("input[name=_save]")
+    page.wait_for_url(site.url + PRESETS)
+    assert "Visitors talk while they hold a button" in page.inner_text("#result_list")
+    keep_pictures(page, pictures, "presets-voice")

@@ -84,9 +84,46 @@ test("clicks of a keyboard are no speech", () => {
   assert.equal(named(listen(clicks), "speech").length, 0);
 });
 
-test("a turn ends after 30 seconds", () => {
-  const reported = listen([[45_000, VOICE]]);
-  const [first] = named(reported, "end");
-  const [began] = named(reported, "speech");
-  assert.ok(Math.abs(first[1] - began[1] - 30_000) < 100);
+/** Return the levels of an avatar that speaks for so long, with syllables and pauses. */
+function avatarLevels(ms) {
+  return Array.from({ length: ms / STEP_MS }, (_, step) => {
+    const isPause = step % 130 > 110;
+    const syllable = Math.abs(Math.sin(step * 0.37)) * (1 + 0.3 * Math.sin(step * 1.9));
+    return isPause ? 0 : 0.12 * syllable;
+  });
+}
+
+/** Let the microphone hear the avatar, later and softer, and a visitor's sentence. */
+function listenOverAvatar({ gain, delay, voice = 0, at = Infinity }) {
+  const played = avatarLevels(60_000);
+  const reported = [];
+  const report = (name) => () => reported.push(name);
+  const names = ["sound", "speech", "quiet", "end"];
+  const detector = new SpeechDetector(
+    Object.fromEntries(names.map((name) => [name, report(name)])),
+  );
+  played.forEach((avatar, step) => {
+    const now = step * STEP_MS;
+    const echo = gain * (played[step - Math.round(delay / STEP_MS)] ?? 0);
+    const isGap = step % 12 > 9;
+    const said = now >= at && now < at + 1500 && !isGap ? voice : 0;
+    detector.hear(Math.hypot(echo, said, ROOM), now, avatar);
+  });
+  return reported.filter((name) => name === "speech" || name === "end");
+}
+
+for (const delay of [20, 100, 250]) {
+  test(`the avatar heard ${delay} ms later is no speech`, () => {
+    assert.deepEqual(listenOverAvatar({ gain: 0.5, delay }), []);
+  });
+
+  test(`a sentence over the avatar heard ${delay} ms later is a turn`, () => {
+    const reported = listenOverAvatar({ gain: 0.5, delay, voice: 0.12, at: 30_000 });
+    assert.deepEqual(reported, ["speech", "end"]);
+  });
+}
+
+test("a soft voice over an avatar that is not heard is a turn", () => {
+  const reported = listenOverAvatar({ gain: 0, delay: 0, voice: SOFT_VOICE, at: 2000 });
+  assert.deepEqual(reported, ["speech", "end"]);
 });

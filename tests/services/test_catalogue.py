@@ -234,6 +234,17 @@ def test_preset_of_offered_entries_has_no_problems() -> None:
             "stt_text_normalization_config",
             "not offered",
         ),
+        (
+            {"voice": "click"},
+            "stt_type",
+            "Talking requires speech recognition. Choose one, or "
+            '"not at all, visitors type".',
+        ),
+        (
+            {"voice": "click", "stt_type": "nobody"},
+            "stt_type",
+            'Speech recognition: "nobody" is not offered by Perso.',
+        ),
     ],
 )
 def test_problem_names_field_and_value(

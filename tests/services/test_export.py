@@ -171,6 +171,17 @@ def test_csv_has_a_row_for_each_entry() -> None:
 
 
 @pytest.mark.django_db
+def test_spoken_line_keeps_how_long_it_was() -> None:
+    spoken = {"role": "visitor", "text": "Hi", "via": "voice", "spoken_ms": 2400}
+    talk = conversation((0, "chat", ("visitor", "Hi")))
+    TranscriptEntry.objects.filter(conversation=talk).update(data=spoken)
+    (entry,) = json.loads(exported("jsonl"))["entries"]
+    assert entry["data"] == spoken
+    (row,) = csv.DictReader(exported("csv").splitlines())
+    assert json.loads(row["data"]) == spoken
+
+
+@pytest.mark.django_db
 def test_text_is_readable_and_cannot_be_forged() -> None:
     talk = conversation(
         *TALK,

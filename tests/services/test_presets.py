@@ -1,5 +1,6 @@
 """Presets are found, become session parameters, and a new site gets its first one."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,3 +119,18 @@ def test_first_preset_stores_its_lists(settings: Any) -> None:
     preset.delete()
     presets.make_default(lists)
     assert catalogue.synced_at(stored_key(ApiKey.objects.get())) is not None
+
+
+def test_first_preset_has_voice_if_speech_recognition_is_offered(
+    settings: Any,
+) -> None:
+    settings.PERSO = SANDBOX
+    lists = connections.client(
+        connections.connect(connections.default_key())
+    ).get_all_settings()
+    preset = presets.make_default(lists)
+    preset.full_clean()
+    assert (preset.stt_type, preset.voice) == (lists.stt_types[0].name, "click")
+    preset.delete()
+    preset = presets.make_default(replace(lists, stt_types=()))
+    assert (preset.stt_type, preset.voice) == ("", "off")

@@ -185,6 +185,21 @@ def test_trial_with_wrong_value_is_refused(field: str, value: Any) -> None:
     assert (created(), Conversation.objects.count()) == (before, 0)
 
 
+def test_trial_talks_in_the_chosen_way() -> None:
+    answer = attempt(client_of(editor()), voice="hold", stt_type="default")
+    assert (answer.status_code, answer.json()["voice"]) == (201, "hold")
+    assert PersoSession.objects.get().params["stt_type"] == "default"
+
+
+@pytest.mark.parametrize("value", ["yes", "", "Click", True, None])
+def test_refusal_of_unknown_way_to_talk_lists_the_right_ones(value: Any) -> None:
+    answer = attempt(client_of(editor()), voice=value, stt_type="default")
+    assert answer.status_code == 422
+    right = "Choose one of: off, hold, click, hands-free."
+    assert answer.json()["errors"] == {"voice": [right]}
+    assert answer.json()["detail"] == f"Visitors talk: {right}"
+
+
 def test_trial_with_withdrawn_value_is_refused() -> None:
     keys.check(SETTINGS_KEY, keep_lists=True)
     client = client_of(editor())

@@ -60,23 +60,6 @@ def test_notice_is_shown_and_describes_start(avatar: Open) -> None:
     assert talk.part("hint").get_attribute("id") == described_by
 
 
-@pytest.mark.parametrize("width", [375, 1100])
-def test_first_screen_stays_in_place_when_the_rest_loads(
-    avatar: Open, page: Any, width: int
-) -> None:
-    page.set_viewport_size({"width": width, "height": 720})
-    talk = avatar()
-    talk.part("start").wait_for()
-    before = [talk.part(part).bounding_box() for part in ("start", "hint", "stage")]
-    talk.element.hover(position={"x": 5, "y": 5})
-    page.wait_for_function(
-        "element => element.shadowRoot.adoptedStyleSheets.length === 2",
-        arg=talk.element.element_handle(),
-    )
-    after = [talk.part(part).bounding_box() for part in ("start", "hint", "stage")]
-    assert after == before
-
-
 @pytest.mark.parametrize("width", [320, 375, 1100])
 def test_notice_fits_into_the_first_screen(
     site: Site, avatar: Open, page: Any, width: int

@@ -69,13 +69,7 @@ def test_captions_show_at_most_three_whole_lines(
     site: Site, avatar: Open, page: Any, text: str
 ) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
-    talk = avatar()
-    talk.part("start").focus()
-    page.wait_for_function(
-        "element => element.shadowRoot.adoptedStyleSheets.length === 2",
-        arg=talk.element.element_handle(),
-    )
-    captions = talk.part("captions")
+    captions = avatar().part("captions")
     captions.evaluate("(box, text) => box.replaceChildren(text)", text)
     lines, width, room = captions.evaluate(
         "box => [box.clientHeight / parseFloat(getComputedStyle(box).lineHeight),"

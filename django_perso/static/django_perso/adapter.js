@@ -5,6 +5,7 @@ const ANSWER_SECONDS = 45; // without any activity
 const PICTURE_SECONDS = 1; // then the conversation continues without it
 const INTERRUPT_SECONDS = 3; // the SDK waits for a line that may never come
 const NOTICE_MS = 300; // in which the SDK may notice a failed request by itself
+const LATEST_TEXT_MS = 30_000; // of a recording; later none will come
 
 /** Return the adapter class for the SDK of this page, if there is one. */
 export function chooseAdapter(/** @type {any} */ sdk) {
@@ -41,26 +42,30 @@ export class Sdk1Adapter {
    * has been aborted, is closed.
    * @param {Perso} sdk
    * @param {Start} start
-   * @param {object[]} tools
-   * @param {HTMLVideoElement} video
+   * @param {ForAdapter} page
    * @param {AdapterListener} listener
    * @param {AbortSignal} signal
    * @returns {Promise<Sdk1Adapter | null>}
    */
-  static async connect(sdk, start, tools, video, listener, signal) {
+  static async connect(sdk, start, page, listener, signal) {
     // With six arguments in every version; the fifth asks for the microphone at once.
-    const opening = sdk.createSession(
-      start.api_server.replace(/\/+$/, ""),
-      start.session_id,
-      start.width,
-      start.height,
-      false,
-      tools,
-    );
+    const open = (/** @type {boolean} */ hasMicrophone) =>
+      sdk.createSession(
+        start.api_server.replace(/\/+$/, ""),
+        start.session_id,
+        start.width,
+        start.height,
+        hasMicrophone,
+        page.tools,
+      );
+    const opening = open(page.hasMicrophone).catch((error) => {
+      if (!page.hasMicrophone || !isOfMicrophone(error)) throw error;
+      return open(false); // the SDK has asked Perso for nothing yet
+    });
     let adapter = null;
     try {
       const session = await within(CONNECT_SECONDS, opening);
-      if (!signal.aborted) adapter = new Sdk1Adapter(session, video, listener);
+      if (!signal.aborted) adapter = new Sdk1Adapter(session, page.video, listener);
       return adapter;
     } catch (error) {
       const detail = describe(error);
@@ -81,6 +86,8 @@ export class Sdk1Adapter {
     this.#video = video;
     this.#listener = listener;
     session.setSrc(video);
+    for (const track of session.getLocalStream?.()?.getTracks() ?? [])
+      track.enabled = false; // until the visitor wants to talk
     this.#watchRejections();
     this.#watchRequests();
     this.#watchClosing();
@@ -108,7 +115,12 @@ export class Sdk1Adapter {
 
   /** What the visitor says is recorded through this. @returns {Recorder} */
   makeRecorder() {
-    return new Sdk1Recorder(this.#session);
+    return new Sdk1Recorder(this.#session, () => this.#forgetStates());
+  }
+
+  /** Whether Perso receives the visitor's sound. */
+  get isHeard() {
+    return findAudioLine(this.#session)?.currentDirection === "sendrecv";
   }
 
   /** Make the avatar say something; return false if it was not sent. */
@@ -213,6 +225,12 @@ export class Sdk1Adapter {
     this.#report("llm_failed", error);
   }
 
+  /** Ignore the states in which the SDK waits for something that will not come. */
+  #forgetStates() {
+    this.#stuck = new Set(this.#states);
+    this.update();
+  }
+
   #followStates(/** @type {Set<string>} */ states) {
     this.#states = new Set(states);
     this.#stuck = new Set([...this.#stuck].filter((state) => states.has(state)));
@@ -286,31 +304,41 @@ export class Sdk1Adapter {
 /** Records what a visitor says. @implements {Recorder} */
 class Sdk1Recorder {
   #session;
-  #answer = new EventTarget(); // "text", with what was understood, or "failure"
+  #onloss;
+  /** The recordings whose text has not come yet, the oldest first. */
+  #waiting =
+    /** @type {{ endedAt: number, settle: (answer: Recognition) => void }[]} */ ([]);
 
-  constructor(/** @type {Session} */ session) {
+  /**
+   * @param {Session} session
+   * @param {() => void} onloss called when a text does not come
+   */
+  constructor(session, onloss) {
     this.#session = session;
+    this.#onloss = onloss;
     // Without it the SDK would answer what it hears by itself.
-    session.setSttResultCallback((text) => this.#report("text", text));
+    session.setSttResultCallback((text) => this.#settle({ text }));
     // The SDK does not pass on that speech could not be recognized.
     session.perso?.dc?.addEventListener(
       "message",
       (/** @type {MessageEvent} */ { data }) => {
-        if (String(data).includes('"stt-error"')) this.#report("failure", data);
+        if (isRecognitionError(data)) this.#settle({ failure: data });
       },
     );
   }
 
-  /** Send this track in place of the silence that the SDK sends. */
+  /** The avatar's sound. @returns {MediaStream | null} */
+  get avatarStream() {
+    return this.#session.getRemoteStream?.() ?? null;
+  }
+
+  /** Send this track in place of the one that the SDK sends. */
   async attach(/** @type {MediaStreamTrack} */ track) {
-    const lines = this.#session.perso?.pc?.getTransceivers() ?? [];
-    const line = lines.find(
-      (/** @type {RTCRtpTransceiver} */ { receiver }) =>
-        receiver.track.kind === "audio",
-    );
+    const line = findAudioLine(this.#session);
     if (line?.currentDirection !== "sendrecv")
       throw Object.assign(new Error("not received"), { code: "voice_not_heard" });
     await line.sender.replaceTrack(track);
+    stopTracks(this.#session);
   }
 
   start() {
@@ -318,32 +346,51 @@ class Sdk1Recorder {
   }
 
   /** @returns {Promise<string>} */
-  stop(/** @type {number} */ ms) {
-    const answer = new Promise((resolve, reject) => {
-      const once = { once: true };
-      const listen = (
-        /** @type {string} */ name,
-        /** @type {(detail: any) => void} */ settle,
-      ) =>
-        this.#answer.addEventListener(
-          name,
-          (event) => settle(/** @type {any} */ (event).detail),
-          once,
-        );
-      listen("text", resolve);
-      listen("failure", reject);
+  async stop(/** @type {number} */ ms) {
+    const endedAt = performance.now();
+    const answer = new Promise((settle) => {
+      this.#waiting.push({ endedAt, settle });
     });
     this.#session.stopVoiceChat();
-    return within(ms / 1000, answer);
+    const { text, failure } = await within(ms / 1000, answer).catch((error) => {
+      this.#onloss();
+      throw error;
+    });
+    if (failure) throw new Error(failure);
+    return text;
   }
 
   cancel() {
-    this.#session.stopVoiceChat();
+    this.stop(0).catch(() => {}); // nobody wants the text
   }
 
-  #report(/** @type {string} */ name, /** @type {unknown} */ detail) {
-    this.#answer.dispatchEvent(new CustomEvent(name, { detail }));
+  /** Texts come in the order of the recordings. */
+  #settle(/** @type {Recognition} */ answer) {
+    const since = performance.now() - LATEST_TEXT_MS;
+    this.#waiting = this.#waiting.filter(({ endedAt }) => endedAt > since);
+    this.#waiting.shift()?.settle(answer);
   }
+}
+
+/** @returns {RTCRtpTransceiver | undefined} */
+function findAudioLine(/** @type {Session} */ session) {
+  /** @type {RTCRtpTransceiver[]} */
+  const lines = session.perso?.pc?.getTransceivers() ?? [];
+  return lines.find(({ receiver }) => receiver.track.kind === "audio");
+}
+
+function isRecognitionError(/** @type {unknown} */ data) {
+  try {
+    return JSON.parse(String(data)).type === "stt-error";
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the browser gave no microphone. */
+function isOfMicrophone(/** @type {any} */ error) {
+  const names = ["NotAllowedError", "NotFoundError", "NotReadableError", "AbortError"];
+  return names.includes(error?.name) || !navigator.mediaDevices;
 }
 
 /** Whether an error was thrown by the SDK, or by nobody's code in particular. */
@@ -361,6 +408,10 @@ function release(/** @type {Session} */ session) {
   } catch {
     // It was closed already.
   }
+  stopTracks(session);
+}
+
+function stopTracks(/** @type {Session} */ session) {
   for (const track of session.getLocalStream?.()?.getTracks() ?? []) track.stop();
 }
 

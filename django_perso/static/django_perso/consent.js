@@ -6,6 +6,67 @@
 const DOUBLE_CLICK = 2;
 const KEY = "django-perso-consent:"; // followed by the preset
 
+const CSS = /* css */ `
+:host([data-state="consent"]) :is([part="stage"], [part="chat"]) {
+  visibility: hidden;
+}
+[part="panel"] {
+  position: relative;
+}
+[part="consent"] {
+  display: grid;
+  grid-template: auto minmax(0, auto) auto / auto auto 1fr;
+  align-content: center;
+  justify-items: start;
+  gap: 12px;
+  min-height: 18em;
+  max-height: 92vh;
+  padding: 24px max(24px, 50% - 20em);
+}
+[part="consent-title"],
+[part="consent-text"] {
+  grid-column: 1 / -1;
+}
+[part="consent-title"] {
+  font-size: 1.2em;
+  font-weight: 700;
+}
+[part="consent-text"] {
+  overflow-y: auto;
+  overscroll-behavior: contain;
+  white-space: pre-line;
+  /* A line at the bottom, which the end of the text covers: there is more to read. */
+  background:
+    linear-gradient(var(--_surface), var(--_surface)) bottom / 100% 4px no-repeat local,
+    linear-gradient(var(--_line), var(--_line)) bottom / 100% 1px no-repeat;
+}
+[part="agree"] {
+  color: var(--_on-accent);
+  background: var(--_accent);
+  border-color: transparent;
+}
+[part="agree"]:hover {
+  filter: brightness(1.12);
+}
+[part="consent"] [part="privacy"] {
+  place-self: center end;
+}
+@container (min-width: 44em) {
+  [part="consent"] {
+    position: absolute;
+    inset: 0;
+    max-height: none;
+  }
+}
+@container (width < 44em) {
+  :host([data-state="consent"]) :is([part="stage"], [part="chat"]) {
+    display: none;
+  }
+}
+`;
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(CSS);
+
 /** Return the hash of the text that was agreed to in this browser, if there is one. */
 export function recall(/** @type {string} */ preset) {
   try {
@@ -41,6 +102,8 @@ export class ConsentScreen {
     this.#parts = parts;
     this.#words = words;
     this.#actions = actions;
+    const root = /** @type {ShadowRoot} */ (parts.panel.getRootNode());
+    root.adoptedStyleSheets.push(sheet);
   }
 
   /** Resolve to whether the visitor agrees; to false as soon as `signal` is aborted. */

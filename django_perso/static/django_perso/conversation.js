@@ -20,6 +20,7 @@ export class Conversation {
   #toolbox = /** @type {Toolbox | null} */ (null);
   #adapter = /** @type {Adapter | null} */ (null);
   #voice = /** @type {Voice | null} */ (null);
+  #loadingVoice = /** @type {Promise<Voice> | null} */ (null);
 
   /** @param {Modules} modules @param {ConversationOptions} options @param {Stage} stage */
   constructor(modules, options, stage) {
@@ -47,17 +48,21 @@ export class Conversation {
     }
   }
 
-  /** Send the visitor's text; return false if it was not sent. */
-  async send(/** @type {string} */ text) {
+  /**
+   * Send the visitor's text, which may have been spoken; return false if it was not sent.
+   * @param {string} text
+   * @param {Spoken | null} spoken
+   */
+  async send(text, spoken = null) {
     const line = text.trim();
     if (!this.#adapter || this.isOver || !line) return false;
     this.#toolbox?.turn();
-    return this.#adapter.send(line);
+    return this.#adapter.send(line, spoken);
   }
 
   /**
-   * Turn the microphone on or off, or change the device or the way to talk. Never rejects: the
-   * stage shows what is wrong.
+   * Turn the microphone on or off, or change the way to talk. Never rejects: the stage shows what
+   * is wrong.
    */
   async setVoice(/** @type {VoiceWay | "off"} */ way, device = "") {
     if (!this.#adapter || this.isOver) return;
@@ -66,11 +71,27 @@ export class Conversation {
       return;
     }
     try {
-      this.#voice ??= await this.#makeVoice(this.#adapter);
-      await this.#voice.switchOn(way, device);
+      this.#loadingVoice ??= this.#makeVoice(this.#adapter);
+      this.#voice = await this.#loadingVoice;
+      if (!this.isOver) await this.#voice.switchOn(way, device);
+    } catch (error) {
+      if (!this.#voice) this.#loadingVoice = null; // the next press tries again
+      this.#complain(/** @type {any} */ (error));
+    }
+  }
+
+  /** Change the microphone, which is on. Never rejects. */
+  async useDevice(/** @type {string} */ id) {
+    try {
+      await this.#voice?.useDevice(id);
     } catch (error) {
       this.#complain(/** @type {any} */ (error));
     }
+  }
+
+  /** The microphone in use. */
+  get deviceId() {
+    return this.#voice?.deviceId ?? "";
   }
 
   /** The visitor presses the button to talk. */
@@ -85,11 +106,11 @@ export class Conversation {
   async #makeVoice(/** @type {Adapter} */ adapter) {
     const { voice, ...modules } = await this.#options.loadVoice();
     return new voice.Voice(modules, adapter.makeRecorder(), {
-      mode: (mode) => this.#stage.voice(mode),
+      mode: (mode, way) => this.#stage.voice(mode, way),
       level: (level) => this.#stage.level(level),
       sound: (isOn) => this.#duck(isOn),
       turn: () => this.#takeTurn(),
-      understood: (text, ms) => this.#say(text, { via: "voice", spoken_ms: ms }),
+      understood: (text, ms) => this.#hear(text, { via: "voice", spoken_ms: ms }),
       trouble: (code) => this.#complain({ code, message: code }),
     });
   }
@@ -99,14 +120,15 @@ export class Conversation {
     this.#options.video.volume = isOn ? DUCKED_VOLUME : 1;
   }
 
-  #takeTurn() {
+  /** Silence the avatar: the visitor's turn begins. */
+  async #takeTurn() {
+    if (this.#adapter?.isBusy) await this.interrupt();
     this.#duck(false);
-    if (this.#adapter?.isBusy) this.interrupt();
   }
 
-  #say(/** @type {string} */ text, /** @type {Spoken} */ spoken) {
-    this.#toolbox?.turn();
-    this.#adapter?.send(text, spoken);
+  #hear(/** @type {string} */ text, /** @type {Spoken} */ spoken) {
+    if (this.#options.isReviewed) this.#stage.review(text, spoken);
+    else this.send(text, spoken);
   }
 
   /** Make the avatar say something; return false without a conversation. */
@@ -186,16 +208,10 @@ export class Conversation {
     outbox.add("state", { name: "connecting" });
     const tools = this.#makeTools(sdk, start);
     this.#stage.shape(start.width, start.height);
-    const { video } = this.#options;
+    const { video, hasMicrophone } = this.#options;
+    const page = { tools, video, hasMicrophone };
     const { signal } = this.#over;
-    this.#adapter = await Adapter.connect(
-      sdk,
-      start,
-      tools,
-      video,
-      this.#listener,
-      signal,
-    );
+    this.#adapter = await Adapter.connect(sdk, start, page, this.#listener, signal);
     await this.#adapter?.playing;
     if (!this.isOver) this.#goLive(start);
     return "";
@@ -203,7 +219,10 @@ export class Conversation {
 
   #goLive(/** @type {Start} */ { intro_message: introduction, voice }) {
     this.#outbox?.add("state", { name: "live" });
-    this.#stage.live(voice);
+    const wanted = voice === "off" ? "off" : this.#options.way || voice;
+    const isHeard = wanted === "off" || this.#adapter?.isHeard;
+    this.#stage.live(isHeard ? wanted : "off");
+    if (!isHeard) this.#complain({ code: "voice_not_heard", message: "sendonly" });
     this.say(introduction ?? "");
   }
 

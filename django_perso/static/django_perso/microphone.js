@@ -1,9 +1,10 @@
 /** The visitor's microphone: its level, and the gate through which its sound leaves the page. */
 
-const DELAY_SECONDS = 0.5; // speech is found late, and its first syllable has to be sent
+const LONGEST_DELAY_SECONDS = 20; // sound waits for a recording to begin
 const STEP_MS = 20;
 const FADE_SECONDS = 0.005; // a gate that opens at once clicks
 const DISMISSED_MS = 500; // a prompt that is refused sooner was not shown
+const RESUME_MS = 1000; // the browser may not let sound begin
 
 /** What an error of the browser means. @type {Record<string, string>} */
 const CODES = {
@@ -17,19 +18,20 @@ const CODES = {
 export class Microphone {
   #listener;
   #context = new AudioContext();
-  #analyser = this.#context.createAnalyser();
-  #delay = this.#context.createDelay(DELAY_SECONDS);
+  #analyser = makeAnalyser(this.#context);
+  #delay = this.#context.createDelay(LONGEST_DELAY_SECONDS);
   #gate = this.#context.createGain();
   #output = this.#context.createMediaStreamDestination();
   #source = /** @type {MediaStreamAudioSourceNode | null} */ (null);
   #device = /** @type {MediaStreamTrack | null} */ (null);
+  #avatar = /** @type {AnalyserNode | null} */ (null);
   #timer = 0;
+  #isClosed = false;
 
   /** @param {MicrophoneListener} listener */
   constructor(listener) {
     this.#listener = listener;
     this.#gate.gain.value = 0;
-    this.#analyser.fftSize = 1024; // 21 ms at 48 kHz
     this.#delay.connect(this.#gate).connect(this.#output);
     this.#timer = setInterval(() => this.#measure(), STEP_MS);
   }
@@ -45,23 +47,35 @@ export class Microphone {
   }
 
   /**
-   * Use a device, the usual one without an id. Rejects with a `code` that says why there is none.
+   * Use a device, the usual one without an id. Rejects with a `code` that says why there is none;
+   * the device used before stays.
    */
   async use(deviceId = "") {
     const stream = await ask(deviceId);
-    await this.#context.resume();
-    this.#disconnect();
     const [device] = stream.getAudioTracks();
-    device.onended = () => this.#listener.lost();
+    if (this.#isClosed) {
+      device.stop();
+      return;
+    }
+    this.#disconnect();
+    device.onended = () => this.#lose();
     this.#device = device;
+    await this.#resume();
     this.#source = this.#context.createMediaStreamSource(stream);
     this.#source.connect(this.#analyser);
     this.#source.connect(this.#delay);
   }
 
-  /** Let sound through, from half a second ago unless it is not `delayed`. */
-  open({ delayed = true } = {}) {
-    this.#delay.delayTime.value = delayed ? DELAY_SECONDS : 0;
+  /** Measure the avatar's sound, too, which the microphone may hear. */
+  compareWith(/** @type {MediaStream | null} */ stream) {
+    if (!stream?.getAudioTracks().length) return;
+    this.#avatar = makeAnalyser(this.#context);
+    this.#context.createMediaStreamSource(stream).connect(this.#avatar);
+  }
+
+  /** Let sound through, from so many milliseconds ago. */
+  open(/** @type {number} */ lag) {
+    this.#delay.delayTime.value = Math.min(lag / 1000, LONGEST_DELAY_SECONDS);
     this.#fadeTo(1);
   }
 
@@ -71,6 +85,7 @@ export class Microphone {
 
   /** Let go of the device. */
   close() {
+    this.#isClosed = true;
     clearInterval(this.#timer);
     this.#disconnect();
     this.track.stop();
@@ -79,10 +94,26 @@ export class Microphone {
 
   #disconnect() {
     this.#source?.disconnect();
+    this.#source = null;
     if (!this.#device) return;
     this.#device.onended = null;
     this.#device.stop();
     this.#device = null;
+  }
+
+  async #resume() {
+    const late = new Promise((resolve) => {
+      setTimeout(resolve, RESUME_MS);
+    });
+    await Promise.race([this.#context.resume(), late]);
+    const { state } = this.#context;
+    if (state !== "running") throw failure("microphone_suspended", state);
+  }
+
+  async #lose() {
+    const isDenied = (await findPermission()) === "denied";
+    if (!this.#isClosed)
+      this.#listener.lost(isDenied ? "microphone_denied" : "microphone_lost");
   }
 
   #fadeTo(/** @type {number} */ gain) {
@@ -91,18 +122,30 @@ export class Microphone {
   }
 
   #measure() {
-    if (!this.#device) return;
-    const samples = new Float32Array(this.#analyser.fftSize);
-    this.#analyser.getFloatTimeDomainData(samples);
-    const power = samples.reduce((sum, sample) => sum + sample * sample, 0);
-    this.#listener.level(Math.sqrt(power / samples.length), performance.now());
+    if (!this.#source) return;
+    const avatar = this.#avatar ? measure(this.#avatar) : 0;
+    this.#listener.level(measure(this.#analyser), avatar, performance.now());
   }
+}
+
+function makeAnalyser(/** @type {AudioContext} */ context) {
+  const analyser = context.createAnalyser();
+  analyser.fftSize = 1024; // 21 ms at 48 kHz
+  return analyser;
+}
+
+/** Return the root mean square of the newest samples. */
+function measure(/** @type {AnalyserNode} */ analyser) {
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0);
+  return Math.sqrt(power / samples.length);
 }
 
 /** Ask the browser for a microphone. @returns {Promise<MediaStream>} */
 async function ask(/** @type {string} */ deviceId) {
   if (!navigator.mediaDevices) throw failure("microphone_insecure");
-  if (!isAllowedByPolicy()) throw failure("microphone_forbidden");
+  if (!isAllowedByPolicy()) throw forbid();
   const askedAt = performance.now();
   const audio = {
     echoCancellation: true,
@@ -138,6 +181,19 @@ async function findPermission() {
 function isAllowedByPolicy() {
   const { featurePolicy, permissionsPolicy } = /** @type {any} */ (document);
   return (permissionsPolicy ?? featurePolicy)?.allowsFeature("microphone") ?? true;
+}
+
+/** Return the failure of a page whose site, or whose frame, does not allow the microphone. */
+function forbid() {
+  return window === top
+    ? failure(
+        "microphone_forbidden",
+        'the page needs the header "Permissions-Policy: microphone=(self)"',
+      )
+    : failure(
+        "microphone_forbidden_in_frame",
+        'the frame needs allow="microphone; autoplay"',
+      );
 }
 
 const failure = (/** @type {string} */ code, /** @type {unknown} */ cause = code) =>

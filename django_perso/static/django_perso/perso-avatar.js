@@ -40,6 +40,7 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @attr {string} nonce - for pages with a Content-Security-Policy
  * @attr {"auto" | "light" | "dark"} theme - colors; auto follows the page's color-scheme
  * @attr {"click" | "hold" | "hands-free" | "off"} voice - how visitors talk
+ * @attr {boolean} review - what was understood goes into the text field first
  * @attr {string} privacy-url - the site's page about privacy
  * @attr {boolean} simultaneous - does not end other conversations on the page
  * @attr {string} data-modules - URLs of the element's modules, as JSON
@@ -125,9 +126,10 @@ class PersoAvatar extends HTMLElement {
   #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
   #consent = /** @type {import("./consent.js").ConsentScreen | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
-  #way = /** @type {VoiceWay | "off"} */ ("off");
+  #controls = /** @type {import("./voice-controls.js").VoiceControls | null} */ (null);
   #voiceMode = /** @type {VoiceMode} */ ("off");
-  #isTalkPressed = false;
+  #spoken = /** @type {Spoken | null} */ (null); // how the text in the input came
+  #isHeard = true; // as far as is known from earlier conversations
   #loading = new AbortController(); // of modules, for a start
   #connection = new AbortController(); // to the document
 
@@ -193,9 +195,21 @@ class PersoAvatar extends HTMLElement {
   }
 
   async send(text = "") {
+    return this.#send(text);
+  }
+
+  /** Send what is in the input, where what the visitor said may have been corrected. */
+  async #sendTyped(/** @type {string} */ text) {
+    const spoken = this.#spoken;
+    this.#spoken = null;
+    return this.#send(text, spoken);
+  }
+
+  /** @param {string} text @param {Spoken | null} spoken */
+  async #send(text, spoken = null) {
     if (!this.#conversation || !this.#isConversing) return false;
     if (text.trim()) this.#view?.clearTrouble();
-    return this.#conversation.send(text);
+    return this.#conversation.send(text, spoken);
   }
 
   say(text = "") {
@@ -222,6 +236,8 @@ class PersoAvatar extends HTMLElement {
     try {
       const modules = await this.#importAll();
       if (signal.aborted) return null;
+      this.#controls ??= this.#makeControls(modules);
+      this.#consent ??= this.#makeConsent(modules);
       const { Conversation } = modules.conversation;
       this.#conversation = new Conversation(modules, this.#readOptions(), this.#stage);
       return this.#conversation;
@@ -287,8 +303,7 @@ class PersoAvatar extends HTMLElement {
       cancel: () => this.stop(),
       end: () => this.stop(),
       interrupt: () => this.interrupt(),
-      talk: (/** @type {boolean} */ isPressed) => this.#talk(isPressed),
-      send: (/** @type {string} */ text) => this.send(text),
+      send: (/** @type {string} */ text) => this.#sendTyped(text),
     });
     this.#view.linkPrivacy(this.#read("privacy-url"));
     this.#show("idle");
@@ -306,22 +321,8 @@ class PersoAvatar extends HTMLElement {
 
   async #importAll() {
     const [modules] = await Promise.all([importAll(this.#urls), this.#translate()]);
-    this.#prepareScreens(modules);
+    if (this.#words) this.#sentences ??= new modules.sentences.Sentences(this.#words);
     return modules;
-  }
-
-  /** Make what the later screens need, once the first one is drawn. */
-  #prepareScreens(/** @type {Modules} */ modules) {
-    const view = this.#view;
-    const words = this.#words;
-    if (this.#sentences || !view || !words) return;
-    this.shadowRoot?.adoptedStyleSheets.push(modules["conversation-style"].sheet);
-    this.#sentences = new modules.sentences.Sentences(words);
-    const { ConsentScreen } = modules.consent;
-    this.#consent = new ConsentScreen(modules.view.make, view.parts, words, {
-      agree: () => this.#show("connecting"),
-      decline: () => this.stop(),
-    });
   }
 
   /** Fetch the words of the later screens, once. */
@@ -337,6 +338,7 @@ class PersoAvatar extends HTMLElement {
     const isLoaded = await this.#words?.load(wordsUrl);
     if (!isLoaded) this.#translating = null; // the next call tries again
     this.#view?.translate();
+    this.#controls?.translate();
   }
 
   /** Import everything if an earlier visit left something to send. */
@@ -361,6 +363,9 @@ class PersoAvatar extends HTMLElement {
       tools: this.#tools,
       video: /** @type {HTMLVideoElement} */ (this.#view?.parts.video),
       isSimultaneous: this.hasAttribute("simultaneous"),
+      way: WAYS.find((way) => way === this.#read("voice")) ?? "",
+      isReviewed: this.hasAttribute("review"),
+      hasMicrophone: !this.#isHeard,
       loadVoice: () => this.#loadVoice(),
     };
   }
@@ -373,29 +378,22 @@ class PersoAvatar extends HTMLElement {
     }
   }
 
-  /** The way to talk: the page's, or else the preset's. A preset without voice has none. */
-  #chooseWay(/** @type {VoiceWay | "off"} */ ofPreset) {
-    const ofPage = WAYS.find((way) => way === this.#read("voice"));
-    return ofPreset === "off" ? "off" : (ofPage ?? ofPreset);
+  #makeControls(/** @type {Modules} */ modules) {
+    const root = /** @type {ShadowRoot} */ (this.shadowRoot);
+    const view = /** @type {import("./view.js").View} */ (this.#view);
+    const words = /** @type {import("./words.js").Words} */ (this.#words);
+    const { VoiceControls } = modules["voice-controls"];
+    return new VoiceControls(root, view.parts, words, () => this.#conversation);
   }
 
-  /** Turn the microphone on with the first press, and pass on the others. */
-  async #talk(/** @type {boolean} */ isPressed) {
-    this.#isTalkPressed = isPressed;
-    const way = this.#way;
-    if (way === "off") return;
-    const conversation = this.#conversation;
-    if (!isPressed) conversation?.releaseTalk();
-    else if (this.#voiceMode === "off") await this.#beginToTalk(way);
-    else if (way === "hands-free") conversation?.setVoice("off");
-    else conversation?.pressTalk();
-  }
-
-  async #beginToTalk(/** @type {VoiceWay} */ way) {
-    await this.#conversation?.setVoice(way);
-    // The browser's question takes longer than a press.
-    const isWanted = way === "click" || (way === "hold" && this.#isTalkPressed);
-    if (isWanted) this.#conversation?.pressTalk();
+  #makeConsent(/** @type {Modules} */ modules) {
+    const view = /** @type {import("./view.js").View} */ (this.#view);
+    const words = /** @type {import("./words.js").Words} */ (this.#words);
+    const { ConsentScreen } = modules.consent;
+    return new ConsentScreen(modules.view.make, view.parts, words, {
+      agree: () => this.#show("connecting"),
+      decline: () => this.stop(),
+    });
   }
 
   /** What a conversation shows of itself. @type {Stage} */
@@ -411,17 +409,20 @@ class PersoAvatar extends HTMLElement {
       return (await answer) ?? false;
     },
     shape: (width, height) => this.#view?.showShape(width, height),
-    live: (ofPreset) => {
-      this.#way = this.#chooseWay(ofPreset);
-      this.#view?.offerTalk(this.#way !== "off");
+    live: (way) => {
       this.#show("live");
+      this.#controls?.offer(way);
     },
-    voice: (mode) => {
+    voice: (mode, way) => {
       this.#voiceMode = mode;
-      this.#view?.showVoice(mode);
+      this.#controls?.show(mode, way);
       this.#act(this.#avatarActivity);
     },
-    level: (level) => this.#view?.showLevel(level),
+    level: (level) => this.#controls?.showLevel(level),
+    review: (text, spoken) => {
+      this.#spoken = spoken;
+      this.#view?.draft(text);
+    },
     activity: (activity) => this.#act(activity),
     muted: () => this.#view?.offerSound(),
     said: (said) => {
@@ -435,6 +436,7 @@ class PersoAvatar extends HTMLElement {
     trouble: ({ code, message, words, hint }) => {
       const sentences = this.#sentences ?? this.#words;
       const text = words ?? sentences?.trouble(code) ?? "";
+      if (code === "voice_not_heard") this.#isHeard = false;
       this.#view?.showTrouble(text, hint ? `${code} ${hint}` : code);
       this.#announce("error", { code, message: text, detail: message });
     },
@@ -458,6 +460,7 @@ class PersoAvatar extends HTMLElement {
     this.#state = state;
     this.dataset.state = state;
     this.#view?.showState(state);
+    this.#controls?.offer("off");
     this.#act("ready");
   }
 

@@ -70,7 +70,7 @@ export class Sentences {
       send_failed: words.gettext("Your message could not be sent."),
       not_understood: words.gettext("I did not catch that. You can also type."),
       voice_not_heard: words.gettext(
-        "This avatar cannot hear you. You can type instead.",
+        "This avatar cannot hear you. You can type, or end the conversation and start again with the microphone.",
       ),
       microphone_denied: words.gettext(
         "The microphone is blocked. Allow it in your browser's settings for this site, or type.",
@@ -79,7 +79,10 @@ export class Sentences {
         "The microphone was not allowed. Press the button to be asked again, or type.",
       ),
       microphone_forbidden: words.gettext(
-        "This site does not allow the microphone here. You can type instead.",
+        "This site does not allow the microphone. You can type instead.",
+      ),
+      microphone_forbidden_in_frame: words.gettext(
+        "The page around the avatar does not allow the microphone. You can type instead.",
       ),
       microphone_missing: words.gettext(
         "No microphone was found. You can type instead.",
@@ -90,8 +93,13 @@ export class Sentences {
       microphone_lost: words.gettext(
         "The microphone was disconnected. Connect it and try again, or type.",
       ),
-      microphone_insecure: words.gettext(
-        "The microphone needs a secure page (https). You can type instead.",
+      microphone_insecure: words
+        .gettext(
+          "The microphone needs a secure address (https), and this page is %(address)s. You can type instead.",
+        )
+        .replace("%(address)s", () => location.origin),
+      microphone_suspended: words.gettext(
+        "The browser has not started the microphone. Press the button again, or type.",
       ),
       microphone_failed: words.gettext(
         "The microphone does not work. You can type instead.",

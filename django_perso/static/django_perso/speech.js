@@ -3,34 +3,107 @@
 const CONFIRM_MS = 250; // of sound within WINDOW_MS are speech; a cough is shorter
 const WINDOW_MS = 500;
 const PAUSE_MS = 900; // of quiet end a turn
-const LONGEST_MS = 30_000;
+const SOUND_MS = 60; // of sound within LASTING_WINDOW_MS are more than a click
+const LASTING_MS = 100; // of sound within LASTING_WINDOW_MS continue speech
+const LASTING_WINDOW_MS = 140;
 const LOUDER = 3.5; // than the noise, about 11 dB
-const QUIETEST = 0.006; // a level below is never sound
+const QUIETEST = 0.003; // a level below is never sound
 const LEARN_MS = 400; // at first only the noise is measured
 const BUCKET_MS = 100;
-const BUCKETS = 20;
 
-/** The level of the noise: the lowest of the last two seconds, because speech has gaps. */
-class Noise {
-  #buckets = /** @type {number[]} */ ([]); // the lowest level in each
+const ECHO_MS = 500; // the avatar's sound may be heard so much later
+const ECHO_DELAYS_MS = Array.from({ length: 17 }, (_, number) => number * 20);
+const ECHO_FAINTEST = 0.003; // a level of the avatar below is silence
+const ECHO_LOUDER = 1.5; // than the avatar is heard: the visitor
+const ECHO_GAIN = 0.7; // how loud the avatar is heard, until that is known
+const SMOOTH_MS = 100;
+
+/** One number for each tenth of a second, of the last ones. */
+class Recent {
+  #pick;
+  #count;
+  #values;
   #bucket = -1;
 
-  hear(/** @type {number} */ level, /** @type {number} */ now) {
+  /**
+   * @param {(...numbers: number[]) => number} pick which number of a bucket is kept
+   * @param {number} ms for which numbers are kept
+   * @param {number[]} values to begin with
+   */
+  constructor(pick, ms, values = []) {
+    this.#pick = pick;
+    this.#count = Math.ceil(ms / BUCKET_MS);
+    this.#values = values;
+  }
+
+  add(/** @type {number} */ value, /** @type {number} */ now) {
     const bucket = Math.floor(now / BUCKET_MS);
     if (bucket === this.#bucket) {
-      const lowest = this.#buckets.at(-1) ?? level;
-      this.#buckets[this.#buckets.length - 1] = Math.min(lowest, level);
+      const last = this.#values.pop() ?? value;
+      this.#values.push(this.#pick(last, value));
       return;
     }
     this.#bucket = bucket;
-    this.#buckets.push(level);
-    if (this.#buckets.length > BUCKETS) this.#buckets.shift();
+    this.#values.push(value);
+    if (this.#values.length > this.#count) this.#values.shift();
   }
 
-  get level() {
-    return Math.min(...this.#buckets);
+  get value() {
+    return this.#pick(...this.#values);
   }
 }
+
+/**
+ * How loud the microphone may hear the avatar: what is not louder is not the visitor.
+ *
+ * How much later it hears the avatar is not known. For each delay, the avatar is heard at most as
+ * loud as the lowest quotient of what is heard and what was played so much earlier: the visitor
+ * only makes it higher, and pauses now and then.
+ */
+class Echo {
+  #played = /** @type {{ at: number, level: number }[]} */ ([]); // the oldest first
+  #heard = /** @type {{ at: number, level: number }[]} */ ([]);
+  #gains = ECHO_DELAYS_MS.map(() => new Recent(Math.min, 3000, [ECHO_GAIN]));
+
+  /** Take the levels of the avatar and of the microphone. */
+  add(
+    /** @type {number} */ played,
+    /** @type {number} */ heard,
+    /** @type {number} */ now,
+  ) {
+    this.#played.push({ at: now, level: played });
+    this.#heard.push({ at: now, level: heard });
+    this.#played = this.#played.filter(({ at }) => now - at <= ECHO_MS);
+    this.#heard = this.#heard.filter(({ at }) => now - at < SMOOTH_MS);
+    if (this.#loudest >= ECHO_FAINTEST) this.#learn(now);
+  }
+
+  get limit() {
+    const loudest = this.#loudest;
+    if (loudest < ECHO_FAINTEST) return 0;
+    const gain = Math.max(...this.#gains.map(({ value }) => value));
+    return ECHO_LOUDER * gain * loudest;
+  }
+
+  get #loudest() {
+    return Math.max(...this.#played.map(({ level }) => level));
+  }
+
+  #learn(/** @type {number} */ now) {
+    const heard = mean(this.#heard);
+    ECHO_DELAYS_MS.forEach((delay, index) => {
+      const end = now - delay;
+      const played = mean(
+        this.#played.filter(({ at }) => at <= end && at > end - SMOOTH_MS),
+      );
+      if (played >= ECHO_FAINTEST)
+        this.#gains[index].add(Math.min(heard / played, 1), now);
+    });
+  }
+}
+
+const mean = (/** @type {{ level: number }[]} */ samples) =>
+  samples.reduce((sum, { level }) => sum + level, 0) / (samples.length || 1);
 
 /**
  * Takes the level every few milliseconds, and reports when somebody begins to make a sound, when
@@ -38,12 +111,12 @@ class Noise {
  */
 export class SpeechDetector {
   #listener;
-  #noise = new Noise();
+  #noise = new Recent(Math.min, 2000); // the lowest level, because speech has gaps
+  #echo = new Echo();
   #startedAt = /** @type {number | null} */ (null);
   #now = 0;
   #sounds = /** @type {{ at: number, ms: number }[]} */ ([]); // within the window
   #heardAt = -Infinity; // the last sound
-  #beganAt = 0; // the speech
   #isSound = false;
   #isSpeech = false;
 
@@ -52,20 +125,24 @@ export class SpeechDetector {
     this.#listener = listener;
   }
 
-  get isSpeech() {
-    return this.#isSpeech;
+  /**
+   * Take the levels of the microphone and of the avatar, root mean squares of the samples since
+   * the last call.
+   */
+  hear(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
+    const ms = Math.min(now - this.#now, BUCKET_MS); // timers may be late
+    if (this.learn(level, now, avatar)) this.#noteSound(ms);
+    if (this.#now > this.#heardAt) this.#noteQuiet();
   }
 
-  /** Take the level, the root mean square of the samples, since the last call. */
-  hear(/** @type {number} */ level, /** @type {number} */ now) {
+  /** Take the levels while nobody listens; return whether there is a sound. */
+  learn(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
     this.#startedAt ??= now;
-    const ms = Math.min(now - this.#now, BUCKET_MS); // timers may be late
     this.#now = now;
-    this.#noise.hear(level, now);
-    if (now - this.#startedAt < LEARN_MS) return;
-    if (level > Math.max(QUIETEST, LOUDER * this.#noise.level)) this.#noteSound(ms);
-    else this.#noteQuiet();
-    if (this.#isSpeech && now - this.#beganAt >= LONGEST_MS) this.#finish();
+    this.#noise.add(level, now);
+    this.#echo.add(avatar, level, now);
+    const limit = Math.max(QUIETEST, LOUDER * this.#noise.value, this.#echo.limit);
+    return level > limit && now - this.#startedAt >= LEARN_MS;
   }
 
   /** Forget the sound so far, but not the noise. */
@@ -77,18 +154,24 @@ export class SpeechDetector {
 
   #noteSound(/** @type {number} */ ms) {
     const now = this.#now;
-    this.#heardAt = now;
     this.#sounds.push({ at: now, ms });
     this.#sounds = this.#sounds.filter(({ at }) => now - at < WINDOW_MS);
+    const lasted = this.#soundSince(now - LASTING_WINDOW_MS);
+    if (lasted < (this.#isSpeech ? LASTING_MS : SOUND_MS)) return;
+    this.#heardAt = now;
     if (!this.#isSound) {
       this.#isSound = true;
       this.#listener.sound();
     }
-    const heard = this.#sounds.reduce((sum, sound) => sum + sound.ms, 0);
-    if (this.#isSpeech || heard < CONFIRM_MS) return;
+    if (this.#isSpeech || this.#soundSince(now - WINDOW_MS) < CONFIRM_MS) return;
     this.#isSpeech = true;
-    this.#beganAt = now;
-    this.#listener.speech();
+    this.#listener.speech(this.#sounds[0].at);
+  }
+
+  /** Return the milliseconds of sound since then. */
+  #soundSince(/** @type {number} */ then) {
+    const sounds = this.#sounds.filter(({ at }) => at > then);
+    return sounds.reduce((sum, { ms }) => sum + ms, 0);
   }
 
   #noteQuiet() {
@@ -102,7 +185,8 @@ export class SpeechDetector {
   }
 
   #finish() {
+    const heardAt = this.#heardAt;
     this.reset();
-    this.#listener.end();
+    this.#listener.end(heardAt);
   }
 }

@@ -163,6 +163,11 @@ button:where(:hover) {
 [part="sound"]:hover {
   background: #191826;
 }
+[part="sound"] {
+  position: absolute;
+  top: 14px;
+  inset-inline-end: 14px;
+}
 [part="spinner"] {
   width: 44px;
   height: 44px;
@@ -175,6 +180,18 @@ button:where(:hover) {
   to {
     rotate: 1turn;
   }
+}
+[part="captions"] {
+  position: absolute;
+  bottom: 16px;
+  padding: 0 6px;
+  border: 8px solid #0000;
+  border-radius: 12px;
+  max-width: min(46ch, 100% - 32px);
+  max-height: calc(3lh + 16px);
+  overflow: hidden;
+  background: #0c0b14c2;
+  font-size: 0.92em;
 }
 [part="chat"] {
   display: flex;
@@ -239,6 +256,38 @@ button:where(:hover) {
   content: attr(data-empty);
   margin: auto;
   color: var(--_muted);
+}
+[part~="message"] {
+  align-self: start;
+  max-width: 85%;
+  padding: 8px 14px;
+  white-space: pre-line;
+  background: var(--_soft);
+  border-radius: 16px;
+  border-end-start-radius: 5px;
+}
+[part~="message-visitor"] {
+  align-self: end;
+  color: var(--_on-accent);
+  background: var(--_accent);
+  border-radius: 16px;
+  border-end-end-radius: 5px;
+}
+[part~="message-tool"] {
+  align-self: center;
+  padding: 2px 12px;
+  font-size: 0.82em;
+  color: var(--_muted);
+  background: none;
+  border: 1px dashed var(--_line);
+  border-radius: 999px;
+}
+[data-phase="failed"] {
+  color: var(--_danger);
+}
+[part="who"] {
+  position: absolute;
+  clip-path: inset(50%);
 }
 form {
   display: flex;

@@ -1,10 +1,6 @@
 /** The widget's DOM: its parts, what they show, and where the focus goes. Independent of conversations. */
 
 const DOUBLE_CLICK = 2;
-const FAINTEST = 0.003; // the level that is shown as nothing
-const SVG = "http://www.w3.org/2000/svg";
-const MICROPHONE =
-  "M12 3a3 3 0 0 0-3 3v5a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3zM6 11a6 6 0 0 0 12 0M12 17v4M9 21h6";
 const NEAR_END_PX = 80; // a visitor who has scrolled further up is reading
 
 export class View {
@@ -13,7 +9,6 @@ export class View {
   #words;
   #state = /** @type {State} */ ("idle");
   #activity = /** @type {Activity} */ ("ready");
-  #voiceMode = /** @type {VoiceMode} */ ("off");
   #tools = /** @type {Map<string, HTMLElement>} */ (new Map()); // lines of the log, by call
 
   /**
@@ -33,7 +28,7 @@ export class View {
   /** Write all labels anew, in the words that are known now. */
   translate() {
     const words = this.#words;
-    const { panel, log, input, cancel, interrupt, end, send, sound, talk } = this.parts;
+    const { panel, log, input, cancel, interrupt, end, send, sound } = this.parts;
     const { hint, privacy } = this.parts;
     panel.ariaLabel = words.gettext("Conversation with an avatar");
     log.ariaLabel = words.gettext("Messages");
@@ -49,9 +44,6 @@ export class View {
     );
     privacy.textContent = words.gettext("Privacy");
     sound.textContent = words.gettext("Tap for sound");
-    const label = words.talk(this.#voiceMode);
-    talk.ariaLabel = label;
-    talk.title = label;
     this.#label();
   }
 
@@ -72,10 +64,7 @@ export class View {
     parts.send.disabled = !isLive;
     parts.reason.textContent = "";
     parts.captions.textContent = "";
-    if (!isLive) {
-      parts.sound.hidden = true;
-      parts.talk.hidden = true;
-    }
+    if (!isLive) parts.sound.hidden = true;
     if (state !== "error") this.clearTrouble();
     this.#label();
     if (focused) this.#moveFocus(focused);
@@ -124,25 +113,11 @@ export class View {
     privacy.hidden = !url;
   }
 
-  /** Show the button to talk, or not. */
-  offerTalk(/** @type {boolean} */ isOffered) {
-    this.parts.talk.hidden = !isOffered;
-  }
-
-  showVoice(/** @type {VoiceMode} */ mode) {
-    this.#voiceMode = mode;
-    const { talk } = this.parts;
-    talk.ariaPressed = String(mode === "listening" || mode === "recording");
-    talk.dataset.mode = mode;
-    this.showLevel(0);
-    this.translate();
-  }
-
-  /** Show how loud the visitor is. */
-  showLevel(/** @type {number} */ level) {
-    const decibels = 20 * Math.log10(Math.max(level, FAINTEST));
-    const part = 1 - decibels / (20 * Math.log10(FAINTEST));
-    this.parts.talk.style.setProperty("--_level", part.toFixed(2));
+  /** Put a text into the input, after what was typed, for the visitor to correct and send. */
+  draft(/** @type {string} */ text) {
+    const { input } = this.parts;
+    input.value = `${input.value} ${text}`.trim();
+    input.focus();
   }
 
   /** Offer to turn the sound on, which the browser has refused. */
@@ -199,45 +174,9 @@ export class View {
     end.onclick = () => actions.end();
     interrupt.onclick = () => actions.interrupt();
     sound.onclick = () => this.#turnSoundOn();
-    this.#listenToTalk(actions);
     composer.onsubmit = (event) => {
       event.preventDefault();
       this.#send(actions);
-    };
-  }
-
-  /** A press lasts from pointer or key down to up. Screen readers only click. */
-  #listenToTalk(/** @type {ViewActions} */ actions) {
-    const { talk } = this.parts;
-    let isPressed = false;
-    const press = () => {
-      isPressed = true;
-      actions.talk(true);
-    };
-    const release = () => {
-      if (isPressed) actions.talk(false);
-      isPressed = false;
-    };
-    const isKey = (/** @type {KeyboardEvent} */ { key }) =>
-      key === " " || key === "Enter";
-    talk.onpointerdown = (event) => {
-      talk.setPointerCapture(event.pointerId);
-      press();
-    };
-    talk.onpointerup = release;
-    talk.onpointercancel = release;
-    talk.onblur = release;
-    talk.onkeydown = (event) => {
-      if (!isKey(event)) return;
-      event.preventDefault(); // a click would follow
-      if (!event.repeat) press();
-    };
-    talk.onkeyup = (event) => {
-      if (isKey(event)) release();
-    };
-    talk.onclick = ({ pointerType }) => {
-      const isByPointer = Boolean(pointerType);
-      if (!isByPointer) actions.talk(!isPressed);
     };
   }
 
@@ -339,7 +278,6 @@ function buildChat() {
     "composer",
     {},
     make("input", "input", { maxLength: 4000 }),
-    makeButton("talk", { hidden: true, ariaPressed: "false" }, drawMicrophone()),
     makeButton("send", { type: "submit" }),
   );
   const log = make("div", "log", { role: "log", tabIndex: 0 });
@@ -359,13 +297,3 @@ const makeButton = (
   properties = {},
   /** @type {Node[]} */ ...children
 ) => make("button", part, { type: "button", ...properties }, ...children);
-
-function drawMicrophone() {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", MICROPHONE);
-  svg.append(path);
-  return svg;
-}

@@ -65,17 +65,6 @@ export class Words {
     return labels[activity];
   }
 
-  /** What a press of the button to talk does. */
-  talk(/** @type {VoiceMode} */ mode) {
-    const labels = {
-      off: this.gettext("Talk"),
-      ready: this.gettext("Talk"),
-      listening: this.gettext("Stop listening"),
-      recording: this.gettext("Stop talking"),
-    };
-    return labels[mode];
-  }
-
   saved(/** @type {Status} */ status) {
     const labels = {
       saved: this.gettext("Saved"),

@@ -165,6 +165,7 @@ def make_preset(slug: str, name: str, params: SessionParams) -> None:
         "name": name,
         "is_default": slug == "default" and not has_default,
         "access": access,
+        "voice": presets.usual_voice(params),
         "width": 720,
         "height": 960,
     }

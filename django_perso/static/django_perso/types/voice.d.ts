@@ -6,28 +6,28 @@
 interface SpeechListener {
   /** Somebody makes a sound, which may be speech. */
   sound(): void;
-  /** The sound is speech. */
-  speech(): void;
+  /** The sound is speech, which began at this time. */
+  speech(from: number): void;
   /** The sound was not speech. */
   quiet(): void;
-  /** The speech has ended. */
-  end(): void;
+  /** The speech has ended; its last sound was heard at this time. */
+  end(heardAt: number): void;
 }
 
 interface MicrophoneListener {
-  /** The root mean square of the newest samples, every 20 ms. */
-  level(level: number, now: number): void;
+  /** The root mean squares of the newest samples, of the visitor and the avatar, every 20 ms. */
+  level(level: number, avatar: number, now: number): void;
   /** The device was unplugged, or the permission withdrawn. */
-  lost(): void;
+  lost(code: string): void;
 }
 
 /** How a visitor talks: while a button is held, after a click, or at any time. */
 type VoiceWay = "hold" | "click" | "hands-free";
 /**
- * ready: the microphone is on, and a press begins a turn; listening: speech begins one;
- * recording: the avatar hears the visitor.
+ * asking: the browser asks the visitor for the microphone; ready: it is on, and a press begins a
+ * turn; listening: speech begins one; recording: the avatar hears the visitor.
  */
-type VoiceMode = "off" | "ready" | "listening" | "recording";
+type VoiceMode = "off" | "asking" | "ready" | "listening" | "recording";
 
 type Voice = import("../voice.js").Voice;
 type Microphone = import("../microphone.js").Microphone;
@@ -36,8 +36,12 @@ type VoiceModules = {
   speech: typeof import("../speech.js");
 };
 
+/** What came of a recording. */
+type Recognition = { text?: any; failure?: any };
 /** What an adapter does for speech. */
 interface Recorder {
+  /** The avatar's sound. */
+  readonly avatarStream: MediaStream | null;
   /** Send this track in place of silence. Rejects with a `code` if the avatar cannot hear. */
   attach(track: MediaStreamTrack): Promise<void>;
   start(): void;
@@ -48,12 +52,12 @@ interface Recorder {
 }
 
 interface VoiceListener {
-  mode(mode: VoiceMode): void;
+  mode(mode: VoiceMode, way: VoiceWay): void;
   level(level: number): void;
   /** Hands-free, a sound has begun, or was not speech. */
   sound(isOn: boolean): void;
   /** The visitor's turn begins: the avatar stops speaking. */
-  turn(): void;
+  turn(): Promise<void>;
   understood(text: string, ms: number): void;
   trouble(code: string): void;
 }

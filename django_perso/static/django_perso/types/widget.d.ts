@@ -21,6 +21,7 @@ interface Session {
   setSrc(video: HTMLVideoElement): void;
   stopSession(): void;
   getLocalStream?(): MediaStream | null;
+  getRemoteStream?(): MediaStream | undefined;
   startVoiceChat(): void;
   stopVoiceChat(): void;
   setSttResultCallback(run: (text: string) => void): unknown;
@@ -44,6 +45,13 @@ interface Perso {
 type SdkTag = { src: string; integrity: string; nonce: string };
 
 type Adapter = import("../adapter.js").Sdk1Adapter;
+/** What an adapter needs of the page. */
+type ForAdapter = {
+  tools: object[];
+  video: HTMLVideoElement;
+  /** Ask for the microphone at once, because Perso did not receive it last time. */
+  hasMicrophone: boolean;
+};
 /** What an adapter reports of its session. */
 interface AdapterListener {
   activity(now: Activity): void;
@@ -87,6 +95,11 @@ interface ConversationOptions {
   tools: Map<string, Tool>;
   video: HTMLVideoElement;
   isSimultaneous: boolean;
+  /** The page's way to talk; empty for the preset's. */
+  way: VoiceWay | "off" | "";
+  /** The visitor corrects what was understood before it is sent. */
+  isReviewed: boolean;
+  hasMicrophone: boolean;
   loadVoice(): Promise<VoiceModules & { voice: typeof import("../voice.js") }>;
 }
 /** Where a conversation shows what happens. */
@@ -95,9 +108,11 @@ interface Stage {
   /** Ask the visitor for consent; resolves to false when `signal` is aborted. */
   consent(text: string, signal: AbortSignal): Promise<boolean>;
   shape(width: number, height: number): void;
-  /** The visitor can type, and talk in the way that the preset has. */
-  live(voice: VoiceWay | "off"): void;
-  voice(mode: VoiceMode): void;
+  /** The visitor can type, and talk in this way. */
+  live(way: VoiceWay | "off"): void;
+  voice(mode: VoiceMode, way: VoiceWay): void;
+  /** What was understood, for the visitor to correct and send. */
+  review(text: string, spoken: Spoken): void;
   /** How loud the visitor is: the root mean square of the samples. */
   level(level: number): void;
   activity(now: Activity): void;
@@ -123,9 +138,9 @@ type FirstModules = {
 type Modules = FirstModules & {
   sentences: typeof import("../sentences.js");
   conversation: typeof import("../conversation.js");
-  "conversation-style": typeof import("../conversation-style.js");
   consent: typeof import("../consent.js");
   "sdk-loader": typeof import("../sdk-loader.js");
+  "voice-controls": typeof import("../voice-controls.js");
   adapter: typeof import("../adapter.js");
   frames: typeof import("../frames.js");
   outbox: typeof import("../outbox.js");
@@ -149,7 +164,6 @@ interface ViewActions {
   cancel(): void;
   end(): void;
   interrupt(): void;
-  talk(isPressed: boolean): void;
   /** Resolves to false if it was not sent. */
   send(text: string): Promise<boolean>;
 }
@@ -182,7 +196,7 @@ type Parts = {
   ]: HTMLElement;
 } & {
   [
-    part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send" | "talk"
+    part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send"
   ]: HTMLButtonElement;
 } & {
   privacy: HTMLAnchorElement;

@@ -1,0 +1,346 @@
+/** The controls for talking: the button, its level, and a menu with ways to talk and microphones. */
+
+const FAINTEST = 0.003; // the level that is shown as nothing
+const LEVEL_STEPS = 20;
+const SVG = "http://www.w3.org/2000/svg";
+const MICROPHONE =
+  "M12 3a3 3 0 0 0-3 3v5a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3zM6 11a6 6 0 0 0 12 0M12 17v4M9 21h6";
+const CHEVRON = "M6 15l6-6 6 6";
+
+const CSS = /* css */ `
+[part="composer"] {
+  position: relative;
+  flex-wrap: wrap;
+}
+[part="talk"],
+summary {
+  display: grid;
+  place-items: center;
+  height: 44px;
+  border-radius: 999px;
+  cursor: pointer;
+}
+[part="talk"] {
+  --_ring: calc(var(--_level, 0) * 8px);
+  width: 44px;
+  padding: 0;
+  touch-action: none;
+  user-select: none;
+}
+summary {
+  width: 24px;
+  margin-inline: -6px;
+  list-style: none;
+}
+summary::-webkit-details-marker {
+  display: none;
+}
+svg {
+  width: 20px;
+  height: 20px;
+  fill: none;
+  stroke: currentColor;
+  stroke-width: 2;
+  stroke-linecap: round;
+  pointer-events: none;
+}
+[part="talk"][aria-pressed="true"] {
+  color: var(--_on-accent);
+  background: var(--_accent);
+  box-shadow: 0 0 0 var(--_ring) color-mix(in srgb, var(--_accent) 35%, transparent);
+}
+[part="talk"][data-mode="recording"] {
+  color: var(--_surface);
+  background: var(--_danger);
+}
+[part="voice-panel"] {
+  position: absolute;
+  inset: auto 16px 100%;
+  display: grid;
+  gap: 6px;
+  padding: 12px 16px 16px;
+  background: var(--_surface);
+  border: 1px solid var(--_line);
+  border-radius: 14px;
+  box-shadow: 0 8px 24px #0000002e;
+}
+label {
+  font-size: 0.86em;
+  color: var(--_muted);
+}
+select {
+  min-height: 44px;
+  min-width: 0;
+  width: 100%;
+  padding: 6px 10px;
+  font: inherit;
+  color: inherit;
+  background: var(--_soft);
+  border: 1px solid var(--_line);
+  border-radius: 10px;
+}
+option {
+  color: var(--_text);
+  background: var(--_surface);
+}
+[part="microphone-off"] {
+  margin-top: 6px;
+}
+[part="voice-hint"] {
+  flex: 1 0 100%;
+  order: -1;
+  font-size: 0.86em;
+  color: var(--_muted);
+}
+[part="voice-hint"]:empty {
+  display: none;
+}
+`;
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(CSS);
+
+/** Begins and ends turns for the visitor, and shows what the microphone does. */
+export class VoiceControls {
+  #parts;
+  #words;
+  #conversation;
+  #way = /** @type {VoiceWay | "off"} */ ("off");
+  #mode = /** @type {VoiceMode} */ ("off");
+  #isPressed = false;
+  #shownLevel = "";
+  #on = new AbortController(); // while the microphone is on
+
+  #hint = make("p", "voice-hint", { role: "status" });
+  #talk = make("button", "talk", { type: "button", ariaPressed: "false" });
+  #menu = make("details", "voice-menu");
+  #options = make("summary", "voice-options");
+  #ways = make("select", "way", { id: "way" });
+  #devices = make("select", "device", { id: "device" });
+  #wayLabel = make("label", "way-label", { htmlFor: "way" });
+  #deviceLabel = make("label", "device-label", { htmlFor: "device" });
+  #switchOff = make("button", "microphone-off", { type: "button" });
+
+  /**
+   * @param {ShadowRoot} root
+   * @param {Parts} parts of the widget, among which the controls appear
+   * @param {import("./words.js").Words} words
+   * @param {() => Conversation | null} conversation
+   */
+  constructor(root, parts, words, conversation) {
+    this.#parts = parts;
+    this.#words = words;
+    this.#conversation = conversation;
+    root.adoptedStyleSheets.push(sheet);
+    this.#talk.append(draw(MICROPHONE));
+    this.#options.append(draw(CHEVRON));
+    const panel = make("div", "voice-panel");
+    panel.append(
+      this.#wayLabel,
+      this.#ways,
+      this.#deviceLabel,
+      this.#devices,
+      this.#switchOff,
+    );
+    this.#menu.append(this.#options, panel);
+    parts.send.before(this.#talk, this.#menu, this.#hint);
+    this.#listenToTalk();
+    this.#listenToMenu();
+    this.offer("off");
+  }
+
+  /** Show the controls for a way to talk, or none. */
+  offer(/** @type {VoiceWay | "off"} */ way) {
+    this.#way = way;
+    this.#talk.hidden = way === "off";
+    this.#menu.hidden = way === "off";
+    this.#menu.open = false;
+    this.translate();
+    this.show("off", way);
+  }
+
+  show(/** @type {VoiceMode} */ mode, /** @type {VoiceWay | "off"} */ way) {
+    const wasOn = isOn(this.#mode);
+    this.#mode = mode;
+    this.#way = way;
+    if (isOn(mode) && !wasOn) this.#watchDevices();
+    if (!isOn(mode)) this.#on.abort();
+    const isHearing = mode === "listening" || mode === "recording";
+    this.#talk.ariaPressed = String(isHearing);
+    this.#talk.dataset.mode = mode;
+    this.#deviceLabel.hidden = !isOn(mode);
+    this.#devices.hidden = !isOn(mode);
+    this.#switchOff.hidden = !isOn(mode);
+    // A screen reader would speak over the avatar, and into the microphone.
+    const politeness = isOn(mode) ? "off" : "polite";
+    this.#parts.status.ariaLive = politeness;
+    this.#parts.log.ariaLive = politeness;
+    this.showLevel(0);
+    this.#label();
+  }
+
+  /** Show how loud the visitor is: the root mean square of the samples. */
+  showLevel(/** @type {number} */ level) {
+    const decibels = 20 * Math.log10(Math.max(level, FAINTEST));
+    const part = 1 - decibels / (20 * Math.log10(FAINTEST));
+    const shown = (Math.round(part * LEVEL_STEPS) / LEVEL_STEPS).toFixed(2);
+    if (shown === this.#shownLevel) return;
+    this.#shownLevel = shown;
+    this.#talk.style.setProperty("--_level", shown);
+  }
+
+  /** Write all labels anew, in the words that are known now. */
+  translate() {
+    const words = this.#words;
+    this.#options.ariaLabel = words.gettext("Microphone settings");
+    this.#wayLabel.textContent = words.gettext("How to talk");
+    this.#deviceLabel.textContent = words.gettext("Microphone");
+    this.#switchOff.textContent = words.gettext("Turn the microphone off");
+    /** @type {[VoiceWay, string][]} */
+    const ways = [
+      ["hold", words.gettext("Hold the button")],
+      ["click", words.gettext("Click, then talk")],
+      ["hands-free", words.gettext("Hands-free")],
+    ];
+    this.#ways.replaceChildren(...ways.map(([way, label]) => new Option(label, way)));
+    this.#label();
+  }
+
+  /** Write what depends on the way and the mode. */
+  #label() {
+    const words = this.#words;
+    const labels = {
+      off: "",
+      hold: words.gettext("Hold to talk"),
+      click: words.gettext("Talk"),
+      "hands-free": words.gettext("Talk hands-free"),
+    };
+    const label = labels[this.#way];
+    this.#talk.ariaLabel = label;
+    this.#talk.title = label;
+    this.#ways.value = this.#way;
+    const isMuted = this.#mode === "ready" && this.#way === "hands-free";
+    let hint = "";
+    if (this.#mode === "asking")
+      hint = words.gettext("Allow the microphone in your browser.");
+    if (isMuted) hint = words.gettext("The microphone is muted.");
+    this.#hint.textContent = hint;
+  }
+
+  /** A press lasts from pointer or key down to up. Screen readers only click. */
+  #listenToTalk() {
+    const talk = this.#talk;
+    const isKey = (/** @type {KeyboardEvent} */ { key }) =>
+      key === " " || key === "Enter";
+    talk.onpointerdown = (event) => {
+      if (event.button) return;
+      talk.setPointerCapture(event.pointerId);
+      this.#press();
+    };
+    talk.onpointerup = () => this.#release();
+    talk.onpointercancel = () => this.#release();
+    talk.onblur = () => this.#release();
+    talk.oncontextmenu = (event) => event.preventDefault(); // of a long touch
+    talk.onkeydown = (event) => {
+      if (!isKey(event)) return;
+      event.preventDefault(); // a click would follow
+      if (!event.repeat) this.#press();
+    };
+    talk.onkeyup = (event) => {
+      if (isKey(event)) this.#release();
+    };
+    talk.onclick = (event) => {
+      const { pointerType } = /** @type {PointerEvent} */ (event);
+      if (pointerType) return;
+      if (this.#isPressed) this.#release();
+      else this.#press();
+    };
+  }
+
+  /** Turn the microphone on with the first press, and pass on the others. */
+  async #press() {
+    if (this.#way === "off" || this.#mode === "asking") return;
+    const conversation = this.#conversation();
+    const wasOff = this.#mode === "off";
+    this.#isPressed = true;
+    if (wasOff) await conversation?.setVoice(this.#way);
+    // The browser's question takes longer than a press.
+    const isWanted =
+      !wasOff || this.#way === "click" || (this.#way === "hold" && this.#isPressed);
+    if (isWanted) conversation?.pressTalk();
+  }
+
+  #release() {
+    if (!this.#isPressed) return;
+    this.#isPressed = false;
+    this.#conversation()?.releaseTalk();
+  }
+
+  #listenToMenu() {
+    const menu = this.#menu;
+    this.#ways.onchange = () => {
+      this.#way = /** @type {VoiceWay} */ (this.#ways.value);
+      if (isOn(this.#mode)) this.#conversation()?.setVoice(this.#way);
+      this.#label();
+    };
+    this.#devices.onchange = async () => {
+      await this.#conversation()?.useDevice(this.#devices.value);
+      this.#listDevices();
+    };
+    this.#switchOff.onclick = () => {
+      this.#close();
+      this.#conversation()?.setVoice("off");
+    };
+    menu.onkeydown = (event) => {
+      if (event.key === "Escape" && menu.open) this.#close();
+    };
+    menu.addEventListener("focusout", ({ relatedTarget }) => {
+      const next = /** @type {Node | null} */ (relatedTarget);
+      if (next && !menu.contains(next)) menu.open = false;
+    });
+  }
+
+  #close() {
+    this.#menu.open = false;
+    this.#options.focus();
+  }
+
+  #watchDevices() {
+    this.#on = new AbortController();
+    const { signal } = this.#on;
+    const list = () => this.#listDevices();
+    navigator.mediaDevices.addEventListener?.("devicechange", list, { signal });
+    list();
+  }
+
+  async #listDevices() {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    const microphones = devices.filter(({ kind }) => kind === "audioinput");
+    this.#devices.replaceChildren(
+      ...microphones.map(({ label, deviceId }) => new Option(label, deviceId)),
+    );
+    this.#devices.value = this.#conversation()?.deviceId ?? "";
+  }
+}
+
+const isOn = (/** @type {VoiceMode} */ mode) => mode !== "off" && mode !== "asking";
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {string} part
+ */
+function make(tag, part, properties = {}) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.setAttribute("part", part);
+  return node;
+}
+
+function draw(/** @type {string} */ shape) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", shape);
+  svg.append(path);
+  return svg;
+}
