@@ -357,7 +357,10 @@ def test(arguments: list[str]) -> int:
         "--no-browser", action="store_true", help="skip the tests in a browser"
     )
     parser.add_argument(
-        "--sdk", type=Path, metavar="FILE", help="test with a published SDK file"
+        "--sdk",
+        type=Path,
+        metavar="FILE",
+        help="test with a file of Perso's SDK, version 1.0.0 to 1.6.1",
     )
     chosen, arguments = parser.parse_known_args(arguments)
     python = environment(everything=True)

@@ -20,7 +20,7 @@ import dev
 from tests.support import servers
 from tests.support.firefox import Firefox, firefox_path, running_firefox
 from tests.support.postgres import Postgres, fresh_database, postgres_server
-from tests.support.sdk import SDK_VERSIONS, SdkFile, read_sdk
+from tests.support.sdk import SdkFile, read_sdk
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
@@ -33,8 +33,8 @@ IS_SLOW = "slow; `python3 dev.py faults` runs them"
 NEEDS_FIREFOX = "Firefox is not installed; type: sudo apt-get install firefox-esr"
 NEEDS_GETTEXT = "GNU gettext is not installed; type: sudo apt-get install gettext"
 NEEDS_SDK_FILE = (
-    "The browser tests used the stand-in SDK. To test a published file "
-    f"({', '.join(SDK_VERSIONS)}): python3 dev.py test --sdk FILE"
+    "The browser tests used the stand-in SDK. To test with a file of Perso's SDK "
+    "(versions 1.0.0 to 1.6.1): python3 dev.py test --sdk FILE"
 )
 FAULT_DIRECTORIES = {"faults", "scale"}
 
@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--sdk",
         metavar="FILE",
-        help="a published SDK file, served at its CDN address (--sdk=FILE)",
+        help="a file of Perso's SDK, served at its CDN address (--sdk=FILE)",
     )
     group.addoption(
         "--pictures", metavar="DIR", help="keep the screenshots (--pictures=docs)"

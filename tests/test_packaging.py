@@ -130,6 +130,7 @@ def test_wheel_and_sdist_contain_only_the_package(
         "py.typed",
         "static/django_perso/perso-avatar.js",
         "static/django_perso/perso-avatar.d.ts",
+        "static/django_perso/perso-interactive.d.ts",
         "sandbox/perso-interactive-sdk.js",
         "migrations/0001_initial.py",
         "templates/django_perso/demo.html",

@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from .faults import faults
 from .hearing import script
 from .sessions import GRACEFUL, LOST, NEVER_CONNECTED, Session, Status, sessions
 
@@ -271,8 +272,17 @@ class Peer:
         if recording is None:
             self._send("stt-error", code=400)
             return
-        self.session.understood = script.understand(recording)
-        self._send("stt", text=self.session.understood.text)
+        fault = faults.take("stt")
+        if fault.status or fault.body:
+            self._send("stt-error", code=fault.status or 500)
+            return
+        if fault.hang:
+            return
+        understood = script.understand(recording)
+        self.session.understood = understood
+        loop = asyncio.get_running_loop()
+        delay = fault.latency_ms / 1000
+        loop.call_later(delay, lambda: self._send("stt", text=understood.text))
 
 
 def _is_side(value: object) -> TypeGuard[int]:

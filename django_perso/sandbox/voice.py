@@ -2,15 +2,22 @@
 
 The sound is 48 kHz, mono, 16 bit, in frames of 20 ms, each with a shape of the mouth.
 To save time, each pitch period of each vowel is computed once; speech repeats them.
+Where the package espeakng_loader is installed, eSpeak NG speaks real words instead.
 """
 
 import io
+import logging
 import math
 import random
 import struct
+import threading
 import wave
 from dataclasses import dataclass
 from functools import lru_cache
+
+from .espeak import Espeak
+
+logger = logging.getLogger("django_perso.sandbox")
 
 RATE = 48_000
 FRAME = RATE // 50
@@ -124,8 +131,47 @@ def _shape(sound: str) -> str:
     return "small" if sound == "hiss" else "closed"
 
 
+class Reader:
+    """Reads texts in real words, until eSpeak NG is missing or fails."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._espeak: Espeak | None = None
+        self._is_usable = True
+
+    def read(self, text: str) -> Utterance | None:
+        """Return a text in real words, or None."""
+        with self._lock:
+            if not self._is_usable:
+                return None
+            try:
+                self._espeak = self._espeak or _find_espeak()
+                return play(self._espeak.read(text[:MAX_CHARACTERS]), text)
+            except ModuleNotFoundError:
+                self._is_usable = False
+            except Exception as error:
+                self._is_usable = False
+                logger.warning("The avatar cannot speak real words: %s", error)
+            return None
+
+
+def _find_espeak() -> Espeak:
+    import espeakng_loader
+
+    library = espeakng_loader.get_library_path()
+    return Espeak(library, espeakng_loader.get_data_path())
+
+
+_reader = Reader()
+
+
 def speak(text: str) -> Utterance:
     """Synthesise a text. Even an empty one takes some time, as Perso always answers."""
+    return _reader.read(text) or _pronounce(text)
+
+
+def _pronounce(text: str) -> Utterance:
+    """Return a text in sounds that follow its letters."""
     sounds = _letters(text)
     track = bytearray()
     shapes = list[str]()
@@ -137,14 +183,14 @@ def speak(text: str) -> Utterance:
             shapes.append(_shape(sound))
     track += bytes(2 * FRAME * (len(shapes) or 5) - len(track))
     shapes = shapes or ["closed"] * 5
-    frames = zip(_cut(bytes(track)), shapes, strict=True)
+    frames = zip(_cut(track), shapes, strict=True)
     return Utterance(text, tuple(frames))
 
 
-def _cut(track: bytes) -> list[bytes]:
+def _cut(track: bytearray) -> list[bytes]:
     """Return the frames of a track."""
     size = 2 * FRAME
-    return [track[start : start + size] for start in range(0, len(track), size)]
+    return [bytes(track[start : start + size]) for start in range(0, len(track), size)]
 
 
 def play(data: bytes, text: str) -> Utterance:
@@ -157,7 +203,7 @@ def play(data: bytes, text: str) -> Utterance:
     try:
         with av.open(io.BytesIO(data), "r") as container:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-            track = b""
+            track = bytearray()
             for decoded in container.decode(audio=0):
                 for frame in resampler.resample(decoded):
                     track += bytes(frame.planes[0])[: 2 * frame.samples]

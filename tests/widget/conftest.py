@@ -9,7 +9,10 @@ from tests.support import servers
 from tests.support.sdk import SdkFile
 from tests.support.widget import Avatar
 
+from .microphone import talk
 from .site import Site, serving
+
+__all__ = ["talk"]
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,7 @@ def sandbox(shared_sandbox: servers.SandboxServer) -> Iterator[servers.SandboxSe
     """The running sandbox; faults that a test has set end with the test."""
     yield shared_sandbox
     shared_sandbox.set_faults()
+    shared_sandbox.set_speech()
 
 
 @pytest.fixture

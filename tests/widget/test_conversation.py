@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -121,7 +122,8 @@ def test_conversation_works_on_an_insecure_page(
 def test_strict_content_security_policy_is_enough(
     site: Site, avatar: Open, console_errors: list[str]
 ) -> None:
-    sdk_host = site.sdk_url.split("/perso-interactive")[0].split("/gh/")[0]
+    sdk_address = urlsplit(site.sdk_url)
+    sdk_host = f"{sdk_address.scheme}://{sdk_address.netloc}"
     site.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src 'self' {sdk_host}; "
         f"connect-src 'self' {site.perso}; img-src data:"

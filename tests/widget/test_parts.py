@@ -292,6 +292,34 @@ def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
     """) == ["https://perso.example", "s1", 64, 48, False, []]
 
 
+@pytest.mark.parametrize("has_microphone", ["false", "true"])
+@pytest.mark.parametrize(
+    "create_session",
+    [
+        "(server, id, width, height, voice, tools) => take(voice, tools)",
+        """(server, id, width, height, ...rest) =>
+          typeof rest[0] === "boolean" ? take(...rest) : take(false, rest[0])""",
+    ],
+    ids=["1.0", "1.2"],
+)
+def test_every_sdk_tells_tools_from_the_microphone(
+    run: Run, create_session: str, has_microphone: str
+) -> None:
+    taken = run(f"""{SESSION}
+      let taken;
+      const take = async (voice, tools) => {{
+        taken = [Boolean(voice), tools];
+        return session;
+      }};
+      const sdk = {{ createSession: {create_session} }};
+      const {{ signal }} = new AbortController();
+      const page = {{ tools: ["tool"], video, hasMicrophone: {has_microphone} }};
+      await Sdk1Adapter.connect(sdk, {START}, page, listener, signal);
+      return taken;
+    """)
+    assert taken == [has_microphone == "true", ["tool"]]
+
+
 def test_session_that_arrives_after_a_cancel_is_closed(run: Run) -> None:
     assert run(f"""{SESSION}
       const cancelling = new AbortController();
@@ -326,6 +354,29 @@ def test_failure_to_connect_has_a_code(run: Run, error: str, expected: Any) -> N
     """)
         == expected
     )
+
+
+def test_stopped_session_sends_no_more_pings(run: Run) -> None:
+    assert run(f"""{SESSION}
+      const pingIntervalId = setInterval(() => calls.push("ping"), 10);
+      session.perso = {{ pingIntervalId }};
+      new Sdk1Adapter(session, video, listener).stop();
+      await new Promise((done) => setTimeout(done, 50));
+      return calls;
+    """) == ["play", "stop"]
+
+
+@pytest.mark.parametrize("file", ["perso-interactive-sdk.js", "index.iife.js"])
+def test_rejection_in_the_sdk_gives_up_the_answer(run: Run, file: str) -> None:
+    assert run(f"""{SESSION}
+      new Sdk1Adapter(session, video, listener);
+      handlers.states(new Set(["LLM"]));
+      const error = new Error("broken");
+      error.stack = "Error: broken at https://static.example/{file}:1:2";
+      Promise.reject(error);
+      await new Promise((done) => setTimeout(done, 50));
+      return reported.filter(([name]) => name === "trouble");
+    """) == [["trouble", {"code": "llm_failed", "message": "broken"}]]
 
 
 def test_new_lines_of_the_sdks_log_are_passed_on_in_order(run: Run) -> None:

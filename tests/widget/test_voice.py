@@ -1,96 +1,54 @@
 """A visitor talks to the avatar, which the sandbox measures."""
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from django_perso.sandbox.hearing import USUAL_TEXT
+from tests.support import sound
 from tests.support.servers import SandboxServer
 from tests.support.widget import Avatar
 
+from .microphone import Talk, heard, listen, say
 from .site import Site
 
 pytestmark = pytest.mark.browser
 
-Open = Callable[[], Avatar]
-
-# A microphone that is silent until the test speaks: `speak(level)`, from 0 to 1.
-MICROPHONE = """
-navigator.mediaDevices.getUserMedia = async (constraints) => {
-  window.asked = constraints;
-  const context = new AudioContext();
-  await context.resume();
-  const tone = new OscillatorNode(context, { frequency: 220 });
-  const gain = new GainNode(context, { gain: 0 });
-  const output = context.createMediaStreamDestination();
-  tone.connect(gain).connect(output);
-  tone.start();
-  window.device = output.stream.getAudioTracks()[0];
-  window.speak = (level) => { gain.gain.value = level; };
-  return output.stream;
-};
-"""
-SAY = """async ([sounds, level]) => {
-  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-  for (const [ms, pause] of sounds) {
-    speak(level);
-    await wait(ms);
-    speak(0);
-    await wait(pause);
-  }
-}"""
+VOLUME = "avatar => avatar.shadowRoot.querySelector('video').volume"
+LONG_INTRO = "There is much to tell about our opening hours and all our avatars. "
+NOT_UNDERSTOOD = "I did not catch that."
 
 
-@pytest.fixture
-def talk(site: Site, page: Any) -> Callable[[str], Avatar]:
-    """`talk("click")` opens a live conversation in which the visitor talks that way."""
-
-    def open_page(way: str) -> Avatar:
-        site.voice = way
-        page.add_init_script(MICROPHONE)
-        page.goto(site.url)
-        avatar = Avatar(page)
-        avatar.start()
-        return avatar
-
-    return open_page
-
-
-def say(page: Any, *sounds: tuple[int, int], level: float = 0.3) -> None:
-    """Make sounds: each for so many milliseconds, followed by a pause."""
-    page.evaluate(SAY, [sounds, level])
-
-
-def heard(sandbox: SandboxServer) -> dict[str, Any]:
-    """Return what the sandbox has heard in its newest session."""
-    heard: dict[str, Any] = sandbox.ledger()["sessions"][-1]["heard"]
-    return heard
+def spoken(site: Site) -> list[dict[str, Any]]:
+    """Return the logged lines of the visitor."""
+    return [row["d"] for row in site.rows if row["d"].get("role") == "visitor"]
 
 
 def test_sentence_after_a_click_is_one_turn(
-    site: Site, sandbox: SandboxServer, talk: Any, page: Any
+    site: Site, sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:
     avatar = talk("click")
-    avatar.part("talk").click()
-    avatar.wait_for(activity="listening")
-    page.wait_for_timeout(600)
+    listen(avatar)
     say(page, (1200, 0))
     avatar.part("message-visitor").get_by_text(USUAL_TEXT).wait_for()
     (recording,) = heard(sandbox)["recordings"]
     assert recording["sound_seconds"] == pytest.approx(1.2, abs=0.15)
     assert heard(sandbox)["between"]["peak"] < 0.01
-    (row,) = [row["d"] for row in site.rows if row["d"].get("role") == "visitor"]
-    assert row["via"] == "voice"
-    assert 1000 < row["spoken_ms"] < 2500
+    assert avatar.part("talk").get_attribute("aria-pressed") == "false"
+    page.wait_for_function(
+        "document.querySelector('perso-avatar').dataset.log=='saved'"
+    )
+    (line,) = spoken(site)
+    assert line["via"] == "voice"
+    assert line["spoken_ms"] == pytest.approx(1200, abs=150)
 
 
 def test_button_that_is_held_records_at_once(
-    sandbox: SandboxServer, talk: Any, page: Any
+    sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:
     avatar = talk("hold")
-    button = avatar.part("talk")
-    button.focus()
+    avatar.part("talk").focus()
     page.keyboard.down("Space")  # asks for the microphone
     avatar.wait_for(activity="recording")
     say(page, (1000, 100))
@@ -101,13 +59,24 @@ def test_button_that_is_held_records_at_once(
     assert heard(sandbox)["between"]["peak"] < 0.01
 
 
+def test_held_button_of_a_mouse_ends_the_turn_when_released(
+    sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    avatar = talk("hold")
+    avatar.part("talk").hover()
+    page.mouse.down()
+    avatar.wait_for(activity="recording")
+    say(page, (600, 100))
+    page.mouse.up()
+    avatar.part("message-visitor").wait_for()
+    assert len(heard(sandbox)["recordings"]) == 1
+
+
 def test_five_sentences_are_five_turns_and_coughs_are_none(
-    sandbox: SandboxServer, talk: Any, page: Any
+    sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:
     avatar = talk("hands-free")
-    avatar.part("talk").click()
-    avatar.wait_for(activity="listening")
-    page.wait_for_timeout(600)
+    listen(avatar)
     sentence = (900, 700), (700, 1500)  # with a pause inside
     cough = (150, 1500)
     say(page, *sentence, cough, *sentence, *sentence, cough, *sentence, *sentence)
@@ -121,84 +90,300 @@ def test_five_sentences_are_five_turns_and_coughs_are_none(
     assert heard(sandbox)["between"]["peak"] < 0.01
 
 
-def test_speech_over_the_avatar_interrupts_it(
-    site: Site, sandbox: SandboxServer, talk: Any, page: Any
+@pytest.mark.parametrize("kind", ["clear", "noisy", "clicking"])
+def test_speech_of_a_real_device_is_found(
+    site: Site,
+    sandbox: SandboxServer,
+    chromium: dict[str, Any],
+    tmp_path: Path,
+    kind: str,
 ) -> None:
-    site.intro = "There is much to tell about this house and its garden. " * 8
+    """The browser's own processing of sound is part of this test."""
+    from playwright.sync_api import sync_playwright
+
+    lengths = 1.6, 2.2
+    parts = [sound.silence(2)]
+    for seconds in lengths:
+        parts += [sound.sentence(seconds), sound.silence(1.5)]
+        parts += [sound.cough(), sound.silence(1.5)]
+    whole = sum(parts, [])
+    length = len(whole) / sound.RATE
+    if kind == "noisy":
+        whole = sound.mixed(whole, sound.noise(length, 0.01))
+    if kind == "clicking":
+        whole = sound.mixed(whole, sound.clicks(length))
+    file = sound.write(tmp_path / "microphone.wav", [whole])
+    site.voice = "hands-free"
+    flags = [
+        *chromium["args"],
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={file}%noloop",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**{**chromium, "args": flags})
+        page = browser.new_page()
+        page.goto(site.url)
+        avatar = Avatar(page)
+        avatar.start()
+        avatar.part("talk").click()
+        page.wait_for_timeout(1000 * length)
+        recordings = heard(sandbox)["recordings"]
+        assert avatar.part("message-visitor").count() == len(lengths)
+        browser.close()
+    assert len(recordings) == len(lengths)
+    for recording, seconds in zip(recordings, lengths, strict=True):
+        assert recording["sound_seconds"] == pytest.approx(seconds, abs=0.5)
+    assert heard(sandbox)["between"]["peak"] < 0.01
+
+
+# --- over the avatar ------------------------------------------------------------------
+
+
+def test_speech_over_the_avatar_interrupts_it(
+    site: Site, sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    site.intro = LONG_INTRO * 8
     avatar = talk("hands-free")
     avatar.part("talk").click()
     avatar.wait_for(activity="speaking")
-    page.wait_for_timeout(600)
-    volume = "avatar => avatar.shadowRoot.querySelector('video').volume"
+    page.wait_for_timeout(1000)
     say(page, (150, 100))
-    assert avatar.element.evaluate(volume) < 0.2
+    assert avatar.element.evaluate(VOLUME) < 0.2
     page.wait_for_timeout(800)
-    assert avatar.element.evaluate(volume) == 1  # it was a cough
+    assert avatar.element.evaluate(VOLUME) == 1  # it was a cough
     assert heard(sandbox)["recordings"] == []
+    assert "interrupted" not in site.states
     say(page, (1000, 0))
     avatar.part("message-visitor").wait_for()
     assert "interrupted" in site.states
+    assert avatar.element.evaluate(VOLUME) == 1
 
 
-@pytest.mark.parametrize(
-    ("failure", "words"),
-    [
-        ("NotFoundError", "No microphone was found."),
-        ("NotReadableError", "Another program is using the microphone."),
-        ("NotAllowedError", "The microphone is blocked."),
-        ("TypeError", "The microphone does not work."),
-    ],
-)
-def test_missing_microphone_is_explained(
-    talk: Any, page: Any, failure: str, words: str
-) -> None:
+def test_click_over_the_avatar_silences_it(site: Site, talk: Talk) -> None:
+    site.intro = LONG_INTRO * 4
     avatar = talk("click")
-    page.evaluate(
-        """(name) => {
-          navigator.mediaDevices.getUserMedia = async () => {
-            throw new DOMException("no", name);
-          };
-        }""",
-        failure,
-    )
+    avatar.wait_for(activity="speaking")
     avatar.part("talk").click()
-    avatar.part("error").get_by_text(words).wait_for()
-    avatar.ask("What is your name?")  # typing works
+    avatar.wait_for(activity="listening")
 
 
-def test_silence_after_a_press_is_not_understood(
-    sandbox: SandboxServer, talk: Any, page: Any
+def test_avatar_does_not_hear_itself(
+    site: Site, sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:
+    site.intro = LONG_INTRO * 6
+    avatar = talk("hands-free")
+    avatar.wait_for(activity="speaking")
+    avatar.part("talk").click()
+    page.wait_for_function("window.hearAvatar")
+    page.evaluate("window.later = hearAvatar(0.5, 0.02)")
+    for delay in (0.1, 0.25):
+        page.wait_for_timeout(4000)
+        page.evaluate("seconds => later(seconds)", delay)
+    page.wait_for_timeout(3000)
+    assert heard(sandbox)["recordings"] == []
+    assert "interrupted" not in site.states
+    assert avatar.element.get_attribute("data-activity") == "speaking"
+    say(page, (1200, 0))
+    avatar.part("message-visitor").wait_for()
+    assert len(heard(sandbox)["recordings"]) == 1
+
+
+# --- the answer -----------------------------------------------------------------------
+
+
+def test_turn_waits_for_the_text_of_the_turn_before(
+    sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    sandbox.set_speech("What is 2 squared?", "What is 3 squared?")
+    sandbox.set_faults(stt={"latency_ms": 2500, "times": 1})
+    avatar = talk("hands-free")
+    listen(avatar)
+    say(page, (800, 1300), (700, 0))
+    lines = avatar.part("message-visitor")
+    lines.nth(1).wait_for()
+    assert "What is 2 squared?" in lines.nth(0).inner_text()
+    assert "What is 3 squared?" in lines.nth(1).inner_text()
+    first, second = heard(sandbox)["recordings"]
+    assert first["sound_seconds"] == pytest.approx(0.8, abs=0.15)
+    assert second["sound_seconds"] == pytest.approx(0.7, abs=0.15)
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"hang": True}])
+def test_turn_that_is_not_understood_leaves_the_widget_usable(
+    sandbox: SandboxServer, talk: Talk, page: Any, fault: dict[str, Any]
+) -> None:
+    sandbox.set_faults(stt={**fault, "times": 1})
+    avatar = talk("click")
+    listen(avatar)
+    say(page, (600, 0))
+    avatar.part("error").get_by_text(NOT_UNDERSTOOD).wait_for()
+    avatar.wait_for(activity="ready")
+    avatar.ask("What is 12 squared?", "144")
+    listen(avatar)
+    say(page, (600, 0))
+    avatar.part("message-visitor").get_by_text(USUAL_TEXT).wait_for()
+
+
+def test_silence_after_a_press_is_not_understood(talk: Talk, page: Any) -> None:
     avatar = talk("hold")
     avatar.part("talk").focus()
     page.keyboard.down("Space")
     avatar.wait_for(activity="recording")
     page.wait_for_timeout(400)
     page.keyboard.up("Space")
-    avatar.part("error").get_by_text("I did not catch that.").wait_for()
+    avatar.part("error").get_by_text(NOT_UNDERSTOOD).wait_for()
 
 
-def test_microphone_is_let_go_at_the_end(talk: Any, page: Any) -> None:
-    avatar = talk("click")
-    avatar.part("talk").click()
-    avatar.wait_for(activity="listening")
-    assert page.evaluate("window.device.readyState") == "live"
-    avatar.part("end").click()
-    avatar.wait_for(state="ended")
-    assert page.evaluate("window.device.readyState") == "ended"
-
-
-def test_avatar_that_cannot_hear_is_explained(
-    sandbox: SandboxServer, talk: Any, page: Any
+def test_late_text_is_not_taken_for_the_next_turn(
+    site: Site, sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:
-    sandbox.set_faults(exchange={"sendonly": True})
+    sandbox.set_speech("What is 2 squared?", "What is 3 squared?")
+    sandbox.set_faults(stt={"latency_ms": 11_000, "times": 1})
     avatar = talk("click")
-    avatar.part("talk").click()
+    listen(avatar)
+    say(page, (600, 0))
+    avatar.part("error").get_by_text(NOT_UNDERSTOOD).wait_for()
+    page.wait_for_timeout(1500)
+    listen(avatar)
+    say(page, (600, 0))
+    avatar.part("message-visitor").wait_for()
+    assert [line["text"] for line in spoken(site)] == ["What is 3 squared?"]
+
+
+@pytest.mark.parametrize(
+    ("understood", "shown"),
+    [("<img src=x onerror=alert(1)>", None), ("long " * 4000, "long " * 799 + "long")],
+)
+def test_recognized_text_is_shown_as_text(
+    sandbox: SandboxServer, talk: Talk, page: Any, understood: str, shown: str | None
+) -> None:
+    sandbox.set_speech(understood)
+    avatar = talk("click")
+    listen(avatar)
+    say(page, (600, 0))
+    line = avatar.part("message-visitor").locator("[part=message-text]")
+    line.wait_for()
+    assert line.text_content() == (shown or understood)
+
+
+def test_review_puts_the_text_into_the_input_first(
+    site: Site, sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    sandbox.set_speech("What is 12 squarred?")
+    avatar = talk("click", "review")
+    listen(avatar)
+    say(page, (800, 0))
+    field = avatar.part("input")
+    page.wait_for_function(
+        "document.querySelector('perso-avatar').shadowRoot.activeElement?.value"
+    )
+    assert field.input_value() == "What is 12 squarred?"
+    assert spoken(site) == []
+    field.fill("What is 12 squared?")
+    field.press("Enter")
+    avatar.part("message-avatar").get_by_text("144").wait_for()
+    avatar.wait_for(log="saved")
+    (line,) = spoken(site)
+    assert (line["text"], line["via"]) == ("What is 12 squared?", "voice")
+    avatar.ask("What is 3 squared?", "9")
+    assert "via" not in spoken(site)[1]
+
+
+# --- ends -----------------------------------------------------------------------------
+
+
+def test_turn_ends_after_thirty_seconds(
+    sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    page.clock.install()
+    avatar = talk("hold")
+    avatar.part("talk").focus()
+    page.keyboard.down("Space")
+    avatar.wait_for(activity="recording")
+    page.evaluate("speak(0.3)")
+    page.wait_for_timeout(1000)
+    page.clock.fast_forward(30_000)
+    avatar.part("message-visitor").wait_for()
+    assert len(heard(sandbox)["recordings"]) == 1
+    page.keyboard.up("Space")
+    page.wait_for_timeout(300)
+    assert len(heard(sandbox)["recordings"]) == 1
+
+
+def test_hidden_page_sends_what_was_said_and_listens_no_more(
+    sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    avatar = talk("hands-free")
+    listen(avatar)
+    page.evaluate("speak(0.3)")
+    avatar.wait_for(activity="recording")
+    page.wait_for_timeout(500)
+    page.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { get: () => window.isHidden });
+          window.isHidden = true;
+          document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    avatar.part("message-visitor").wait_for()
+    page.wait_for_timeout(1500)
+    assert len(heard(sandbox)["recordings"]) == 1
+    page.evaluate("speak(0)")
+    page.evaluate("window.isHidden = false")
+    page.wait_for_timeout(600)
+    say(page, (800, 0))
+    avatar.part("message-visitor").nth(1).wait_for()
+
+
+@pytest.mark.parametrize("how", ["end", "leave"])
+def test_conversation_that_ends_while_recording_lets_go(
+    sandbox: SandboxServer, talk: Talk, page: Any, how: str
+) -> None:
+    avatar = talk("hands-free")
+    listen(avatar)
+    page.evaluate("speak(0.3)")
+    avatar.wait_for(activity="recording")
+    if how == "end":
+        avatar.part("end").click()
+    else:
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+    avatar.wait_for(state="ended")
+    assert page.evaluate("devices[0].readyState") == "ended"
+    assert avatar.part("error").inner_text() == ""
+    assert avatar.part("message-visitor").count() == 0
+
+
+def test_start_after_one_that_did_not_hear_asks_at_once(
+    site: Site, sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    sandbox.set_faults(exchange={"sendonly": True, "times": 1})
+    avatar = talk("click")
     avatar.part("error").get_by_text("This avatar cannot hear you.").wait_for()
-    assert page.evaluate("window.device.readyState") == "ended"
+    assert not avatar.part("talk").is_visible()
+    assert page.evaluate("asked.length") == 0
+    avatar.end()
+    avatar.start()  # asks for the microphone at once, and is heard
+    assert page.evaluate("asked.length") == 1
+    listen(avatar)
+    say(page, (800, 0))
+    avatar.part("message-visitor").get_by_text(USUAL_TEXT).wait_for()
+    assert heard(sandbox)["between"]["peak"] < 0.01
+    avatar.end()
+    assert page.evaluate("devices.every((track) => track.readyState === 'ended')")
 
 
-def test_preset_without_voice_has_no_button(site: Site, avatar: Open) -> None:
+def test_preset_without_voice_has_no_button(site: Site, avatar: Any) -> None:
     talk = avatar()
     talk.start()
     assert not talk.part("talk").is_visible()
+
+
+def test_page_may_choose_another_way_or_none(site: Site, talk: Talk) -> None:
+    avatar = talk("click", 'voice="hands-free"')
+    label = avatar.part("talk").get_attribute("aria-label")
+    assert label == "Talk hands-free"
+    avatar.element.evaluate("element => element.setAttribute('voice', 'off')")
+    avatar.end()
+    avatar.start()
+    assert not avatar.part("talk").is_visible()

@@ -396,13 +396,16 @@ function isOfMicrophone(/** @type {any} */ error) {
 /** Whether an error was thrown by the SDK, or by nobody's code in particular. */
 function isOfSdk(/** @type {any} */ error) {
   const stack = String(error?.stack ?? "");
-  if (/perso-interactive-sdk/.test(stack)) return true;
+  // The names of its file on GitHub and on npm
+  if (/perso-interactive-sdk|index\.iife\.js/.test(stack)) return true;
   const isBroken = error instanceof TypeError || error instanceof SyntaxError;
   return isBroken && !stack.includes("://");
 }
 
 /** Close a session and let go of the microphone, which the SDK never does. */
 function release(/** @type {Session} */ session) {
+  // A ping to a channel that is about to close would throw into the page.
+  clearInterval(/** @type {any} */ (session.perso)?.pingIntervalId);
   try {
     session.stopSession();
   } catch {

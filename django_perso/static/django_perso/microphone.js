@@ -46,6 +46,11 @@ export class Microphone {
     return this.#device?.getSettings().deviceId ?? "";
   }
 
+  /** Whether the browser cancels the echo of the avatar. */
+  get cancelsEcho() {
+    return this.#device?.getSettings().echoCancellation === true;
+  }
+
   /**
    * Use a device, the usual one without an id. Rejects with a `code` that says why there is none;
    * the device used before stays.

@@ -2,12 +2,13 @@
 
 const CONFIRM_MS = 250; // of sound within WINDOW_MS are speech; a cough is shorter
 const WINDOW_MS = 500;
+const LATEST_MS = 600; // after its first sound speech is confirmed, or begins later
 const PAUSE_MS = 900; // of quiet end a turn
-const SOUND_MS = 60; // of sound within LASTING_WINDOW_MS are more than a click
-const LASTING_MS = 100; // of sound within LASTING_WINDOW_MS continue speech
-const LASTING_WINDOW_MS = 140;
+const CLICK_MS = 80; // a shorter sound is a click
 const LOUDER = 3.5; // than the noise, about 11 dB
 const QUIETEST = 0.003; // a level below is never sound
+const BEGIN_MS = 1000; // a device begins before
+const SETTLE_MS = 100; // its first samples are quieter than the room
 const LEARN_MS = 400; // at first only the noise is measured
 const BUCKET_MS = 100;
 
@@ -16,6 +17,7 @@ const ECHO_DELAYS_MS = Array.from({ length: 17 }, (_, number) => number * 20);
 const ECHO_FAINTEST = 0.003; // a level of the avatar below is silence
 const ECHO_LOUDER = 1.5; // than the avatar is heard: the visitor
 const ECHO_GAIN = 0.7; // how loud the avatar is heard, until that is known
+const CANCELED_ECHO_GAIN = 0.2; // the same if the browser cancels the echo
 const SMOOTH_MS = 100;
 
 /** One number for each tenth of a second, of the last ones. */
@@ -63,7 +65,12 @@ class Recent {
 class Echo {
   #played = /** @type {{ at: number, level: number }[]} */ ([]); // the oldest first
   #heard = /** @type {{ at: number, level: number }[]} */ ([]);
-  #gains = ECHO_DELAYS_MS.map(() => new Recent(Math.min, 3000, [ECHO_GAIN]));
+  #gains;
+
+  /** @param {number} gain to begin with */
+  constructor(gain) {
+    this.#gains = ECHO_DELAYS_MS.map(() => new Recent(Math.min, 3000, [gain]));
+  }
 
   /** Take the levels of the avatar and of the microphone. */
   add(
@@ -112,10 +119,13 @@ const mean = (/** @type {{ level: number }[]} */ samples) =>
 export class SpeechDetector {
   #listener;
   #noise = new Recent(Math.min, 2000); // the lowest level, because speech has gaps
-  #echo = new Echo();
-  #startedAt = /** @type {number | null} */ (null);
+  #echo = new Echo(ECHO_GAIN);
+  #calledAt = /** @type {number | null} */ (null);
+  #beganAt = /** @type {number | null} */ (null);
   #now = 0;
   #sounds = /** @type {{ at: number, ms: number }[]} */ ([]); // within the window
+  #soundMs = 0; // for which it has not been quiet
+  #soundedAt = 0; // the first sound
   #heardAt = -Infinity; // the last sound
   #isSound = false;
   #isSpeech = false;
@@ -131,18 +141,28 @@ export class SpeechDetector {
    */
   hear(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
     const ms = Math.min(now - this.#now, BUCKET_MS); // timers may be late
-    if (this.learn(level, now, avatar)) this.#noteSound(ms);
-    if (this.#now > this.#heardAt) this.#noteQuiet();
+    this.#soundMs = this.learn(level, now, avatar) ? this.#soundMs + ms : 0;
+    if (this.#soundMs >= CLICK_MS) this.#noteSound(ms);
+    else this.#noteQuiet();
   }
 
   /** Take the levels while nobody listens; return whether there is a sound. */
   learn(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
-    this.#startedAt ??= now;
     this.#now = now;
+    this.#calledAt ??= now;
+    // Before a device begins it is quieter than any room.
+    if (level === 0 && now - this.#calledAt < BEGIN_MS) return false;
+    this.#beganAt ??= now;
+    if (now - this.#beganAt < SETTLE_MS) return false;
     this.#noise.add(level, now);
     this.#echo.add(avatar, level, now);
     const limit = Math.max(QUIETEST, LOUDER * this.#noise.value, this.#echo.limit);
-    return level > limit && now - this.#startedAt >= LEARN_MS;
+    return level > limit && now - this.#beganAt >= LEARN_MS;
+  }
+
+  /** Forget how loud the avatar is heard: another microphone is used. */
+  expectEcho({ isCanceled = false }) {
+    this.#echo = new Echo(isCanceled ? CANCELED_ECHO_GAIN : ECHO_GAIN);
   }
 
   /** Forget the sound so far, but not the noise. */
@@ -154,24 +174,20 @@ export class SpeechDetector {
 
   #noteSound(/** @type {number} */ ms) {
     const now = this.#now;
-    this.#sounds.push({ at: now, ms });
+    const isFirst = this.#soundMs < CLICK_MS + ms;
+    if (isFirst) this.#sounds.push({ at: now - this.#soundMs, ms: this.#soundMs });
+    else this.#sounds.push({ at: now, ms });
     this.#sounds = this.#sounds.filter(({ at }) => now - at < WINDOW_MS);
-    const lasted = this.#soundSince(now - LASTING_WINDOW_MS);
-    if (lasted < (this.#isSpeech ? LASTING_MS : SOUND_MS)) return;
     this.#heardAt = now;
     if (!this.#isSound) {
       this.#isSound = true;
+      this.#soundedAt = now - this.#soundMs;
       this.#listener.sound();
     }
-    if (this.#isSpeech || this.#soundSince(now - WINDOW_MS) < CONFIRM_MS) return;
+    const heard = this.#sounds.reduce((sum, sound) => sum + sound.ms, 0);
+    if (this.#isSpeech || heard < CONFIRM_MS) return;
     this.#isSpeech = true;
-    this.#listener.speech(this.#sounds[0].at);
-  }
-
-  /** Return the milliseconds of sound since then. */
-  #soundSince(/** @type {number} */ then) {
-    const sounds = this.#sounds.filter(({ at }) => at > then);
-    return sounds.reduce((sum, { ms }) => sum + ms, 0);
+    this.#listener.speech(Math.max(this.#soundedAt, now - LATEST_MS));
   }
 
   #noteQuiet() {

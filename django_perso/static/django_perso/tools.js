@@ -168,9 +168,9 @@ export class Toolbox {
 
   /**
    * Return the tools as the SDK takes them; no names means every tool.
-   * @param {ChatTool} ChatTool
+   * @param {Perso["ChatTool"]} ChatTool
    * @param {string[]} names
-   * @returns {object[]}
+   * @returns {ChatTool[]}
    */
   chatTools(ChatTool, names) {
     const chosen = [...this.#tools].filter(

@@ -3,7 +3,7 @@
 const ANSWER_MS = 10_000; // for what was said, as text
 const LONGEST_MS = 30_000; // a turn
 const LEAD_MS = 150; // sent before the first sound of a turn, which may be soft
-const TAIL_MS = 200; // sent after the last sound
+const TAIL_MS = 150; // sent after the last sound
 const LONGEST_TEXT = 4000; // as much as visitors can type
 
 /**
@@ -82,6 +82,7 @@ export class Voice {
   /** Change the device, also in the middle of a sentence. Rejects as `switchOn` does. */
   async useDevice(/** @type {string} */ deviceId) {
     await this.#microphone?.use(deviceId);
+    this.#detector.expectEcho({ isCanceled: this.#microphone?.cancelsEcho });
   }
 
   /** The device in use. */
@@ -130,6 +131,7 @@ export class Voice {
       throw error;
     }
     microphone.compareWith(this.#recorder.avatarStream);
+    this.#detector.expectEcho({ isCanceled: microphone.cancelsEcho });
     document.addEventListener("visibilitychange", this.#visibility);
     return true;
   }

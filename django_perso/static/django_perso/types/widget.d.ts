@@ -3,51 +3,18 @@
  * and adapter.js. Global, so that the modules need not import them; no page loads this file.
  */
 
-// --- adapter.js and sdk-loader.js: Perso's global, as far as it is used
+// --- adapter.js and sdk-loader.js
 
-type ChatTool = new (
-  name: string,
-  description: string,
-  parameters: Schema,
-  call: (args: any) => Promise<object>,
-  executeOnly: boolean,
-) => object;
-type Chat = { text: string; isUser: boolean };
-interface Session {
-  sessionId: string;
-  processChat(text: string): unknown;
-  processTTSTF(text: string): unknown;
-  clearBuffer(): Promise<void>;
-  setSrc(video: HTMLVideoElement): void;
-  stopSession(): void;
-  getLocalStream?(): MediaStream | null;
-  getRemoteStream?(): MediaStream | undefined;
-  startVoiceChat(): void;
-  stopVoiceChat(): void;
-  setSttResultCallback(run: (text: string) => void): unknown;
-  onClose(run: (manual: boolean) => void): unknown;
-  setErrorHandler(run: (error: unknown) => void): unknown;
-  subscribeChatStates(run: (states: Set<string>) => void): unknown;
-  subscribeChatLog(run: (newestFirst: Chat[]) => void): unknown;
-  perso?: any;
-}
-interface Perso {
-  createSession(
-    server: string,
-    id: string,
-    width: number,
-    height: number,
-    voice: boolean,
-    tools: object[],
-  ): Promise<Session>;
-  ChatTool: ChatTool;
-}
+type Perso = typeof PersoInteractive;
+type ChatTool = PersoInteractive.ChatTool;
+type Chat = PersoInteractive.Chat;
+type Session = PersoInteractive.Session;
 type SdkTag = { src: string; integrity: string; nonce: string };
 
 type Adapter = import("../adapter.js").Sdk1Adapter;
 /** What an adapter needs of the page. */
 type ForAdapter = {
-  tools: object[];
+  tools: ChatTool[];
   video: HTMLVideoElement;
   /** Ask for the microphone at once, because Perso did not receive it last time. */
   hasMicrophone: boolean;
