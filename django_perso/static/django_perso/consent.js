@@ -50,6 +50,7 @@ const CSS = /* css */ `
 }
 [part="consent"] [part="privacy"] {
   place-self: center end;
+  padding-block: 10px;
 }
 @container (min-width: 44em) {
   [part="consent"] {
