@@ -18,6 +18,7 @@ from . import calls, parameters
 from .calls import Call
 from .client import (
     DEFAULT_API_SERVER,
+    Answer,
     AsyncPersoClient,
     Limits,
     PersoClient,
@@ -36,6 +37,7 @@ from .types import Catalogue, SessionInfo, SessionParams, SessionTemplate
 
 __all__ = [
     "DEFAULT_API_SERVER",
+    "Answer",
     "ApiError",
     "AsyncPersoClient",
     "Call",

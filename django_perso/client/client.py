@@ -23,7 +23,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from json import dumps
 from math import inf
@@ -63,6 +63,25 @@ class Limits:
     read_seconds: float = 8.0  # between two pieces of an answer
     total_seconds: float = 10.0
     retry_pauses_seconds: tuple[float, ...] = (0.1, 0.5)  # before a GET is repeated
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it came, even if Perso refused or something else answered."""
+
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)  # may contain credentials
+    seconds: float
+
+    def read(self, call: Call[T]) -> "T | Call[T]":
+        """Return what `call` reads from the answer.
+
+        Raises ApiError or PersoUnreadable.
+        """
+        if 200 <= self.status < 300:
+            return call.read(self.body)
+        raise call.refusal.of(self.status, self.body)
 
 
 class _Method(Generic[P, T]):
@@ -209,16 +228,17 @@ class _Client:
         pauses = self._limits.retry_pauses_seconds if call.method == "GET" else ()
         for pause in pauses:
             try:
-                return await self._exchange(call)
+                return (await self._exchange(call)).read(call)
             except ApiError as refusal:
                 if refusal.status not in PASSING_STATUSES:
                     raise
             except PersoUnreachable:
                 pass
             await asyncio.sleep(pause)
-        return await self._exchange(call)
+        return (await self._exchange(call)).read(call)
 
-    async def _exchange(self, call: Call[T]) -> T | Call[T]:
+    async def _exchange(self, call: Call[Any]) -> Answer:
+        began = monotonic()
         try:
             async with self._connection() as transport:
                 response = await transport.handle_async_request(self._request(call))
@@ -234,9 +254,10 @@ class _Client:
         except (httpx.TransportError, OSError) as error:
             failure = f"did not answer completely: {type(error).__name__}"
             raise _unreachable(call, failure) from None
-        if response.is_success:
-            return call.read(body)
-        raise call.refusal.of(response.status_code, self._without_secrets(call, body))
+        if not response.is_success:
+            body = self._without_secrets(call, body)
+        content_type = response.headers.get("Content-Type", "")
+        return Answer(response.status_code, content_type, body, monotonic() - began)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
@@ -349,6 +370,21 @@ class PersoClient(_Client):
         """Send `call` and return a future of the answer."""
         loop = _background_loop(os.getpid())
         return asyncio.run_coroutine_threadsafe(self._send(call), loop)
+
+    def fetch(self, call: Call[Any]) -> "Future[Answer]":
+        """Send `call` once and return a future of the answer as it came.
+
+        The future raises PersoUnreachable if there is none, and ApiError without a key.
+        """
+        loop = _background_loop(os.getpid())
+        return asyncio.run_coroutine_threadsafe(self._fetch(call), loop)
+
+    async def _fetch(self, call: Call[Any]) -> Answer:
+        try:
+            async with asyncio.timeout(self._limits.total_seconds):
+                return await self._exchange(call)
+        except TimeoutError:
+            raise _unreachable(call, "did not answer in time") from None
 
     def get_all_settings(self) -> Catalogue:
         """Return everything the API key may use.

@@ -66,7 +66,7 @@ def test_default_values_are_those_of_the_parsers() -> None:
             for option in action.option_strings
         }
         for cells in rows(section(PAGE, name)):
-            if match := re.search(r"default `?([\w.]+)", cells[1]):
+            if match := re.search(r"default `?([\w.-]+)", cells[1]):
                 option = CODE.findall(cells[0])[0].partition(" ")[0]
                 assert str(defaults[option]) == match[1]
 

@@ -63,7 +63,7 @@ LISTED = {
     **documented("Single objects"),
     **documented("Sessions"),
 }
-AS_VALUES = {"send", "begin"}
+AS_VALUES = {"send", "begin", "fetch"}
 
 
 def test_calls_are_the_methods_of_the_client() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.support.widget import Avatar
 
@@ -100,6 +101,27 @@ def test_privacy_link_keeps_the_focus_while_words_load(
     talk.part("privacy").focus()
     talk.element.locator("[part=cancel]:text('Abbrechen')").wait_for(state="attached")
     assert focused(talk) == "privacy"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1100])
+@pytest.mark.usefixtures("_asks")
+def test_axe_finds_nothing_before_start_and_in_the_question(
+    site: Site, avatar: Open, page: Any, width: int, scheme: str
+) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    page.emulate_media(color_scheme=scheme)
+    site.attributes = 'privacy-url="/privacy/" theme="auto"'
+    site.consent_text = "\n\n".join(["We store what you say for thirty days."] * 50)
+    talk = avatar()
+    talk.part("start").wait_for()
+    page.add_style_tag(content=":root { color-scheme: light dark }")
+    for state in ("idle", "consent"):
+        found = Axe().run(page, "perso-avatar").response
+        problems = [(each["id"], each["nodes"]) for each in found["violations"]]
+        assert (state, problems) == (state, [])
+        if state == "idle":
+            open_question(talk)
 
 
 # --- the question

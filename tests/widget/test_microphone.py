@@ -47,7 +47,9 @@ def test_missing_microphone_is_explained(
 
 def test_function_that_throws_is_explained(talk: Talk, page: Any) -> None:
     avatar = talk("click")
-    page.evaluate("navigator.mediaDevices.getUserMedia = () => { throw 'a text'; }")
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => { throw new Error(); }; }"
+    )
     avatar.part("talk").click()
     avatar.part("error").get_by_text("The microphone does not work.").wait_for()
 

@@ -7,7 +7,7 @@ const PAUSE_MS = 900; // of quiet end a turn
 const CLICK_MS = 80; // a shorter sound is a click
 const LOUDER = 3.5; // than the noise, about 11 dB
 const QUIETEST = 0.003; // a level below is never sound
-const BEGIN_MS = 1000; // a device begins before
+const BEGIN_MS = 300; // a device has begun
 const SETTLE_MS = 100; // its first samples are quieter than the room
 const LEARN_MS = 400; // at first only the noise is measured
 const BUCKET_MS = 100;
@@ -150,9 +150,9 @@ export class SpeechDetector {
   learn(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
     this.#now = now;
     this.#calledAt ??= now;
-    // Before a device begins it is quieter than any room.
+    // Before a device begins, it gives zeros. Later they are its silence.
     if (level === 0 && now - this.#calledAt < BEGIN_MS) return false;
-    this.#beganAt ??= now;
+    this.#beganAt ??= level === 0 ? now - LEARN_MS : now;
     if (now - this.#beganAt < SETTLE_MS) return false;
     this.#noise.add(level, now);
     this.#echo.add(avatar, level, now);
