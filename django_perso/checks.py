@@ -195,6 +195,11 @@ def the_retention_is_not_a_number_of_days() -> Found:
     yield from _refused("RETENTION_DAYS", instead="90")
 
 
+@check("E041", "settings")
+def the_privacy_url_is_no_web_address() -> Found:
+    yield from _refused("PRIVACY_URL", instead='"/privacy/"')
+
+
 @check("E019", "settings")
 def the_redactor_cannot_be_used() -> Found:
     try:

@@ -1,6 +1,7 @@
 """`settings.PERSO` as one typed object, read lazily, each default beside its name."""
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -29,6 +30,9 @@ MAKE_A_KEY = (
     'python -c "from cryptography.fernet import Fernet; '
     'print(Fernet.generate_key().decode())"'
 )
+# An address with the scheme http or https, or a relative one, which has no colon before
+# its first slash: "javascript:" is neither.
+WEB_ADDRESS = r"(?i:https?://)\S+|[^\s:/?#]*([/?#]\S*)?"
 PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 
 
@@ -141,6 +145,17 @@ class Conf:
                 'PERSO["RETENTION_DAYS"] must be a number of days, or None'
             )
         return days
+
+    @property
+    def PRIVACY_URL(self) -> str:
+        """The page about privacy that the widget links to; empty for no link."""
+        url = str(self._get("PRIVACY_URL", "")).strip()
+        if not re.fullmatch(WEB_ADDRESS, url):
+            raise ImproperlyConfigured(
+                'PERSO["PRIVACY_URL"] must be an http or https address, '
+                'or a path of this site, such as "/privacy/"'
+            )
+        return url
 
     @property
     def TRUSTED_PROXY_COUNT(self) -> int:

@@ -75,6 +75,8 @@ def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
         headers["Retry-After"] = str(refused.retry_after)
     if refused.errors:
         body["errors"] = refused.errors
+    if refused.consent:
+        body["consent"] = refused.consent
     if refused.hint and (show_hint or settings.DEBUG):
         body["hint"] = refused.hint
     return JsonResponse(
@@ -188,6 +190,7 @@ def _reserve(request: HttpRequest, body: str) -> tuple[Reservation, bool]:
         slug=_value(data, "preset", str, ""),
         trial=_value(data, "params", dict, None),
         language=get_language() or "",
+        consent=_value(data, "consent", str, ""),
     )
     has_socket = _has_sockets(request) and visitors.is_known_to_sockets(
         request, visitor.user
@@ -198,7 +201,7 @@ def _reserve(request: HttpRequest, body: str) -> tuple[Reservation, bool]:
 def _value(data: dict[str, Any], name: str, kind: type, default: Any) -> Any:
     value = data.get(name, default)
     if name in data and not isinstance(value, kind):
-        text = "preset must be a string, params an object"
+        text = "preset and consent must be strings, params an object"
         raise payloads.BadFrame(CloseCode.BAD_FRAME, text)
     return value
 

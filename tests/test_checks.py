@@ -76,6 +76,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         '"https://platform.perso.ai"',
     ),
     ("E010", {"PERSO": {"API_SERVER": "http://api.example"}}, '"https://api.example"'),
+    ("E041", {"PERSO": {"PRIVACY_URL": "javascript:alert(1)"}}, '"/privacy/"'),
     ("W012", {"ASGI_APPLICATION": "site.asgi.application"}, "(it is missing)"),
     ("W014", {"PERSO": {"TRUSTED_PROXY_COUNT": 1}}, "SECURE_PROXY_SSL_HEADER = "),
     (

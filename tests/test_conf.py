@@ -31,6 +31,7 @@ def test_settings_have_their_defaults(
         "DEFAULT_PRESET": "default",
         "ENCRYPTION_KEYS": [],
         "LOG_TRANSPORT": "auto",
+        "PRIVACY_URL": "",
         "REDACTOR": "",
         "RETENTION_DAYS": None,
         "SANDBOX_ALLOW_IN_PRODUCTION": False,
@@ -143,3 +144,39 @@ def test_invalid_retention_days_are_refused(settings: Any, days: Any) -> None:
         _ = conf.RETENTION_DAYS
     settings.PERSO = {"RETENTION_DAYS": 90}
     assert conf.RETENTION_DAYS == 90
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/privacy/",
+        "privacy.html#what-is-stored",
+        "../privacy/?lang=en:us",
+        "//example.com/privacy",
+        "https://example.com/privacy",
+        "HTTP://example.com/",
+    ],
+)
+def test_privacy_url_may_be_a_web_address(settings: Any, url: str) -> None:
+    settings.PERSO = {"PRIVACY_URL": f" {url} "}
+    assert url == conf.PRIVACY_URL
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "JavaScript:alert(1)//https://example.com/",
+        "java\nscript:alert(1)",
+        "\x01javascript:alert(1)",
+        "data:text/html,hi",
+        "mailto:privacy@example.com",
+        "https:example.com",
+        "/privacy page/",
+    ],
+)
+def test_privacy_url_with_another_scheme_is_refused(settings: Any, url: Any) -> None:
+    settings.PERSO = {"PRIVACY_URL": url}
+    with pytest.raises(ImproperlyConfigured, match='such as "/privacy/"'):
+        conf.PRIVACY_URL  # noqa: B018

@@ -112,6 +112,14 @@ def test_hostile_slug_is_escaped(slug: str) -> None:
     assert attributes(html, "perso-avatar")["preset"] == slug
 
 
+def test_privacy_url_of_the_settings_is_passed_on(settings: Any) -> None:
+    assert "privacy-url" not in rendered("{% perso_avatar %}")
+    url = "https://example.com/privacy?a=1&b=2"
+    settings.PERSO = {"PRIVACY_URL": url}
+    avatar = attributes(rendered("{% perso_avatar %}"), "perso-avatar")
+    assert avatar["privacy-url"] == url
+
+
 def test_csrf_token_is_that_of_the_request() -> None:
     request = RequestFactory().get("/")
     token = attributes(rendered("{% perso_avatar %}", request=request), "perso-avatar")[

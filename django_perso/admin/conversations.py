@@ -40,6 +40,7 @@ from ..services.export import export
 from . import search, transcript
 from .buttons import SUCCESS, ButtonAdmin, ButtonResult, button
 from .filters import (
+    ConsentFilter,
     LengthFilter,
     ReasonFilter,
     ToolFilter,
@@ -112,6 +113,7 @@ class ConversationAdmin(ButtonAdmin):
         ToolFilter,
         TroubleFilter,
         ("perso_sessions__termination_reason", ReasonFilter),
+        ConsentFilter,
         "is_trial",
         "created_at",
     ]
@@ -268,6 +270,8 @@ class ConversationAdmin(ButtonAdmin):
             (_("API key"), api_key),
             (_("Visitor"), self.who(conversation)),
             (_("Address"), conversation.address),
+            (_("Consent given"), conversation.consent_at),
+            (_("Consent text"), _consent_text(conversation)),
             (_("ID"), conversation.pk),
             (_("Seconds, according to Perso"), seconds),
         ]
@@ -445,6 +449,19 @@ def _title(conversation: Conversation) -> str:
     """Return when a conversation started and with whom."""
     started = date_format(local(conversation.created_at), "DATETIME_FORMAT")
     return f"{started}, {_visitor_name(conversation)}"
+
+
+def _consent_text(conversation: Conversation) -> str:
+    """Return the short hash of the text agreed to, and whether it is still in use."""
+    digest = conversation.consent_hash
+    if not digest:
+        return ""
+    preset = conversation.preset
+    if preset is not None and preset.consent_hash == digest:
+        note = gettext("the preset's current text")
+    else:
+        note = gettext("no longer the preset's text")
+    return f"{note} ({digest[:12]})"
 
 
 def _visitor_name(conversation: Conversation) -> str:

@@ -85,6 +85,15 @@ class ToolFilter(ConditionFilter):
     }
 
 
+class ConsentFilter(ConditionFilter):
+    title = _("consent")
+    parameter_name = "consent"
+    conditions = {
+        "given": (_("given"), Q(consent_at__isnull=False)),
+        "none": (_("not asked for"), Q(consent_at=None)),
+    }
+
+
 class TroubleFilter(ConditionFilter):
     title = _("trouble")
     parameter_name = "trouble"

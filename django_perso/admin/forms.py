@@ -211,6 +211,7 @@ class PresetForm(SessionParamsForm):
             "access",
             *SessionPreset.LIMITS,
             "retention_days",
+            "consent_text",
         ]
 
     may_sync = False  # whether the user may fetch the lists of a key

@@ -176,6 +176,7 @@ class SessionPresetAdmin(ButtonAdmin):
             fieldsets.append((GROUP_TITLES[group], {"fields": fields_of(group)}))
         access = ["access", SessionPreset.LIMITS]
         fieldsets.append((_("Access and limits"), {"fields": access}))
+        fieldsets.append((_("Consent"), _folded(["consent_text"])))
         for group in FOLDED_GROUPS:
             names = fields_of(group)
             if group == Group.FRAMING and self.has_change_permission(request, obj):

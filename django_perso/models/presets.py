@@ -1,5 +1,6 @@
 """Presets: the session parameters of an avatar, and the rules for starting it."""
 
+import hashlib
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -210,6 +211,13 @@ class SessionPreset(models.Model):
     def has_voice(self) -> bool:
         """Whether visitors may talk, not only type."""
         return self.voice in self.Voice and self.voice != self.Voice.OFF
+
+    @property
+    def consent_hash(self) -> str:
+        """The SHA-256 of the consent text, in hexadecimal; "" without a text."""
+        if not self.consent_text:
+            return ""
+        return hashlib.sha256(self.consent_text.encode()).hexdigest()
 
     def clean(self) -> None:
         if self.has_voice and not self.stt_type:

@@ -10,7 +10,8 @@ class Refused(Exception):
     """A request that is not granted.
 
     `detail` is for the visitor and `hint` for whoever runs the site. `errors` are
-    texts by the field that they are about.
+    texts by the field that they are about. `consent` is the text that the visitor has
+    to agree to, and its hash.
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class Refused(Exception):
         hint: str = "",
         retry_after: int | None = None,
         errors: dict[str, list[str]] | None = None,
+        consent: dict[str, str] | None = None,
     ) -> None:
         super().__init__(code)
         self.code = code
@@ -30,6 +32,7 @@ class Refused(Exception):
         self.hint = str(hint)
         self.retry_after = retry_after
         self.errors = errors
+        self.consent = consent
 
 
 def conversation_gone() -> Refused:

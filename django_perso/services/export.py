@@ -30,6 +30,8 @@ CONVERSATION = (
     "language",
     "is_trial",
     "is_complete",
+    "consent_at",
+    "consent_hash",
 )
 PERSO_SESSION = (
     "number",

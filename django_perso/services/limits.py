@@ -18,7 +18,7 @@ from . import Refused, database
 Status = PersoSession.Status
 
 # The fields of a preset that are read again under the lock.
-RULES = (*SessionPreset.LIMITS, "is_active", "access")
+RULES = (*SessionPreset.LIMITS, "is_active", "access", "consent_text")
 # A session without a sign of life keeps its place this long: Perso may still bill it.
 # Longer than `sweeping.ASK_AFTER`.
 LIVE_FOR = timedelta(minutes=5)
@@ -77,6 +77,17 @@ def check_access(preset: SessionPreset, visitor: Visitor, *, is_sandbox: bool) -
             'Change "who may start" in the admin to open it.'
         )
         raise Refused("not_allowed", 403, text, hint=hint)
+
+
+def check_consent(preset: SessionPreset, consent: str) -> None:
+    """Raise Refused unless `consent` is the hash of the preset's consent text.
+
+    A preset without such a text, as in a trial, asks for nothing.
+    """
+    if preset.consent_text and consent != preset.consent_hash:
+        text = _("This conversation requires your consent.")
+        question = {"text": preset.consent_text, "hash": preset.consent_hash}
+        raise Refused("consent_required", 403, text, consent=question)
 
 
 @contextmanager

@@ -38,13 +38,15 @@ intros: dict[Any, tuple[float, dict[str, str]]] = {}
 class StartRequest:
     """What a visitor asks to start: a preset by its slug, or a trial with values.
 
-    An empty slug asks for the default preset.
+    An empty slug asks for the default preset. `consent` is the hash of the text that
+    the visitor has agreed to.
     """
 
     visitor: limits.Visitor
     slug: str = ""
     trial: dict[str, Any] | None = None
     language: str = ""
+    consent: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Started:
 
 
 def reserve(request: StartRequest) -> Reservation:
-    """Check access and limits, and insert the rows; raises Refused.
+    """Check access, consent and limits, and insert the rows; raises Refused.
 
     Needs the database. Nothing is paid for yet, so a dead database spends nothing.
     Raises ImproperlyConfigured if what is said could not be stored.
@@ -83,11 +85,13 @@ def reserve(request: StartRequest) -> Reservation:
     connection = connections.connect_to_start(key)
     is_sandbox = connection.is_sandbox
     limits.check_access(preset, request.visitor, is_sandbox=is_sandbox)
+    limits.check_consent(preset, request.consent)
     now = getattr(preset, "asked_at", None) or database.now()
     sweeping.close_some()
     with limits.place(preset, request.visitor, now):
         # Again, because the preset may have changed while the lock was waited for.
         limits.check_access(preset, request.visitor, is_sandbox=is_sandbox)
+        limits.check_consent(preset, request.consent)
         user = request.visitor.user
         stored_preset = preset if preset.pk else None
         conversation = Conversation(
@@ -100,6 +104,8 @@ def reserve(request: StartRequest) -> Reservation:
             language=request.language,
             created_at=now,
             last_seen_at=now,
+            consent_hash=preset.consent_hash,
+            consent_at=now if preset.consent_text else None,
         )
         session = PersoSession(
             preset=stored_preset,

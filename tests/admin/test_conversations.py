@@ -355,8 +355,38 @@ def test_list_shows_questions_and_minutes(admin_client: Client) -> None:
     assert sorted(counts) == ["0", "2"]
     assert '<td class="field-minutes">61:05</td>' in page
     facts = transcript(admin_client, session)
+    assert "Consent" not in facts.split("perso-facts")[1]
     assert "<dt>Questions</dt><dd>2</dd>" in facts
     assert "<dt>Length</dt><dd>61:05 min</dd>" in facts
+
+
+def test_consent_and_whether_its_text_is_in_use_are_shown(
+    admin_client: Client,
+) -> None:
+    given_at = datetime(2026, 11, 1, 9, 29, tzinfo=UTC)
+    session = conversation()
+    preset = session.preset
+    assert preset is not None
+    preset.consent_text = "We keep everything."
+    preset.save()
+    Conversation.objects.update(consent_hash=preset.consent_hash, consent_at=given_at)
+    facts = transcript(admin_client, session)
+    shown_at = date_format(timezone.localtime(given_at), "DATETIME_FORMAT")
+    short_hash = preset.consent_hash[:12]
+    assert f"<dt>Consent given</dt><dd>{shown_at}</dd>" in facts
+    assert f"the preset&#x27;s current text ({short_hash})" in facts
+    preset.consent_text = "We keep nothing."
+    preset.save()
+    facts = transcript(admin_client, session)
+    assert f"no longer the preset&#x27;s text ({short_hash})" in facts
+
+
+def test_conversations_are_filtered_by_consent(admin_client: Client) -> None:
+    asked = conversation(consent_hash="x", consent_at=timezone.now())
+    unasked = make_conversation()
+    for value, found in (("given", asked), ("none", unasked)):
+        answer = admin_client.get(f"{CONVERSATIONS}?consent={value}")
+        assert list(answer.context["cl"].result_list) == [found]
 
 
 @pytest.mark.parametrize(

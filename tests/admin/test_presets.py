@@ -80,7 +80,7 @@ def test_form_has_every_field(admin_client: Client, has_lists: bool) -> None:
         keys.check(SETTINGS_KEY, keep_lists=True)
     page = text_of(admin_client, "add/")
     for field in SessionPreset._meta.fields:
-        is_expected = field.name not in ("id", "consent_text")
+        is_expected = field.name != "id"
         assert (f'name="{field.name}"' in page) is is_expected, field.name
 
 
@@ -183,6 +183,7 @@ def test_mistake_is_an_error_of_its_field(
 
 
 FOLDED = [
+    "Consent",
     "Intro, knowledge and tools",
     "Speech recognition and pronunciation",
     "Framing",
@@ -226,6 +227,7 @@ def test_form_shows_the_usual_fields_and_folds_the_rest(
     [
         ({"slug": ""}, "Slug, API key and retention"),
         ({"retention_days": "0"}, "Slug, API key and retention"),
+        ({"consent_text": "x" * 4001}, "Consent"),
         ({"client_tools": "show map"}, "Intro, knowledge and tools"),
         ({"padding_left": "9"}, "Framing"),
         ({"height": "x"}, "Framing"),

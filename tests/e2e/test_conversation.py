@@ -1,5 +1,6 @@
 """A visitor talks to the avatar, and every word and tool call is stored."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -176,3 +177,33 @@ def test_two_visitors_at_once_each_have_their_own_transcript(
     }
     assert all(len(streams) == 1 for streams in names.values())
     assert names["Ada"] != names["Bob"]
+
+
+def test_consent_is_asked_for_stored_and_shown_to_staff(
+    example_server: Any, page: Any, console_errors: list[str]
+) -> None:
+    site = example_server()
+    site.execute(
+        "UPDATE django_perso_sessionpreset SET consent_text = 'We keep <b>all</b>.'"
+    )
+    page.goto(site.url)
+    avatar = Avatar(page)
+    avatar.part("start").click()
+    avatar.wait_for(state="consent")
+    assert avatar.part("consent-text").inner_text() == "We keep <b>all</b>."
+    assert site.rows("SELECT count(*) FROM django_perso_persosession") == [(0,)]
+    avatar.part("agree").click()
+    avatar.wait_for(state="live")
+    avatar.ask("Hello!")
+    avatar.end()
+    page.reload()
+    avatar.start()
+    avatar.end()
+    digest = hashlib.sha256(b"We keep <b>all</b>.").hexdigest()
+    stored = site.rows(
+        "SELECT consent_hash, consent_at IS NOT NULL FROM django_perso_conversation"
+    )
+    assert stored == [(digest, 1)] * 2
+    open_first(page, site)
+    page.get_by_text(f"the preset's current text ({digest[:12]})").wait_for()
+    console_errors.clear()  # the browser reports the refusal

@@ -110,6 +110,8 @@ def test_each_conversation_is_one_line_of_json(
         "language": "en",
         "is_trial": False,
         "is_complete": True,
+        "consent_at": None,
+        "consent_hash": "",
         "perso_sessions": [
             {
                 "number": 1,

@@ -50,6 +50,33 @@ def test_start_answers_with_session_and_is_not_cached(
     }
 
 
+def test_start_without_consent_is_answered_with_the_text(client: Client) -> None:
+    preset = make_preset(consent_text="We keep <b>everything</b>.")
+    problem = refused(post_start(client), 403, "consent_required")
+    assert problem["consent"] == {
+        "text": "We keep <b>everything</b>.",
+        "hash": preset.consent_hash,
+    }
+    body = {"preset": "guide", "consent": problem["consent"]["hash"]}
+    answer = client.post(START, body, content_type="application/json")
+    assert answer.status_code == 201
+    assert Conversation.objects.get().consent_hash == preset.consent_hash
+
+
+def test_refusal_for_consent_sets_no_cookie(client: Client) -> None:
+    make_preset(consent_text="We keep everything.")
+    assert "perso_visitor" not in post_start(client).cookies
+
+
+@pytest.mark.parametrize("consent", [None, 1, ["x"], {"hash": "x"}])
+def test_consent_that_is_no_text_is_refused(client: Client, consent: Any) -> None:
+    make_preset()
+    body = {"preset": "guide", "consent": consent}
+    answer = client.post(START, body, content_type="application/json")
+    refused(answer, 400, "bad_request")
+    assert not Conversation.objects.exists()
+
+
 def test_unusable_redactor_refuses_the_start(
     client: Client, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 It serves static files and a page with the avatar, starts sessions and takes the log.
 """
 
+import hashlib
 import json
 import threading
 import urllib.request
@@ -53,12 +54,14 @@ class Site:
     voice: str = "off"
     attributes: str = ""  # more of them for the avatar
     reason: str = "GRACEFUL_TERMINATION"
+    consent_text: str = ""  # which visitors have to agree to
     refusal: tuple[int, dict[str, Any]] | None = None
     start_waits: threading.Event | None = None
     requests: list[str] = field(default_factory=list)
     starts: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     byes: list[dict[str, Any]] = field(default_factory=list)
+    _sessions: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -79,6 +82,16 @@ class Site:
     def tools(self) -> list[dict[str, Any]]:
         """The content of the logged tool entries."""
         return [row["d"] for row in self.rows if row["k"] == "tool"]
+
+    @property
+    def consent_hash(self) -> str:
+        """The hash of the consent text."""
+        return hashlib.sha256(self.consent_text.encode()).hexdigest()
+
+    @property
+    def paid(self) -> int:
+        """How many starts have created a session."""
+        return len(self._sessions)
 
     def page(self) -> str:
         """Return the HTML of a page, as a template would render it."""
@@ -110,6 +123,12 @@ class Site:
             self.start_waits.wait(20)
         if self.refusal:
             return self.refusal
+        if self.consent_text and body.get("consent") != self.consent_hash:
+            return 403, {
+                "code": "consent_required",
+                "detail": "This conversation requires your consent.",
+                "consent": {"text": self.consent_text, "hash": self.consent_hash},
+            }
         headers = {"PersoLive-APIKey": "sandbox", "Content-Type": "application/json"}
         creation = urllib.request.Request(
             f"{self.perso}/api/v1/session/",
@@ -119,6 +138,7 @@ class Site:
         )
         with urllib.request.urlopen(creation, timeout=20) as answer:
             session_id = json.load(answer)["session_id"]
+        self._sessions.append(session_id)
         return 201, {
             "stream": str(uuid.uuid4()),
             "ticket": "ticket",

@@ -66,6 +66,7 @@ CONVERSATION = """
     adapter: { chooseAdapter: () => Adapter },
     outbox: { Outbox },
     tools: { Toolbox },
+    consent: await load("consent"),
     world: {},
   };
   const shown = [];

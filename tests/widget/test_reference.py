@@ -36,8 +36,13 @@ def test_parts_and_state_attributes_are_documented(
     site.refusal = (503, {"code": "no_api_key", "detail": "Not available."})
     talk.part("start").click()
     talk.wait_for(state="error")
-    console_errors.clear()  # Chromium reports the refusal
     parts |= set(talk.element.evaluate(PARTS))
+    site.refusal = None
+    site.consent_text = "We store what you say."
+    talk.part("start").click()
+    talk.wait_for(state="consent")
+    parts |= set(talk.element.evaluate(PARTS))
+    console_errors.clear()  # Chromium reports the refusals
     assert parts == set(first_column(section(PAGE, "Parts")))
     written_by_the_tag = {"modules", "words", "wordsUrl"}
     documented = first_column(section(PAGE, "State attributes"))

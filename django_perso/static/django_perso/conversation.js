@@ -200,7 +200,9 @@ export class Conversation {
     const Adapter = adapter.chooseAdapter(sdk);
     if (!Adapter) throw failure("sdk_unusable", this.#options.sdk.src);
     if (this.isOver) return ""; // nothing has been paid for yet
-    const start = await this.#requestStart();
+    const { preset } = this.#options;
+    const start = await this.#requestStart(this.#modules.consent.recall(preset));
+    if (!start) return ""; // the visitor does not agree, and nothing was paid for
     const outbox = this.#openOutbox(start);
     if (this.isOver) return outbox.end("visitor");
     outbox.add("state", { name: "connecting" });
@@ -224,10 +226,29 @@ export class Conversation {
     this.say(introduction ?? "");
   }
 
-  /** Ask the site for a session. This is what costs money. @returns {Promise<Start>} */
-  async #requestStart() {
+  /**
+   * Ask the site for a session, and first the visitor for consent if the site demands it; null if
+   * it is not given. Perso bills the session.
+   *
+   * @param {string | undefined} consent the hash of the text that the visitor has agreed to
+   * @returns {Promise<Start | null>}
+   */
+  async #requestStart(consent) {
+    const answer = await this.#postStart(consent).catch((error) => {
+      throw failure("site_unreachable", String(error));
+    });
+    const body = await answer.json().catch(() => null);
+    if (answer.ok && body?.session_id) return body;
+    if (body?.consent) return this.#askConsent(body.consent);
+    throw Object.assign(
+      failure(body?.code ?? "site_unreadable", `HTTP ${answer.status}`),
+      { words: body?.detail, hint: body?.hint },
+    );
+  }
+
+  #postStart(/** @type {string | undefined} */ consent) {
     const { endpoint, csrfToken, preset, params } = this.#options;
-    const request = fetch(endpoint, {
+    return fetch(endpoint, {
       method: "POST",
       credentials: "same-origin",
       headers: {
@@ -235,18 +256,17 @@ export class Conversation {
         Accept: "application/json",
         "X-CSRFToken": csrfToken,
       },
-      body: JSON.stringify(params ? { params } : { preset }),
+      body: JSON.stringify(params ? { params } : { preset, consent }),
       signal: AbortSignal.timeout(START_MS),
     });
-    const answer = await request.catch((error) => {
-      throw failure("site_unreachable", String(error));
-    });
-    const body = await answer.json().catch(() => null);
-    if (answer.ok && body?.session_id) return body;
-    throw Object.assign(
-      failure(body?.code ?? "site_unreadable", `HTTP ${answer.status}`),
-      { words: body?.detail, hint: body?.hint },
-    );
+  }
+
+  async #askConsent(/** @type {Question} */ { text, hash }) {
+    const isGiven = await this.#stage.consent(text, this.#over.signal);
+    if (!isGiven) return null;
+    this.#modules.consent.remember(this.#options.preset, hash);
+    this.#since = performance.now();
+    return this.#requestStart(hash);
   }
 
   #openOutbox(/** @type {Start} */ start) {

@@ -3,7 +3,7 @@
  * custom properties are listed in perso-avatar.js.
  */
 
-export type PersoState = "idle" | "connecting" | "live" | "ended" | "error";
+export type PersoState = "idle" | "consent" | "connecting" | "live" | "ended" | "error";
 export type PersoActivity =
   "ready" | "listening" | "recording" | "thinking" | "speaking";
 

@@ -41,11 +41,13 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @attr {"auto" | "light" | "dark"} theme - colors; auto follows the page's color-scheme
  * @attr {"click" | "hold" | "hands-free" | "off"} voice - how visitors talk
  * @attr {boolean} review - what was understood goes into the text field first
+ * @attr {string} privacy-url - the site's page about privacy
  * @attr {boolean} simultaneous - does not end other conversations on the page
  * @attr {string} data-modules - URLs of the element's modules, as JSON
  * @attr {string} data-words - translations of the first screen, as JSON
  * @attr {string} data-words-url - URL of all other translations
- * @attr {string} data-state - written by the element: idle, connecting, live, ended or error
+ * @attr {string} data-state - written by the element: idle, consent, connecting, live,
+ *   ended or error
  * @attr {string} data-activity - written by the element: ready, listening,
  *   recording, thinking or speaking
  * @attr {string} data-log - written by the element: saved, saving or queued
@@ -69,6 +71,12 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @csspart start - button
  * @csspart cancel - button
  * @csspart hint - below the start button
+ * @csspart privacy - link to the site's page about privacy
+ * @csspart consent - asks for consent
+ * @csspart consent-title - its heading
+ * @csspart consent-text - the text to agree to
+ * @csspart agree - button
+ * @csspart decline - button
  * @csspart captions - the avatar's words
  * @csspart sound - button, if the browser blocks sound
  * @csspart chat - everything beside the picture
@@ -116,6 +124,7 @@ class PersoAvatar extends HTMLElement {
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
+  #consent = /** @type {import("./consent.js").ConsentScreen | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
   #controls = /** @type {import("./voice-controls.js").VoiceControls | null} */ (null);
   #voiceMode = /** @type {VoiceMode} */ ("off");
@@ -171,7 +180,7 @@ class PersoAvatar extends HTMLElement {
       this.#announce("error", { code: "modules", message: String(error) });
       return;
     }
-    if (this.#state === "connecting" || this.#state === "live") return;
+    if (["consent", "connecting", "live"].includes(this.#state)) return;
     if (!this.#announce("start", { preset: this.#read("preset") })) return;
     this.#view?.clearLog();
     this.dataset.log = "saved";
@@ -228,6 +237,7 @@ class PersoAvatar extends HTMLElement {
       const modules = await this.#importAll();
       if (signal.aborted) return null;
       this.#controls ??= this.#makeControls(modules);
+      this.#consent ??= this.#makeConsent(modules);
       const { Conversation } = modules.conversation;
       this.#conversation = new Conversation(modules, this.#readOptions(), this.#stage);
       return this.#conversation;
@@ -295,6 +305,7 @@ class PersoAvatar extends HTMLElement {
       interrupt: () => this.interrupt(),
       send: (/** @type {string} */ text) => this.#sendTyped(text),
     });
+    this.#view.linkPrivacy(this.#read("privacy-url"));
     this.#show("idle");
   }
 
@@ -375,12 +386,27 @@ class PersoAvatar extends HTMLElement {
     return new VoiceControls(root, view.parts, words, () => this.#conversation);
   }
 
+  #makeConsent(/** @type {Modules} */ modules) {
+    const view = /** @type {import("./view.js").View} */ (this.#view);
+    const words = /** @type {import("./words.js").Words} */ (this.#words);
+    const { ConsentScreen } = modules.consent;
+    return new ConsentScreen(modules.view.make, view.parts, words, {
+      agree: () => this.#show("connecting"),
+      decline: () => this.stop(),
+    });
+  }
+
   /** What a conversation shows of itself. @type {Stage} */
   #stage = {
     saved: (status, conversation) => {
       if (conversation !== this.#conversation) return;
       this.dataset.log = status;
       this.#view?.showSaved(status);
+    },
+    consent: async (text, signal) => {
+      const answer = this.#consent?.ask(text, signal); // draws it
+      this.#show("consent");
+      return (await answer) ?? false;
     },
     shape: (width, height) => this.#view?.showShape(width, height),
     live: (way) => {
@@ -415,6 +441,11 @@ class PersoAvatar extends HTMLElement {
       this.#announce("error", { code, message: text, detail: message });
     },
     ended: (how) => {
+      // Without consent nothing has begun.
+      if (this.#state === "consent") {
+        this.#show("idle");
+        return;
+      }
       this.#show(how === "error" ? "error" : "ended");
       this.#view?.showReason(this.#words?.ended(how) ?? "");
     },

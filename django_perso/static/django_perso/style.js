@@ -100,9 +100,12 @@ video {
   margin-top: -12px;
 }
 [part="reason"]:empty,
-[part="hint"]:empty,
 [part="captions"]:empty {
   display: none;
+}
+[part="privacy"] {
+  padding-block: 12px;
+  color: inherit;
 }
 code {
   display: block;

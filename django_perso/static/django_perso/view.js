@@ -29,6 +29,7 @@ export class View {
   translate() {
     const words = this.#words;
     const { panel, log, input, cancel, interrupt, end, send, sound } = this.parts;
+    const { hint, privacy } = this.parts;
     panel.ariaLabel = words.gettext("Conversation with an avatar");
     log.ariaLabel = words.gettext("Messages");
     log.dataset.empty = words.gettext("Messages will appear here.");
@@ -38,6 +39,10 @@ export class View {
     interrupt.textContent = words.gettext("Interrupt");
     end.textContent = words.gettext("End");
     send.textContent = words.gettext("Send");
+    hint.childNodes[0].textContent = words.gettext(
+      "You will be talking with an AI. The conversation is stored.",
+    );
+    privacy.textContent = words.gettext("Privacy");
     sound.textContent = words.gettext("Tap for sound");
     this.#label();
   }
@@ -52,6 +57,7 @@ export class View {
     parts.start.hidden = isConnecting || isLive;
     parts.cancel.hidden = !isConnecting;
     parts.spinner.hidden = !isConnecting;
+    parts.hint.hidden = state !== "idle";
     parts.end.hidden = !isLive;
     parts.interrupt.hidden = !isLive;
     parts.input.disabled = !isLive;
@@ -100,6 +106,13 @@ export class View {
     panel.dataset.shape = width < height ? "portrait" : "landscape";
   }
 
+  /** Link to the site's page about privacy, if it has one. */
+  linkPrivacy(/** @type {string} */ url) {
+    const { privacy } = this.parts;
+    privacy.href = url;
+    privacy.hidden = !url;
+  }
+
   /** Put a text into the input, after what was typed, for the visitor to correct and send. */
   draft(/** @type {string} */ text) {
     const { input } = this.parts;
@@ -137,12 +150,8 @@ export class View {
   /** Write what depends on the state. */
   #label() {
     const words = this.#words;
-    const { start, hint, status } = this.parts;
-    const isIdle = this.#state === "idle";
+    const { start, status } = this.parts;
     start.textContent = words.start(this.#state);
-    hint.textContent = isIdle
-      ? words.gettext("Type a message and the avatar answers aloud.")
-      : "";
     status.textContent =
       this.#state === "live"
         ? words.activity(this.#activity)
@@ -199,6 +208,7 @@ export class View {
   #findNext() {
     const { cancel, start, input, log } = this.parts;
     if (this.#state === "connecting") return cancel;
+    if (this.#state === "consent") return this.parts["consent-text"];
     if (this.#state !== "live") return start;
     const isTyped = matchMedia("(pointer: fine)").matches;
     return isTyped ? input : log; // on a phone the keyboard would open
@@ -227,6 +237,10 @@ function buildParts() {
 }
 
 function buildStage() {
+  const privacy = make("a", "privacy", { target: "_blank", rel: "noopener" });
+  const hint = make("p", "hint", { id: "hint" }, new Text(), " ", privacy);
+  const start = makeButton("start");
+  start.setAttribute("aria-describedby", hint.id);
   const overlay = make(
     "div",
     "overlay",
@@ -234,9 +248,9 @@ function buildStage() {
     make("div", "spinner"),
     make("p", "error", { role: "alert" }),
     make("p", "reason"),
-    makeButton("start"),
+    start,
     makeButton("cancel"),
-    make("p", "hint"),
+    hint,
   );
   return make(
     "div",
@@ -271,7 +285,7 @@ function buildChat() {
 }
 
 /** @type {Make} */
-function make(tag, part, properties = {}, ...children) {
+export function make(tag, part, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
   node.setAttribute("part", part);
   node.append(...children);

@@ -45,6 +45,7 @@ export class Words {
   state(/** @type {State} */ state) {
     const labels = {
       idle: this.gettext("Not started"),
+      consent: this.gettext("Not started"),
       connecting: this.gettext("Connecting…"),
       live: this.gettext("Connected"),
       ended: this.gettext("Conversation ended"),

@@ -48,6 +48,8 @@ type Start = {
 /** Something that went wrong: a stable code, and as message a detail for the log. The site may
  * send words of its own, and a hint for its operator. */
 type Trouble = { code?: string; message: string; words?: string; hint?: string };
+/** The text that the visitor has to agree to, and its hash. */
+type Question = { text: string; hash: string };
 type Ended = { how: How; reason: string; ms: number };
 
 interface ConversationOptions {
@@ -70,6 +72,8 @@ interface ConversationOptions {
 /** Where a conversation shows what happens. */
 interface Stage {
   saved(status: Status, from: Conversation): void;
+  /** Ask the visitor for consent; resolves to false when `signal` is aborted. */
+  consent(text: string, signal: AbortSignal): Promise<boolean>;
   shape(width: number, height: number): void;
   /** The visitor can type, and talk in this way. */
   live(way: VoiceWay | "off"): void;
@@ -101,6 +105,7 @@ type FirstModules = {
 type Modules = FirstModules & {
   sentences: typeof import("../sentences.js");
   conversation: typeof import("../conversation.js");
+  consent: typeof import("../consent.js");
   "sdk-loader": typeof import("../sdk-loader.js");
   "voice-controls": typeof import("../voice-controls.js");
   adapter: typeof import("../adapter.js");
@@ -112,7 +117,7 @@ type Modules = FirstModules & {
   world: World;
 };
 
-type State = "idle" | "connecting" | "live" | "ended" | "error";
+type State = "idle" | "consent" | "connecting" | "live" | "ended" | "error";
 type Activity = "ready" | "listening" | "recording" | "thinking" | "speaking";
 /** That a line was spoken, and for how long. */
 type Spoken = { via: "voice"; spoken_ms: number };
@@ -134,7 +139,7 @@ type Make = <T extends keyof HTMLElementTagNameMap>(
   tag: T,
   part: string,
   properties?: Record<string, any>,
-  ...children: Node[]
+  ...children: (Node | string)[]
 ) => HTMLElementTagNameMap[T];
 type Parts = {
   [
@@ -147,6 +152,8 @@ type Parts = {
       | "error"
       | "reason"
       | "hint"
+      | "consent"
+      | "consent-text"
       | "captions"
       | "chat"
       | "bar"
@@ -159,6 +166,7 @@ type Parts = {
     part in "start" | "cancel" | "sound" | "interrupt" | "end" | "send"
   ]: HTMLButtonElement;
 } & {
+  privacy: HTMLAnchorElement;
   video: HTMLVideoElement;
   composer: HTMLFormElement;
   input: HTMLInputElement;
