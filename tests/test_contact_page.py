@@ -157,7 +157,7 @@ def test_oddity_of_perso_is_a_problem(
     hold(page, run)
     assert run.finish() == 1
     assert finding in run.printed()
-    assert "django_perso.E041" in run.printed()
+    assert "django_perso.E042" in run.printed()
     assert "Traceback" not in run.printed()
     assert finding in run.report.read_text()
     assert newest(sandbox)["status"] == "TERMINATED"

@@ -51,7 +51,8 @@ class Recording:
 def peak_of(sound: bytes) -> float:
     """Return the peak of 16-bit samples; 1 is full scale."""
     samples = array("h", sound)
-    highest, lowest = max(samples, default=0), min(samples, default=0)
+    highest = max(samples, default=0)
+    lowest = min(samples, default=0)
     return max(highest, -lowest) / FULL_SCALE
 
 

@@ -33,9 +33,9 @@ class Microphone(AudioStreamTrack):
     async def recv(self) -> Any:
         frame: Any = await super().recv()
         if self.is_loud:
-            loud, low = 12_000, -12_000
             samples = array(
-                "h", [loud if n // 20 % 2 else low for n in range(frame.samples)]
+                "h",
+                [12_000 if n // 20 % 2 else -12_000 for n in range(frame.samples)],
             )
             frame.planes[0].update(samples.tobytes())
         return frame

@@ -290,7 +290,7 @@ class Contact:
 
 
 def _problem(text: str) -> CheckMessage:
-    return problem("E041", text)
+    return problem("E042", text)
 
 
 def _name(call: Call[Any]) -> str:

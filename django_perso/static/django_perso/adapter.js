@@ -6,6 +6,7 @@ const PICTURE_SECONDS = 1; // then the conversation continues without it
 const INTERRUPT_SECONDS = 3; // the SDK waits for a line that may never come
 const NOTICE_MS = 300; // in which the SDK may notice a failed request by itself
 const LATEST_TEXT_MS = 30_000; // of a recording; later none will come
+const DOUBT_MS = 1500; // in which the text of a recording follows that of the one before
 
 /** Return the adapter class for the SDK of this page, if there is one. */
 export function chooseAdapter(/** @type {any} */ sdk) {
@@ -306,8 +307,7 @@ class Sdk1Recorder {
   #session;
   #onloss;
   /** The recordings whose text has not come yet, the oldest first. */
-  #waiting =
-    /** @type {{ endedAt: number, settle: (answer: Recognition) => void }[]} */ ([]);
+  #waiting = /** @type {WaitingRecording[]} */ ([]);
 
   /**
    * @param {Session} session
@@ -347,12 +347,12 @@ class Sdk1Recorder {
 
   /** @returns {Promise<string>} */
   async stop(/** @type {number} */ ms) {
-    const endedAt = performance.now();
-    const answer = new Promise((settle) => {
-      this.#waiting.push({ endedAt, settle });
-    });
+    const { promise, settle } = defer();
+    const recording = { endedAt: performance.now(), isGivenUp: false, settle };
+    this.#waiting.push(recording);
     this.#session.stopVoiceChat();
-    const { text, failure } = await within(ms / 1000, answer).catch((error) => {
+    const { text, failure } = await within(ms / 1000, promise).catch((error) => {
+      recording.isGivenUp = true;
       this.#onloss();
       throw error;
     });
@@ -365,11 +365,27 @@ class Sdk1Recorder {
   }
 
   /** Texts come in the order of the recordings. */
-  #settle(/** @type {Recognition} */ answer) {
+  #settle(/** @type {Recognition} */ recognition) {
     const since = performance.now() - LATEST_TEXT_MS;
     this.#waiting = this.#waiting.filter(({ endedAt }) => endedAt > since);
-    this.#waiting.shift()?.settle(answer);
+    const recording = this.#waiting.shift();
+    recording?.settle(recognition);
+    if (!recording?.isGivenUp) return;
+    // If nothing follows, the recording that was given up never had a text.
+    const [next] = this.#waiting;
+    setTimeout(() => {
+      if (next && this.#waiting[0] === next) this.#settle(recognition);
+    }, DOUBT_MS);
   }
+}
+
+/** @returns {{ promise: Promise<any>, settle: (value: any) => void }} */
+function defer() {
+  let settle = (/** @type {any} */ _) => {};
+  const promise = new Promise((resolve) => {
+    settle = resolve;
+  });
+  return { promise, settle };
 }
 
 /** @returns {RTCRtpTransceiver | undefined} */

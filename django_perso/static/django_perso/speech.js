@@ -11,47 +11,36 @@ const BEGIN_MS = 300; // a device has begun
 const SETTLE_MS = 100; // its first samples are quieter than the room
 const LEARN_MS = 400; // at first only the noise is measured
 const BUCKET_MS = 100;
+const BUCKETS = 20;
 
-const ECHO_MS = 500; // the avatar's sound may be heard so much later
-const ECHO_DELAYS_MS = Array.from({ length: 17 }, (_, number) => number * 20);
+const ECHO_MS = 600; // the avatar's sound may be heard so much later
+const ECHO_DELAYS_MS = Array.from({ length: 21 }, (_, number) => number * 25);
 const ECHO_FAINTEST = 0.003; // a level of the avatar below is silence
 const ECHO_LOUDER = 1.5; // than the avatar is heard: the visitor
 const ECHO_GAIN = 0.7; // how loud the avatar is heard, until that is known
 const CANCELED_ECHO_GAIN = 0.2; // the same if the browser cancels the echo
-const SMOOTH_MS = 100;
+const GAINS = 30; // are remembered, one for each tenth of a second of the avatar
+const LOWEST_GAIN = 2; // the third, because timers may be late
 
-/** One number for each tenth of a second, of the last ones. */
-class Recent {
-  #pick;
-  #count;
-  #values;
+/** The level of the noise: the lowest of the last two seconds, because speech has gaps. */
+class Noise {
+  #buckets = /** @type {number[]} */ ([]); // the lowest level in each
   #bucket = -1;
 
-  /**
-   * @param {(...numbers: number[]) => number} pick which number of a bucket is kept
-   * @param {number} ms for which numbers are kept
-   * @param {number[]} values to begin with
-   */
-  constructor(pick, ms, values = []) {
-    this.#pick = pick;
-    this.#count = Math.ceil(ms / BUCKET_MS);
-    this.#values = values;
-  }
-
-  add(/** @type {number} */ value, /** @type {number} */ now) {
+  add(/** @type {number} */ level, /** @type {number} */ now) {
     const bucket = Math.floor(now / BUCKET_MS);
     if (bucket === this.#bucket) {
-      const last = this.#values.pop() ?? value;
-      this.#values.push(this.#pick(last, value));
+      const lowest = this.#buckets.pop() ?? level;
+      this.#buckets.push(Math.min(lowest, level));
       return;
     }
     this.#bucket = bucket;
-    this.#values.push(value);
-    if (this.#values.length > this.#count) this.#values.shift();
+    this.#buckets.push(level);
+    if (this.#buckets.length > BUCKETS) this.#buckets.shift();
   }
 
-  get value() {
-    return this.#pick(...this.#values);
+  get level() {
+    return Math.min(...this.#buckets);
   }
 }
 
@@ -59,17 +48,20 @@ class Recent {
  * How loud the microphone may hear the avatar: what is not louder is not the visitor.
  *
  * How much later it hears the avatar is not known. For each delay, the avatar is heard at most as
- * loud as the lowest quotient of what is heard and what was played so much earlier: the visitor
- * only makes it higher, and pauses now and then.
+ * loud as the lowest quotients of what is heard and what was played so much earlier: the visitor
+ * only makes them higher, and pauses now and then.
  */
 class Echo {
   #played = /** @type {{ at: number, level: number }[]} */ ([]); // the oldest first
   #heard = /** @type {{ at: number, level: number }[]} */ ([]);
-  #gains;
+  #gains; // for each delay, the oldest first
+  #gain;
+  #bucket = -1;
 
   /** @param {number} gain to begin with */
   constructor(gain) {
-    this.#gains = ECHO_DELAYS_MS.map(() => new Recent(Math.min, 3000, [gain]));
+    this.#gains = ECHO_DELAYS_MS.map(() => [gain, gain, gain]);
+    this.#gain = gain;
   }
 
   /** Take the levels of the avatar and of the microphone. */
@@ -81,15 +73,16 @@ class Echo {
     this.#played.push({ at: now, level: played });
     this.#heard.push({ at: now, level: heard });
     this.#played = this.#played.filter(({ at }) => now - at <= ECHO_MS);
-    this.#heard = this.#heard.filter(({ at }) => now - at < SMOOTH_MS);
-    if (this.#loudest >= ECHO_FAINTEST) this.#learn(now);
+    this.#heard = this.#heard.filter(({ at }) => now - at < BUCKET_MS);
+    const bucket = Math.floor(now / BUCKET_MS);
+    if (bucket !== this.#bucket && this.#loudest >= ECHO_FAINTEST) this.#learn(now);
+    this.#bucket = bucket;
   }
 
   get limit() {
     const loudest = this.#loudest;
     if (loudest < ECHO_FAINTEST) return 0;
-    const gain = Math.max(...this.#gains.map(({ value }) => value));
-    return ECHO_LOUDER * gain * loudest;
+    return ECHO_LOUDER * this.#gain * loudest;
   }
 
   get #loudest() {
@@ -101,11 +94,17 @@ class Echo {
     ECHO_DELAYS_MS.forEach((delay, index) => {
       const end = now - delay;
       const played = mean(
-        this.#played.filter(({ at }) => at <= end && at > end - SMOOTH_MS),
+        this.#played.filter(({ at }) => at <= end && at > end - BUCKET_MS),
       );
-      if (played >= ECHO_FAINTEST)
-        this.#gains[index].add(Math.min(heard / played, 1), now);
+      if (played < ECHO_FAINTEST) return;
+      const gains = this.#gains[index];
+      gains.push(Math.min(heard / played, 1));
+      if (gains.length > GAINS) gains.shift();
     });
+    const lowest = this.#gains.map(
+      (gains) => [...gains].sort((one, other) => one - other)[LOWEST_GAIN],
+    );
+    this.#gain = Math.max(...lowest);
   }
 }
 
@@ -118,7 +117,7 @@ const mean = (/** @type {{ level: number }[]} */ samples) =>
  */
 export class SpeechDetector {
   #listener;
-  #noise = new Recent(Math.min, 2000); // the lowest level, because speech has gaps
+  #noise = new Noise();
   #echo = new Echo(ECHO_GAIN);
   #calledAt = /** @type {number | null} */ (null);
   #beganAt = /** @type {number | null} */ (null);
@@ -156,7 +155,7 @@ export class SpeechDetector {
     if (now - this.#beganAt < SETTLE_MS) return false;
     this.#noise.add(level, now);
     this.#echo.add(avatar, level, now);
-    const limit = Math.max(QUIETEST, LOUDER * this.#noise.value, this.#echo.limit);
+    const limit = Math.max(QUIETEST, LOUDER * this.#noise.level, this.#echo.limit);
     return level > limit && now - this.#beganAt >= LEARN_MS;
   }
 

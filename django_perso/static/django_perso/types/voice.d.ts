@@ -38,6 +38,12 @@ type VoiceModules = {
 
 /** What came of a recording. */
 type Recognition = { text?: any; failure?: any };
+/** A recording whose text is awaited. */
+interface WaitingRecording {
+  endedAt: number;
+  isGivenUp: boolean;
+  settle(recognition: Recognition): void;
+}
 /** What an adapter does for speech. */
 interface Recorder {
   /** The avatar's sound. */
