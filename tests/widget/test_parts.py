@@ -287,7 +287,8 @@ def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
       }};
       const sdk = {{ createSession }};
       const {{ signal }} = new AbortController();
-      await Sdk1Adapter.connect(sdk, {START}, [], video, listener, signal);
+      const page = {{ tools: [], video, hasMicrophone: false }};
+      await Sdk1Adapter.connect(sdk, {START}, page, listener, signal);
       return joined;
     """) == ["https://perso.example", "s1", 64, 48, False, []]
 
@@ -329,7 +330,7 @@ def test_session_that_arrives_after_a_cancel_is_closed(run: Run) -> None:
       }};
       const sdk = {{ createSession }};
       const adapter = await Sdk1Adapter.connect(
-        sdk, {START}, [], video, listener, cancelling.signal);
+        sdk, {START}, {{ tools: [], video }}, listener, cancelling.signal);
       return [adapter, calls];
     """) == [None, ["stop"]]
 
@@ -347,7 +348,8 @@ def test_failure_to_connect_has_a_code(run: Run, error: str, expected: Any) -> N
       const sdk = {{ createSession: () => Promise.reject({error}) }};
       const {{ signal }} = new AbortController();
       try {{
-        await Sdk1Adapter.connect(sdk, {START}, [], video, listener, signal);
+        await Sdk1Adapter.connect(
+          sdk, {START}, {{ tools: [], video }}, listener, signal);
       }} catch (failure) {{
         return [failure.code, failure.message];
       }}
@@ -432,6 +434,7 @@ ANSWER = {
     "intro_message": " Welcome. ",
     "width": 640,
     "height": 480,
+    "voice": "off",
     "tools": [],
     "log": {"ws": None, "post": "/log/"},
 }

@@ -51,6 +51,8 @@ export interface PersoEvents {
     role: "visitor" | "avatar";
     text: string;
     cut?: true;
+    via?: "voice";
+    spoken_ms?: number;
   }>;
   "perso-tool": CustomEvent<PersoToolDetail>;
   "perso-error": CustomEvent<{ code: string; message: string; detail?: string }>;

@@ -95,6 +95,14 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @csspart input - text field
  * @csspart send - button
  * @csspart talk - button, for presets with voice
+ * @csspart voice-menu - what opens beside that button
+ * @csspart voice-options - button that opens it
+ * @csspart voice-panel - what it contains
+ * @csspart voice-label - label of a field in it
+ * @csspart way - field for the way to talk
+ * @csspart device - field for the microphone
+ * @csspart microphone-off - button that turns the microphone off
+ * @csspart voice-hint - line about the microphone
  * @csspart saved - whether everything has been saved
  *
  * @cssproperty --perso-accent - buttons and messages of the visitor
@@ -383,7 +391,8 @@ class PersoAvatar extends HTMLElement {
     const view = /** @type {import("./view.js").View} */ (this.#view);
     const words = /** @type {import("./words.js").Words} */ (this.#words);
     const { VoiceControls } = modules["voice-controls"];
-    return new VoiceControls(root, view.parts, words, () => this.#conversation);
+    const { make } = modules.view;
+    return new VoiceControls(make, root, view.parts, words, () => this.#conversation);
   }
 
   #makeConsent(/** @type {Modules} */ modules) {

@@ -110,38 +110,48 @@ export class VoiceControls {
   #shownLevel = "";
   #on = new AbortController(); // while the microphone is on
 
-  #hint = make("p", "voice-hint", { role: "status" });
-  #talk = make("button", "talk", { type: "button", ariaPressed: "false" });
-  #menu = make("details", "voice-menu");
-  #options = make("summary", "voice-options");
-  #ways = make("select", "way", { id: "way" });
-  #devices = make("select", "device", { id: "device" });
-  #wayLabel = make("label", "way-label", { htmlFor: "way" });
-  #deviceLabel = make("label", "device-label", { htmlFor: "device" });
-  #switchOff = make("button", "microphone-off", { type: "button" });
+  #hint;
+  #talk;
+  #menu;
+  #options;
+  #ways;
+  #devices;
+  #wayLabel;
+  #deviceLabel;
+  #switchOff;
 
   /**
+   * @param {Make} make
    * @param {ShadowRoot} root
    * @param {Parts} parts of the widget, among which the controls appear
    * @param {import("./words.js").Words} words
    * @param {() => Conversation | null} conversation
    */
-  constructor(root, parts, words, conversation) {
+  constructor(make, root, parts, words, conversation) {
     this.#parts = parts;
     this.#words = words;
     this.#conversation = conversation;
     root.adoptedStyleSheets.push(sheet);
-    this.#talk.append(draw(MICROPHONE));
-    this.#options.append(draw(CHEVRON));
-    const panel = make("div", "voice-panel");
-    panel.append(
+    const button = { type: "button" };
+    this.#hint = make("p", "voice-hint", { role: "status" });
+    this.#talk = make("button", "talk", button, draw(MICROPHONE));
+    this.#options = make("summary", "voice-options", {}, draw(CHEVRON));
+    this.#wayLabel = make("label", "voice-label", { htmlFor: "way" });
+    this.#ways = make("select", "way", { id: "way" });
+    this.#deviceLabel = make("label", "voice-label", { htmlFor: "device" });
+    this.#devices = make("select", "device", { id: "device" });
+    this.#switchOff = make("button", "microphone-off", button);
+    const panel = make(
+      "div",
+      "voice-panel",
+      {},
       this.#wayLabel,
       this.#ways,
       this.#deviceLabel,
       this.#devices,
       this.#switchOff,
     );
-    this.#menu.append(this.#options, panel);
+    this.#menu = make("details", "voice-menu", {}, this.#options, panel);
     parts.send.before(this.#talk, this.#menu, this.#hint);
     this.#listenToTalk();
     this.#listenToMenu();
@@ -323,17 +333,6 @@ export class VoiceControls {
 }
 
 const isOn = (/** @type {VoiceMode} */ mode) => mode !== "off" && mode !== "asking";
-
-/**
- * @template {keyof HTMLElementTagNameMap} T
- * @param {T} tag
- * @param {string} part
- */
-function make(tag, part, properties = {}) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.setAttribute("part", part);
-  return node;
-}
 
 function draw(/** @type {string} */ shape) {
   const svg = document.createElementNS(SVG, "svg");
