@@ -199,8 +199,9 @@ export class Conversation {
     const sdk = await loader.loadSdk(this.#options.sdk);
     const Adapter = adapter.chooseAdapter(sdk);
     if (!Adapter) throw failure("sdk_unusable", this.#options.sdk.src);
+    const { preset, video, needsMicrophone } = this.#options;
+    const hasMicrophone = needsMicrophone && (await mayRecord());
     if (this.isOver) return ""; // nothing has been paid for yet
-    const { preset } = this.#options;
     const start = await this.#requestStart(this.#modules.consent.recall(preset));
     if (!start) return ""; // the visitor does not agree, and nothing was paid for
     const outbox = this.#openOutbox(start);
@@ -208,7 +209,6 @@ export class Conversation {
     outbox.add("state", { name: "connecting" });
     const tools = this.#makeTools(sdk, start);
     this.#stage.shape(start.width, start.height);
-    const { video, hasMicrophone } = this.#options;
     const page = { tools, video, hasMicrophone };
     const { signal } = this.#over;
     this.#adapter = await Adapter.connect(sdk, start, page, this.#listener, signal);
@@ -327,6 +327,17 @@ export class Conversation {
     trouble: (trouble) => this.#complain(trouble),
     close: () => this.end("remote"),
   };
+}
+
+/** Ask the browser, for as long as the visitor wants, whether the SDK will get a microphone. */
+async function mayRecord() {
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    for (const track of stream.getTracks()) track.stop();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const failure = (/** @type {string} */ code, /** @type {string} */ message) =>

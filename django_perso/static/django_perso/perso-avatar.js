@@ -373,7 +373,7 @@ class PersoAvatar extends HTMLElement {
       isSimultaneous: this.hasAttribute("simultaneous"),
       way: WAYS.find((way) => way === this.#read("voice")) ?? "",
       isReviewed: this.hasAttribute("review"),
-      hasMicrophone: !this.#isHeard,
+      needsMicrophone: !this.#isHeard,
       loadVoice: () => this.#loadVoice(),
     };
   }

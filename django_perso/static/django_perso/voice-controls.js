@@ -28,8 +28,8 @@ summary {
   user-select: none;
 }
 summary {
-  width: 24px;
-  margin-inline: -6px;
+  width: 44px;
+  margin-inline: -8px;
   list-style: none;
 }
 summary::-webkit-details-marker {
