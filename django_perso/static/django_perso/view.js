@@ -116,7 +116,7 @@ export class View {
   /** Put a text into the input, after what was typed, for the visitor to correct and send. */
   draft(/** @type {string} */ text) {
     const { input } = this.parts;
-    input.value = `${input.value} ${text}`.trim();
+    input.value = `${input.value} ${text}`.trim().slice(0, input.maxLength);
     input.focus();
   }
 
