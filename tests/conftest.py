@@ -23,7 +23,7 @@ from tests.support.postgres import Postgres, fresh_database, postgres_server
 from tests.support.sdk import SdkFile, read_sdk
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 NO_BROWSER = "no browser"
 SDK = pytest.StashKey[SdkFile | None]()
@@ -429,14 +429,6 @@ def new_context(
     """
     contexts: list[BrowserContext] = []
 
-    def answer(route: "Route") -> None:
-        assert sdk is not None
-        headers = {
-            "access-control-allow-origin": "*",
-            "content-type": "text/javascript",
-        }
-        route.fulfill(body=sdk.content, headers=headers)
-
     def note(line: "ConsoleMessage") -> None:
         url = line.location["url"]
         # The browser asks for the icon of every page; the admin has none.
@@ -447,7 +439,7 @@ def new_context(
         context = browser.new_context(**options)
         context.set_default_timeout(30_000)
         if sdk:
-            context.route(sdk.url, answer)
+            sdk.serve(context)
         context.on("weberror", lambda error: console_errors.append(str(error.error)))
         context.on("console", note)
         contexts.append(context)

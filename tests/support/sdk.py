@@ -4,6 +4,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 GITHUB = "https://cdn.jsdelivr.net/gh/perso-ai/perso-interactive-sdk-web"
 # The files on GitHub: version → integrity
@@ -28,6 +29,16 @@ class SdkFile:
     def settings(self) -> dict[str, str]:
         """The environment of a site whose pages load the file."""
         return {"PERSO_SDK_URL": self.url, "PERSO_SDK_INTEGRITY": self.integrity}
+
+    def serve(self, context: Any) -> None:
+        """Serve the file at its address to the pages of a Playwright context."""
+        headers = {
+            "access-control-allow-origin": "*",
+            "content-type": "text/javascript",
+        }
+        context.route(
+            self.url, lambda route: route.fulfill(body=self.content, headers=headers)
+        )
 
 
 def read_sdk(path: Path) -> SdkFile:

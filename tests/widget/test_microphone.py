@@ -343,7 +343,7 @@ def test_voice_works_under_a_strict_policy(
 ) -> None:
     site.headers = {
         "Content-Security-Policy": "default-src 'self'; script-src 'self' "
-        f"{sandbox.url}; connect-src 'self' {sandbox.url}; img-src 'self' data:"
+        f"{site.sdk_url}; connect-src 'self' {sandbox.url}; img-src 'self' data:"
     }
     page.add_init_script(
         """window.blocked = [];

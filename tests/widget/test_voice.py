@@ -8,6 +8,7 @@ import pytest
 
 from django_perso.sandbox.hearing import USUAL_TEXT
 from tests.support import sound
+from tests.support.sdk import SdkFile
 from tests.support.servers import SandboxServer
 from tests.support.widget import Avatar
 
@@ -95,6 +96,7 @@ def test_five_sentences_are_five_turns_and_coughs_are_none(
 def test_speech_of_a_real_device_is_found(
     site: Site,
     sandbox: SandboxServer,
+    sdk: SdkFile | None,
     browser: Any,
     chromium: dict[str, Any],
     tmp_path: Path,
@@ -122,6 +124,8 @@ def test_speech_of_a_real_device_is_found(
     ]
     with browser.browser_type.launch(**{**chromium, "args": flags}) as other:
         page = other.new_page()
+        if sdk:
+            sdk.serve(page)
         page.goto(site.url)
         avatar = Avatar(page)
         avatar.start()
