@@ -325,6 +325,7 @@ def test_each_state_of_voice_is_accessible(talk: Talk, page: Any) -> None:
     avatar.part("voice-options").click()
     check()
     size = avatar.part("talk").bounding_box()
+    assert size is not None
     assert size["width"] >= 44
     assert size["height"] >= 44
     page.evaluate("speak(0.3)")
