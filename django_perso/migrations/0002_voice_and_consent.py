@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
                 default="off",
                 help_text="Requires speech recognition. Visitors may choose another way, and can always type.",
                 max_length=10,
-                verbose_name="visitors talk",
+                verbose_name="how visitors talk",
             ),
         ),
         migrations.RunPython(keep_voice, keep_has_voice),

@@ -113,7 +113,7 @@ class SessionPreset(models.Model):
         _("height"), default=1920, validators=between(16, 3840)
     )
     voice = models.CharField(
-        _("visitors talk"),
+        _("how visitors talk"),
         max_length=10,
         choices=Voice.choices,
         default=Voice.OFF,

@@ -1,7 +1,6 @@
-"""What the sandbox hears of a visitor, and what it takes it for.
+"""Measures the visitor's sound, and chooses a text for it.
 
-It measures sound but understands no words. A test can say beforehand what the next
-recordings are taken for.
+The sandbox understands no words. A test can set the texts of the next recordings.
 """
 
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 FULL_SCALE = 32_768
 # Quieter frames are silence: noise of a microphone, or Opus without input.
 SOUND_PEAK = 0.01
-# Sound takes this long to arrive, while the end of a recording is told at once.
+# Sound takes this long to arrive, while the end of a recording arrives at once.
 TRANSIT_SECONDS = 0.3
 # Shorter sounds are coughs and clicks.
 MIN_SOUND_SECONDS = 0.3

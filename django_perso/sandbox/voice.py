@@ -132,7 +132,7 @@ def _shape(sound: str) -> str:
 
 
 class Reader:
-    """Reads texts in real words, until eSpeak NG is missing or fails."""
+    """Reads texts in real words, if eSpeak NG can be loaded."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -146,13 +146,18 @@ class Reader:
                 return None
             try:
                 self._espeak = self._espeak or _find_espeak()
-                return play(self._espeak.read(text[:MAX_CHARACTERS]), text)
             except ModuleNotFoundError:
                 self._is_usable = False
+                return None
             except Exception as error:
                 self._is_usable = False
                 logger.warning("The avatar cannot speak real words: %s", error)
-            return None
+                return None
+            try:
+                return play(self._espeak.read(text[:MAX_CHARACTERS]), text)
+            except Exception as error:
+                logger.warning("The avatar cannot speak these words: %s", error)
+                return None
 
 
 def _find_espeak() -> Espeak:

@@ -37,6 +37,7 @@ OWN_FIELDS = {
     "max_live",
     "starts_per_hour",
     "retention_days",
+    "consent_text",
 }
 # A flag of the vendor's SDK that is always on, and what follows from the others.
 IMPLIED = {"using_stf_webrtc", "capability"}

@@ -173,6 +173,65 @@ def test_question_left_open_until_the_end_turns_nothing_on(
     page.wait_for_function("devices.at(-1)?.readyState === 'ended'")
 
 
+def test_microphone_that_comes_after_the_end_is_not_used(talk: Talk, page: Any) -> None:
+    avatar = talk("hands-free")
+    page.evaluate(
+        """() => {
+          const { prototype } = RTCRtpSender;
+          const replace = prototype.replaceTrack;
+          prototype.replaceTrack = async function (track) {
+            await new Promise((resolve) => { window.attach = resolve; });
+            return replace.call(this, track);
+          };
+        }"""
+    )
+    avatar.part("talk").click()
+    page.wait_for_function("Boolean(window.attach)")
+    avatar.end()
+    page.evaluate("() => { attach(); }")
+    page.wait_for_timeout(200)
+    assert page.evaluate("devices[0].readyState") == "ended"
+    assert not avatar.part("talk").is_visible()
+    assert avatar.element.get_attribute("data-activity") == "ready"
+
+
+def test_click_of_a_screen_reader_is_a_press(talk: Talk) -> None:
+    avatar = talk("hands-free")
+    button = avatar.part("talk")
+    button.evaluate("button => button.click()")
+    avatar.wait_for(activity="listening")
+    for pressed in ("false", "true", "false"):
+        button.evaluate("button => button.click()")
+        assert button.get_attribute("aria-pressed") == pressed
+
+
+def test_second_use_learns_the_noise_anew(
+    sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    avatar = talk("hands-free")
+    for _ in range(2):
+        listen(avatar)
+        page.evaluate("speak(0.01)")  # the noise of the room
+        page.wait_for_timeout(1500)
+        avatar.part("voice-options").click()
+        avatar.part("microphone-off").click()
+        page.evaluate("speak(0)")
+    page.evaluate(
+        """() => {
+          const ask = navigator.mediaDevices.getUserMedia;
+          navigator.mediaDevices.getUserMedia = async (wanted) => {
+            const stream = await ask(wanted);
+            speak(0.01);
+            return stream;
+          };
+        }"""
+    )
+    before = len(heard(sandbox)["recordings"])
+    listen(avatar)
+    page.wait_for_timeout(2000)
+    assert len(heard(sandbox)["recordings"]) == before
+
+
 def test_device_changed_within_a_sentence_stays_in_the_turn(
     sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:

@@ -209,6 +209,28 @@ def test_turn_waits_for_the_text_of_the_turn_before(
     assert second["sound_seconds"] == pytest.approx(0.7, abs=0.15)
 
 
+def test_turn_held_meanwhile_is_recorded_apart(
+    sandbox: SandboxServer, talk: Talk, page: Any
+) -> None:
+    sandbox.set_faults(stt={"latency_ms": 3000, "times": 1})
+    avatar = talk("hold")
+    avatar.part("talk").focus()
+    page.keyboard.down("Space")
+    avatar.wait_for(activity="recording")
+    for _ in range(3):
+        page.keyboard.down("Space")
+        say(page, (500, 50))
+        page.keyboard.up("Space")
+        page.wait_for_timeout(300)
+        say(page, (200, 100))  # while nobody presses
+    avatar.part("message-visitor").nth(2).wait_for()
+    recordings = heard(sandbox)["recordings"]
+    assert len(recordings) == 3
+    for recording in recordings:
+        assert recording["sound_seconds"] == pytest.approx(0.5, abs=0.15)
+    assert heard(sandbox)["between"]["peak"] < 0.01
+
+
 @pytest.mark.parametrize("fault", [{"status": 500}, {"hang": True}])
 def test_turn_that_is_not_understood_leaves_the_widget_usable(
     sandbox: SandboxServer, talk: Talk, page: Any, fault: dict[str, Any]
@@ -223,6 +245,7 @@ def test_turn_that_is_not_understood_leaves_the_widget_usable(
     listen(avatar)
     say(page, (600, 0))
     avatar.part("message-visitor").get_by_text(USUAL_TEXT).wait_for()
+    assert avatar.part("error").inner_text() == ""
 
 
 def test_silence_after_a_press_is_not_understood(talk: Talk, page: Any) -> None:
@@ -371,6 +394,21 @@ def test_start_after_one_that_did_not_hear_asks_at_once(
     assert heard(sandbox)["between"]["peak"] < 0.01
     avatar.end()
     assert page.evaluate("devices.every((track) => track.readyState === 'ended')")
+
+
+def test_start_that_fails_stops_the_microphone_of_the_sdk(
+    sandbox: SandboxServer, talk: Talk, page: Any, console_errors: list[str]
+) -> None:
+    sandbox.set_faults(exchange={"sendonly": True, "times": 1})
+    avatar = talk("click")
+    avatar.part("error").get_by_text("This avatar cannot hear you.").wait_for()
+    avatar.end()
+    sandbox.set_faults(exchange={"status": 500})
+    avatar.part("start").click()
+    avatar.wait_for(state="error")
+    assert page.evaluate("devices.length") == 2
+    assert page.evaluate("devices.every((track) => track.readyState === 'ended')")
+    console_errors.clear()
 
 
 def test_preset_without_voice_has_no_button(site: Site, avatar: Any) -> None:

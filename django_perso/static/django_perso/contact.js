@@ -57,7 +57,7 @@ function watchRequests(/** @type {string} */ sessionId) {
     const [, path] = url.split(`/session/${sessionId}/`);
     if (path === undefined) return send(input, options);
     const answer = {
-      method: options?.method ?? "GET",
+      method: input instanceof Request ? input.method : (options?.method ?? "GET"),
       path,
       status: 0,
       content_type: "",
@@ -71,7 +71,7 @@ function watchRequests(/** @type {string} */ sessionId) {
       const response = await send(input, options);
       answer.status = response.status;
       answer.content_type = response.headers.get("Content-Type") ?? "";
-      read(response.clone(), answer, startedAt);
+      read(response.clone(), answer, startedAt).catch(() => {}); // it was cut off
       return response;
     } finally {
       answer.ms = now() - startedAt;

@@ -2,9 +2,12 @@
 
 const LONGEST_DELAY_SECONDS = 20; // sound waits for a recording to begin
 const STEP_MS = 20;
+const SAMPLES = 1024; // 21 ms at 48 kHz
 const FADE_SECONDS = 0.005; // a gate that opens at once clicks
 const DISMISSED_MS = 500; // a prompt that is refused sooner was not shown
 const RESUME_MS = 1000; // the browser may not let sound begin
+
+const samples = new Float32Array(SAMPLES);
 
 /** What an error of the browser means. @type {Record<string, string>} */
 const CODES = {
@@ -159,17 +162,16 @@ export class Microphone {
 
 function makeAnalyser(/** @type {AudioContext} */ context) {
   const analyser = context.createAnalyser();
-  analyser.fftSize = 1024; // 21 ms at 48 kHz
+  analyser.fftSize = SAMPLES;
   return analyser;
 }
 
 /** Return the root mean square of the newest samples. */
 function measure(/** @type {AnalyserNode} */ analyser) {
-  const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
   let power = 0;
   for (const sample of samples) power += sample * sample;
-  return Math.sqrt(power / samples.length);
+  return Math.sqrt(power / SAMPLES);
 }
 
 /** Ask the browser for a microphone. @returns {Promise<MediaStream>} */

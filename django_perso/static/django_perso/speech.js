@@ -71,20 +71,20 @@ class Echo {
     /** @type {number} */ heard,
     /** @type {number} */ now,
   ) {
+    if (level < ECHO_FAINTEST && !this.#played.length) return; // the avatar is silent
     this.#played.push({ at: now, level });
     this.#heard.push({ at: now, level: heard });
     this.#played = this.#played.filter(({ at }) => now - at <= ECHO_MS);
     this.#heard = this.#heard.filter(({ at }) => now - at < BUCKET_MS);
+    if (this.#loudest < ECHO_FAINTEST) this.#played = [];
     const bucket = Math.floor(now / BUCKET_MS);
-    const isDue = bucket !== this.#bucket && this.#loudest >= ECHO_FAINTEST;
+    const isDue = bucket !== this.#bucket && this.#played.length > 0;
     if (isDue && isFull) this.#learn(now);
     this.#bucket = bucket;
   }
 
   get limit() {
-    const loudest = this.#loudest;
-    if (loudest < ECHO_FAINTEST) return 0;
-    return ECHO_LOUDER * this.#gain * loudest;
+    return this.#played.length ? ECHO_LOUDER * this.#gain * this.#loudest : 0;
   }
 
   get #loudest() {
