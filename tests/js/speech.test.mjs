@@ -107,7 +107,8 @@ function listenOverAvatar({ gain, delay, voice = 0, at = Infinity }) {
     const echo = gain * (played[step - Math.round(delay / STEP_MS)] ?? 0);
     const isGap = step % 12 > 9;
     const said = now >= at && now < at + 1500 && !isGap ? voice : 0;
-    detector.hear(Math.hypot(echo, said, ROOM), now, avatar);
+    const sound = { level: avatar, isFull: true };
+    detector.hear(Math.hypot(echo, said, ROOM), now, sound);
   });
   return reported.filter((name) => name === "speech" || name === "end");
 }

@@ -170,19 +170,17 @@ def test_click_over_the_avatar_silences_it(site: Site, talk: Talk) -> None:
     avatar.wait_for(activity="listening")
 
 
+@pytest.mark.parametrize("seconds", [0.02, 0.25])
 def test_avatar_does_not_hear_itself(
-    site: Site, sandbox: SandboxServer, talk: Talk, page: Any
+    site: Site, sandbox: SandboxServer, talk: Talk, page: Any, seconds: float
 ) -> None:
     site.intro = LONG_INTRO * 6
     avatar = talk("hands-free")
     avatar.wait_for(activity="speaking")
     avatar.part("talk").click()
     page.wait_for_function("Boolean(window.hearAvatar)")
-    page.evaluate("window.later = hearAvatar(0.5, 0.02)")
-    for delay in (0.1, 0.25):
-        page.wait_for_timeout(4000)
-        page.evaluate("seconds => later(seconds)", delay)
-    page.wait_for_timeout(3000)
+    page.evaluate("seconds => { hearAvatar(0.5, seconds); }", seconds)
+    page.wait_for_timeout(8000)
     assert heard(sandbox)["recordings"] == []
     assert "interrupted" not in site.states
     assert avatar.element.get_attribute("data-activity") == "speaking"
@@ -366,7 +364,7 @@ def test_start_after_one_that_did_not_hear_asks_at_once(
     assert page.evaluate("asked.length") == 0
     avatar.end()
     avatar.start()  # asks for the microphone at once, and is heard
-    assert page.evaluate("asked.length") == 1
+    assert page.evaluate("asked.length") == 2  # then the SDK asks as well
     listen(avatar)
     say(page, (800, 0))
     avatar.part("message-visitor").get_by_text(USUAL_TEXT).wait_for()

@@ -6,11 +6,10 @@ const PICTURE_SECONDS = 1; // then the conversation continues without it
 const INTERRUPT_SECONDS = 3; // the SDK waits for a line that may never come
 const NOTICE_MS = 300; // in which the SDK may notice a failed request by itself
 const LATEST_TEXT_MS = 30_000; // of a recording; later none will come
-const DOUBT_MS = 1500; // in which the text of a recording follows that of the one before
 
 /** Return the adapter class for the SDK of this page, if there is one. */
 export function chooseAdapter(/** @type {any} */ sdk) {
-  return [Sdk1Adapter].find((adapter) => adapter.supports(sdk));
+  return Sdk1Adapter.supports(sdk) ? Sdk1Adapter : undefined;
 }
 
 /** SDK 1.0 to 1.6, which differ in what they export but not in what is used here. */
@@ -59,10 +58,7 @@ export class Sdk1Adapter {
         hasMicrophone,
         page.tools,
       );
-    const opening = open(page.hasMicrophone).catch((error) => {
-      if (!page.hasMicrophone || !isOfMicrophone(error)) throw error;
-      return open(false); // the SDK has asked Perso for nothing yet
-    });
+    const opening = page.hasMicrophone ? openWithMicrophone(open) : open(false);
     let adapter = null;
     try {
       const session = await within(CONNECT_SECONDS, opening);
@@ -87,8 +83,6 @@ export class Sdk1Adapter {
     this.#video = video;
     this.#listener = listener;
     session.setSrc(video);
-    for (const track of session.getLocalStream?.()?.getTracks() ?? [])
-      track.enabled = false; // until the visitor wants to talk
     this.#watchRejections();
     this.#watchRequests();
     this.#watchClosing();
@@ -350,20 +344,28 @@ class Sdk1Recorder {
   /** @returns {Promise<string>} */
   async stop(/** @type {number} */ ms) {
     const { promise, settle } = defer();
-    const recording = { endedAt: performance.now(), isGivenUp: false, settle };
+    /** @type {WaitingRecording} */
+    const recording = {
+      endedAt: performance.now(),
+      isGivenUp: false,
+      doubtful: null,
+      settle,
+    };
     this.#waiting.push(recording);
     this.#session.stopVoiceChat();
-    const { text, failure } = await within(ms / 1000, promise).catch((error) => {
+    const answer = within(ms / 1000, promise).catch((error) => {
+      if (recording.doubtful) return recording.doubtful;
       recording.isGivenUp = true;
       this.#onloss();
       throw error;
     });
+    const { text, failure } = await answer;
     if (failure) throw new Error(failure);
     return text;
   }
 
   cancel() {
-    this.stop(0).catch(() => {}); // nobody wants the text
+    this.stop(0).catch(() => {}); // its text is not used
   }
 
   /** Texts come in the order of the recordings. */
@@ -372,12 +374,9 @@ class Sdk1Recorder {
     this.#waiting = this.#waiting.filter(({ endedAt }) => endedAt > since);
     const recording = this.#waiting.shift();
     recording?.settle(recognition);
-    if (!recording?.isGivenUp) return;
-    // If nothing follows, the recording that was given up never had a text.
+    // If none follows, the recording that was given up never had a text, and this is the next's.
     const [next] = this.#waiting;
-    setTimeout(() => {
-      if (next && this.#waiting[0] === next) this.#settle(recognition);
-    }, DOUBT_MS);
+    if (recording?.isGivenUp && next) next.doubtful = recognition;
   }
 }
 
@@ -405,10 +404,37 @@ function isRecognitionError(/** @type {unknown} */ data) {
   }
 }
 
-/** Whether the browser gave no microphone. */
-function isOfMicrophone(/** @type {any} */ error) {
-  const names = ["NotAllowedError", "NotFoundError", "NotReadableError", "AbortError"];
-  return names.includes(error?.name) || !navigator.mediaDevices;
+/**
+ * Let the SDK take the microphone: silent until the visitor talks, and not longer than it is used,
+ * which the SDK does not see to. Without a microphone it is opened as always.
+ * @param {(hasMicrophone: boolean) => Promise<Session>} open
+ */
+async function openWithMicrophone(open) {
+  const { mediaDevices } = navigator;
+  const ask = mediaDevices.getUserMedia;
+  const taken = /** @type {MediaStreamTrack[]} */ ([]);
+  let isRefused = false;
+  mediaDevices.getUserMedia = async (wanted) => {
+    mediaDevices.getUserMedia = ask;
+    try {
+      const stream = await ask.call(mediaDevices, wanted);
+      taken.push(...stream.getTracks());
+      for (const track of taken) track.enabled = false;
+      return stream;
+    } catch (error) {
+      isRefused = true;
+      throw error;
+    }
+  };
+  try {
+    return await open(true);
+  } catch (error) {
+    for (const track of taken) track.stop();
+    if (!isRefused) throw error;
+    return open(false); // the SDK has asked Perso for nothing yet
+  } finally {
+    mediaDevices.getUserMedia = ask;
+  }
 }
 
 /** Whether an error was thrown by the SDK, or by nobody's code in particular. */

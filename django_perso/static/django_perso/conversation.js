@@ -108,25 +108,26 @@ export class Conversation {
     return new voice.Voice(modules, adapter.makeRecorder(), {
       mode: (mode, way) => this.#stage.voice(mode, way),
       level: (level) => this.#stage.level(level),
-      sound: (isOn) => this.#duck(isOn),
-      turn: () => this.#takeTurn(),
+      duck: (isDucked) => this.#duck(isDucked),
+      isMuted: () => this.#options.video.muted,
+      silence: () => this.#silence(),
       understood: (text, ms) => this.#hear(text, { via: "voice", spoken_ms: ms }),
       trouble: (code) => this.#complain({ code, message: code }),
     });
   }
 
   /** While the visitor makes a sound, the avatar is quieter. */
-  #duck(/** @type {boolean} */ isOn) {
-    this.#options.video.volume = isOn ? DUCKED_VOLUME : 1;
+  #duck(/** @type {boolean} */ isDucked) {
+    this.#options.video.volume = isDucked ? DUCKED_VOLUME : 1;
   }
 
-  /** Silence the avatar: the visitor's turn begins. */
-  async #takeTurn() {
+  async #silence() {
     if (this.#adapter?.isBusy) await this.interrupt();
     this.#duck(false);
   }
 
   #hear(/** @type {string} */ text, /** @type {Spoken} */ spoken) {
+    if (this.isOver) return;
     if (this.#options.isReviewed) this.#stage.review(text, spoken);
     else this.send(text, spoken);
   }
@@ -199,8 +200,9 @@ export class Conversation {
     const sdk = await loader.loadSdk(this.#options.sdk);
     const Adapter = adapter.chooseAdapter(sdk);
     if (!Adapter) throw failure("sdk_unusable", this.#options.sdk.src);
+    const { preset, video, needsMicrophone } = this.#options;
+    const hasMicrophone = needsMicrophone && (await mayRecord());
     if (this.isOver) return ""; // nothing has been paid for yet
-    const { preset } = this.#options;
     const start = await this.#requestStart(this.#modules.consent.recall(preset));
     if (!start) return ""; // the visitor does not agree, and nothing was paid for
     const outbox = this.#openOutbox(start);
@@ -208,8 +210,8 @@ export class Conversation {
     outbox.add("state", { name: "connecting" });
     const tools = this.#makeTools(sdk, start);
     this.#stage.shape(start.width, start.height);
-    const { video, hasMicrophone } = this.#options;
-    const page = { tools, video, hasMicrophone };
+    const way = this.#chooseWay(start);
+    const page = { tools, video, hasMicrophone: hasMicrophone && way !== "off" };
     const { signal } = this.#over;
     this.#adapter = await Adapter.connect(sdk, start, page, this.#listener, signal);
     await this.#adapter?.playing;
@@ -217,13 +219,18 @@ export class Conversation {
     return "";
   }
 
-  #goLive(/** @type {Start} */ { intro_message: introduction, voice }) {
+  #goLive(/** @type {Start} */ start) {
     this.#outbox?.add("state", { name: "live" });
-    const wanted = voice === "off" ? "off" : this.#options.way || voice;
-    const isHeard = wanted === "off" || this.#adapter?.isHeard;
-    this.#stage.live(isHeard ? wanted : "off");
+    const way = this.#chooseWay(start);
+    const isHeard = way === "off" || this.#adapter?.isHeard;
+    this.#stage.live(isHeard ? way : "off");
     if (!isHeard) this.#complain({ code: "voice_not_heard", message: "sendonly" });
-    this.say(introduction ?? "");
+    this.say(start.intro_message ?? "");
+  }
+
+  /** A page may choose the way to talk, but not give voice to a preset without it. */
+  #chooseWay(/** @type {Start} */ { voice }) {
+    return voice === "off" ? "off" : this.#options.way || voice;
   }
 
   /**
@@ -327,6 +334,17 @@ export class Conversation {
     trouble: (trouble) => this.#complain(trouble),
     close: () => this.end("remote"),
   };
+}
+
+/** Ask the browser, for as long as the visitor wants, whether the SDK will get a microphone. */
+async function mayRecord() {
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    for (const track of stream.getTracks()) track.stop();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const failure = (/** @type {string} */ code, /** @type {string} */ message) =>

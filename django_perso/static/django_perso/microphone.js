@@ -26,6 +26,7 @@ export class Microphone {
   #device = /** @type {MediaStreamTrack | null} */ (null);
   #avatar = /** @type {AnalyserNode | null} */ (null);
   #timer = 0;
+  #calls = 0; // of use(); only the newest counts
   #isClosed = false;
 
   /** @param {MicrophoneListener} listener */
@@ -33,6 +34,7 @@ export class Microphone {
     this.#listener = listener;
     this.#gate.gain.value = 0;
     this.#delay.connect(this.#gate).connect(this.#output);
+    this.#context.onstatechange = () => this.#keepRunning();
     this.#timer = setInterval(() => this.#measure(), STEP_MS);
   }
 
@@ -56,17 +58,25 @@ export class Microphone {
    * the device used before stays.
    */
   async use(deviceId = "") {
+    this.#calls += 1;
+    const call = this.#calls;
     const stream = await ask(deviceId);
     const [device] = stream.getAudioTracks();
-    if (this.#isClosed) {
+    try {
+      await this.#resume();
+      if (this.#isClosed || call !== this.#calls) {
+        device.stop();
+        return;
+      }
+      const source = this.#context.createMediaStreamSource(stream);
+      this.#disconnect();
+      this.#source = source;
+    } catch (error) {
       device.stop();
-      return;
+      throw error;
     }
-    this.#disconnect();
-    device.onended = () => this.#lose();
     this.#device = device;
-    await this.#resume();
-    this.#source = this.#context.createMediaStreamSource(stream);
+    device.onended = () => this.#lose();
     this.#source.connect(this.#analyser);
     this.#source.connect(this.#delay);
   }
@@ -79,16 +89,17 @@ export class Microphone {
   }
 
   /** Let sound through, from so many milliseconds ago. */
-  open(/** @type {number} */ lag) {
+  openGate(/** @type {number} */ lag) {
     this.#delay.delayTime.value = Math.min(lag / 1000, LONGEST_DELAY_SECONDS);
-    this.#fadeTo(1);
+    this.#fadeTo(1, 0);
   }
 
-  shut() {
-    this.#fadeTo(0);
+  /** Let no more sound through in so many milliseconds, by the clock of the sound itself. */
+  shutGate(/** @type {number} */ ms) {
+    this.#fadeTo(0, ms);
   }
 
-  /** Let go of the device. */
+  /** Stop using the device. */
   close() {
     this.#isClosed = true;
     clearInterval(this.#timer);
@@ -110,9 +121,10 @@ export class Microphone {
     const late = new Promise((resolve) => {
       setTimeout(resolve, RESUME_MS);
     });
-    await Promise.race([this.#context.resume(), late]);
+    await Promise.race([this.#context.resume().catch(() => {}), late]);
     const { state } = this.#context;
-    if (state !== "running") throw failure("microphone_suspended", state);
+    if (state !== "running" && !this.#isClosed)
+      throw failure("microphone_suspended", state);
   }
 
   async #lose() {
@@ -121,9 +133,21 @@ export class Microphone {
       this.#listener.lost(isDenied ? "microphone_denied" : "microphone_lost");
   }
 
-  #fadeTo(/** @type {number} */ gain) {
+  /** Go on when the system has interrupted the sound, as for a call. */
+  async #keepRunning() {
+    if (!this.#source || this.#context.state === "running") return;
+    try {
+      await this.#resume();
+    } catch (error) {
+      if (!this.#isClosed) this.#listener.lost(/** @type {any} */ (error).code);
+    }
+  }
+
+  #fadeTo(/** @type {number} */ gain, /** @type {number} */ ms) {
     const { currentTime } = this.#context;
-    this.#gate.gain.setTargetAtTime(gain, currentTime, FADE_SECONDS);
+    const { gain: parameter } = this.#gate;
+    parameter.cancelScheduledValues(currentTime + FADE_SECONDS); // an end that was later
+    parameter.setTargetAtTime(gain, currentTime + ms / 1000, FADE_SECONDS);
   }
 
   #measure() {
@@ -143,13 +167,14 @@ function makeAnalyser(/** @type {AudioContext} */ context) {
 function measure(/** @type {AnalyserNode} */ analyser) {
   const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
-  const power = samples.reduce((sum, sample) => sum + sample * sample, 0);
+  let power = 0;
+  for (const sample of samples) power += sample * sample;
   return Math.sqrt(power / samples.length);
 }
 
 /** Ask the browser for a microphone. @returns {Promise<MediaStream>} */
 async function ask(/** @type {string} */ deviceId) {
-  if (!navigator.mediaDevices) throw failure("microphone_insecure");
+  if (!isSecureContext) throw failure("microphone_insecure", location.origin);
   if (!isAllowedByPolicy()) throw forbid();
   const askedAt = performance.now();
   const audio = {

@@ -137,7 +137,7 @@ class PersoAvatar extends HTMLElement {
   #controls = /** @type {import("./voice-controls.js").VoiceControls | null} */ (null);
   #voiceMode = /** @type {VoiceMode} */ ("off");
   #spoken = /** @type {Spoken | null} */ (null); // how the text in the input came
-  #isHeard = true; // as far as is known from earlier conversations
+  #unheardPreset = /** @type {string | null} */ (null); // Perso did not receive sound
   #loading = new AbortController(); // of modules, for a start
   #connection = new AbortController(); // to the document
 
@@ -191,6 +191,7 @@ class PersoAvatar extends HTMLElement {
     if (["consent", "connecting", "live"].includes(this.#state)) return;
     if (!this.#announce("start", { preset: this.#read("preset") })) return;
     this.#view?.clearLog();
+    this.#spoken = null;
     this.dataset.log = "saved";
     this.#show("connecting");
     const conversation = await this.#makeConversation();
@@ -313,6 +314,10 @@ class PersoAvatar extends HTMLElement {
       interrupt: () => this.interrupt(),
       send: (/** @type {string} */ text) => this.#sendTyped(text),
     });
+    const { input } = this.#view.parts;
+    input.oninput = () => {
+      if (!input.value) this.#spoken = null;
+    };
     this.#view.linkPrivacy(this.#read("privacy-url"));
     this.#show("idle");
   }
@@ -373,7 +378,8 @@ class PersoAvatar extends HTMLElement {
       isSimultaneous: this.hasAttribute("simultaneous"),
       way: WAYS.find((way) => way === this.#read("voice")) ?? "",
       isReviewed: this.hasAttribute("review"),
-      hasMicrophone: !this.#isHeard,
+      needsMicrophone:
+        this.#unheardPreset === this.#read("preset") && this.#read("voice") !== "off",
       loadVoice: () => this.#loadVoice(),
     };
   }
@@ -424,12 +430,15 @@ class PersoAvatar extends HTMLElement {
     },
     voice: (mode, way) => {
       this.#voiceMode = mode;
+      if (mode === "asking" || mode === "recording") this.#view?.clearTrouble();
       this.#controls?.show(mode, way);
       this.#act(this.#avatarActivity);
     },
     level: (level) => this.#controls?.showLevel(level),
     review: (text, spoken) => {
-      this.#spoken = spoken;
+      const earlier = this.#view?.parts.input.value ? this.#spoken : null;
+      const ms = spoken.spoken_ms + (earlier?.spoken_ms ?? 0);
+      this.#spoken = { ...spoken, spoken_ms: ms };
       this.#view?.draft(text);
     },
     activity: (activity) => this.#act(activity),
@@ -445,7 +454,7 @@ class PersoAvatar extends HTMLElement {
     trouble: ({ code, message, words, hint }) => {
       const sentences = this.#sentences ?? this.#words;
       const text = words ?? sentences?.trouble(code) ?? "";
-      if (code === "voice_not_heard") this.#isHeard = false;
+      if (code === "voice_not_heard") this.#unheardPreset = this.#read("preset");
       this.#view?.showTrouble(text, hint ? `${code} ${hint}` : code);
       this.#announce("error", { code, message: text, detail: message });
     },
@@ -470,7 +479,8 @@ class PersoAvatar extends HTMLElement {
     this.dataset.state = state;
     this.#view?.showState(state);
     this.#controls?.offer("off");
-    this.#act("ready");
+    this.#avatarActivity = "ready";
+    this.#showActivity("ready");
   }
 
   /** Show what the avatar does; while it does nothing, the microphone may listen. */
@@ -478,6 +488,10 @@ class PersoAvatar extends HTMLElement {
     this.#avatarActivity = avatarActivity;
     const isListening = avatarActivity === "ready" && this.#voiceMode === "listening";
     const activity = isListening ? "listening" : avatarActivity;
+    if (activity !== this.#activity) this.#showActivity(activity);
+  }
+
+  #showActivity(/** @type {Activity} */ activity) {
     this.#activity = activity;
     this.dataset.activity = activity;
     this.#view?.showActivity(activity);

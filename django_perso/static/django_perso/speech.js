@@ -20,6 +20,7 @@ const ECHO_LOUDER = 1.5; // than the avatar is heard: the visitor
 const ECHO_GAIN = 0.7; // how loud the avatar is heard, until that is known
 const CANCELED_ECHO_GAIN = 0.2; // the same if the browser cancels the echo
 const GAINS = 30; // are remembered, one for each tenth of a second of the avatar
+const SILENT = { level: 0, isFull: true };
 const LOWEST_GAIN = 2; // the third, because timers may be late
 
 /** The level of the noise: the lowest of the last two seconds, because speech has gaps. */
@@ -64,18 +65,19 @@ class Echo {
     this.#gain = gain;
   }
 
-  /** Take the levels of the avatar and of the microphone. */
+  /** Take what is played, and the level of the microphone. */
   add(
-    /** @type {number} */ played,
+    /** @type {Played} */ { level, isFull },
     /** @type {number} */ heard,
     /** @type {number} */ now,
   ) {
-    this.#played.push({ at: now, level: played });
+    this.#played.push({ at: now, level });
     this.#heard.push({ at: now, level: heard });
     this.#played = this.#played.filter(({ at }) => now - at <= ECHO_MS);
     this.#heard = this.#heard.filter(({ at }) => now - at < BUCKET_MS);
     const bucket = Math.floor(now / BUCKET_MS);
-    if (bucket !== this.#bucket && this.#loudest >= ECHO_FAINTEST) this.#learn(now);
+    const isDue = bucket !== this.#bucket && this.#loudest >= ECHO_FAINTEST;
+    if (isDue && isFull) this.#learn(now);
     this.#bucket = bucket;
   }
 
@@ -138,15 +140,23 @@ export class SpeechDetector {
    * Take the levels of the microphone and of the avatar, root mean squares of the samples since
    * the last call.
    */
-  hear(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
+  hear(
+    /** @type {number} */ level,
+    /** @type {number} */ now,
+    /** @type {Played} */ played = SILENT,
+  ) {
     const ms = Math.min(now - this.#now, BUCKET_MS); // timers may be late
-    this.#soundMs = this.learn(level, now, avatar) ? this.#soundMs + ms : 0;
+    this.#soundMs = this.learn(level, now, played) ? this.#soundMs + ms : 0;
     if (this.#soundMs >= CLICK_MS) this.#noteSound(ms);
     else this.#noteQuiet();
   }
 
   /** Take the levels while nobody listens; return whether there is a sound. */
-  learn(/** @type {number} */ level, /** @type {number} */ now, avatar = 0) {
+  learn(
+    /** @type {number} */ level,
+    /** @type {number} */ now,
+    /** @type {Played} */ played = SILENT,
+  ) {
     this.#now = now;
     this.#calledAt ??= now;
     // Before a device begins, it gives zeros. Later they are its silence.
@@ -154,19 +164,23 @@ export class SpeechDetector {
     this.#beganAt ??= level === 0 ? now - LEARN_MS : now;
     if (now - this.#beganAt < SETTLE_MS) return false;
     this.#noise.add(level, now);
-    this.#echo.add(avatar, level, now);
+    this.#echo.add(played, level, now);
     const limit = Math.max(QUIETEST, LOUDER * this.#noise.level, this.#echo.limit);
     return level > limit && now - this.#beganAt >= LEARN_MS;
   }
 
-  /** Forget how loud the avatar is heard: another microphone is used. */
-  expectEcho({ isCanceled = false }) {
-    this.#echo = new Echo(isCanceled ? CANCELED_ECHO_GAIN : ECHO_GAIN);
+  /** Forget the noise and the echo of the device before. */
+  changeDevice({ cancelsEcho = false }) {
+    this.#calledAt = null;
+    this.#beganAt = null;
+    this.#noise = new Noise();
+    this.#echo = new Echo(cancelsEcho ? CANCELED_ECHO_GAIN : ECHO_GAIN);
   }
 
   /** Forget the sound so far, but not the noise. */
   reset() {
     this.#sounds = [];
+    this.#soundMs = 0;
     this.#isSound = false;
     this.#isSpeech = false;
   }

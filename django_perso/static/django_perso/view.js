@@ -72,11 +72,11 @@ export class View {
 
   showActivity(/** @type {Activity} */ activity) {
     const { interrupt, captions, log } = this.parts;
-    const isReady = activity === "ready";
-    if (isReady && this.#root.activeElement === interrupt) log.focus();
+    const isBusy = activity === "thinking" || activity === "speaking";
+    if (!isBusy && this.#root.activeElement === interrupt) log.focus();
     // The text of an introduction comes a moment before it is spoken.
-    if (isReady && this.#activity === "speaking") captions.textContent = "";
-    interrupt.disabled = isReady;
+    if (!isBusy && this.#activity === "speaking") captions.textContent = "";
+    interrupt.disabled = !isBusy;
     this.#activity = activity;
     this.#label();
   }
@@ -116,7 +116,7 @@ export class View {
   /** Put a text into the input, after what was typed, for the visitor to correct and send. */
   draft(/** @type {string} */ text) {
     const { input } = this.parts;
-    input.value = `${input.value} ${text}`.trim();
+    input.value = `${input.value} ${text}`.trim().slice(0, input.maxLength);
     input.focus();
   }
 

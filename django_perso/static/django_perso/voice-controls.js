@@ -2,6 +2,8 @@
 
 const FAINTEST = 0.003; // the level that is shown as nothing
 const LEVEL_STEPS = 20;
+const AFTER_POINTER_MS = 200; // comes the click of a press that was seen
+const DOUBLE_CLICK_MS = 300;
 const SVG = "http://www.w3.org/2000/svg";
 const MICROPHONE =
   "M12 3a3 3 0 0 0-3 3v5a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3zM6 11a6 6 0 0 0 12 0M12 17v4M9 21h6";
@@ -28,8 +30,8 @@ summary {
   user-select: none;
 }
 summary {
-  width: 24px;
-  margin-inline: -6px;
+  width: 44px;
+  margin-inline: -8px;
   list-style: none;
 }
 summary::-webkit-details-marker {
@@ -107,6 +109,7 @@ export class VoiceControls {
   #way = /** @type {VoiceWay | "off"} */ ("off");
   #mode = /** @type {VoiceMode} */ ("off");
   #isPressed = false;
+  #pointerUpAt = -Infinity;
   #shownLevel = "";
   #on = new AbortController(); // while the microphone is on
 
@@ -242,11 +245,15 @@ export class VoiceControls {
     const isKey = (/** @type {KeyboardEvent} */ { key }) =>
       key === " " || key === "Enter";
     talk.onpointerdown = (event) => {
-      if (event.button) return;
+      const isDouble = event.timeStamp - this.#pointerUpAt < DOUBLE_CLICK_MS;
+      if (event.button || (isDouble && this.#way !== "hold")) return;
       talk.setPointerCapture(event.pointerId);
       this.#press();
     };
-    talk.onpointerup = () => this.#release();
+    talk.onpointerup = ({ timeStamp }) => {
+      this.#pointerUpAt = timeStamp;
+      this.#release();
+    };
     talk.onpointercancel = () => this.#release();
     talk.onblur = () => this.#release();
     talk.oncontextmenu = (event) => event.preventDefault(); // of a long touch
@@ -256,12 +263,13 @@ export class VoiceControls {
       if (!event.repeat) this.#press();
     };
     talk.onkeyup = (event) => {
-      if (isKey(event)) this.#release();
+      if (!isKey(event)) return;
+      event.preventDefault();
+      this.#release();
     };
-    talk.onclick = (event) => {
-      const { pointerType } = /** @type {PointerEvent} */ (event);
-      if (pointerType) return;
-      if (this.#isPressed) this.#release();
+    talk.onclick = ({ timeStamp }) => {
+      if (timeStamp - this.#pointerUpAt < AFTER_POINTER_MS) return;
+      if (this.#isPressed && this.#way === "hold") this.#release();
       else this.#press();
     };
   }
@@ -289,7 +297,7 @@ export class VoiceControls {
     const menu = this.#menu;
     this.#ways.onchange = () => {
       this.#way = /** @type {VoiceWay} */ (this.#ways.value);
-      if (isOn(this.#mode)) this.#conversation()?.setVoice(this.#way);
+      if (this.#mode !== "off") this.#conversation()?.setVoice(this.#way);
       this.#label();
     };
     this.#devices.onchange = async () => {
@@ -301,7 +309,9 @@ export class VoiceControls {
       this.#conversation()?.setVoice("off");
     };
     menu.onkeydown = (event) => {
-      if (event.key === "Escape" && menu.open) this.#close();
+      if (event.key !== "Escape" || !menu.open) return;
+      event.stopPropagation(); // a dialog around the widget stays open
+      this.#close();
     };
     menu.addEventListener("focusout", ({ relatedTarget }) => {
       const next = /** @type {Node | null} */ (relatedTarget);
@@ -323,7 +333,8 @@ export class VoiceControls {
   }
 
   async #listDevices() {
-    const devices = await navigator.mediaDevices.enumerateDevices();
+    const { mediaDevices } = navigator;
+    const devices = await mediaDevices.enumerateDevices().catch(() => []);
     const microphones = devices.filter(({ kind }) => kind === "audioinput");
     this.#devices.replaceChildren(
       ...microphones.map(({ label, deviceId }) => new Option(label, deviceId)),

@@ -4,12 +4,14 @@ const ANSWER_MS = 10_000; // for what was said, as text
 const LONGEST_MS = 30_000; // a turn
 const LEAD_MS = 150; // sent before the first sound of a turn, which may be soft
 const TAIL_MS = 150; // sent after the last sound
+const AFTER_DUCKING_MS = 600; // the microphone may still hear the quieter avatar
 const LONGEST_TEXT = 4000; // as much as visitors can type
 
 /**
- * A turn: what was said from one moment to another. It leaves the page `lag` milliseconds later,
- * because speech is recognized late, or because the avatar is not yet ready to record it.
- * @typedef {{ from: number, until: number, lag: number | null }} Turn
+ * A turn: the visitor speaks from one moment to another, `Infinity` while it goes on. The sound
+ * leaves the page `lag` milliseconds later, because speech is recognized late, or because the
+ * avatar was not ready to record it. Without a lag it is not recorded yet.
+ * @typedef {{ from: number, until: number, lead: number, tail: number, lag: number | null }} Turn
  */
 
 /**
@@ -28,9 +30,12 @@ export class Voice {
   #way = /** @type {VoiceWay} */ ("click");
   #mode = /** @type {VoiceMode} */ ("off");
   #isListening = false; // speech begins a turn
+  #listenedAt = 0; // since when
   #isPressed = false; // the button that is held
-  #turn = /** @type {Turn | null} */ (null);
-  #timer = 0; // ends the turn
+  #isDucked = false; // the avatar, which is quieter
+  #duckedAt = -Infinity;
+  #turns = /** @type {Turn[]} */ ([]); // the oldest is recorded, the others wait
+  #timer = 0; // ends the turn that is recorded
   #answer = Promise.resolve(); // to the turn before
   #visibility = () => this.#followPage();
 
@@ -46,8 +51,8 @@ export class Voice {
     this.#detector = new modules.speech.SpeechDetector({
       sound: () => this.#noteSound(true),
       quiet: () => this.#noteSound(false),
-      speech: (from) => this.#begin(from - LEAD_MS),
-      end: (heardAt) => this.#end(heardAt + TAIL_MS),
+      speech: (from) => this.#begin(Math.max(from, this.#listenedAt), LEAD_MS),
+      end: (heardAt) => this.#noteEnd(heardAt),
     });
   }
 
@@ -70,7 +75,7 @@ export class Voice {
     if (Voice.#current === this) Voice.#current = null;
     if (this.#mode === "recording") this.#recorder.cancel();
     clearTimeout(this.#timer);
-    this.#turn = null;
+    this.#turns = [];
     this.#microphone.close();
     this.#microphone = null;
     this.#isPressed = false;
@@ -81,8 +86,9 @@ export class Voice {
 
   /** Change the device, also in the middle of a sentence. Rejects as `switchOn` does. */
   async useDevice(/** @type {string} */ deviceId) {
-    await this.#microphone?.use(deviceId);
-    this.#detector.expectEcho({ isCanceled: this.#microphone?.cancelsEcho });
+    const microphone = this.#microphone;
+    await microphone?.use(deviceId);
+    if (microphone) this.#detector.changeDevice(microphone);
   }
 
   /** The device in use. */
@@ -101,7 +107,7 @@ export class Voice {
     const isStart = !this.#isListening;
     this.#end(performance.now());
     this.#listen(isStart);
-    if (isStart && this.#way === "click") this.#listener.turn();
+    if (isStart && this.#way === "click") this.#listener.silence();
   }
 
   /** The visitor lets go of the button. */
@@ -123,21 +129,23 @@ export class Voice {
     this.#become("asking");
     try {
       await microphone.use(deviceId);
+      if (this.#microphone === microphone)
+        await this.#recorder.attach(microphone.track);
       if (this.#microphone !== microphone) return false;
-      await this.#recorder.attach(microphone.track);
+      microphone.compareWith(this.#recorder.avatarStream);
     } catch (error) {
       if (this.#microphone !== microphone) return false;
       this.switchOff();
       throw error;
     }
-    microphone.compareWith(this.#recorder.avatarStream);
-    this.#detector.expectEcho({ isCanceled: microphone.cancelsEcho });
+    this.#detector.changeDevice(microphone);
     document.addEventListener("visibilitychange", this.#visibility);
     return true;
   }
 
   #listen(/** @type {boolean} */ isOn) {
     this.#isListening = isOn;
+    this.#listenedAt = performance.now();
     this.#detector.reset();
     this.#noteSound(false);
     this.#showMode();
@@ -149,16 +157,20 @@ export class Voice {
     /** @type {number} */ now,
   ) {
     this.#listener.level(level);
-    if (this.#isListening && !document.hidden) this.#detector.hear(level, now, avatar);
-    else this.#detector.learn(level, now, avatar);
+    if (this.#isDucked) this.#duckedAt = now;
+    const isFull = now - this.#duckedAt > AFTER_DUCKING_MS;
+    const played = { level: this.#listener.isMuted() ? 0 : avatar, isFull };
+    if (this.#isListening && !document.hidden) this.#detector.hear(level, now, played);
+    else this.#detector.learn(level, now, played);
   }
 
   /** Hands-free, the avatar is quieter while the visitor makes a sound. */
   #noteSound(/** @type {boolean} */ isOn) {
-    if (this.#way === "hands-free" || !isOn) this.#listener.sound(isOn);
+    this.#isDucked = isOn && this.#way === "hands-free";
+    this.#listener.duck(this.#isDucked);
   }
 
-  /** Nobody is heard while the page is hidden, where timers are late. */
+  /** Stop listening while the page is hidden: timers are late there. */
   #followPage() {
     if (!document.hidden) return;
     this.#isPressed = false;
@@ -167,59 +179,67 @@ export class Voice {
     this.#noteSound(false);
   }
 
-  #begin(/** @type {number} */ from) {
-    if (this.#turn) {
-      // The last of it has not been sent yet, and the visitor goes on.
-      clearTimeout(this.#timer);
-      this.#turn.until = Infinity;
-      return;
-    }
-    this.#turn = { from, until: Infinity, lag: null };
-    this.#record(this.#turn);
+  #noteEnd(/** @type {number} */ heardAt) {
+    this.#end(heardAt, TAIL_MS);
+    if (this.#way === "click") this.#listen(false);
+  }
+
+  #begin(/** @type {number} */ from, lead = 0) {
+    if (this.#turns.at(-1)?.until === Infinity) return;
+    const turn = { from, until: Infinity, lead, tail: 0, lag: null };
+    this.#turns.push(turn);
+    if (this.#turns.length === 1) this.#record(turn);
   }
 
   /** Record a turn, once the turn before was understood and the avatar is silent. */
   async #record(/** @type {Turn} */ turn) {
     await this.#answer;
-    await this.#listener.turn();
-    if (this.#turn !== turn) return;
-    turn.lag = performance.now() - turn.from;
+    await this.#listener.silence();
+    if (this.#turns[0] !== turn) return;
     try {
       this.#recorder.start();
     } catch {
-      this.#turn = null; // the session has just been closed
+      this.#turns = []; // the session has just been closed
       return;
     }
-    this.#microphone?.open(turn.lag);
+    turn.lag = performance.now() - turn.from + turn.lead;
+    this.#microphone?.openGate(turn.lag);
     this.#showMode();
     this.#schedule(turn);
   }
 
-  /** End the turn, if there is one. */
-  #end(/** @type {number} */ until) {
-    const turn = this.#turn;
-    if (!turn) return;
+  /** End the newest turn, unless it has ended. */
+  #end(/** @type {number} */ until, tail = 0) {
+    const turn = this.#turns.at(-1);
+    if (turn?.until !== Infinity) return;
     turn.until = until;
+    turn.tail = tail;
     if (turn.lag !== null) this.#schedule(turn);
   }
 
+  /** Finish a turn when the last of it has left the page. */
   #schedule(/** @type {Turn} */ turn) {
     const until = Math.min(turn.until, turn.from + LONGEST_MS);
-    const wait = until + (turn.lag ?? 0) - performance.now();
+    const wait = until + turn.tail + (turn.lag ?? 0) - performance.now();
+    this.#microphone?.shutGate(Math.max(wait, 0));
     clearTimeout(this.#timer);
     if (wait <= 0) this.#finish(turn, until);
     else this.#timer = setTimeout(() => this.#finish(turn, until), wait);
   }
 
   #finish(/** @type {Turn} */ turn, /** @type {number} */ until) {
-    this.#microphone?.shut();
-    this.#turn = null;
-    this.#isPressed = false;
-    this.#isListening &&= this.#way === "hands-free";
-    this.#detector.reset();
-    const margins = this.#way === "hold" ? 0 : LEAD_MS + TAIL_MS;
-    this.#answer = this.#understand(Math.round(until - turn.from - margins));
+    this.#turns.shift();
+    if (turn.until > until) this.#cutOff();
+    this.#answer = this.#understand(Math.round(until - turn.from));
     this.#showMode();
+    const [next] = this.#turns;
+    if (next) this.#record(next);
+  }
+
+  /** The visitor has spoken for too long, and may begin another turn. */
+  #cutOff() {
+    this.#isPressed = false;
+    this.#listen(this.#way === "hands-free");
   }
 
   async #understand(/** @type {number} */ ms) {
@@ -238,7 +258,8 @@ export class Voice {
   }
 
   #showMode() {
-    if (this.#turn?.lag != null) this.#become("recording");
+    const isRecording = typeof this.#turns[0]?.lag === "number";
+    if (isRecording) this.#become("recording");
     else this.#become(this.#isListening ? "listening" : "ready");
   }
 

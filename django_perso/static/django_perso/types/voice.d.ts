@@ -14,6 +14,9 @@ interface SpeechListener {
   end(heardAt: number): void;
 }
 
+/** The avatar's sound: its level, and whether the page plays it at its full volume. */
+type Played = { level: number; isFull: boolean };
+
 interface MicrophoneListener {
   /** The root mean squares of the newest samples, of the visitor and the avatar, every 20 ms. */
   level(level: number, avatar: number, now: number): void;
@@ -36,12 +39,14 @@ type VoiceModules = {
   speech: typeof import("../speech.js");
 };
 
-/** What came of a recording. */
+/** How a recording was recognized. */
 type Recognition = { text?: any; failure?: any };
 /** A recording whose text is awaited. */
 interface WaitingRecording {
   endedAt: number;
   isGivenUp: boolean;
+  /** A text that may be that of the recording before. */
+  doubtful: Recognition | null;
   settle(recognition: Recognition): void;
 }
 /** What an adapter does for speech. */
@@ -60,10 +65,12 @@ interface Recorder {
 interface VoiceListener {
   mode(mode: VoiceMode, way: VoiceWay): void;
   level(level: number): void;
-  /** Hands-free, a sound has begun, or was not speech. */
-  sound(isOn: boolean): void;
-  /** The visitor's turn begins: the avatar stops speaking. */
-  turn(): Promise<void>;
+  /** Make the avatar quieter, or as loud as before. */
+  duck(isDucked: boolean): void;
+  /** Whether the avatar is silent in the page, whatever Perso sends. */
+  isMuted(): boolean;
+  /** Make the avatar stop speaking: the visitor speaks. */
+  silence(): Promise<void>;
   understood(text: string, ms: number): void;
   trouble(code: string): void;
 }

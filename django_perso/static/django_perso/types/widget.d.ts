@@ -16,7 +16,7 @@ type Adapter = import("../adapter.js").Sdk1Adapter;
 type ForAdapter = {
   tools: ChatTool[];
   video: HTMLVideoElement;
-  /** Ask for the microphone at once, because Perso did not receive it last time. */
+  /** The SDK takes the microphone at once. */
   hasMicrophone: boolean;
 };
 /** What an adapter reports of its session. */
@@ -66,7 +66,8 @@ interface ConversationOptions {
   way: VoiceWay | "off" | "";
   /** The visitor corrects what was understood before it is sent. */
   isReviewed: boolean;
-  hasMicrophone: boolean;
+  /** Ask for the microphone before the start, because Perso did not receive it last time. */
+  needsMicrophone: boolean;
   loadVoice(): Promise<VoiceModules & { voice: typeof import("../voice.js") }>;
 }
 /** Where a conversation shows what happens. */
