@@ -14,8 +14,11 @@ from websockets.sync.client import ClientConnection, connect
 from . import servers
 
 # Firefox calls hosts of its vendor on every start; without DNS it reaches only
-# addresses such as 127.0.0.1.
-PREFERENCES = 'user_pref("network.dns.disabled", true);\n'
+# addresses such as 127.0.0.1. On a machine without loudspeakers no AudioContext ever
+# runs; the mock is a device that plays.
+PREFERENCES = """user_pref("network.dns.disabled", true);
+user_pref("media.cubeb.force_mock_context", true);
+"""
 START_SECONDS = 60
 WAIT_SECONDS = 30
 
@@ -42,17 +45,33 @@ class Firefox:
         )
 
     def evaluate(self, expression: str) -> Any:
-        """Return the JSON value of a JavaScript expression, as if the user clicked."""
+        """Return the JSON value of a JavaScript expression."""
         answer = self._request(
             "script.evaluate",
             expression=f"(async () => JSON.stringify(await ({expression})))()",
             target={"context": self._tab},
             awaitPromise=True,
-            userActivation=True,
         )
         assert answer["type"] == "success", answer
         value = answer["result"].get("value")
         return None if value is None else json.loads(value)
+
+    def click(self, element: str) -> None:
+        """Click the element that a JavaScript expression finds, by the mouse.
+
+        Unlike a click by a script it lets the page play sound from then on.
+        """
+        x, y = self.evaluate(
+            f"(({{ x, y, width, height }}) => [x + width / 2, y + height / 2])"
+            f"({element}.getBoundingClientRect())"
+        )
+        actions = [
+            {"type": "pointerMove", "x": round(x), "y": round(y)},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerUp", "button": 0},
+        ]
+        mouse = {"type": "pointer", "id": "mouse", "actions": actions}
+        self._request("input.performActions", context=self._tab, actions=[mouse])
 
     def wait_until(self, condition: str) -> None:
         """Wait until a JavaScript expression is true."""

@@ -1,5 +1,6 @@
 """The widget in a conversation: what is shown, what is logged, how it ends."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -350,6 +351,31 @@ def test_leaving_gives_the_session_back(
     assert ended == before + 1
     assert [bye["how"] for bye in site.byes] == [end]
     assert site.states[-1] == "ended"
+
+
+def test_answer_after_the_end_throws_nothing_into_the_page(
+    avatar: Open, page: Any
+) -> None:
+    message = {"status": "success", "type": "message", "content": "Good morning!"}
+    waiting: list[Any] = []
+
+    def wait(route: Any) -> None:
+        waiting.append(route)
+
+    talk = avatar()
+    talk.start()
+    page.route("**/llm/v2/", wait)
+    talk.type("Hello!")
+    talk.wait_for(activity="thinking")
+    talk.end()
+    (route,) = waiting
+    headers = {
+        "access-control-allow-origin": "*",
+        "content-type": "text/event-stream",
+    }
+    route.fulfill(body=f"data: {json.dumps(message)}\n", headers=headers)
+    page.wait_for_timeout(300)
+    # The fixture looks for errors.
 
 
 def test_moved_element_continues_its_conversation(

@@ -161,6 +161,8 @@ export class Sdk1Adapter {
     this.#isOver = true;
     this.#done.abort();
     clearTimeout(this.#watchdog);
+    // What is left of an answer would be sent to the closed channel, and throw into the page.
+    this.#session.clearBuffer().catch(() => {});
     release(this.#session);
     this.#video.srcObject = null;
     return true;
