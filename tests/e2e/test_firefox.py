@@ -61,7 +61,8 @@ def test_visitor_talks_hands_free_in_firefox(
         PERSO_SDK_URL=f"{sandbox.url}/perso-interactive-sdk.js",
         PERSO_SDK_INTEGRITY="",
     )
-    first_seconds, second_seconds = 1.2, 1.6
+    first_seconds = 1.2
+    second_seconds = 1.6
     pause = sound.silence(1.5)
     parts = [
         *(sound.silence(2), sound.sentence(first_seconds), pause),

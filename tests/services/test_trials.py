@@ -197,7 +197,7 @@ def test_refusal_of_unknown_way_to_talk_lists_the_right_ones(value: Any) -> None
     assert answer.status_code == 422
     right = "Choose one of: off, hold, click, hands-free."
     assert answer.json()["errors"] == {"voice": [right]}
-    assert answer.json()["detail"] == f"Visitors talk: {right}"
+    assert answer.json()["detail"] == f"How visitors talk: {right}"
 
 
 def test_trial_with_withdrawn_value_is_refused() -> None:

@@ -365,7 +365,7 @@ def test_stopped_session_sends_no_more_pings(run: Run) -> None:
       new Sdk1Adapter(session, video, listener).stop();
       await new Promise((done) => setTimeout(done, 50));
       return calls;
-    """) == ["play", "stop"]
+    """) == ["play", "clear", "stop"]
 
 
 @pytest.mark.parametrize("file", ["perso-interactive-sdk.js", "index.iife.js"])

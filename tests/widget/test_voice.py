@@ -231,7 +231,10 @@ def test_turn_held_meanwhile_is_recorded_apart(
     assert heard(sandbox)["between"]["peak"] < 0.01
 
 
-@pytest.mark.parametrize("fault", [{"status": 500}, {"hang": True}])
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 500}, pytest.param({"hang": True}, marks=pytest.mark.slow)],
+)
 def test_turn_that_is_not_understood_leaves_the_widget_usable(
     sandbox: SandboxServer, talk: Talk, page: Any, fault: dict[str, Any]
 ) -> None:

@@ -17,7 +17,7 @@ const ECHO_MS = 600; // the avatar's sound may be heard so much later
 const ECHO_DELAYS_MS = Array.from({ length: 21 }, (_, number) => number * 25);
 const ECHO_FAINTEST = 0.003; // a level of the avatar below is silence
 const ECHO_LOUDER = 1.5; // than the avatar is heard: the visitor
-const ECHO_GAIN = 0.7; // how loud the avatar is heard, until that is known
+const ECHO_GAIN = 0.5; // how loud the avatar is heard, until that is known
 const CANCELED_ECHO_GAIN = 0.2; // the same if the browser cancels the echo
 const GAINS = 30; // are remembered, one for each tenth of a second of the avatar
 const SILENT = { level: 0, isFull: true };

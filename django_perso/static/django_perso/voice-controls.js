@@ -29,9 +29,11 @@ summary {
   touch-action: none;
   user-select: none;
 }
+[part="voice-menu"] {
+  margin-inline: -8px;
+}
 summary {
   width: 44px;
-  margin-inline: -8px;
   list-style: none;
 }
 summary::-webkit-details-marker {
@@ -65,6 +67,9 @@ svg {
   border: 1px solid var(--_line);
   border-radius: 14px;
   box-shadow: 0 8px 24px #0000002e;
+}
+[part="voice-menu"]:not([open]) [part="voice-panel"] {
+  display: none;
 }
 label {
   font-size: 0.86em;
