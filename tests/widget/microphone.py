@@ -89,3 +89,8 @@ def heard(sandbox: SandboxServer) -> dict[str, Any]:
     """Return what the sandbox has heard in its newest session."""
     heard: dict[str, Any] = sandbox.ledger()["sessions"][-1]["heard"]
     return heard
+
+
+def spoken(site: Site) -> list[dict[str, Any]]:
+    """Return the logged lines of the visitor."""
+    return [row["d"] for row in site.rows if row["d"].get("role") == "visitor"]
