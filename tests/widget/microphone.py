@@ -80,6 +80,13 @@ def listen(avatar: Avatar) -> None:
     avatar.page.wait_for_timeout(600)  # the noise is measured first
 
 
+def begin_to_speak(avatar: Avatar) -> None:
+    """Make a sound that goes on, and wait until it is recorded."""
+    listen(avatar)
+    avatar.page.evaluate("speak(0.3)")
+    avatar.wait_for(activity="recording")
+
+
 def say(page: Any, *sounds: tuple[int, int], level: float = 0.3) -> None:
     """Make sounds: each for so many milliseconds, followed by a pause."""
     page.evaluate(SAY, [sounds, level])

@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from tests.support.servers import SandboxServer
 from tests.support.widget import Avatar
 
-from .microphone import MICROPHONE, Talk, heard, listen, say
+from .microphone import MICROPHONE, Talk, begin_to_speak, heard, listen, say
 from .site import Site
 
 pytestmark = pytest.mark.browser
@@ -135,9 +135,7 @@ def test_microphone_lost_while_talking_is_explained(
     talk: Talk, page: Any, permission: str, words: str
 ) -> None:
     avatar = talk("hands-free")
-    listen(avatar)
-    page.evaluate("speak(0.3)")
-    avatar.wait_for(activity="recording")
+    begin_to_speak(avatar)
     page.evaluate(
         """(state) => {
           navigator.permissions.query = async () => ({ state });
@@ -236,9 +234,7 @@ def test_device_changed_within_a_sentence_stays_in_the_turn(
     sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:
     avatar = talk("hands-free")
-    listen(avatar)
-    page.evaluate("speak(0.3)")
-    avatar.wait_for(activity="recording")
+    begin_to_speak(avatar)
     avatar.part("voice-options").click()
     chosen = avatar.part("device")
     assert chosen.evaluate("select => select.value") == "built-in"

@@ -7,7 +7,7 @@ import pytest
 from django_perso.sandbox.hearing import USUAL_TEXT
 from tests.support.servers import SandboxServer
 
-from .microphone import Talk, heard, listen, say, spoken
+from .microphone import Talk, begin_to_speak, heard, listen, say, spoken
 from .site import Site
 
 pytestmark = pytest.mark.browser
@@ -164,9 +164,7 @@ def test_hidden_page_sends_what_was_said_and_listens_no_more(
     sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:
     avatar = talk("hands-free")
-    listen(avatar)
-    page.evaluate("speak(0.3)")
-    avatar.wait_for(activity="recording")
+    begin_to_speak(avatar)
     page.wait_for_timeout(500)
     page.evaluate(
         """() => {
@@ -190,9 +188,7 @@ def test_conversation_that_ends_while_recording_lets_go(
     sandbox: SandboxServer, talk: Talk, page: Any, how: str
 ) -> None:
     avatar = talk("hands-free")
-    listen(avatar)
-    page.evaluate("speak(0.3)")
-    avatar.wait_for(activity="recording")
+    begin_to_speak(avatar)
     if how == "end":
         avatar.part("end").click()
     else:

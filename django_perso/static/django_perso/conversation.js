@@ -64,7 +64,7 @@ export class Conversation {
    * Turn the microphone on or off, or change the way to talk. Never rejects: the stage shows what
    * is wrong.
    */
-  async setVoice(/** @type {VoiceWay | "off"} */ way, device = "") {
+  async setVoice(/** @type {VoiceWay | "off"} */ way) {
     if (!this.#adapter || this.isOver) return;
     if (way === "off") {
       this.#voice?.switchOff();
@@ -73,7 +73,7 @@ export class Conversation {
     try {
       this.#loadingVoice ??= this.#makeVoice(this.#adapter);
       this.#voice = await this.#loadingVoice;
-      if (!this.isOver) await this.#voice.switchOn(way, device);
+      if (!this.isOver) await this.#voice.switchOn(way);
     } catch (error) {
       if (!this.#voice) this.#loadingVoice = null; // the next press tries again
       this.#complain(/** @type {any} */ (error));

@@ -292,8 +292,5 @@ export function make(tag, part, properties = {}, ...children) {
   return node;
 }
 
-const makeButton = (
-  /** @type {string} */ part,
-  properties = {},
-  /** @type {Node[]} */ ...children
-) => make("button", part, { type: "button", ...properties }, ...children);
+const makeButton = (/** @type {string} */ part, properties = {}) =>
+  make("button", part, { type: "button", ...properties });

@@ -60,10 +60,10 @@ export class Voice {
    * Turn the microphone on, or change the way to talk. Rejects with a `code` if there is no
    * microphone.
    */
-  async switchOn(/** @type {VoiceWay} */ way, deviceId = "") {
+  async switchOn(/** @type {VoiceWay} */ way) {
     this.#way = way;
     if (this.#mode === "asking") return;
-    if (!this.#microphone && !(await this.#open(deviceId))) return;
+    if (!this.#microphone && !(await this.#open())) return;
     this.#end(performance.now());
     this.#listen(this.#way === "hands-free");
   }
@@ -118,7 +118,7 @@ export class Voice {
   }
 
   /** Return whether there is a microphone, and nobody has switched it off meanwhile. */
-  async #open(/** @type {string} */ deviceId) {
+  async #open() {
     Voice.#current?.switchOff();
     Voice.#current = this;
     const microphone = new this.#modules.microphone.Microphone({
@@ -128,7 +128,7 @@ export class Voice {
     this.#microphone = microphone;
     this.#become("asking");
     try {
-      await microphone.use(deviceId);
+      await microphone.use();
       if (this.#microphone === microphone)
         await this.#recorder.attach(microphone.track);
       if (this.#microphone !== microphone) return false;
