@@ -39,6 +39,7 @@ PRESS_SECONDS = 300  # until somebody presses Start
 TALK_SECONDS = 150  # longer than all waiting in contact.js together
 END_SECONDS = 30  # after the page has closed its connection
 GIVEN_BACK_SECONDS = 15  # after Perso was asked to end the session
+GOODBYE_SECONDS = 5  # for the last words of the page
 POLL_SECONDS = 0.5
 
 # An area, and what was found out in it.
@@ -119,6 +120,8 @@ class Contact:
             if is_pressed:
                 page.hand_over(self._page_session())
             if is_pressed and not self._session_id:
+                # Until then the page may still be reading that it gets no session.
+                page.wait_for_result(GOODBYE_SECONDS)
                 return
             result = page.wait_for_result(TALK_SECONDS if is_pressed else 0)
             self.browser = page.browser

@@ -180,6 +180,7 @@ async function ask(/** @type {string} */ deviceId) {
   if (!isAllowedByPolicy()) throw forbid();
   const askedAt = performance.now();
   const audio = {
+    channelCount: 1,
     echoCancellation: true,
     noiseSuppression: true,
     autoGainControl: true,
