@@ -12,7 +12,11 @@ class PersoConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401 -- importing registers them
+        from . import (
+            checks,  # noqa: F401 -- importing registers them
+            logouts,
+        )
         from .services import deleting
 
         deleting.connect()
+        logouts.connect()

@@ -7,7 +7,7 @@ import asyncio
 import io
 import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Coroutine
 from contextlib import suppress
 from time import monotonic
@@ -33,17 +33,20 @@ from .services.writer import writer
 log = logging.getLogger("django_perso")
 
 RETRY_MS = 1000
-# Sockets of a visitor in a process.
+# Sockets of a visitor in a process, and those of an address that have said nothing.
 MAX_SOCKETS = 5
-# How often the visitor is authenticated again.
+MAX_WAITING = 20
+# How often a socket's conversation is read again.
 CHECK_SECONDS = 30
 # The age at which a socket is closed, so that the page says hello again.
 MAX_AGE_SECONDS = 3600
 NOTHING = Events(())
 # What may go wrong while a frame is handled.
 FAILURES = (BadFrame, Refused, DatabaseError, InterfaceError)
-# Sockets of this process, by visitor.
-_open_sockets: Counter[str] = Counter()
+# Sockets of this process that have not said hello, by address; the others, by visitor
+# and conversation.
+_waiting: Counter[str] = Counter()
+_open: defaultdict[str, dict[UUID, "LogConsumer"]] = defaultdict(dict)
 # The event loop keeps only weak references.
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -75,17 +78,18 @@ class LogConsumer(SocketConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
         self.base_send = send
-        self.visitor = visitors.cookie_id(self.request)
+        self.address = visitors.address(self.request) or ""
         self.hello: Hello | None = None
         self.conversation: Conversation | None = None
         self.answers: list[Answer] = []
+        self.is_waiting = True
         self.unanswered = 0
         self.is_pinged = False
         self.is_closed = False
         self.has_said_bye = False
         self.began = self.heard = self.checked = monotonic()
         watch = asyncio.create_task(self.watch())
-        _open_sockets[self.visitor] += 1
+        _waiting[self.address] += 1
         try:
             # Channels' own loop waits for the one shared thread of the process before
             # each frame.
@@ -94,17 +98,16 @@ class LogConsumer(SocketConsumer):
         finally:
             self.is_closed = True
             watch.cancel()
-            _open_sockets[self.visitor] -= 1
-            if not _open_sockets[self.visitor]:
-                del _open_sockets[self.visitor]
+            self.count_no_more()
 
     async def connect(self) -> None:
         if not visitors.is_allowed_origin(self.request):
             await self.close(CloseCode.ORIGIN)
-        elif self.visitor and _open_sockets[self.visitor] > MAX_SOCKETS:
-            await self.close(CloseCode.TOO_FAST)
-        else:
-            await self.accept()
+            return
+        await self.accept()
+        if _waiting[self.address] > MAX_WAITING:
+            # A socket that was not accepted has no code, and would not be tried again.
+            await self.close(CloseCode.TOO_FAST, "too many sockets")
 
     async def watch(self) -> None:
         """Close a socket without a hello, a silent one, and one that is too old."""
@@ -121,6 +124,7 @@ class LogConsumer(SocketConsumer):
 
     async def close(self, code: int | None = None, reason: str | None = None) -> None:
         self.is_closed = True
+        self.count_no_more()
         await super().close(code, reason)
 
     async def receive(
@@ -145,7 +149,7 @@ class LogConsumer(SocketConsumer):
         if self.conversation is None:
             raise BadFrame(CloseCode.NOT_AUTHORISED, "the first frame must be hello")
         if self.heard > self.checked + self.check_seconds:
-            # The visitor may have logged out meanwhile.
+            # The user may have been deleted meanwhile.
             self.conversation = await in_database(self.authenticate)()
             self.checked = self.heard
         if isinstance(frame, Bye):
@@ -159,6 +163,7 @@ class LogConsumer(SocketConsumer):
         if self.hello is not None:
             raise BadFrame(CloseCode.BAD_FRAME, "hello was already sent")
         self.hello = hello
+        self.count_no_more()
         self.run(self.welcome())
 
     def take_bye(self, conversation: Conversation, bye: Bye) -> None:
@@ -199,17 +204,32 @@ class LogConsumer(SocketConsumer):
             await self.fail(error)
 
     async def welcome(self) -> None:
-        self.conversation = await in_database(self.take_over)()
-        await self.reply(
-            {
-                "t": "welcome",
-                "ack": self.conversation.last_seq,
-                "age": transcripts.age_ms(self.conversation),
-                "window": self.window,
-                "frame": payloads.MAX_FRAME,
-                "ping": frames.PING_SECONDS,
-            }
-        )
+        conversation = await in_database(self.take_over)()
+        if self.is_closed:
+            return
+        sockets = _open[conversation.visitor]
+        older = sockets.get(conversation.pk)
+        sockets[conversation.pk] = self
+        self.conversation = conversation
+        if older is not None:
+            await older.fail(transcripts.Superseded())
+        if len(sockets) > MAX_SOCKETS:
+            raise BadFrame(CloseCode.TOO_FAST, "too many sockets")
+        await self.reply(transcripts.welcome(conversation, self.window))
+
+    def count_no_more(self) -> None:
+        """Take this socket out of those that are counted. Safe to repeat."""
+        if self.is_waiting:
+            self.is_waiting = False
+            _waiting[self.address] -= 1
+            if not _waiting[self.address]:
+                del _waiting[self.address]
+        if self.conversation is not None:
+            sockets = _open[self.conversation.visitor]
+            if sockets.get(self.conversation.pk) is self:
+                del sockets[self.conversation.pk]
+            if not sockets:
+                del _open[self.conversation.visitor]
 
     async def end(self, conversation: Conversation, bye: Bye) -> None:
         """End the conversation; the browser says bye again unless it is done."""
@@ -275,8 +295,7 @@ class LogConsumer(SocketConsumer):
         Reads the database, so not for the event loop's thread.
         """
         assert self.hello is not None  # noqa: S101
-        user = visitors.logged_in(self.request)
-        conversation = tickets.open_log(self.hello, self.visitor, user)
+        conversation = tickets.open_log(self.hello)
         if self.conversation is not None:
             conversation.lease = self.conversation.lease
         return conversation

@@ -148,8 +148,7 @@ def _body(request: HttpRequest) -> str:
 
 
 async def _start_session(request: HttpRequest) -> HttpResponseBase:
-    reserve = in_database(_reserve)
-    reservation, has_socket = await reserve(request, _body(request))
+    reservation = await in_database(_reserve)(request, _body(request))
     started = await starting.start(reservation)
     conversation = started.conversation
     session = started.session
@@ -165,7 +164,7 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
             "voice": started.preset.voice,
             "tools": started.preset.client_tools,
             "log": {
-                "ws": reverse("django_perso:log") if has_socket else None,
+                "ws": reverse("django_perso:log") if _has_sockets(request) else None,
                 "post": reverse("django_perso:log_entries"),
             },
         },
@@ -176,11 +175,10 @@ async def _start_session(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def _reserve(request: HttpRequest, body: str) -> tuple[Reservation, bool]:
+def _reserve(request: HttpRequest, body: str) -> Reservation:
     """Do all of a start that needs the database before Perso is asked.
 
-    Return the reservation, and whether the page may open a socket. One call, because
-    each change of threads takes time.
+    One call, because each change of threads takes time.
     """
     _check_csrf(request)
     visitor = visitors.identify(request)
@@ -192,10 +190,7 @@ def _reserve(request: HttpRequest, body: str) -> tuple[Reservation, bool]:
         language=get_language() or "",
         consent=_value(data, "consent", str, ""),
     )
-    has_socket = _has_sockets(request) and visitors.is_known_to_sockets(
-        request, visitor.user
-    )
-    return starting.reserve(start_request), has_socket
+    return starting.reserve(start_request)
 
 
 def _value(data: dict[str, Any], name: str, kind: type, default: Any) -> Any:
@@ -221,15 +216,22 @@ def _has_sockets(request: HttpRequest) -> bool:
 
 
 async def _log_entries(request: HttpRequest) -> HttpResponseBase:
-    """Take by POST what the socket takes: `items`, `bye` or both; answer its frames."""
+    """Take by POST what the socket takes, and answer its frames.
+
+    That is `hello`, which opens the log for this page, or else `items`, `bye` or both.
+    """
     if not visitors.is_allowed_origin(request):
         text = _("Pages from this origin may not write to the log.")
         raise Refused("origin", 403, text, hint=visitors.origin_hint(request))
     body = payloads.load(_body(request))
     hello = frames.parse_hello(body)
+    lease = frames.parse_lease(body)
+    if body.get("hello") is True:
+        answer = await in_database(_welcome)(hello)
+        return JsonResponse(answer, headers={"Cache-Control": "no-store"})
     events = frames.parse_items(body.get("items", []))
     bye = frames.parse_bye(body["bye"]) if "bye" in body else None
-    conversation, answer = await in_database(_record)(request, hello, events)
+    conversation, answer = await in_database(_record)(hello, events, lease)
     if bye is not None and answer["t"] == "ack":
         answer = await byes.end(conversation, bye)
     if loop_lasts():
@@ -237,12 +239,21 @@ async def _log_entries(request: HttpRequest) -> HttpResponseBase:
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})
 
 
+def _welcome(hello: frames.Hello) -> dict[str, Any]:
+    conversation = tickets.raise_lease(tickets.open_log(hello))
+    # A page waits for the response to a POST before it sends the next one.
+    return transcripts.welcome(conversation, window=1)
+
+
 def _record(
-    request: HttpRequest, hello: frames.Hello, events: frames.Events
+    hello: frames.Hello, events: frames.Events, lease: int | None
 ) -> tuple[Conversation, dict[str, Any]]:
-    visitor = visitors.identify(request)
-    conversation = tickets.open_log(hello, visitor.id, visitor.user)
-    return conversation, transcripts.record(conversation.pk, events)
+    conversation = tickets.open_log(hello)
+    try:
+        return conversation, transcripts.record(conversation.pk, events, lease=lease)
+    except transcripts.Superseded as error:
+        text = _("Another page has taken over this conversation.")
+        raise Refused("superseded", 409, text) from error
 
 
 # Both check by themselves who asks: the first the CSRF token, to answer in JSON; the

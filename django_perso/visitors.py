@@ -10,6 +10,7 @@ from django.contrib import auth
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import salted_hmac
+from django.utils.http import is_same_domain
 
 from .conf import conf
 from .services.limits import Visitor
@@ -46,11 +47,6 @@ def logged_in(request: HttpRequest) -> Any:
     return user if user.is_authenticated else None
 
 
-def is_known_to_sockets(request: HttpRequest, user: Any) -> bool:
-    """Return whether `logged_in` finds this user too, and not only a middleware."""
-    return user is None or auth.SESSION_KEY in getattr(request, "session", {})
-
-
 def _new_id(request: HttpRequest) -> str:
     # From the CSRF cookie if there is one, so that two tabs that start at the same time
     # belong to one visitor.
@@ -70,15 +66,17 @@ def cookie_id(request: HttpRequest) -> str:
 
 
 def remember(request: HttpRequest, response: HttpResponse, visitor_id: str) -> None:
-    """Set the visitor's cookie on the response."""
+    """Set the visitor's cookie on the response, wherever the session's is sent too."""
     response.set_signed_cookie(
         COOKIE,
         visitor_id,
         salt=COOKIE_SALT,
         max_age=COOKIE_SECONDS,
         httponly=True,
-        samesite="Lax",
-        secure=request.is_secure(),
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+        secure=settings.SESSION_COOKIE_SECURE or request.is_secure(),
     )
 
 
@@ -108,8 +106,8 @@ def _network(hop: str) -> str | None:
     return str(ipaddress.ip_network((int(ip), 64), strict=False).network_address)
 
 
-def is_allowed_origin(request: HttpRequest) -> bool:
-    """Return whether the request comes from a page of this site or an allowed origin.
+def is_trusted_origin(request: HttpRequest) -> bool:
+    """Return whether a page of this site, or of a CSRF_TRUSTED_ORIGINS, has sent this.
 
     Scheme, host and port must be equal. A request without an origin, or from an opaque
     one ("null"), is refused.
@@ -119,7 +117,27 @@ def is_allowed_origin(request: HttpRequest) -> bool:
         is_own = origin == _own_origin(request)
     except DisallowedHost:
         return False
-    return bool(origin) and (is_own or origin in conf.ALLOWED_ORIGINS)
+    return bool(origin) and (is_own or _is_csrf_trusted(origin))
+
+
+def is_allowed_origin(request: HttpRequest) -> bool:
+    """Return whether pages of the request's origin may write to the log."""
+    origin = request.META.get("HTTP_ORIGIN", "")
+    return is_trusted_origin(request) or origin in conf.ALLOWED_ORIGINS
+
+
+def _is_csrf_trusted(origin: str) -> bool:
+    """Return whether CSRF_TRUSTED_ORIGINS, with its wildcards, has this origin."""
+    scheme, _, host = origin.partition("://")
+    for trusted in settings.CSRF_TRUSTED_ORIGINS:
+        trusted_scheme, _, pattern = trusted.partition("://")
+        is_wildcard = pattern.startswith("*")
+        if origin == trusted and not is_wildcard:
+            return True
+        is_subdomain = is_same_domain(host, pattern.removeprefix("*"))
+        if is_wildcard and scheme == trusted_scheme and is_subdomain:
+            return True
+    return False
 
 
 def origin_hint(request: HttpRequest) -> str:
@@ -127,7 +145,7 @@ def origin_hint(request: HttpRequest) -> str:
     return (
         f"Origin {request.META.get('HTTP_ORIGIN')!r} is not this site's. "
         "Behind a proxy set SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_HOST. "
-        'Add your other sites to PERSO["ALLOWED_ORIGINS"].'
+        "Add your other sites to CSRF_TRUSTED_ORIGINS."
     )
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
+from django.contrib.sessions.models import Session
 from django.db import OperationalError, connections
 from django.db.backends.signals import connection_created
 from django.db.utils import InterfaceError
@@ -22,13 +23,21 @@ from django_perso.asgi import get_asgi_application
 from django_perso.consumers import LogConsumer
 from django_perso.log import frames, payloads
 from django_perso.models import Conversation
+from django_perso.services import tickets
 from django_perso.services.database import IDLE_SECONDS
-from tests.stage import chat, make_preset
+from tests.stage import chat, make_conversation, make_preset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SITE = "http://testserver"
-WELCOME = {"t": "welcome", "ack": 0, "window": 4, "frame": 65536, "ping": 15}
+WELCOME = {
+    "t": "welcome",
+    "ack": 0,
+    "lease": 1,
+    "window": 4,
+    "frame": 65536,
+    "ping": 15,
+}
 
 
 class Browser:
@@ -186,21 +195,22 @@ async def test_new_socket_supersedes_the_old_one(
     await say(old, t="ev", items=[chat(1)])
     new = browser.socket()
     await new.connect()
-    assert (await say(new, **browser.hello_frame))["ack"] == 1
-    await old.send_json_to({"t": "ev", "items": [chat(2, "from the old page")]})
+    welcome = await say(new, **browser.hello_frame)
+    assert (welcome["ack"], welcome["lease"]) == (1, 2)
     assert await closed(old) == 4409
     assert await say(new, t="ev", items=[chat(2)]) == {"t": "ack", "s": 2}
     assert (await row()).lease == 2
-    assert (await (await row()).entries.aget(seq=2)).data["text"] == "hi"
 
 
-async def test_ping_on_a_superseded_socket_closes_it(
-    browser: Browser,
+@pytest.mark.parametrize("frame", [{"t": "ping"}, {"t": "ev", "items": [chat(1)]}])
+async def test_socket_superseded_in_another_process_is_closed(
+    browser: Browser, frame: dict[str, Any]
 ) -> None:
     old = await browser.hello()
-    await browser.hello()
-    await old.send_json_to({"t": "ping"})
+    await Conversation.objects.aupdate(lease=2)
+    await old.send_json_to(frame)
     assert await closed(old) == 4409
+    assert await stored() == []
 
 
 async def test_pings_keep_a_quiet_conversation_alive(
@@ -289,9 +299,8 @@ async def test_hello_needs_the_ticket_of_this_conversation(
     assert await refused_hello(browser, ticket="x") == 4401
     assert await refused_hello(browser, ticket=other.started["ticket"]) == 4401
     assert await refused_hello(browser, stream=other.started["stream"]) == 4401
-    assert await refused_hello(other, **browser.hello_frame) == 4401
     other.http.cookies.clear()
-    assert await refused_hello(other) == 4401
+    await other.hello()
     await other.close()
 
 
@@ -434,42 +443,99 @@ async def test_silent_socket_is_closed(
 
 
 async def test_sockets_of_a_visitor_are_limited(browser: Browser) -> None:
-    # Gives the browser its cookie before the first socket.
-    await browser.http.post("/perso/log/entries/", json={})
-    sockets = [await browser.hello() for _ in range(consumers.MAX_SOCKETS)]
-    one_too_many = browser.socket()
-    assert await one_too_many.connect() == (False, 4429)
-    await one_too_many.send_input({"type": "websocket.disconnect", "code": 4429})
+    hellos = []
+    for _ in range(consumers.MAX_SOCKETS + 1):
+        conversation = await sync_to_async(make_conversation)()
+        ticket = tickets.issue(conversation)
+        hellos.append({"stream": str(conversation.pk), "ticket": ticket})
+    first, *others, last = hellos
+    oldest = await browser.hello(**first)
+    sockets = [await browser.hello(**hello) for hello in others]
+    assert await refused_hello(browser, **last) == 4429
+    # A socket in place of another one of the same conversation is not one too many.
+    await browser.hello(**first)
+    assert await closed(oldest) == 4409
     await sockets[0].disconnect()
-    assert (await browser.socket().connect())[0]
+    await browser.hello(**last)
+
+
+async def test_sockets_of_an_address_without_hello_are_limited(
+    browser: Browser,
+) -> None:
+    silent = [browser.socket() for _ in range(consumers.MAX_WAITING)]
+    for socket in silent:
+        assert await socket.connect() == (True, None)
+    one_too_many = browser.socket()
+    assert await one_too_many.connect() == (True, None)
+    assert await closed(one_too_many) == 4429
+    await one_too_many.disconnect()
+    assert (await say(silent[0], **browser.hello_frame))["t"] == "welcome"
+    assert await refused_hello(browser, ticket="x") == 4401
+    assert consumers._waiting.total() == consumers.MAX_WAITING - 1
+
+
+async def log_in(browser: Browser, client: AsyncClient, user: Any) -> None:
+    """Log a user in with the session that this browser uses."""
+    client.cookies.load(
+        {cookie.name: str(cookie.value) for cookie in browser.http.cookies.jar}
+    )
+    await client.aforce_login(user)
+    for name, morsel in client.cookies.items():
+        browser.http.cookies.set(name, morsel.value)
 
 
 async def test_log_is_closed_after_logout(
     browser: Browser,
-    monkeypatch: pytest.MonkeyPatch,
     django_user_model: Any,
+    monkeypatch: pytest.MonkeyPatch,
     figure: Callable[[str, str], None],
 ) -> None:
-    monkeypatch.setattr(LogConsumer, "check_seconds", 0.1)
     rosa = await django_user_model.objects.acreate(username="rosa")
     client = AsyncClient()
-    await client.aforce_login(rosa)
-    for name, morsel in client.cookies.items():
-        browser.http.cookies.set(name, morsel.value)
+    await Conversation.objects.all().adelete()
+    await log_in(browser, client, rosa)
     await browser.start()
     socket = await browser.hello()
-    await asyncio.sleep(0.2)
+    await sync_to_async(client.logout)()
+    # What was sent before the logout may arrive after it.
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
-    await client.alogout()
-    await asyncio.sleep(0.2)
+    monkeypatch.setattr(tickets, "LOGOUT_GRACE", timedelta(0))
     await socket.send_json_to({"t": "ev", "items": [chat(2)]})
     assert await closed(socket) == 4401
     assert await refused_hello(browser) == 4401
+    assert await stored() == [1]
     figure(
         "T10",
-        "after a logout: the next frame after the check (30 s) and a new hello "
-        "are refused with 4401",
+        "after a logout: the next frame and a new hello are refused with 4401",
     )
+
+
+async def test_expired_login_does_not_close_the_log(
+    browser: Browser, django_user_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogConsumer, "check_seconds", 0)
+    rosa = await django_user_model.objects.acreate(username="rosa")
+    await log_in(browser, AsyncClient(), rosa)
+    await browser.start()
+    socket = await browser.hello()
+    await Session.objects.all().adelete()
+    assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
+    browser.http.cookies.clear()
+    await browser.hello()
+
+
+async def test_log_of_a_deleted_user_is_closed(
+    browser: Browser, django_user_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogConsumer, "check_seconds", 0)
+    rosa = await django_user_model.objects.acreate(username="rosa")
+    await log_in(browser, AsyncClient(), rosa)
+    await browser.start()
+    socket = await browser.hello()
+    assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
+    await rosa.adelete()
+    await socket.send_json_to({"t": "ev", "items": [chat(2)]})
+    assert await closed(socket) == 4401
 
 
 async def test_entries_of_a_conversation_are_limited(browser: Browser) -> None:

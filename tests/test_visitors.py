@@ -50,9 +50,22 @@ def test_visitor_cookie_is_signed_and_restricted(
         "Lax",
         secure,
     )
+    assert (cookie["path"], cookie["domain"]) == ("/", "")
     forged = with_cookie_of(response)
     forged.COOKIES[visitors.COOKIE] = cookie.value.replace("me", "you", 1)
     assert visitors.cookie_id(forged) == ""
+
+
+def test_visitor_cookie_goes_wherever_the_session_cookie_goes(settings: Any) -> None:
+    settings.SESSION_COOKIE_SAMESITE = "None"
+    settings.SESSION_COOKIE_SECURE = True
+    settings.SESSION_COOKIE_PATH = "/shop"
+    settings.SESSION_COOKIE_DOMAIN = ".example"
+    response = HttpResponse()
+    visitors.remember(request(), response, "me")
+    cookie = response.cookies[visitors.COOKIE]
+    names = ("samesite", "secure", "path", "domain")
+    assert [cookie[name] for name in names] == ["None", True, "/shop", ".example"]
 
 
 @pytest.mark.django_db
@@ -139,6 +152,34 @@ def test_only_the_exact_origin_may_write(
         )
         is allowed
     )
+
+
+@pytest.mark.parametrize(
+    ("origin", "trusted"),
+    [
+        ("https://app.example", True),
+        ("https://eu.app.example", False),
+        ("https://one.wild.example", True),
+        ("https://a.b.wild.example", True),
+        ("https://wild.example", True),
+        ("https://one.wild.example:8443", False),
+        ("http://one.wild.example", False),
+        ("https://onewild.example", False),
+        ("https://wild.example.evil.test", False),
+        ("null", False),
+    ],
+)
+def test_csrf_trusted_origins_are_trusted(
+    settings: Any, origin: str, trusted: bool
+) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://app.example", "https://*.wild.example"]
+    settings.PERSO = {"ALLOWED_ORIGINS": ["https://partner.example"]}
+    sent = request(HTTP_HOST="shop.example", HTTP_ORIGIN=origin, secure=True)
+    assert visitors.is_trusted_origin(sent) is trusted
+    assert visitors.is_allowed_origin(sent) is trusted
+    partner = request(HTTP_ORIGIN="https://partner.example")
+    assert not visitors.is_trusted_origin(partner)
+    assert visitors.is_allowed_origin(partner)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Conversation, EndedBy, TranscriptEntry
-from ..services import reasons
+from ..services import reasons, transcripts
 
 # Ends of conversations whose page may send no bye without anything being wrong.
-EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT)
+EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT, EndedBy.LOGOUT)
 ONE_MINUTE_IN = F("created_at") + timedelta(minutes=1)
 TEN_MINUTES_IN = F("created_at") + timedelta(minutes=10)
 
@@ -25,10 +25,15 @@ def is_cut_off(conversation: Conversation) -> bool:
     return conversation.ended_at is not None and not is_explained
 
 
-def _has_entry(kind: TranscriptEntry.Kind) -> Exists:
-    return Exists(
-        TranscriptEntry.objects.filter(conversation=OuterRef("pk"), kind=kind)
-    )
+def _has_entry(condition: Q) -> Exists:
+    entries = TranscriptEntry.objects.filter(conversation=OuterRef("pk"))
+    return Exists(entries.filter(condition))
+
+
+HAS_TOOL = _has_entry(Q(kind=TranscriptEntry.Kind.TOOL))
+HAS_ERROR = _has_entry(Q(kind=TranscriptEntry.Kind.ERROR))
+HAS_GAP = _has_entry(Q(kind=TranscriptEntry.Kind.GAP))
+WAS_SILENT = _has_entry(transcripts.IS_LOG_SILENT)
 
 
 class ConditionFilter(admin.SimpleListFilter):
@@ -80,8 +85,8 @@ class ToolFilter(ConditionFilter):
     title = _("tools")
     parameter_name = "tools"
     conditions = {
-        "used": (_("used"), Q(_has_entry(TranscriptEntry.Kind.TOOL))),
-        "none": (_("not used"), ~Q(_has_entry(TranscriptEntry.Kind.TOOL))),
+        "used": (_("used"), Q(HAS_TOOL)),
+        "none": (_("not used"), ~Q(HAS_TOOL)),
     }
 
 
@@ -100,9 +105,10 @@ class TroubleFilter(ConditionFilter):
     conditions = {
         "errors": (
             _("errors"),
-            Q(ended_by=EndedBy.ERROR) | _has_entry(TranscriptEntry.Kind.ERROR),
+            Q(ended_by=EndedBy.ERROR) | HAS_ERROR,
         ),
-        "gaps": (_("missing entries"), Q(_has_entry(TranscriptEntry.Kind.GAP))),
+        "gaps": (_("missing entries"), Q(HAS_GAP)),
+        "silent": (_("page stopped reporting"), Q(WAS_SILENT)),
         "open": (
             _("connection lost"),
             Q(ended_at__isnull=False, is_complete=False) & ~Q(ended_by__in=EXPLAINED),

@@ -31,6 +31,7 @@ STATES = {
     "live": _("connected"),
     "interrupted": _("avatar interrupted"),
     "sound_blocked": _("sound blocked by the browser"),
+    "log_silent": _("the page stopped reporting, while Perso went on"),
 }
 ENDED = "ended"
 # Who or what ended a conversation, as a page or this site reports it.

@@ -2,8 +2,8 @@
 
 | browser → server                              | answer                          |
 |-----------------------------------------------|---------------------------------|
-| hello {stream, ticket}: first, within 5 s     | welcome {ack, age, window,      |
-|                                               | frame, ping}                    |
+| hello {stream, ticket}: first, within 5 s     | welcome {ack, lease, age,       |
+|                                               | window, frame, ping}            |
 | ev {items: [{s, k, t, d}]}: ≤ 50, ≤ 64 KiB    | ack {s}: durable                |
 |                                               | gap {s}: send again from there  |
 |                                               | reject {s, code}                |
@@ -55,6 +55,7 @@ CONTENT: dict[str, Schema] = {
 NUMBERED: Schema = {"s": WHOLE[1:]}
 ENTRY: Schema = {**NUMBERED, "k": tuple(CONTENT), "t": WHOLE, "d": dict}
 HELLO: Schema = {"stream": str, "ticket": str}
+LEASED: Schema = {"lease": WHOLE}
 BYE: Schema = {"last": WHOLE, "how": HOWS}
 
 
@@ -116,6 +117,15 @@ def parse_hello(data: dict[str, Any]) -> Hello:
         except ValueError:
             pass
     raise BadFrame(CloseCode.BAD_FRAME, "hello needs stream, a UUID, and ticket")
+
+
+def parse_lease(data: dict[str, Any]) -> int | None:
+    """Return the lease of the page that sends a POST, if it has one."""
+    if "lease" not in data:
+        return None
+    if not _fits(data, LEASED):
+        raise BadFrame(CloseCode.BAD_FRAME, "lease must be a whole number")
+    return int(data["lease"])
 
 
 def parse_bye(data: Any) -> Bye:

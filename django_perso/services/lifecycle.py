@@ -15,6 +15,7 @@ A conversation:
 
     open ── finish(): its page sends bye ─────────────────────────────┐
       │  ── end_silent(), end_terminated(): no session of it runs ────┼──► ended
+      │  ── log_out(): its user logs out ─────────────────────────────┤
       └──── fail(): its first session did not start ──────────────────┘
 
 `finish()` also sets `is_complete`, after which no further entry is taken. Rows are
@@ -29,7 +30,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.functions import Greatest
 
 from ..log.frames import LEFT
@@ -152,6 +153,20 @@ def end_terminated(session: PersoSession, facts: Facts, last_sign_at: datetime) 
         sessions = PersoSession.objects.all()
         remote = EndedBy.REMOTE
         return _end(session.pk, sessions, row, remote, last_sign_at, facts.reason)
+
+
+def log_out(conversations: QuerySet[Conversation]) -> None:
+    """End the open ones of these conversations, because their user has logged out.
+
+    Their pages learn that and stop. Until Perso says that it has ended them, their
+    sessions count as running.
+    """
+    for pk in conversations.filter(ended_at=None).values_list("pk", flat=True):
+        with transaction.atomic():
+            row = _lock(pk)
+            if row is not None and row.ended_at is None:
+                _note_end(row, EndedBy.LOGOUT.value, reason="")
+                _end_conversation(row, EndedBy.LOGOUT, database.now())
 
 
 def settle(session: PersoSession, facts: Facts) -> bool:

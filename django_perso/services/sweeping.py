@@ -14,12 +14,12 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from ..client import ApiError, PersoError, calls
 from ..fields import SecretUnreadable
-from ..models import PersoSession
-from . import connections, database, lifecycle, limits
+from ..models import PersoSession, TranscriptEntry
+from . import connections, database, lifecycle, limits, transcripts
 from .interval import Interval
 from .lifecycle import Facts
 
@@ -28,6 +28,8 @@ log = logging.getLogger("django_perso")
 Status = PersoSession.Status
 # A session is asked about this long after its start, before its place would be free.
 ASK_AFTER = timedelta(minutes=2)
+# The page of a session that runs sends entries or pings at least this often.
+REPORT_WITHIN = timedelta(minutes=2)
 # What Perso has not said a day after the end, it will not say.
 ASK_FOR = timedelta(days=1)
 # By then a sweeper has asked.
@@ -69,6 +71,7 @@ def sweep(
                 continue
             if answer.is_running:
                 counts["running"] += lifecycle.saw(session, now)
+                _note_silence(session, now)
             elif answer.facts.reason:
                 last_sign_at = _last_sign_at(session)
                 counts["closed"] += lifecycle.end_terminated(
@@ -79,10 +82,22 @@ def sweep(
     return {**counts, "unsettled": _unsettled(now)[:limit].count()}
 
 
+def _note_silence(session: PersoSession, now: datetime) -> None:
+    """Note once that the page of a session that runs has reported nothing lately."""
+    conversation = session.conversation
+    if conversation is None or conversation.last_seen_at > now - REPORT_WITHIN:
+        return
+    since = Q(created_at__gte=conversation.last_seen_at)
+    if not conversation.entries.filter(since, transcripts.IS_LOG_SILENT).exists():
+        kind = TranscriptEntry.Kind.STATE
+        transcripts.note(conversation, kind, transcripts.LOG_SILENT)
+
+
 def _running(now: datetime) -> Any:
     """Return sessions that may still be running, least recently heard first."""
     sessions = PersoSession.objects.running().filter(created_at__lte=now - ASK_AFTER)
-    return sessions.with_last_sign().order_by("last_sign_at")
+    by_silence = sessions.with_last_sign().order_by("last_sign_at")
+    return by_silence.select_related("conversation")
 
 
 def _unsettled(now: datetime) -> QuerySet[PersoSession]:

@@ -12,32 +12,35 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from ..conf import conf
-from ..log import payloads
+from ..log import frames, payloads
 from ..log.frames import MAX_STREAM, Entry, Events
 from ..models import Conversation, TranscriptEntry
 from ..signals import entry_recorded
-from . import bulk, conversation_gone
+from . import bulk, conversation_gone, tickets
 
 log = logging.getLogger("django_perso")
 
 Answer = dict[str, Any] | Exception
+# The entry of this site that says that the page has stopped reporting.
+LOG_SILENT = {"name": "log_silent"}
+IS_LOG_SILENT = Q(source=TranscriptEntry.Source.SERVER, data__name=LOG_SILENT["name"])
 # What receivers of `entry_recorded` get of an entry.
 RECORDED = ("source", "seq", "kind", "at_ms", "data")
 
 
 class Superseded(Exception):
-    """A newer socket has taken over this conversation."""
+    """A newer page has taken over this conversation."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a browser reports of a conversation, with the `lease` of its socket.
+    """What a browser reports of a conversation, with the `lease` of its page.
 
-    A POST has no lease.
+    A page that closed before may have left entries that are sent without a lease.
     """
 
     stream: UUID
@@ -50,7 +53,7 @@ def record(stream: UUID, events: Events, *, lease: int | None = None) -> dict[st
 
     The answer is an ack (stored), a gap (send again from there) or a reject. Entries
     that are stored already are dropped; a missing number or a bad entry stops the rest.
-    With a `lease`, raises Superseded if a newer socket has come. Raises Refused (404)
+    With a `lease`, raises Superseded if a newer page has come. Raises Refused (404)
     if the conversation was deleted. Safe to repeat, and to call from two places at
     once.
     """
@@ -102,7 +105,14 @@ def _locked(
     They are locked in the order of their keys, so that transactions cannot wait for
     each other in a circle.
     """
-    columns = ("last_seq", "lease", "is_complete", "bytes_stored")
+    columns = (
+        "last_seq",
+        "lease",
+        "is_complete",
+        "bytes_stored",
+        "ended_at",
+        "ended_by",
+    )
     rows = Conversation.objects.filter(pk__in=streams)
     conversations = rows.order_by("pk").only(*columns)
     if connection.features.has_select_for_update_skip_locked:
@@ -136,6 +146,8 @@ def _take(
     highest = max((entry.s for entry in report.events.items), default=0)
     if conversation is None or _is_over(conversation, highest):
         return conversation_gone()
+    if tickets.was_closed_by_logout(conversation):
+        return tickets.logged_out()
     if report.lease is not None and report.lease != conversation.lease:
         return Superseded()
     # A bye without entries ends the conversation even if there is no redactor to ask.
@@ -225,6 +237,22 @@ def note(
         recorded |= {"source": source.value, "kind": kind.value}
         if entry_recorded.has_listeners(Conversation):
             transaction.on_commit(partial(_send_recorded, conversation.pk, [recorded]))
+
+
+def welcome(conversation: Conversation, window: int) -> dict[str, Any]:
+    """Return the frame that answers hello, after the conversation's lease was raised.
+
+    `window` is how many frames may be unacknowledged.
+    """
+    return {
+        "t": "welcome",
+        "ack": conversation.last_seq,
+        "lease": conversation.lease,
+        "age": age_ms(conversation),
+        "window": window,
+        "frame": payloads.MAX_FRAME,
+        "ping": frames.PING_SECONDS,
+    }
 
 
 def age_ms(conversation: Conversation) -> int:

@@ -22,6 +22,7 @@ from django_perso.services import (
     Refused,
     byes,
     connections,
+    lifecycle,
     starting,
     sweeping,
     tickets,
@@ -200,30 +201,29 @@ def test_start_of_preset_without_intro_has_no_intro() -> None:
 # --- tickets --------------------------------------------------------------------------
 
 
-def refused_opening(
-    stream: uuid.UUID, ticket: str, visitor: str = "me"
-) -> tuple[str, int]:
+def refused_opening(stream: uuid.UUID, ticket: str) -> tuple[str, int]:
     with pytest.raises(Refused) as caught:
-        tickets.open_log(Hello(stream, ticket), visitor)
+        tickets.open_log(Hello(stream, ticket))
     return caught.value.code, caught.value.status
 
 
-def test_ticket_opens_only_its_conversation_for_its_visitor() -> None:
+def test_ticket_opens_only_its_conversation() -> None:
     make_preset()
     started = start()
     other = start(visitor=Visitor("you"))
     stream = started.conversation.pk
     ticket = tickets.issue(started.conversation)
-    assert tickets.open_log(Hello(stream, ticket), "me") == started.conversation
+    assert tickets.open_log(Hello(stream, ticket)) == started.conversation
     assert started.session.session_id.reveal() not in ticket
     for refused in (
-        refused_opening(stream, ticket, "you"),
-        refused_opening(stream, ticket, ""),
         refused_opening(other.conversation.pk, ticket),
         refused_opening(stream, tickets.issue(other.conversation)),
         refused_opening(stream, ticket[:-1] + "x"),
         refused_opening(stream, ""),
         refused_opening(stream, signing.dumps([str(stream), "me"], salt="another")),
+        refused_opening(stream, signing.dumps([str(stream), "x"], salt=tickets.SALT)),
+        refused_opening(stream, signing.dumps([str(stream)], salt=tickets.SALT)),
+        refused_opening(stream, signing.dumps([], salt=tickets.SALT)),
         refused_opening(stream, "ü:ä:\ufffd"),
     ):
         assert refused == ("not_authorised", 401)
@@ -237,7 +237,7 @@ def test_ticket_is_valid_for_a_day_after_the_conversation(ended: bool) -> None:
     times = {"ended_at": at} if ended else {"last_seen_at": at}
     update_conversations(**times)
     tickets.open_log(
-        Hello(started.conversation.pk, tickets.issue(started.conversation)), "me"
+        Hello(started.conversation.pk, tickets.issue(started.conversation))
     )
     update_conversations(**{name: at - timedelta(minutes=2) for name in times})
     assert refused_opening(
@@ -316,20 +316,47 @@ def test_late_goodbye_completes_a_silent_conversation() -> None:
     assert [data["how"] for data in ends] == ["silence"]
 
 
-def test_ticket_of_user_requires_the_same_user(
-    django_user_model: Any,
-) -> None:
+@pytest.fixture
+def own(django_user_model: Any) -> Conversation:
+    """A conversation of a logged-in user."""
     make_preset()
-    user, other = (
-        django_user_model.objects.create(username=name) for name in ("rosa", "otto")
-    )
-    started = start(visitor=Visitor("me", user))
-    hello = Hello(started.conversation.pk, tickets.issue(started.conversation))
-    assert tickets.open_log(hello, "me", user) == started.conversation
-    for somebody in (None, other):
-        with pytest.raises(Refused) as refused:
-            tickets.open_log(hello, "me", somebody)
-        assert refused.value.status == 401
+    rosa = django_user_model.objects.create(username="rosa")
+    return start(visitor=Visitor("me", rosa)).conversation
+
+
+def test_ticket_of_a_user_needs_no_login(own: Conversation) -> None:
+    assert tickets.open_log(Hello(own.pk, tickets.issue(own))) == own
+
+
+def test_ticket_of_inactive_or_deleted_user_is_refused(own: Conversation) -> None:
+    assert own.user is not None
+    own.user.is_active = False
+    own.user.save()
+    assert refused_opening(own.pk, tickets.issue(own)) == ("logged_out", 401)
+    own.user.delete()
+    assert refused_opening(own.pk, tickets.issue(own)) == ("logged_out", 401)
+
+
+def test_logout_closes_the_log_after_a_few_seconds(own: Conversation) -> None:
+    lifecycle.log_out(Conversation.objects.all())
+    hello = Hello(own.pk, tickets.issue(own))
+    assert tickets.open_log(hello) == own
+    assert transcripts.record(own.pk, events(1)) == {"t": "ack", "s": 1}
+    update_conversations(ended_at=timezone.now() - timedelta(seconds=6))
+    assert refused_opening(own.pk, hello.ticket) == ("logged_out", 401)
+    with pytest.raises(Refused) as refused:
+        transcripts.record(own.pk, events(2))
+    assert refused.value.code == "logged_out"
+    assert notes(own)[-1] == ("state", {"name": "ended", "how": "logout"})
+    assert Conversation.objects.get().ended_by == "logout"
+    assert PersoSession.objects.get().status == Status.LIVE  # until Perso has ended it
+
+
+def test_logout_changes_no_ended_conversation(own: Conversation) -> None:
+    assert end(own, last=0)["t"] == "done"
+    lifecycle.log_out(Conversation.objects.all())
+    assert Conversation.objects.get().ended_by == "visitor"
+    assert len(notes(own)) == 2
 
 
 def test_end_asks_again_for_a_late_reason() -> None:

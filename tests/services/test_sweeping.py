@@ -235,7 +235,7 @@ def test_browser_that_returns_delivers_its_entries() -> None:
     fall_silent()
     sweeping.close_stale(10)
     hello = Hello(started.conversation.pk, tickets.issue(started.conversation))
-    row = tickets.open_log(hello, "me")
+    row = tickets.open_log(hello)
     assert transcripts.record(row.pk, events(1, 2)) == {"t": "ack", "s": 2}
     row.refresh_from_db()
     assert (row.ended_by, row.last_seq) == ("silence", 2)
@@ -336,6 +336,24 @@ def test_silent_session_running_at_perso_counts_as_live(
             assert list(limits.live(now + timedelta(minutes=4))) == [session]
     session.refresh_from_db()
     assert (session.status, endings(row)) == (status, [])
+
+
+@pytest.mark.django_db
+def test_page_that_stops_reporting_is_noted_once_for_each_silence() -> None:
+    def silences() -> int:
+        return row.entries.filter(source="server", data={"name": "log_silent"}).count()
+
+    with raw_server(told("IN_PROGRESS")) as (server, _):
+        row = conversation(4, session_id="psn-1", api_server=server)
+        sweeping.sweep()
+        sweeping.sweep()
+        assert silences() == 1
+        update_conversations(last_seen_at=timezone.now())
+        sweeping.sweep()
+        assert silences() == 1
+        sweeping.sweep(now=timezone.now() + timedelta(minutes=3))
+        sweeping.sweep(now=timezone.now() + timedelta(minutes=4))
+        assert silences() == 2
 
 
 @pytest.mark.django_db

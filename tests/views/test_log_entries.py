@@ -88,27 +88,71 @@ def test_entries_from_another_origin_are_refused(
     assert Conversation.objects.get().last_seq == 0
 
 
-def test_entries_without_ticket_of_this_visitor_are_refused(
+def test_entries_without_ticket_of_this_conversation_are_refused(
     client: Client, started: dict[str, Any]
 ) -> None:
     other = post_start(Client(REMOTE_ADDR="198.51.100.2")).json()
-    for sender, changes in (
-        (client, {"ticket": "x"}),
-        (client, {"ticket": other["ticket"]}),
-        (client, {"stream": other["stream"]}),
-        (Client(), {}),
+    for changes in (
+        {"ticket": "x"},
+        {"ticket": other["ticket"]},
+        {"stream": other["stream"]},
     ):
-        refused(
-            post_log(sender, {**started, **changes}, items=[chat(1)]),
-            401,
-            "not_authorised",
-        )
+        changed = {**started, **changes}
+        refused(post_log(client, changed, items=[chat(1)]), 401, "not_authorised")
     assert not Conversation.objects.exclude(last_seq=0).exists()
+
+
+def test_ticket_is_enough_without_the_visitors_cookie(started: dict[str, Any]) -> None:
+    assert post_log(Client(), started, items=[chat(1)]).json() == {"t": "ack", "s": 1}
+
+
+def test_page_of_a_trusted_origin_may_start_and_write(settings: Any) -> None:
+    settings.DEBUG = True
+    make_preset()
+    origin = "http://localhost:8511"
+    client = Client(enforce_csrf_checks=True, HTTP_HOST="127.0.0.1:8000")
+    page = client.get("/perso/demo/").content.decode()
+    token = page.partition('csrf-token="')[2].partition('"')[0]
+    headers = {"HTTP_ORIGIN": origin, "HTTP_X_CSRFTOKEN": token}
+    refused(post_start(client, **headers), 403, "csrf_failed")
+    settings.CSRF_TRUSTED_ORIGINS = [origin]
+    answer = post_start(client, **headers)
+    assert answer.status_code == 201, answer.content
+    stored = post_log(client, answer.json(), origin, items=[chat(1)])
+    assert stored.json() == {"t": "ack", "s": 1}
+
+
+def test_hello_gives_the_log_to_this_page(
+    client: Client, started: dict[str, Any]
+) -> None:
+    post_log(client, started, items=[chat(1)])
+    welcome = post_log(client, started, hello=True).json()
+    assert 0 <= welcome.pop("age") < 10_000
+    assert welcome == {
+        "t": "welcome",
+        "ack": 1,
+        "lease": 1,
+        "window": 1,
+        "frame": 65536,
+        "ping": 15,
+    }
+    assert post_log(client, started, hello=True).json()["lease"] == 2
+    refused(post_log(client, started, lease=1, items=[chat(2)]), 409, "superseded")
+    bye = {"last": 1, "how": "visitor"}
+    refused(post_log(client, started, lease=1, bye=bye), 409, "superseded")
+    newest = post_log(client, started, lease=2, items=[chat(2)])
+    assert newest.json() == {"t": "ack", "s": 2}
+    without_lease = post_log(client, started, items=[chat(3)])
+    assert without_lease.json() == {"t": "ack", "s": 3}
+    assert not Conversation.objects.get().is_complete
 
 
 @pytest.mark.parametrize(
     ("change", "status"),
     [
+        ({"lease": "1", "items": []}, 400),
+        ({"lease": -1, "items": []}, 400),
+        ({"lease": True, "items": []}, 400),
         ({"items": {}}, 400),
         ({"items": [1]}, 400),
         ({"items": [{"s": 0}]}, 400),

@@ -197,7 +197,7 @@ def test_hints_are_shown_to_staff_and_under_debug(
     assert refused(post_start(client, "nope"), 404, "preset_not_found")["hint"] == hint
 
 
-def test_user_without_login_session_is_offered_no_socket(
+def test_user_without_login_session_is_offered_the_socket(
     client: Client, settings: Any
 ) -> None:
     make_preset(access="logged_in")
@@ -208,7 +208,7 @@ def test_user_without_login_session_is_offered_no_socket(
     ]
     settings.PERSO = {**SANDBOX, "LOG_TRANSPORT": "websocket"}
     started = post_start(client, headers={"X-User": "me"}).json()
-    assert started["log"]["ws"] is None
+    assert started["log"]["ws"] == "/perso/log/"
 
 
 def test_user_without_is_staff_is_not_staff() -> None:
