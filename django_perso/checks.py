@@ -19,12 +19,14 @@ from django.db import DEFAULT_DB_ALIAS, router
 from django.urls import NoReverseMatch, reverse
 
 from . import headers
-from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf
+from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf, is_csrf_trusted
 
 TAG = "django_perso"
 ADD = "Add to settings.py: "
 # What the client accepts as an address.
 API_SERVER = r"https://[^\s/]+(/\S*)?|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?/?"
+# How browsers send an origin.
+ORIGIN = r"[a-z][a-z0-9+.-]*://[^\s/*A-Z]+"
 NO_MICROPHONE = (
     "does not let pages use the microphone, so visitors of presets with voice can only "
     'type. A frame of the page needs allow="microphone; autoplay", too.'
@@ -165,9 +167,18 @@ def an_encryption_key_is_malformed() -> Found:
 @check("E008", "settings")
 def an_allowed_origin_never_matches() -> Found:
     what = "lowercase origins: scheme://host[:port]"
-    yield from _badly_listed(
-        "ALLOWED_ORIGINS", r"[a-z][a-z0-9+.-]*://[^\s/*A-Z]+", what
-    )
+    yield from _badly_listed("ALLOWED_ORIGINS", ORIGIN, what)
+
+
+@check("W049", "settings")
+def an_allowed_origin_may_not_start() -> Found:
+    for origin in conf.ALLOWED_ORIGINS:
+        if re.fullmatch(ORIGIN, str(origin)) and not is_csrf_trusted(origin):
+            yield (
+                f"Pages of {origin} may write to the log, but may not start "
+                "conversations.",
+                f'{ADD}CSRF_TRUSTED_ORIGINS = [*CSRF_TRUSTED_ORIGINS, "{origin}"]',
+            )
 
 
 @check("E009", "settings")

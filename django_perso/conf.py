@@ -9,6 +9,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.http import is_same_domain
 from django.utils.module_loading import import_string
 
 # An exact version: the content of the URL without one changes.
@@ -53,6 +54,20 @@ def is_development() -> bool:
     """Return whether a developer runs this process, or a test runner."""
     # Django's test runner turns DEBUG off.
     return settings.DEBUG or is_test_environment()
+
+
+def is_csrf_trusted(origin: str) -> bool:
+    """Return whether CSRF_TRUSTED_ORIGINS, with its wildcards, has this origin."""
+    scheme, _, host = origin.partition("://")
+    for trusted in settings.CSRF_TRUSTED_ORIGINS:
+        trusted_scheme, _, pattern = trusted.partition("://")
+        is_wildcard = pattern.startswith("*")
+        if origin == trusted and not is_wildcard:
+            return True
+        is_subdomain = is_same_domain(host, pattern.removeprefix("*"))
+        if is_wildcard and scheme == trusted_scheme and is_subdomain:
+            return True
+    return False
 
 
 class Conf:

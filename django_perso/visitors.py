@@ -10,9 +10,8 @@ from django.contrib import auth
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import salted_hmac
-from django.utils.http import is_same_domain
 
-from .conf import conf
+from .conf import conf, is_csrf_trusted
 from .services.limits import Visitor
 
 COOKIE = "perso_visitor"
@@ -117,27 +116,13 @@ def is_trusted_origin(request: HttpRequest) -> bool:
         is_own = origin == _own_origin(request)
     except DisallowedHost:
         return False
-    return bool(origin) and (is_own or _is_csrf_trusted(origin))
+    return bool(origin) and (is_own or is_csrf_trusted(origin))
 
 
 def is_allowed_origin(request: HttpRequest) -> bool:
     """Return whether pages of the request's origin may write to the log."""
     origin = request.META.get("HTTP_ORIGIN", "")
     return is_trusted_origin(request) or origin in conf.ALLOWED_ORIGINS
-
-
-def _is_csrf_trusted(origin: str) -> bool:
-    """Return whether CSRF_TRUSTED_ORIGINS, with its wildcards, has this origin."""
-    scheme, _, host = origin.partition("://")
-    for trusted in settings.CSRF_TRUSTED_ORIGINS:
-        trusted_scheme, _, pattern = trusted.partition("://")
-        is_wildcard = pattern.startswith("*")
-        if origin == trusted and not is_wildcard:
-            return True
-        is_subdomain = is_same_domain(host, pattern.removeprefix("*"))
-        if is_wildcard and scheme == trusted_scheme and is_subdomain:
-            return True
-    return False
 
 
 def origin_hint(request: HttpRequest) -> str:

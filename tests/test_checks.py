@@ -65,6 +65,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("E008", {"PERSO": {"ALLOWED_ORIGINS": "https://shop.example"}}, "must be a list"),
     (
+        "W049",
+        {"PERSO": {"ALLOWED_ORIGINS": ["https://shop.example"]}},
+        'CSRF_TRUSTED_ORIGINS = [*CSRF_TRUSTED_ORIGINS, "https://shop.example"]',
+    ),
+    (
         "E009",
         {"PERSO": {"ALLOWED_API_SERVERS": ["http://api.example"]}},
         "['https://api.example']",
@@ -247,7 +252,12 @@ def test_hint_of_a_mistake_fixes_it(
                     "http://b.example:8000",
                     "app://x",
                 ]
-            }
+            },
+            "CSRF_TRUSTED_ORIGINS": [
+                "https://*.example",
+                "http://b.example:8000",
+                "app://x",
+            ],
         },
         {"PERSO": {"ALLOWED_API_SERVERS": [*PERSO_SERVERS, "http://127.0.0.1:8801/"]}},
         {

@@ -61,9 +61,9 @@ def test_bodies_have_the_documented_keys() -> None:
     start_keys = re.findall(r'_value\(data, "(\w+)"', views)
     start_table = section(PAGE, "Start a conversation").split("The response is")[0]
     assert sorted(first_column(start_table)) == sorted(start_keys)
-    log_keys = re.findall(r'\bbody(?:\.get\(|\[)"(\w+)"(?:\]\)|, \[)', views)
+    log_keys = re.findall(r'\bbody(?:\.get\(|\[)"(\w+)"(?:\]?\)|, \[)', views)
     documented = set(first_column(section(PAGE, "Send entries")))
-    assert documented == {*frames.HELLO, *log_keys}
+    assert documented == {*frames.HELLO, *frames.LEASED, *log_keys}
 
 
 @pytest.mark.django_db

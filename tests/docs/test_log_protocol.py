@@ -3,16 +3,19 @@
 import ast
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 import dev
 from django_perso import consumers
 from django_perso.log import codes, frames, payloads
 from django_perso.models import TranscriptEntry
 from django_perso.rest import client_for
+from django_perso.services import sweeping
 from tests.docs.pages import CODE, read, rows, section
 from tests.stage import faults, make_preset, post_log, start
 
@@ -128,6 +131,8 @@ def test_server_entries_are_those_the_site_writes() -> None:
     post_log(visitor, started, items=[], bye={"last": 0, "how": "visitor"})
     with faults(session={"status": 500}):
         assert start(visitor).status_code == 502
+    start(visitor)
+    sweeping.sweep(now=timezone.now() + timedelta(minutes=3))
     written = {
         (entry.kind, entry.data.get("name", ""), *sorted(entry.data))
         for entry in TranscriptEntry.objects.filter(source="server")
