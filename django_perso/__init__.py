@@ -13,6 +13,7 @@ Where to find what:
 - `signals`       what a site may listen to
 - `views`         start a conversation, take entries by POST; `consumers` by socket
 - `visitors`      who sends a request: user, cookie, address, origin
+- `logouts`       what a login and a logout end
 - `templatetags`  `{% perso_avatar %}` and `{% perso_sdk %}`; the widget is in
                   `static/django_perso`; `jinja2` offers them to Jinja2
 - `checks`        mistakes in the settings, each with its fix; `headers` reads policies

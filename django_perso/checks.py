@@ -172,13 +172,18 @@ def an_allowed_origin_never_matches() -> Found:
 
 @check("W049", "settings")
 def an_allowed_origin_may_not_start() -> Found:
-    for origin in conf.ALLOWED_ORIGINS:
-        if re.fullmatch(ORIGIN, str(origin)) and not is_csrf_trusted(origin):
-            yield (
-                f"Pages of {origin} may write to the log, but may not start "
-                "conversations.",
-                f'{ADD}CSRF_TRUSTED_ORIGINS = [*CSRF_TRUSTED_ORIGINS, "{origin}"]',
-            )
+    missing = [
+        origin
+        for origin in conf.ALLOWED_ORIGINS
+        if re.fullmatch(ORIGIN, str(origin)) and not is_csrf_trusted(origin)
+    ]
+    if missing:
+        trusted = [*settings.CSRF_TRUSTED_ORIGINS, *missing]
+        yield (
+            f"Pages of {', '.join(missing)} may write to the log, but may not start "
+            "conversations.",
+            f"{ADD}CSRF_TRUSTED_ORIGINS = {trusted}",
+        )
 
 
 @check("E009", "settings")

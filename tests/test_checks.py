@@ -67,7 +67,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
         "W049",
         {"PERSO": {"ALLOWED_ORIGINS": ["https://shop.example"]}},
-        'CSRF_TRUSTED_ORIGINS = [*CSRF_TRUSTED_ORIGINS, "https://shop.example"]',
+        "CSRF_TRUSTED_ORIGINS = ['https://shop.example']",
     ),
     (
         "E009",
@@ -206,7 +206,8 @@ def test_hint_of_a_mistake_fixes_it(
         assert message.is_serious() is (number[0] == "E")
         if added := re.fullmatch(r"Add to settings\.py: (.+)", message.hint):
             exec(added[1], typed)
-    for name in {*wrong, "PERSO", "SECURE_PROXY_SSL_HEADER"} & {*typed}:
+    added_too = {"PERSO", "SECURE_PROXY_SSL_HEADER", "CSRF_TRUSTED_ORIGINS"}
+    for name in {*wrong, *added_too} & {*typed}:
         setattr(settings, name, typed[name])
     # These hints belong to other files, or name an app that is not installed here.
     if number not in ("E001", "E004", "E018", "E019", "W012"):

@@ -476,6 +476,7 @@ def test_wrong_settings_are_reported_together(site: Site) -> None:
     }
     for name, value in wrong.values():
         site.set(f"PERSO[{name!r}] = {value!r}")
+    site.set('CSRF_TRUSTED_ORIGINS = ["https://a.example"]')
     reported = lines_of(site, "settings")
     assert sorted(line["id"] for line in reported) == [
         f"django_perso.{number}" for number in wrong

@@ -58,8 +58,13 @@ class HttpVisitor:
             path, data=data, headers={"Origin": self.url, "Referer": self.url + path}
         )
 
-    def socket(self, path: str, origin: str | None = "") -> connect:
-        """Return a connection to the log, from a page of this or another origin."""
+    def socket(
+        self, path: str, origin: str | None = "", address: str = "127.0.0.1"
+    ) -> connect:
+        """Return a connection to the log, from a page of this or another origin.
+
+        `address` is one of this machine's.
+        """
         cookies = "; ".join(
             f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar
         )
@@ -68,6 +73,7 @@ class HttpVisitor:
             origin=(self.url if origin == "" else origin),  # type: ignore[arg-type]
             additional_headers={"Cookie": cookies},
             proxy=None,
+            local_addr=(address, 0),
         )
 
 
