@@ -24,8 +24,8 @@ def connect() -> None:
 def _after_login(request: HttpRequest, user: Any, **kwargs: Any) -> None:
     """End what another user began in this browser and did not end by a logout."""
     if visitor := _visitor(request):
-        others = Conversation.objects.filter(visitor=visitor).exclude(user=user)
-        _end(others.exclude(user=None))
+        others = Conversation.objects.filter(visitor=visitor)
+        _end(others.exclude(user_ref__in=("", str(user.pk))))
 
 
 def _after_logout(request: HttpRequest, user: Any, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ def _after_logout(request: HttpRequest, user: Any, **kwargs: Any) -> None:
     """
     if user is None:
         return
-    own = Conversation.objects.filter(user=user)
+    own = Conversation.objects.filter(user_id=user.pk)
     visitor = _visitor(request)
     _end(own.filter(visitor=visitor) if visitor else own)
 
