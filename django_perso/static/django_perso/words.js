@@ -65,7 +65,7 @@ export class Words {
     return labels[activity];
   }
 
-  saved(/** @type {Status} */ status) {
+  saved(/** @type {Exclude<Status, "unsaved">} */ status) {
     const labels = {
       saved: this.gettext("Saved"),
       saving: this.gettext("Saving…"),

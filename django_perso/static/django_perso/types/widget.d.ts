@@ -72,7 +72,7 @@ interface ConversationOptions {
 }
 /** Where a conversation shows what happens. */
 interface Stage {
-  saved(status: Status, from: Conversation): void;
+  saved(status: Status, trouble: string, from: Conversation): void;
   /** Ask the visitor for consent; resolves to false when `signal` is aborted. */
   consent(text: string, signal: AbortSignal): Promise<boolean>;
   shape(width: number, height: number): void;
