@@ -514,6 +514,10 @@ for (const [trouble, answer] of [
       server.rows.map(({ d }) => d.text ?? d),
       ["one", { name: "unsaved", detail: trouble }],
     );
+    server.failsPost = answer;
+    say("two");
+    await clock.wind(1000);
+    assert.equal(statuses.at(-1), "queued");
   });
 
 test("an outbox that is emptied slowly is not late", async () => {

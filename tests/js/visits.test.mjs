@@ -377,7 +377,7 @@ test("a page opens although the store does not answer", async () => {
   const store = Object.assign(new Shelf(), { all: () => new Promise(() => {}) });
   const page = await openToo({ server: new Server(), store });
   page.say("one");
-  await page.clock.wind(2000);
+  await page.clock.wind(3000);
   assert.deepEqual(texts(page.server), ["one"]);
 });
 

@@ -9,7 +9,7 @@ const SHORTEST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
 const DAY_MS = 86_400_000;
 const UNSAVED_MS = 120_000; // without an acknowledgement; then the status says so
-const ADOPTING_MS = 1000; // for the browser's store
+const ADOPTING_MS = 3000; // for the browser's store
 // An entry that got lost alone so often, while the server answered, becomes a gap.
 const LOSSES = 3;
 const LOSSES_APART_MS = 2000;

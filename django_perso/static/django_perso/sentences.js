@@ -61,6 +61,7 @@ export class Sentences {
       not_authorised: words.gettext(
         "This site no longer accepts this conversation. Log in again and start a new one. Nothing more is saved.",
       ),
+      origin: words.gettext("This site does not save conversations from this address."),
       no_stream: words.gettext(
         "This site has closed this conversation. Nothing more is saved.",
       ),
