@@ -105,20 +105,15 @@ test("a lost frame makes the outbox send again in order", async () => {
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a frame lost on a socket that answers others is sent again after a pong", async () => {
-  const { server, clock, say, statuses } = open();
+test("a bye lost on an open socket is sent again after a pong", async () => {
+  const { server, clock, outbox } = open();
   await clock.wind(0);
-  server.hears = (frame) => frame.items?.[0].s !== 2;
-  server.answers = (frame) => (frame.s === 1 ? [] : [frame]);
-  say("one");
-  say("two");
-  server.sockets[0].onmessage({ data: '{"t": "ack", "s": 1}' });
+  server.hears = () => false;
+  const ended = outbox.end("visitor");
   await clock.wind(14_000);
-  assert.equal(statuses.at(-1), "saving");
   server.hears = () => true;
   await clock.wind(2000);
-  assert.deepEqual(texts(server), ["one", "two"]);
-  assert.equal(statuses.at(-1), "saved");
+  assert.equal(await ended, "GRACEFUL_TERMINATION");
   assert.equal(server.sockets.length, 1);
 });
 

@@ -76,6 +76,16 @@ test("POST takes over within 10 s when a good socket turns silent", async () => 
   assert.deepEqual(texts(server), ["one", "two"]);
 });
 
+test("POST takes over when a socket answers only the first of two frames", async () => {
+  const { server, clock, say } = open({ random: () => 1 });
+  await clock.wind(0);
+  server.hears = (frame) => frame.items?.[0].s !== 2;
+  say("one");
+  say("two");
+  await clock.wind(10_000);
+  assert.deepEqual(texts(server), ["one", "two"]);
+});
+
 test("sockets that turn silent twice are not tried again", async () => {
   const { server, clock, say } = open();
   say("one");

@@ -27,6 +27,7 @@ export class Transport {
   #silentSockets = 0; // while POST was answered
   #isReturning = false; // from POST to a socket
   #isAnswerDue = false; // from the socket
+  #sentUpTo = 0; // the number of the last entry sent by the socket
   /** @type {number | undefined} */
   #lease; // of the newest welcome; unknown from a hello to its welcome
   #isOpen = false;
@@ -61,6 +62,7 @@ export class Transport {
       return;
     }
     this.#socket?.send(JSON.stringify({ ...message, ...bye }));
+    this.#sentUpTo = message.items?.at(-1)?.s ?? 0;
     // The server may have to ask Perso before it answers a bye.
     if (bye || this.#isAnswerDue) return;
     this.#isAnswerDue = true;
@@ -207,7 +209,7 @@ export class Transport {
   #hearSocket(text) {
     const frame = parse(text);
     if (!this.#world.frames.isFrame(frame)) return;
-    this.#isAnswerDue = false;
+    this.#isAnswerDue = frame.t === "ack" && frame.s < this.#sentUpTo;
     if (frame.t === "welcome") {
       if (this.#isSocketWelcome) return; // it came twice
       this.#isSocketWelcome = true;
