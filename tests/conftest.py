@@ -118,6 +118,8 @@ def pytest_collection_modifyitems(
         gettext = [item for item in items if "xgettext" in fixture_names(item)]
         leave_out(config, items, gettext, NEEDS_GETTEXT)
     browser = [item for item in items if item.get_closest_marker("browser")]
+    # The longest files first: with them last, one process works and the others wait.
+    browser.sort(key=lambda item: "widget" not in item.path.parts)
     items[:] = [item for item in items if item not in browser] + browser
     if browser and (config.getoption("--no-browser") or not chromium_path()):
         for item in browser:

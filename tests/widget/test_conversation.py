@@ -333,17 +333,29 @@ def statuses(sandbox: Any) -> list[str]:
     return [session["status"] for session in sandbox.ledger()["sessions"]]
 
 
+def remove_element(page: Any) -> None:
+    page.locator("perso-avatar").evaluate("element => element.remove()")
+
+
+def open_another_page(page: Any) -> None:
+    page.goto("about:blank")
+
+
 @pytest.mark.parametrize(
-    ("script", "end"),
-    [("element.remove()", "visitor"), ("location.href = 'about:blank'", "left")],
+    ("leave", "end"), [(remove_element, "visitor"), (open_another_page, "left")]
 )
 def test_leaving_gives_the_session_back(
-    site: Site, avatar: Open, sandbox: Any, page: Any, script: str, end: str
+    site: Site,
+    avatar: Open,
+    sandbox: Any,
+    page: Any,
+    leave: Callable[[Any], None],
+    end: str,
 ) -> None:
     talk = avatar()
     talk.start()
     before = statuses(sandbox).count("TERMINATED")
-    talk.element.evaluate(f"element => {{ {script}; }}")
+    leave(page)
     for _ in range(100):
         ended = statuses(sandbox).count("TERMINATED")
         if site.byes and ended > before:
