@@ -395,6 +395,38 @@ def browser(chromium: dict[str, Any]) -> "Iterator[Browser]":
         browser.close()
 
 
+def chromium_pid(profile: Path) -> int:
+    """Return the id of the main process of the Chromium with this profile."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = process.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        is_child = any(argument.startswith("--type=") for argument in arguments)
+        if f"--user-data-dir={profile}" in arguments and not is_child:
+            return int(process.parent.name)
+    raise AssertionError(f"there is no Chromium with the profile {profile}")
+
+
+@pytest.fixture
+def profile(
+    tmp_path: Path, browser: "Browser", chromium: dict[str, Any]
+) -> Iterator[Any]:
+    """`profile()` starts a Chromium, always with the same profile.
+
+    It returns the browser context and the id of the process.
+    """
+    place = tmp_path / "profile"
+    opened: list[BrowserContext] = []
+
+    def start() -> "tuple[BrowserContext, int]":
+        opened.append(browser.browser_type.launch_persistent_context(place, **chromium))
+        return opened[-1], chromium_pid(place)
+
+    yield start
+    opened[-1].close()
+
+
 @pytest.fixture
 def firefox(tmp_path: Path) -> Iterator[Firefox]:
     """A Firefox with an empty profile; tests that need one are left out without it."""

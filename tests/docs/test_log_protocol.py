@@ -155,7 +155,7 @@ def test_close_codes_are_those_of_the_code() -> None:
 
 def test_browser_stops_after_the_documented_codes() -> None:
     tables = (WIDGET / "frames.js").read_text("utf-8")
-    listed = re.search(r"FINAL_CLOSES = new Map\(\[(.+?)\]\);", tables, re.DOTALL)
+    listed = re.search(r"REFUSING_CLOSES = new Map\(\[(.+?)\]\);", tables, re.DOTALL)
     assert listed
     final = set(re.findall(r"CLOSE\.(\w+)", listed[1]))
     stops = {

@@ -5,9 +5,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,7 @@ from .outbox import Address
 from .site import Site
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page
 
 Row = Callable[[str, str], None]
 pytestmark = pytest.mark.slow
@@ -173,38 +172,6 @@ def test_unpaced_burst_is_stored_except_for_one_counted_gap(
     assert texts == [f"line {n}" for n in range(1, len(texts) + 1)]
     assert gaps == [(len(texts), {"count": BURST - len(texts), "reason": "overflow"})]
     assert last[1]["text"] == "line 1"
-
-
-def chromium_pid(profile: Path) -> int:
-    """Return the id of the main process of the Chromium with this profile."""
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = process.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        is_child = any(argument.startswith("--type=") for argument in arguments)
-        if f"--user-data-dir={profile}" in arguments and not is_child:
-            return int(process.parent.name)
-    raise AssertionError(f"there is no Chromium with the profile {profile}")
-
-
-@pytest.fixture
-def profile(
-    tmp_path: Path, browser: "Browser", chromium: dict[str, Any]
-) -> Iterator[Any]:
-    """`profile()` starts a Chromium, always with the same profile.
-
-    It returns the browser context and the id of the process.
-    """
-    place = tmp_path / "profile"
-    opened: list[BrowserContext] = []
-
-    def start() -> "tuple[BrowserContext, int]":
-        opened.append(browser.browser_type.launch_persistent_context(place, **chromium))
-        return opened[-1], chromium_pid(place)
-
-    yield start
-    opened[-1].close()
 
 
 def test_entries_kept_by_a_killed_browser_are_sent_later(

@@ -4,10 +4,11 @@ import { test } from "node:test";
 
 import {
   CLOSE,
-  FINAL_CLOSES,
-  FINAL_PROBLEMS,
+  CUTTING_CLOSES,
   isFrame,
   LIMITS,
+  REFUSALS,
+  REFUSING_CLOSES,
   SERVER_FRAME_NAMES,
 } from "../../django_perso/static/django_perso/frames.js";
 
@@ -50,18 +51,20 @@ for (const value of [
 
 test("only close codes of the app end the log", () => {
   const codes = Object.values(CLOSE);
-  assert.ok([...FINAL_CLOSES.keys()].every((code) => codes.includes(code)));
+  assert.ok([...REFUSING_CLOSES.keys()].every((code) => codes.includes(code)));
+});
+
+test("no close code both ends the log and makes frames smaller", () => {
+  assert.ok([...CUTTING_CLOSES].every((code) => !REFUSING_CLOSES.has(code)));
 });
 
 test("every close code that ends the log has its problem code", () => {
-  assert.deepEqual([...FINAL_PROBLEMS].sort(), [
-    "bad_request",
+  assert.deepEqual([...REFUSALS].sort(), [
     "logged_out",
     "no_stream",
     "not_authorised",
     "origin",
     "superseded",
-    "too_big",
   ]);
 });
 

@@ -3,7 +3,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { LIMITS } from "../../django_perso/static/django_perso/frames.js";
-import { ADDRESS, numbers, open, Server, settle, texts, upTo } from "./world.mjs";
+import {
+  ADDRESS,
+  numbers,
+  open,
+  problem,
+  Server,
+  settle,
+  texts,
+  upTo,
+} from "./world.mjs";
 
 test("an entry counts as saved once it is acknowledged", async () => {
   const { server, clock, statuses, say } = open();
@@ -96,17 +105,15 @@ test("a lost frame makes the outbox send again in order", async () => {
   assert.equal(statuses.at(-1), "saved");
 });
 
-test("a frame lost on an open socket is sent again after a pong", async () => {
-  const { server, clock, say, statuses } = open();
+test("a bye lost on an open socket is sent again after a pong", async () => {
+  const { server, clock, outbox } = open();
   await clock.wind(0);
-  server.hears = (frame) => frame.t !== "ev";
-  say("one");
+  server.hears = () => false;
+  const ended = outbox.end("visitor");
   await clock.wind(14_000);
-  assert.equal(statuses.at(-1), "saving");
   server.hears = () => true;
   await clock.wind(2000);
-  assert.deepEqual(texts(server), ["one"]);
-  assert.equal(statuses.at(-1), "saved");
+  assert.equal(await ended, "GRACEFUL_TERMINATION");
   assert.equal(server.sockets.length, 1);
 });
 
@@ -330,7 +337,7 @@ test("a rejected gap ends the log", async () => {
   say("one");
   await clock.wind(60_000);
   assert.equal(server.sockets[0].sent.filter((frame) => frame.t === "ev").length, 2);
-  assert.equal(statuses.at(-1), "queued");
+  assert.equal(statuses.at(-1), "unsaved");
 });
 
 test("retry makes the outbox wait as long as the server asks", async () => {
@@ -367,26 +374,160 @@ test("after retry one frame at a time is tried, and rarely", async () => {
   assert.deepEqual(numbers(server), upTo(400));
 });
 
-for (const code of [1006, 1009]) {
-  test(`only the entry that cuts every socket with ${code} becomes a gap`, async () => {
+const isDeadly = ({ items = [] }) => items.some(({ d }) => d.text === "line 7");
+
+for (const code of [1006, 1009, 4400, 4413])
+  test(`an entry that cuts every socket with ${code} goes by POST`, async () => {
     const { server, clock, say, statuses } = open();
     await clock.wind(0);
     server.hears = (frame, socket) => {
-      const isDeadly = frame.items?.some(({ d }) => d.text === "line 7");
-      if (isDeadly) socket.die(code);
-      return !isDeadly;
+      if (isDeadly(frame)) socket.die(code);
+      return !isDeadly(frame);
     };
     for (const n of upTo(20)) say(`line ${n}`);
     await clock.wind(60_000);
+    assert.deepEqual(
+      texts(server),
+      upTo(20).map((n) => `line ${n}`),
+    );
+    assert.ok(server.sockets.length <= 6, `${server.sockets.length} sockets`);
+    assert.equal(statuses.at(-1), "saved");
+  });
+
+const html = (status) => () =>
+  new Response("<h1>Blocked</h1>", {
+    status,
+    headers: { "Content-Type": "text/html" },
+  });
+
+/** Let something between page and server answer the bodies that it does not like. */
+function block(server, dislikes, answer) {
+  server.failsPost = (body) => {
+    if (dislikes(body)) return answer();
+    return server.answerPost(body, 0);
+  };
+}
+
+for (const [what, answer] of [
+  ["a page with status 200", html(200)],
+  ["a page with status 403", html(403)],
+  ["a page with status 404", html(404)],
+  ["a page with status 503", html(503)],
+  ["bad_request of the app", () => problem(400, "bad_request")],
+  ["too_big of the app", () => problem(413, "too_big")],
+  [
+    "no answer at all",
+    () => {
+      throw new TypeError("network");
+    },
+  ],
+])
+  test(`only the entry that always gets ${what} becomes a gap`, async () => {
+    const { server, clock, say, statuses, outbox } = open({
+      address: { ...ADDRESS, ws: null },
+    });
+    block(server, isDeadly, answer);
+    for (const n of upTo(20)) say(`line ${n}`);
+    await clock.wind(90_000);
     assert.deepEqual(numbers(server), upTo(20));
     assert.deepEqual(
       server.rows.filter(({ k }) => k === "gap").map(({ s, d }) => [s, d]),
       [[7, { count: 1, reason: "undeliverable" }]],
     );
-    assert.ok(server.sockets.length <= 4, `${server.sockets.length} sockets`);
     assert.equal(statuses.at(-1), "saved");
+    const alone = server.posts.filter(
+      (post) => isDeadly(post) && post.items.length === 1,
+    );
+    assert.ok(alone.length >= 3, `${alone.length} times alone`);
+    const ended = outbox.end("visitor");
+    await clock.wind(0);
+    assert.equal(await ended, "GRACEFUL_TERMINATION");
   });
-}
+
+test("an entry becomes no gap while nothing else is answered either", async () => {
+  const { server, clock, say } = open({ address: { ...ADDRESS, ws: null } });
+  await clock.wind(0);
+  block(server, () => true, html(403));
+  say("one");
+  await clock.wind(600_000);
+  server.failsPost = null;
+  await clock.wind(31_000);
+  assert.equal(server.rows[0].d.text, "one");
+});
+
+test("an entry is given up after three losses at least 2 s apart", async () => {
+  const { server, clock, say } = open({
+    address: { ...ADDRESS, ws: null },
+    random: () => 0.001,
+  });
+  await clock.wind(0);
+  block(server, isDeadly, html(403));
+  say("line 7");
+  await clock.wind(3900);
+  assert.ok(server.posts.filter(isDeadly).length > 3);
+  assert.deepEqual(texts(server), []);
+  await clock.wind(300);
+  assert.deepEqual(texts(server), ["undeliverable"]);
+});
+
+test("bodies over 8 KiB that a proxy refuses are split", async () => {
+  const { server, clock, say, statuses } = open({ address: { ...ADDRESS, ws: null } });
+  await clock.wind(0);
+  server.loses = () => true;
+  for (const n of upTo(31)) say(`line ${n} ${"x".repeat(400)}`);
+  await clock.wind(60_000);
+  server.loses = () => false;
+  const size = (body) => new TextEncoder().encode(JSON.stringify(body)).length;
+  block(server, (body) => size(body) > 8192, html(413));
+  await clock.wind(60_000);
+  assert.deepEqual(numbers(server), upTo(31));
+  assert.ok(server.rows.every((row) => row.k === "chat"));
+  assert.equal(statuses.at(-1), "saved");
+});
+
+for (const [trouble, answer] of [
+  ["site_unreachable", () => Promise.reject(new TypeError("network"))],
+  ["site_unreachable", html(502)],
+  ["site_unreadable", html(200)],
+  ["site_busy", () => Response.json({ t: "retry", after: 1000 })],
+])
+  test(`after two minutes the status says ${trouble}`, async () => {
+    const page = open({ address: { ...ADDRESS, ws: null } });
+    const { server, clock, say, statuses, troubles } = page;
+    await clock.wind(0);
+    server.failsPost = answer;
+    say("one");
+    await clock.wind(119_000);
+    assert.equal(statuses.at(-1), "queued");
+    await clock.wind(1000);
+    assert.equal(statuses.at(-1), "unsaved");
+    assert.equal(troubles.at(-1), trouble);
+    server.failsPost = null;
+    await clock.wind(31_000);
+    assert.equal(statuses.at(-1), "saved");
+    assert.deepEqual(
+      server.rows.map(({ d }) => d.text ?? d),
+      ["one", { name: "unsaved", detail: trouble }],
+    );
+    server.failsPost = answer;
+    say("two");
+    await clock.wind(1000);
+    assert.equal(statuses.at(-1), "queued");
+  });
+
+test("an outbox that is emptied slowly is not late", async () => {
+  const { server, clock, say, statuses } = open({ address: { ...ADDRESS, ws: null } });
+  for (const n of upTo(6)) {
+    say(`line ${n}`);
+    await clock.wind(0);
+    server.loses = () => true;
+    say(`line ${n} again`);
+    await clock.wind(90_000);
+    server.loses = () => false;
+    await clock.wind(31_000);
+  }
+  assert.ok(!statuses.includes("unsaved"));
+});
 
 test("an outage does not turn entries into gaps", async () => {
   const server = new Server();
@@ -460,10 +601,14 @@ test("an acknowledgement makes waits short again", async () => {
   await clock.wind(60_000);
   say("one");
   await clock.wind(0);
-  const before = server.sockets.length;
-  server.sockets.at(-1).cut(1006);
+  const before = server.posts.length;
+  server.loses = () => true;
+  say("two");
+  await clock.wind(0);
+  server.loses = () => false;
   await clock.wind(500);
-  assert.equal(server.sockets.length, before + 1);
+  assert.deepEqual(texts(server), ["one", "two"]);
+  assert.equal(server.posts.length, before + 3);
 });
 
 test("wake ends the wait", async () => {

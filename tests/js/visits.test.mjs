@@ -203,7 +203,7 @@ for (const [code, reason] of [
     server.sockets[0].cut(code, reason);
     await settle();
     assert.equal(store.left.size, 0);
-    assert.equal(statuses.at(-1), "queued");
+    assert.equal(statuses.at(-1), "unsaved");
   });
 
 for (const [code, reason] of [
@@ -230,7 +230,7 @@ test("entries refused without a login wait for the next one", async () => {
   server.sockets[0].cut(4401);
   say("three");
   await clock.wind(600_000);
-  assert.equal(statuses.at(-1), "queued");
+  assert.equal(statuses.at(-1), "unsaved");
   assert.deepEqual([server.sockets.length, server.posts.length], [1, 0]);
   server.failsPost = () => problem(401, "not_authorised");
   await visit({ server, store }, 600); // of somebody else
@@ -310,6 +310,179 @@ test("a second tab keeps what the first has added since", async () => {
     first.store.left.get("6f1c").entries.map(({ d }) => d.text),
     ["one", "two"],
   );
+});
+
+/** A second page that opens the conversation of another one. */
+async function openToo({ server, store }, address = ADDRESS) {
+  const clock = new Clock();
+  const statuses = [];
+  const page = world(server, clock, { store });
+  const outbox = new Outbox(address, page, (...told) => statuses.push(told));
+  const say = (text) => outbox.add("chat", { role: "visitor", text });
+  return { server, clock, store, statuses, outbox, say };
+}
+
+for (const ws of [ADDRESS.ws, null])
+  test(`a page adopts what an earlier one left, with ws ${ws}`, async () => {
+    const left = await crashed();
+    const page = await openToo(left, { ...ADDRESS, ws });
+    page.say("three");
+    await page.clock.wind(1000);
+    assert.deepEqual(texts(left.server), ["one", "two", "three"]);
+    assert.equal(left.store.left.size, 0);
+  });
+
+test("a page numbers its entries after those the server has", async () => {
+  const first = await open();
+  upTo(5).forEach((n) => first.say(`line ${n}`));
+  await first.clock.wind(0);
+  const second = await openToo(first);
+  second.say("line 6");
+  await second.clock.wind(0);
+  assert.deepEqual(
+    texts(first.server),
+    upTo(6).map((n) => `line ${n}`),
+  );
+});
+
+test("adopted entries that the server has are not sent again", async () => {
+  const left = await crashed(["one", "two", "three"]);
+  left.server.record(left.store.left.get("6f1c").entries.slice(0, 2));
+  const page = await openToo(left);
+  page.say("four");
+  await page.clock.wind(0);
+  assert.deepEqual(texts(left.server), ["one", "two", "three", "four"]);
+  const sent = left.server.sockets.at(-1).sent.filter(({ t }) => t === "ev");
+  assert.equal(sent[0].items[0].s, 3);
+});
+
+test("what was adopted stays in the store until it is saved", async () => {
+  const left = await crashed();
+  left.server.hears = () => false;
+  left.server.loses = () => true;
+  const page = await openToo(left);
+  page.say("three");
+  await page.clock.wind(100);
+  assert.deepEqual(
+    left.store.left.get("6f1c").entries.map(({ s, d }) => [s, d.text]),
+    [
+      [1, "one"],
+      [2, "two"],
+      [3, "three"],
+    ],
+  );
+});
+
+test("a page opens although the store does not answer", async () => {
+  const store = Object.assign(new Shelf(), { all: () => new Promise(() => {}) });
+  const page = await openToo({ server: new Server(), store });
+  page.say("one");
+  await page.clock.wind(3000);
+  assert.deepEqual(texts(page.server), ["one"]);
+});
+
+for (const ws of [ADDRESS.ws, null])
+  test(`two pages lose none of each other's entries, with ws ${ws}`, async () => {
+    const server = new Server();
+    const store = new Shelf();
+    const address = { ...ADDRESS, ws };
+    const first = await openToo({ server, store }, address);
+    await first.clock.wind(0);
+    first.say("one");
+    await first.clock.wind(0);
+    const second = await openToo({ server, store }, address);
+    await second.clock.wind(0);
+    first.say("two, on the first page"); // which does not know yet
+    second.say("two, on the second page");
+    await first.clock.wind(0);
+    await second.clock.wind(0);
+    first.say("three, on the first page");
+    await first.clock.wind(1000);
+    assert.deepEqual(first.statuses.at(-1), ["unsaved", "superseded"]);
+    second.say("four, on the second page");
+    await second.clock.wind(1000);
+    assert.deepEqual(texts(server).sort(), [
+      "four, on the second page",
+      "one",
+      "three, on the first page",
+      "two, on the first page",
+      "two, on the second page",
+    ]);
+    assert.equal(store.left.size, 0);
+    assert.deepEqual(second.statuses.at(-1), ["saved", ""]);
+  });
+
+test("an entry handed over is not stored again if the server has it", async () => {
+  const { server, store, clock, say } = await open();
+  server.answers = (frame) => (frame.t === "ack" ? [] : [frame]);
+  say("one");
+  await clock.wind(0);
+  server.answers = (frame) => [frame];
+  const second = await openToo({ server, store: new Shelf() }); // cannot adopt it
+  second.store.left = store.left;
+  await second.clock.wind(0);
+  say("two");
+  await clock.wind(0);
+  second.say("three");
+  await second.clock.wind(1000);
+  assert.deepEqual(texts(server), ["one", "three", "two"]);
+});
+
+test("a page goes on by POST with the lease that its socket got", async () => {
+  const { server, clock, say, outbox } = await open();
+  say("one");
+  await clock.wind(0);
+  server.hears = () => false;
+  say("two");
+  outbox.flush();
+  await clock.wind(0);
+  assert.equal(server.posts.at(-1).lease, 1);
+  assert.deepEqual(texts(server), ["one", "two"]);
+});
+
+test("a page's own new lease does not end its log", async () => {
+  const page = await openToo(
+    { server: new Server(), store: new Shelf() },
+    { ...ADDRESS, ws: null },
+  );
+  const { server, clock, say, statuses } = page;
+  await clock.wind(0);
+  for (const n of upTo(5)) {
+    server.failsPost = () => Promise.reject(new TypeError("network"));
+    say(`line ${n}`);
+    await clock.wind(1000);
+    server.failsPost = null;
+    await clock.wind(31_000);
+  }
+  assert.equal(server.last, 5);
+  assert.ok(server.lease > 5);
+  assert.deepEqual(statuses.at(-1), ["saved", ""]);
+});
+
+test("what an earlier page left is sent without a lease", async () => {
+  const first = await open();
+  first.server.hears = () => false;
+  first.say("one");
+  await settle();
+  await visit(first);
+  assert.deepEqual(texts(first.server), ["one"]);
+  assert.ok(first.server.posts.every(({ lease, hello }) => !lease && !hello));
+  assert.equal(first.server.lease, 1);
+});
+
+test("words of a user who has logged out are neither sent nor kept", async () => {
+  const left = await crashed();
+  left.store.left.get("6f1c").at -= 1000;
+  left.store.left.get("6f1c").late = [
+    { s: 9, k: "chat", t: 0, d: { role: "visitor", text: "late" } },
+  ];
+  left.server.failsPost = () => problem(401, "logged_out");
+  await visit(left);
+  assert.deepEqual(
+    left.server.posts.map(({ items }) => items),
+    [[]],
+  );
+  assert.equal(left.store.left.size, 0);
 });
 
 test("without a store entries wait in memory", async () => {

@@ -57,12 +57,25 @@ export const settle = () => new Promise((done) => setImmediate(done));
 export class Shelf {
   left = new Map();
   puts = 0;
-  put = (left) => {
+  put = async (left) => {
     this.puts += 1;
+    const late = this.left.get(left.stream)?.late ?? [];
     this.left.set(left.stream, structuredClone(left));
+    return late;
   };
-  drop = (stream, at = Infinity) => {
-    if (this.left.get(stream)?.at <= at) this.left.delete(stream);
+  drop = async (stream) => {
+    const late = this.left.get(stream)?.late ?? [];
+    this.left.delete(stream);
+    return late;
+  };
+  dropUntil = async (stream, at) => {
+    const kept = this.left.get(stream);
+    if (kept?.at <= at && !kept.late) this.left.delete(stream);
+  };
+  handOver = async ({ entries, ...left }) => {
+    const kept = this.left.get(left.stream) ?? { ...left, entries: [], last: 0 };
+    const late = structuredClone([...(kept.late ?? []), ...entries]);
+    this.left.set(left.stream, { ...kept, late });
   };
   all = async () => [...this.left.values()].map((left) => structuredClone(left));
 }
@@ -71,6 +84,7 @@ export class Shelf {
 export class Server {
   rows = [];
   hellos = 0;
+  lease = 0;
   sockets = [];
   posts = [];
   window = 4;
@@ -94,6 +108,24 @@ export class Server {
       return { t: "gap", s: this.last };
     if (at > this.last) return { t: "reject", s: [at], code: this.refuses(items[bad]) };
     return { t: "ack", s: this.last };
+  }
+
+  /** Let the caller alone write from now on. */
+  welcome(age) {
+    this.hellos += 1;
+    this.lease += 1;
+    const { last: ack, lease, ping } = this;
+    return { t: "welcome", ack, age, ping, lease };
+  }
+
+  /** Return the response to a body. */
+  answerPost({ items, bye, lease, hello }, now) {
+    if (hello) {
+      return Response.json({ ...this.welcome(this.age ?? now), window: 1 });
+    }
+    if (lease && lease !== this.lease) return problem(409, "superseded");
+    const taken = this.record(items);
+    return Response.json(bye && taken.t === "ack" ? this.answer({ bye }) : taken);
   }
 
   /** Return the answer to a frame or a body. */
@@ -129,9 +161,14 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
     }
     replies(frame) {
       if (frame.t === "hello") {
-        server.hellos += 1;
-        const { last: ack, age = clock.time, window, ping } = server;
-        return server.answers({ t: "welcome", ack, age, window, ping });
+        const { age = clock.time, window } = server;
+        const welcome = { ...server.welcome(age), window };
+        this.lease = welcome.lease;
+        return server.answers(welcome);
+      }
+      if (this.lease !== server.lease) {
+        this.cut(4409, "superseded");
+        return [];
       }
       if (frame.t === "ping") return server.answers({ t: "pong" });
       return server.answers(
@@ -159,11 +196,7 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
     server.posts.push({ url, keepalive, ...message });
     if (server.failsPost) return server.failsPost(message);
     if (server.loses()) throw new TypeError("network");
-    const { stream: _stream, ticket: _ticket, ...told } = message;
-    const taken = told.items.length ? server.record(told.items) : null;
-    return Response.json(
-      taken && !(told.bye && taken.t === "ack") ? taken : server.answer(told),
-    );
+    return server.answerPost(message, clock.time);
   };
   return {
     frames,
@@ -193,9 +226,12 @@ export function dice(seed) {
 export function open({ address = ADDRESS, server = new Server(), random } = {}) {
   const clock = new Clock();
   const statuses = [];
-  const outbox = new Outbox(address, world(server, clock, { random }), (status) =>
-    statuses.push(status),
-  );
+  const troubles = [];
+  const page = world(server, clock, { random });
+  const outbox = new Outbox(address, page, (status, trouble) => {
+    statuses.push(status);
+    troubles.push(trouble);
+  });
   const say = (text) => outbox.add("chat", { role: "visitor", text });
-  return { server, clock, statuses, outbox, say };
+  return { server, clock, statuses, troubles, outbox, say };
 }

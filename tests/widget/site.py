@@ -61,6 +61,7 @@ class Site:
     starts: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     byes: list[dict[str, Any]] = field(default_factory=list)
+    leases: dict[str, int] = field(default_factory=dict)
     _sessions: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -156,6 +157,16 @@ class Site:
         """Store entries once and in order, as the protocol demands, and answer."""
         stream = body["stream"]
         with self._lock:
+            if body.get("hello"):
+                self.leases[stream] = self.leases.get(stream, 0) + 1
+                return 200, {
+                    "t": "welcome",
+                    "ack": self._last(stream),
+                    "window": 1,
+                    "lease": self.leases[stream],
+                }
+            if body.get("lease", self.leases.get(stream)) != self.leases.get(stream):
+                return 409, {"code": "superseded"}
             for item in body["items"]:
                 if item["s"] == self._last(stream) + 1:
                     self.rows.append({"stream": stream, **item})

@@ -375,6 +375,50 @@ def test_browser_without_webrtc_shows_the_fallback(
     assert talk.element.inner_text() == "Write to us instead."
 
 
+def test_log_unsaved_for_two_minutes_says_why(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    page.clock.install()
+    talk = avatar()
+    talk.start()
+    blocked = {"status": 403, "content_type": "text/html", "body": "<h1>Blocked</h1>"}
+    page.route("**/log/", lambda route: route.fulfill(**blocked))
+    talk.type("Hello!")
+    talk.wait_for(state="live", log="queued")
+    page.clock.fast_forward(121_000)
+    talk.wait_for(log="unsaved")
+    assert talk.part("saved").inner_text() == (
+        "The last lines are not saved: something between you and this site blocks them,"
+        " such as a firewall. Keep this page open; it keeps trying."
+    )
+    page.unroute("**/log/")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    talk.wait_for(log="saved")
+    assert ("visitor", "Hello!") in site.chat
+    console_errors.clear()
+
+
+def test_refused_log_says_so_at_once(
+    site: Site, avatar: Open, page: Any, console_errors: list[str]
+) -> None:
+    talk = avatar()
+    talk.start()
+    talk.wait_for(log="saved")
+    refusal = {
+        "status": 409,
+        "content_type": "application/problem+json",
+        "body": json.dumps({"code": "superseded"}),
+    }
+    page.route("**/log/", lambda route: route.fulfill(**refusal))
+    talk.type("Hello!")
+    talk.wait_for(log="unsaved")
+    assert talk.part("saved").inner_text() == (
+        "This conversation continues on another page. Nothing more is saved on this"
+        " one."
+    )
+    console_errors.clear()
+
+
 def test_unsaved_log_is_shown_and_saved_later(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:

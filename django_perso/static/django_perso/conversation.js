@@ -282,8 +282,10 @@ export class Conversation {
     const { ws: path, post } = start.log;
     const ws = path && new URL(path, location.href).href.replace(/^http/, "ws");
     const address = { stream, ticket, ws, post };
-    const onstatus = (/** @type {Status} */ status) => this.#stage.saved(status, this);
-    this.#outbox = new outbox.Outbox(address, world, onstatus);
+    this.#outbox = new outbox.Outbox(address, world, (status, trouble) => {
+      this.#stage.saved(status, trouble, this);
+      if (trouble === "logged_out") this.end("logout");
+    });
     return this.#outbox;
   }
 

@@ -4,7 +4,7 @@
  *
  * | browser → server                    | server → browser                               |
  * |-------------------------------------|------------------------------------------------|
- * | hello {stream, ticket}              | welcome {ack, age, window, ping}               |
+ * | hello {stream, ticket}              | welcome {ack, age, window, ping, lease}        |
  * | ev    {items: [{s, k, t, d}]}       | ack {s} · gap {s} · reject {s, code}           |
  * | bye   {last, how}                   | done {reason} · gap {s}                        |
  * | ping                                | pong · retry {after}                           |
@@ -37,25 +37,30 @@ export const LIMITS = Object.freeze({
 });
 
 /**
- * Close codes that end the log, and the problem codes that POST has for them. After any
+ * Close codes that refuse the log, and the problem codes that POST has for them. After any
  * other close code the socket is opened again.
  * @type {ReadonlyMap<number, string>}
  */
-export const FINAL_CLOSES = new Map([
-  [CLOSE.BAD_FRAME, "bad_request"],
+export const REFUSING_CLOSES = new Map([
   [CLOSE.NOT_AUTHORISED, "not_authorised"],
   [CLOSE.ORIGIN, "origin"],
   [CLOSE.NO_STREAM, "no_stream"],
   [CLOSE.SUPERSEDED, "superseded"],
-  [CLOSE.TOO_BIG, "too_big"],
 ]);
 
 /**
- * Problem codes that end the log. After any other answer to a POST, whatever its status,
+ * Problem codes that refuse the log. After any other answer to a POST, whatever its status,
  * the request is repeated: a proxy or a login page may have answered it.
  * @type {ReadonlySet<string>}
  */
-export const FINAL_PROBLEMS = new Set([...FINAL_CLOSES.values(), "logged_out"]);
+export const REFUSALS = new Set([...REFUSING_CLOSES.values(), "logged_out"]);
+
+/**
+ * Close codes that may be due to what was sent. A proxy may also cut a socket without a close
+ * frame, or with 1009.
+ * @type {ReadonlySet<number>}
+ */
+export const CUTTING_CLOSES = new Set([1006, 1009, CLOSE.BAD_FRAME, CLOSE.TOO_BIG]);
 
 /**
  * What the frames of the server must carry.

@@ -8,6 +8,11 @@ const ENVELOPE_BYTES = 2048; // of a frame or body around its entries
 const SHORTEST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
 const DAY_MS = 86_400_000;
+const UNSAVED_MS = 120_000; // without an acknowledgement; then the status says so
+const ADOPTING_MS = 3000; // for the browser's store
+// An entry that got lost alone so often, while the server answered, becomes a gap.
+const LOSSES = 3;
+const LOSSES_APART_MS = 2000;
 // Refusals after which waiting entries will never be accepted.
 const FORGOTTEN = ["no_stream", "logged_out"];
 const HALF_CHARACTER = /[\uD800-\uDBFF]$/;
@@ -45,10 +50,11 @@ export async function resend(world) {
   const oldest = Date.now() - DAY_MS;
   for (const left of found) {
     if (left.at < oldest) {
-      world.store?.drop(left.stream, left.at);
+      world.store?.drop(left.stream);
     } else {
       const { stream, ticket, post } = left;
-      new Outbox({ stream, ticket, post, ws: null }, world, () => {}, left);
+      const address = { stream, ticket, post, ws: null, isLeft: true };
+      new Outbox(address, world, () => {}, left);
     }
   }
 }
@@ -61,6 +67,7 @@ class Entries {
   #acked; // the first kept entry has the next number
   #bytes;
   #highestSent = 0; // entries up to this number may have reached the server
+  #adoptedUpTo = 0; // entries up to this number come from an earlier page
 
   /**
    * @param {World["frames"]["LIMITS"]} limits
@@ -91,6 +98,36 @@ class Entries {
 
   copy() {
     return [...this.#kept];
+  }
+
+  /**
+   * Put what an earlier page left before the entries of this page, which have not been sent.
+   * @param {Left} left
+   */
+  adopt({ entries, last }) {
+    const own = this.#kept;
+    this.#kept = entries;
+    this.#acked = last - entries.length;
+    this.#adoptedUpTo = last;
+    this.#bytes = entries.reduce((sum, entry) => sum + jsonBytes(entry), 0);
+    for (const entry of own) this.#append({ ...entry, s: this.last + 1 });
+  }
+
+  /**
+   * Number the entries of this page from there on if the server has entries of the conversation
+   * that this browser does not know. Return the number that is before theirs.
+   * @param {number} number the last one that the server has
+   */
+  continueAfter(number) {
+    const isSent = this.#highestSent > this.#adoptedUpTo;
+    if (isSent || number <= this.#adoptedUpTo) return this.#adoptedUpTo;
+    this.acknowledge(this.#adoptedUpTo);
+    this.#acked = number;
+    const own = this.#kept;
+    this.#kept = [];
+    this.#bytes = 0;
+    for (const entry of own) this.#append({ ...entry, s: this.last + 1 });
+    return number;
   }
 
   /**
@@ -229,20 +266,34 @@ export class Outbox {
   #inFlight = []; // the last number of each frame that is not answered yet
   /** @type {Status} */
   #status = "saved";
+  #trouble = "site_unreachable"; // what is the matter, if anything
+  #toldTrouble = "";
+  #isLate = false; // nothing was acknowledged for two minutes
+  /** @type {any} */
+  #lateTimer;
+  #adopted;
+  #isNumbered; // the server has said where the numbers go on
+  #knownUpTo = 0; // entries up to this number are the server's, or were adopted
+  /** @type {Entry[]} */
+  #handedOver = []; // by the page that wrote the log before, not yet taken over
+  #handedOverUpTo = 0; // by this page, to the one that writes the log now
   #isClosed = false;
+  #isRefused = false;
   #isForgotten = false;
   #isSavePending = false;
   /** @type {number} */
   #framesInFlight;
+  /** @type {number} */
+  #frameEntries; // at most so many in a frame; fewer after losses
   #failures = 0; // since entries were last acknowledged
-  #ackedAtCut = -1;
-  #suspectUpTo = 0; // up to this number entries go one by one
+  #ackedAtLoss = -1;
+  #suspect = { s: 0, losses: 0, lostAt: -Infinity, isProven: true };
   #startedAt;
 
   /**
    * @param {Address} address
    * @param {World} world
-   * @param {(status: Status) => void} onstatus
+   * @param {StatusListener} onstatus
    * @param {Left} [left] what an earlier page left of this conversation
    */
   constructor(address, world, onstatus, left) {
@@ -253,7 +304,10 @@ export class Outbox {
     this.#entries = new Entries(world.frames.LIMITS, left);
     if (left) this.#ending = { how: left.how ?? "", done() {} };
     this.#framesInFlight = world.frames.LIMITS.framesInFlight;
+    this.#frameEntries = world.frames.LIMITS.frameEntries;
     this.#startedAt = world.now();
+    this.#isNumbered = Boolean(left);
+    this.#adopted = left ? null : this.#adopt();
     this.#transport = new world.Transport(address, world, {
       onready: () => this.#pump(),
       onframe: (frame) => this.#read(frame),
@@ -269,7 +323,9 @@ export class Outbox {
   add(kind, data) {
     if (this.#ending) return;
     const age = this.#world.now() - this.#startedAt;
+    const isFirst = this.#entries.isEmpty;
     this.#entries.add(kind, Math.max(0, Math.round(age)), data);
+    if (isFirst) this.#expectAck();
     this.#save();
     this.#pump();
   }
@@ -310,6 +366,19 @@ export class Outbox {
     if (!this.#isClosed) this.#transport.wake();
   }
 
+  /** Take over what the browser keeps of this conversation, from an earlier page. */
+  async #adopt() {
+    const { store, setTimeout } = this.#world;
+    if (!store) return;
+    const late = new Promise((resolve) => {
+      setTimeout(() => resolve([]), ADOPTING_MS);
+    });
+    /** @type {Left[]} */
+    const found = await Promise.race([store.all(), late]);
+    const left = found.find(({ stream }) => stream === this.#address.stream);
+    if (left) this.#entries.adopt(left);
+  }
+
   /** @param {Bye} [bye] */
   async #postRest(bye) {
     const { flushBytes } = this.#world.frames.LIMITS;
@@ -323,15 +392,14 @@ export class Outbox {
    * @param {number} [bytes]
    */
   #take(after, bytes) {
-    const { frameEntries, frameBytes } = this.#world.frames.LIMITS;
-    const most = after < this.#suspectUpTo ? 1 : frameEntries;
-    return this.#entries.take(after, most, bytes ?? frameBytes);
+    const { frameBytes } = this.#world.frames.LIMITS;
+    return this.#entries.take(after, this.#frameEntries, bytes ?? frameBytes);
   }
 
   /** Send what may be sent now, and report the status. */
   #pump() {
     const isOpen = this.#transport.isOpen;
-    if (isOpen) {
+    if (isOpen && this.#isNumbered) {
       this.#sendEntries();
       this.#sendBye();
     }
@@ -348,9 +416,10 @@ export class Outbox {
     }
   }
 
-  /** After a failure, or for suspects, one frame goes alone. */
+  /** After a failure, and until frames have their full size again, one frame goes alone. */
   get #window() {
-    const isProbing = this.#failures > 0 || this.#entries.acked < this.#suspectUpTo;
+    const { frameEntries } = this.#world.frames.LIMITS;
+    const isProbing = this.#failures > 0 || this.#frameEntries < frameEntries;
     return isProbing ? 1 : this.#framesInFlight;
   }
 
@@ -369,9 +438,11 @@ export class Outbox {
   /** @param {boolean} isOpen */
   #report(isOpen) {
     const status = this.#describe(isOpen);
-    if (status === this.#status) return;
+    const trouble = status === "unsaved" ? this.#trouble : "";
+    if (status === this.#status && trouble === this.#toldTrouble) return;
     this.#status = status;
-    this.#onstatus(status);
+    this.#toldTrouble = trouble;
+    this.#onstatus(status, trouble);
   }
 
   /**
@@ -380,6 +451,7 @@ export class Outbox {
    */
   #describe(isOpen) {
     if (this.#entries.isEmpty) return "saved";
+    if (this.#isRefused || this.#isLate) return "unsaved";
     const isWaiting = !isOpen && (this.#failures > 0 || this.#isClosed);
     return isWaiting ? "queued" : "saving";
   }
@@ -388,10 +460,11 @@ export class Outbox {
   #read(frame) {
     switch (frame.t) {
       case "welcome":
-        this.#framesInFlight = frame.window ?? this.#framesInFlight;
-        if (frame.age !== undefined) this.#startedAt = this.#world.now() - frame.age;
-        this.#entries.restore(frame.ack ?? 0);
-        this.#acknowledge(frame.ack ?? 0);
+        if (!this.#isNumbered) {
+          this.#begin(frame);
+          return;
+        }
+        this.#welcome(frame);
         break;
       case "ack":
         this.#acknowledge(frame.s);
@@ -407,10 +480,36 @@ export class Outbox {
       case "reject":
         this.#reject(frame);
         break;
-      default: // what was sent before a pong or a retry has been lost
+      case "retry":
+        this.#trouble = "site_busy";
         this.#rewind(frame.after);
+        break;
+      default: // what was sent before a pong has been lost
+        this.#rewind();
     }
     this.#pump();
+  }
+
+  /**
+   * Number the entries of this page, at its first welcome.
+   * @param {Frame} frame
+   */
+  async #begin(frame) {
+    await this.#adopted;
+    this.#knownUpTo = this.#entries.continueAfter(frame.ack ?? 0);
+    this.#isNumbered = true;
+    this.#welcome(frame);
+    this.#pump();
+  }
+
+  /** @param {Frame} frame */
+  #welcome({ window, age, ack = 0 }) {
+    this.#framesInFlight = window ?? this.#framesInFlight;
+    if (age !== undefined) this.#startedAt = this.#world.now() - age;
+    this.#inFlight = []; // what was sent by another transport is sent again
+    this.#entries.restore(ack);
+    this.#acknowledge(ack);
+    this.#judgeSuspect();
   }
 
   /** @param {number} number */
@@ -419,6 +518,9 @@ export class Outbox {
     const { acked } = this.#entries;
     this.#inFlight = this.#inFlight.filter((last) => last > acked);
     this.#failures = 0;
+    const { frameEntries } = this.#world.frames.LIMITS;
+    this.#frameEntries = Math.min(frameEntries, this.#frameEntries * 2);
+    this.#expectAck();
     this.#save();
   }
 
@@ -435,7 +537,7 @@ export class Outbox {
    */
   #replace(numbers, reason) {
     if (this.#entries.replace(numbers, reason)) this.#save();
-    else this.#close(); // the server does not even take a gap entry
+    else this.#refuse(reason); // the server does not even take a gap entry
   }
 
   /** Send again what is in flight, after a while. */
@@ -452,35 +554,86 @@ export class Outbox {
   }
 
   /** @param {Down} down */
-  #goDown({ refusal, isCut, after }) {
+  #goDown({ refusal, isCut, after, trouble }) {
     if (refusal) {
-      this.#close({ isForgotten: FORGOTTEN.includes(refusal) });
+      this.#refuse(refusal);
       return;
     }
-    if (isCut && this.#inFlight.length) this.#suspect();
+    this.#trouble = trouble ?? "site_unreachable";
+    if (isCut) this.#noteLostFrame();
     this.#backOff(after);
     this.#pump();
   }
 
   /**
-   * When the same frame was cut twice, send its entries one by one. An entry that is cut
-   * alone becomes a gap.
+   * A frame was lost, perhaps because of what it carried. When that happens again, send smaller
+   * ones.
    */
-  #suspect() {
+  #noteLostFrame() {
     const { first, acked } = this.#entries;
-    if (!first) return;
-    if (first.s > this.#suspectUpTo) {
-      this.#suspectUpTo = this.#ackedAtCut === acked ? this.#inFlight[0] : 0;
-    } else if (first.k !== "gap") {
-      this.#replace([first.s], "undeliverable");
+    if (!first || !this.#inFlight.length) return;
+    const size = this.#inFlight[0] - acked;
+    const isAlone = size === 1 && this.#inFlight.length === 1;
+    if (isAlone) this.#noteLostEntry(first.s);
+    const { frameEntries } = this.#world.frames.LIMITS;
+    const isAgain = this.#ackedAtLoss === acked || this.#frameEntries < frameEntries;
+    if (isAgain) this.#frameEntries = Math.max(1, Math.floor(size / 2));
+    this.#ackedAtLoss = acked;
+  }
+
+  /** @param {number} s of an entry that was sent alone */
+  #noteLostEntry(s) {
+    const now = this.#world.now();
+    if (this.#suspect.s !== s) {
+      this.#suspect = { s, losses: 0, lostAt: -Infinity, isProven: true };
     }
-    this.#ackedAtCut = acked;
+    if (now - this.#suspect.lostAt < LOSSES_APART_MS) return;
+    this.#suspect.lostAt = now;
+    this.#suspect.isProven = false; // until the server answers something else
+  }
+
+  /** The server has answered an empty request after an entry was lost. */
+  #judgeSuspect() {
+    const { first } = this.#entries;
+    const suspect = this.#suspect;
+    if (first?.s !== suspect.s || suspect.isProven) return;
+    suspect.isProven = true;
+    suspect.losses += 1;
+    if (suspect.losses < LOSSES || first.k === "gap") return;
+    this.#replace([first.s], "undeliverable");
+  }
+
+  /** Report the status again if nothing is acknowledged for a long time from now. */
+  #expectAck() {
+    const { setTimeout, clearTimeout } = this.#world;
+    clearTimeout(this.#lateTimer);
+    this.#isLate = false;
+    if (this.#entries.isEmpty || this.#isClosed) return;
+    const report = () => {
+      this.#isLate = true;
+      // The site's staff will see it in the transcript.
+      this.add("state", { name: "unsaved", detail: this.#trouble });
+      this.#pump();
+    };
+    this.#lateTimer = setTimeout(report, UNSAVED_MS);
+  }
+
+  /**
+   * Stop: the server takes no more entries.
+   * @param {string} code
+   */
+  #refuse(code) {
+    if (this.#isClosed) return;
+    this.#isRefused = true;
+    this.#trouble = code;
+    this.#close({ isForgotten: FORGOTTEN.includes(code) });
   }
 
   #close({ reason = "", isForgotten = false } = {}) {
     this.#isClosed = true;
     this.#isForgotten = isForgotten;
     this.#transport.close();
+    this.#expectAck();
     this.#save();
     this.#pump();
     this.#ending?.done(reason);
@@ -490,25 +643,71 @@ export class Outbox {
   async #save() {
     if (this.#isSavePending) return;
     this.#isSavePending = true;
-    await null;
+    await this.#adopted;
     this.#isSavePending = false;
+    const { store } = this.#world;
+    if (!store) return;
+    const isSuperseded = this.#isRefused && this.#trouble === "superseded";
+    if (this.#left) this.#saveLeft(store, this.#left);
+    else if (isSuperseded) this.#handOver(store);
+    else this.#takeOver(await this.#saveOwn(store));
+  }
+
+  /**
+   * @param {Store} store
+   * @param {Left} left
+   */
+  #saveLeft(store, { stream, at, how }) {
+    if (this.#isRefused && this.#isForgotten) store.drop(stream);
+    else if (this.#isForgotten || (this.#entries.isEmpty && !how)) {
+      store.dropUntil(stream, at);
+    }
+  }
+
+  /**
+   * Return what an earlier page has handed over.
+   * @param {Store} store
+   */
+  #saveOwn(store) {
+    const left = this.#describeLeft(this.#entries.copy());
+    const isDone = this.#isForgotten || (this.#entries.isEmpty && !left.how);
+    return isDone ? store.drop(left.stream) : store.put(left);
+  }
+
+  /**
+   * @param {Entry[]} entries
+   * @returns {Left}
+   */
+  #describeLeft(entries) {
     const { stream, ticket, post } = this.#address;
     const how = this.#ending?.how;
-    const isDone = this.#isForgotten || (this.#entries.isEmpty && !how);
-    if (isDone) {
-      this.#world.store?.drop(stream, this.#left?.at);
-    } else if (!this.#left) {
-      const entries = this.#entries.copy();
-      const { last } = this.#entries;
-      this.#world.store?.put({
-        stream,
-        ticket,
-        post,
-        at: Date.now(),
-        entries,
-        how,
-        last,
-      });
+    const { last } = this.#entries;
+    return { stream, ticket, post, at: Date.now(), entries, how, last };
+  }
+
+  /**
+   * Another page writes the log now: leave it the entries that it cannot know.
+   * @param {Store} store
+   */
+  #handOver(store) {
+    const entries = this.#entries.copy().filter(({ s }) => s > this.#handedOverUpTo);
+    this.#handedOverUpTo = this.#entries.last;
+    if (entries.length) store.handOver(this.#describeLeft(entries));
+  }
+
+  /**
+   * Take in what the page has handed over that wrote the log before, unless this page has
+   * adopted it, or the server had it already.
+   * @param {Entry[]} handedOver
+   */
+  #takeOver(handedOver) {
+    this.#handedOver.push(...handedOver);
+    if (!this.#isNumbered || this.#isClosed || !this.#handedOver.length) return;
+    for (const { s, k, t, d } of this.#handedOver.splice(0)) {
+      if (s > this.#knownUpTo) this.#entries.add(k, t, d);
     }
+    this.#expectAck();
+    this.#save();
+    this.#pump();
   }
 }

@@ -57,7 +57,7 @@ export interface PersoEvents {
   "perso-tool": CustomEvent<PersoToolDetail>;
   "perso-error": CustomEvent<{ code: string; message: string; detail?: string }>;
   "perso-end": CustomEvent<{
-    how: "visitor" | "remote" | "other" | "error";
+    how: "visitor" | "remote" | "other" | "logout" | "error";
     reason: string;
     ms: number;
   }>;

@@ -50,7 +50,7 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  *   ended or error
  * @attr {string} data-activity - written by the element: ready, listening,
  *   recording, thinking or speaking
- * @attr {string} data-log - written by the element: saved, saving or queued
+ * @attr {string} data-log - written by the element: saved, saving, queued or unsaved
  *
  * @fires perso-start - before a conversation is started; cancelable
  * @fires perso-state - when the state or the activity has changed
@@ -413,10 +413,14 @@ class PersoAvatar extends HTMLElement {
 
   /** What a conversation shows of itself. @type {Stage} */
   #stage = {
-    saved: (status, conversation) => {
+    saved: (status, trouble, conversation) => {
       if (conversation !== this.#conversation) return;
       this.dataset.log = status;
-      this.#view?.showSaved(status);
+      const isUnsaved = status === "unsaved";
+      const text = isUnsaved
+        ? this.#sentences?.unsaved(trouble)
+        : this.#words?.saved(status);
+      this.#view?.showSaved(text ?? "");
     },
     consent: async (text, signal) => {
       const answer = this.#consent?.ask(text, signal); // draws it

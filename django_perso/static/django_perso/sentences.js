@@ -40,6 +40,36 @@ export class Sentences {
     return sentences[code] ?? `${sentences[""]} (${code})`;
   }
 
+  /** Say why the last lines have not been saved for a long time, or never will be. */
+  unsaved(/** @type {string} */ trouble) {
+    const words = this.#words;
+    /** @type {Record<string, string>} */
+    const sentences = {
+      site_unreachable: words.gettext(
+        "The last lines are not saved: this site cannot be reached. Keep this page open; it keeps trying.",
+      ),
+      site_unreadable: words.gettext(
+        "The last lines are not saved: something between you and this site blocks them, such as a firewall. Keep this page open; it keeps trying.",
+      ),
+      site_busy: words.gettext(
+        "The last lines are not saved: this site is too busy. Keep this page open; it keeps trying.",
+      ),
+      superseded: words.gettext(
+        "This conversation continues on another page. Nothing more is saved on this one.",
+      ),
+      logged_out: words.gettext("You have logged out. Nothing more is saved."),
+      not_authorised: words.gettext(
+        "This site no longer accepts this conversation. Log in again and start a new one. Nothing more is saved.",
+      ),
+      origin: words.gettext("This site does not save conversations from this address."),
+      no_stream: words.gettext(
+        "This site has closed this conversation. Nothing more is saved.",
+      ),
+      limit: words.gettext("This conversation is too long. Nothing more is saved."),
+    };
+    return sentences[trouble] ?? words.gettext("Nothing more is saved.");
+  }
+
   /** Say what went wrong, by error code. */
   trouble(/** @type {string} */ code) {
     const words = this.#words;

@@ -23,7 +23,9 @@ async function openDatabase() {
   request.onupgradeneeded = () => {
     request.result.createObjectStore(OUTBOXES, { keyPath: "stream" });
   };
-  return settled(request);
+  const database = await settled(request);
+  database.onversionchange = () => database.close(); // somebody wants to delete it
+  return database;
 }
 
 export class Store {
@@ -31,23 +33,57 @@ export class Store {
   #database;
 
   /**
-   * Keep what is left of a conversation, in place of what was kept of it before.
+   * Keep what is left of a conversation, in place of what was kept of it before. Return what
+   * an earlier page of the conversation has handed over.
    * @param {Left} left
+   * @returns {Promise<Entry[]>}
    */
   async put(left) {
-    await this.#attempt((outboxes) => settled(outboxes.put(left)));
+    const before = await this.#attempt(async (outboxes) => {
+      const kept = await settled(outboxes.get(left.stream));
+      await settled(outboxes.put(left));
+      return kept;
+    });
+    return before?.late ?? [];
+  }
+
+  /**
+   * Forget a conversation, and return what an earlier page of it has handed over.
+   * @param {string} stream
+   * @returns {Promise<Entry[]>}
+   */
+  async drop(stream) {
+    const before = await this.#attempt(async (outboxes) => {
+      const kept = await settled(outboxes.get(stream));
+      await settled(outboxes.delete(stream));
+      return kept;
+    });
+    return before?.late ?? [];
   }
 
   /**
    * Forget what was kept of a conversation at that time or before: a page that is still
-   * open may have kept more since.
+   * open may have kept more since, or is to be handed something over.
    * @param {string} stream
-   * @param {number} [at] in milliseconds, as of Date.now()
+   * @param {number} at in milliseconds, as of Date.now()
    */
-  async drop(stream, at = Infinity) {
+  async dropUntil(stream, at) {
     await this.#attempt(async (outboxes) => {
-      const left = await settled(outboxes.get(stream));
-      if (left?.at <= at) await settled(outboxes.delete(stream));
+      const kept = await settled(outboxes.get(stream));
+      if (kept?.at <= at && !kept.late) await settled(outboxes.delete(stream));
+    });
+  }
+
+  /**
+   * Add entries for the page that now writes the log of the conversation.
+   * @param {Left} left with the entries
+   */
+  async handOver({ entries, ...left }) {
+    await this.#attempt(async (outboxes) => {
+      const kept = await settled(outboxes.get(left.stream));
+      const base = kept ?? { ...left, entries: [], last: 0 };
+      const late = [...(kept?.late ?? []), ...entries];
+      await settled(outboxes.put({ ...base, late }));
     });
   }
 
@@ -58,18 +94,30 @@ export class Store {
   }
 
   /**
+   * Do the work, once more if the database was closed or deleted, as by Clear-Site-Data in
+   * another tab.
    * @template T
    * @param {(outboxes: IDBObjectStore) => Promise<T>} work
    * @returns {Promise<T | undefined>}
    */
   async #attempt(work) {
     try {
-      this.#database ??= openDatabase();
-      const database = await this.#database;
-      const transaction = database.transaction(OUTBOXES, "readwrite");
-      return await work(transaction.objectStore(OUTBOXES));
+      return await this.#run(work);
     } catch {
-      return undefined;
+      this.#database = undefined;
     }
+    return this.#run(work).catch(() => undefined);
+  }
+
+  /**
+   * @template T
+   * @param {(outboxes: IDBObjectStore) => Promise<T>} work
+   * @returns {Promise<T>}
+   */
+  async #run(work) {
+    this.#database ??= openDatabase();
+    const database = await this.#database;
+    const transaction = database.transaction(OUTBOXES, "readwrite");
+    return work(transaction.objectStore(OUTBOXES));
   }
 }

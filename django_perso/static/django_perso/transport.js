@@ -3,14 +3,13 @@
  * module decides which answers come from the server; it knows nothing about stored entries.
  */
 
-const FIRST_SOCKETS = 2; // that may fail before POST is used
-const LATER_SOCKETS = 3; // the same once a socket has worked
+const FAILING_SOCKETS = 2; // in sequence; then POST is used
+const SILENT_SOCKETS = 2; // that were opened; then no more are tried
 const PING_SECONDS = 15; // until a welcome says otherwise
-const UNANSWERED_PINGS = 2; // after which the server counts as out of reach
+const WELCOME_SECONDS = 5; // for a socket to be opened and welcomed
+const ANSWER_SECONDS = 7; // for a socket to answer entries or a ping
 const POST_SECONDS = 20;
 const LONGEST_RETRY_AFTER_MS = 600_000; // however long a proxy asks for
-// A proxy may cut a socket without a close frame, or with 1009, because of what was sent.
-const CUT_CLOSES = [1006, 1009];
 
 /**
  * A way to the server, which opens itself and stays open until it goes down or is closed.
@@ -24,11 +23,16 @@ export class Transport {
   #socket = null;
   #isSocketWelcome = false; // then everything travels by this socket
   #haveSocketsWorked = false;
-  #socketsLeft = FIRST_SOCKETS;
+  #socketsLeft; // to be tried before POST is used
+  #silentSockets = 0; // while POST was answered
+  #isReturning = false; // from POST to a socket
+  #isAnswerDue = false; // from the socket
+  #sentUpTo = 0; // the number of the last entry sent by the socket
+  /** @type {number | undefined} */
+  #lease; // of the newest welcome; unknown from a hello to its welcome
   #isOpen = false;
   #isResting = true;
   #pingSeconds = PING_SECONDS;
-  #unansweredPings = 0;
   /** @type {any} */
   #timer;
   #round = 0; // grows with each close; answers to requests of an earlier round are late
@@ -42,6 +46,7 @@ export class Transport {
     this.#address = address;
     this.#world = world;
     this.#listener = listener;
+    this.#socketsLeft = world.areSocketsBroken || !address.ws ? 0 : FAILING_SOCKETS;
     this.wake();
   }
 
@@ -52,37 +57,42 @@ export class Transport {
 
   /** @param {Message} message */
   send({ bye, ...message }) {
-    if (this.#isSocketWelcome) {
-      this.#socket?.send(JSON.stringify({ ...message, ...bye }));
-    } else {
-      this.#request({ ...message, bye });
+    if (!this.#isSocketWelcome) {
+      this.#request({ items: message.items ?? [], bye });
+      return;
     }
+    this.#socket?.send(JSON.stringify({ ...message, ...bye }));
+    this.#sentUpTo = message.items?.at(-1)?.s ?? 0;
+    // The server may have to ask Perso before it answers a bye.
+    if (bye || this.#isAnswerDue) return;
+    this.#isAnswerDue = true;
+    this.#watch();
   }
 
   /**
    * Send entries in a single request, and return what the server answers. With
    * `keepalive` the request outlives the page.
-   * @param {{ items: Entry[], bye?: Bye }} message
+   * @param {Posted} body
    * @param {boolean} [keepalive]
    * @returns {Promise<Answer>}
    */
-  async post(message, keepalive) {
+  async post(body, keepalive) {
     const { stream, ticket, post } = this.#address;
-    let after = 0;
+    const lease = this.#lease;
+    let response;
     try {
-      const response = await this.#world.fetch(post, {
+      response = await this.#world.fetch(post, {
         method: "POST",
         credentials: "same-origin",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ stream, ticket, ...message }),
+        body: JSON.stringify({ stream, ticket, lease, ...body }),
         keepalive,
         signal: AbortSignal.timeout(POST_SECONDS * 1000),
       });
-      after = readRetryAfter(response);
-      return { after, ...(await this.#read(response)) };
     } catch {
-      return { after }; // no response, or a body that is not JSON
+      return { trouble: "site_unreachable" };
     }
+    return { after: readRetryAfter(response), ...(await this.#read(response)) };
   }
 
   /**
@@ -98,13 +108,13 @@ export class Transport {
   wake() {
     if (!this.#isResting) return;
     this.#isResting = false;
-    this.#watch();
     if (this.#isOpen) {
+      this.#watch();
       this.#listener.onready();
-    } else if (this.#address.ws && this.#socketsLeft > 0) {
+    } else if (this.#socketsLeft > 0) {
       this.#connect();
     } else {
-      this.#request({ t: "hello" });
+      this.#sayHello();
     }
   }
 
@@ -112,6 +122,8 @@ export class Transport {
     this.#round += 1;
     this.#isOpen = false;
     this.#isSocketWelcome = false;
+    this.#isReturning = false;
+    this.#isAnswerDue = false;
     this.#world.clearTimeout(this.#timer);
     if (this.#socket) {
       this.#socket.onopen = null;
@@ -137,30 +149,42 @@ export class Transport {
     this.#timer = this.#world.setTimeout(run, ms);
   }
 
-  /** Go down after a silence, or when nothing has opened in time. */
+  /** Ping when nothing has been heard for a while. A silent socket is given up. */
   #watch() {
-    this.#unansweredPings = 0;
-    this.#scheduleCheck();
+    const seconds = this.#socket ? this.#socketSeconds : this.#pingSeconds;
+    this.#schedule(() => this.#check(), seconds * 1000);
   }
 
-  #scheduleCheck() {
-    this.#schedule(() => this.#check(), this.#pingSeconds * 1000);
+  get #socketSeconds() {
+    if (!this.#isSocketWelcome) return WELCOME_SECONDS;
+    return this.#isAnswerDue ? ANSWER_SECONDS : this.#pingSeconds;
   }
 
   #check() {
-    if (!this.#isOpen || this.#unansweredPings >= UNANSWERED_PINGS) {
-      this.#goDown();
-      return;
-    }
-    this.#unansweredPings += 1;
-    this.#scheduleCheck();
-    this.#ping();
+    const isSilent = this.#isAnswerDue || !this.#isSocketWelcome;
+    if (this.#socket && isSilent) this.#giveUpSocket();
+    else if (!this.#isOpen) this.#goDown();
+    else this.#ping();
+  }
+
+  /** Go on by POST: a proxy may accept sockets and pass nothing on. */
+  #giveUpSocket() {
+    this.#silentSockets += 1;
+    this.#socketsLeft = 0;
+    this.#loseSocket();
   }
 
   #ping() {
-    const isSocketWorthATry = this.#haveSocketsWorked && !this.#socket;
-    if (isSocketWorthATry) this.#connect();
-    else this.send({ t: "ping" });
+    const isSocketWorthATry =
+      !this.#socket && this.#haveSocketsWorked && this.#silentSockets < SILENT_SOCKETS;
+    if (isSocketWorthATry) {
+      this.close(); // what was sent by POST is sent again after the welcome
+      this.#isReturning = true;
+      this.#connect();
+    } else {
+      this.send({ t: "ping" });
+      this.#watch();
+    }
   }
 
   #connect() {
@@ -168,10 +192,14 @@ export class Transport {
     const { ws, stream, ticket } = this.#address;
     try {
       const socket = new this.#world.WebSocket(ws ?? "");
-      socket.onopen = () => socket.send(JSON.stringify({ t: "hello", stream, ticket }));
+      socket.onopen = () => {
+        this.#lease = undefined;
+        socket.send(JSON.stringify({ t: "hello", stream, ticket }));
+      };
       socket.onmessage = ({ data }) => this.#hearSocket(data);
       socket.onclose = ({ code, reason }) => this.#loseSocket(code, reason);
       this.#socket = socket;
+      this.#watch();
     } catch {
       this.#schedule(() => this.#loseSocket(), 0); // some browsers' policies forbid it
     }
@@ -181,10 +209,15 @@ export class Transport {
   #hearSocket(text) {
     const frame = parse(text);
     if (!this.#world.frames.isFrame(frame)) return;
+    this.#isAnswerDue = frame.t === "ack" && frame.s < this.#sentUpTo;
     if (frame.t === "welcome") {
+      if (this.#isSocketWelcome) return; // it came twice
       this.#isSocketWelcome = true;
+      this.#isReturning = false;
+    } else {
       this.#haveSocketsWorked = true;
-      this.#socketsLeft = LATER_SOCKETS;
+      this.#socketsLeft = FAILING_SOCKETS;
+      this.#world.areSocketsBroken = false;
     }
     this.#hear(frame);
   }
@@ -194,56 +227,83 @@ export class Transport {
    * @param {string} [reason]
    */
   #loseSocket(code = 0, reason = "") {
-    const isTriedBesidePost = this.#isOpen && !this.#isSocketWelcome;
-    if (isTriedBesidePost) {
-      this.#socket = null;
-      this.#request({ t: "ping" });
+    if (this.#isReturning) {
+      this.close();
+      this.#sayHello();
       return;
     }
-    const { FINAL_CLOSES, FINAL_PROBLEMS } = this.#world.frames;
-    const usual = FINAL_CLOSES.get(code);
-    const refusal = usual && FINAL_PROBLEMS.has(reason) ? reason : usual;
-    this.#goDown({ refusal, isCut: CUT_CLOSES.includes(code) });
+    const { REFUSING_CLOSES, REFUSALS, CUTTING_CLOSES } = this.#world.frames;
+    const usual = REFUSING_CLOSES.get(code);
+    const refusal = usual && REFUSALS.has(reason) ? reason : usual;
+    this.#goDown({ refusal, isCut: CUTTING_CLOSES.has(code) });
   }
 
-  /** @param {Message} message */
-  async #request({ t, items = [], bye }) {
+  /** Ask by POST to write the log. */
+  async #sayHello() {
+    this.#watch();
+    const { ws, isLeft } = this.#address;
+    this.#lease = undefined;
     const round = this.#round;
-    const { frame, refusal, after } = await this.post({ items, bye });
+    const hello = isLeft ? undefined : true;
+    const { frame, ...down } = await this.post({ items: [], hello });
     if (round !== this.#round) return;
-    if (!frame) {
-      this.#goDown({ refusal, after });
-    } else if (t !== "hello") {
-      this.#hear(frame);
-    } else if (frame.t === "ack") {
-      this.#hear({ t: "welcome", ack: frame.s, window: 1 });
+    const welcome = readWelcome(frame);
+    if (welcome) {
+      if (ws) this.#world.areSocketsBroken = true;
+      this.#hear(welcome);
     } else {
-      this.#goDown({ after: frame.after });
+      this.#silentSockets = 0; // it was not the sockets alone
+      const busy = { after: frame?.after, trouble: "site_busy" };
+      this.#goDown(frame ? busy : down);
     }
+  }
+
+  /** @param {Posted} body */
+  async #request(body) {
+    const round = this.#round;
+    const { frame, ...down } = await this.post(body);
+    if (round !== this.#round) return;
+    if (frame) this.#hear(frame);
+    else this.#goDown({ ...down, isCut: true });
   }
 
   /** @param {Frame} frame */
   #hear(frame) {
-    if (frame.t === "welcome") this.#isOpen = true;
+    if (frame.t === "welcome") {
+      this.#isOpen = true;
+      this.#lease = frame.lease;
+    }
     this.#pingSeconds = frame.ping ?? this.#pingSeconds;
     if (!this.#isResting) this.#watch();
     this.#listener.onframe(frame);
   }
 
   /**
-   * Return what this app's server says, or nothing for any other response.
+   * Return what this app's server says, or that somebody else has answered.
    * @param {Response} response
    * @returns {Promise<Answer>}
    */
   async #read(response) {
-    const { isFrame, FINAL_PROBLEMS } = this.#world.frames;
+    const { isFrame, REFUSALS } = this.#world.frames;
     const type = response.headers.get("Content-Type") ?? "";
-    const body = await response.json();
+    const body = await response.json().catch(() => null);
     if (response.ok && isFrame(body)) return { frame: body };
     const isProblem = type.startsWith("application/problem+json");
-    if (isProblem && FINAL_PROBLEMS.has(body?.code)) return { refusal: body.code };
-    return {};
+    if (isProblem && REFUSALS.has(body?.code)) return { refusal: body.code };
+    const isDown = response.status >= 500;
+    return { trouble: isDown ? "site_unreachable" : "site_unreadable" };
   }
+}
+
+/**
+ * Return the answer to a hello. Without one, as for entries that an earlier page has left,
+ * the server only acknowledges.
+ * @param {Frame} [frame]
+ * @returns {Frame | null}
+ */
+function readWelcome(frame) {
+  if (frame?.t === "ack") return { t: "welcome", ack: frame.s, window: 1 };
+  return frame?.t === "welcome" ? frame : null;
 }
 
 /** @param {string} text */

@@ -95,8 +95,8 @@ export class View {
     this.parts.error.replaceChildren();
   }
 
-  showSaved(/** @type {Status} */ status) {
-    this.parts.saved.textContent = this.#words.saved(status);
+  showSaved(/** @type {string} */ text) {
+    this.parts.saved.textContent = text;
   }
 
   /** Give the picture its shape, so that nothing jumps when it comes. */

@@ -65,7 +65,7 @@ export class Words {
     return labels[activity];
   }
 
-  saved(/** @type {Status} */ status) {
+  saved(/** @type {Exclude<Status, "unsaved">} */ status) {
     const labels = {
       saved: this.gettext("Saved"),
       saving: this.gettext("Saving…"),
@@ -98,6 +98,7 @@ export class Words {
       visitor: this.gettext("You ended the conversation."),
       remote: this.gettext("The conversation was closed."),
       other: this.gettext("Another conversation was started on this page."),
+      logout: this.gettext("You have logged out, so this conversation has ended."),
       error: "",
     };
     return sentences[how];

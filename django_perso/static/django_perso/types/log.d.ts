@@ -5,8 +5,13 @@
 
 /** One line of a conversation's log; `s` counts 1, 2, 3 … */
 type Entry = { s: number; k: string; t: number; d: Record<string, any> };
-/** saved: everything is acknowledged; queued: the server is out of reach. */
-type Status = "saved" | "saving" | "queued";
+/**
+ * saved: everything is acknowledged; queued: the server is out of reach; unsaved: the same for
+ * two minutes, or the server refuses the log.
+ */
+type Status = "saved" | "saving" | "queued" | "unsaved";
+/** Called with what is the matter if the status is "unsaved". */
+type StatusListener = (status: Status, trouble: string) => void;
 /** What the server sends. */
 type Frame = {
   t: string;
@@ -15,25 +20,37 @@ type Frame = {
   age?: number;
   window?: number;
   ping?: number;
+  lease?: number;
   after?: number;
   code?: string;
   reason?: string;
 };
 type Bye = { last: number; how: string };
 /** What is sent to the server. */
-type Message = { t: "hello" | "ev" | "bye" | "ping"; items?: Entry[]; bye?: Bye };
-/** Where the log of a conversation is, and what opens it. `ws` is null without sockets. */
-type Address = { stream: string; ticket: string; ws: string | null; post: string };
+type Message = { t: "ev" | "bye" | "ping"; items?: Entry[]; bye?: Bye };
+/** The same by POST, without stream, ticket and lease. */
+type Posted = { items: Entry[]; bye?: Bye; hello?: boolean };
+/**
+ * Where the log of a conversation is, and what opens it. `ws` is null without sockets. For
+ * entries that an earlier page has left, no lease is asked for: another page may have it.
+ */
+type Address = {
+  stream: string;
+  ticket: string;
+  ws: string | null;
+  post: string;
+  isLeft?: boolean;
+};
 /** How a conversation has ended, and a callback for when that is saved. */
 type Ending = { how: string; done(reason: string): void };
 
-/** A frame, the problem code of a refusal that ends the log, or neither. */
-type Answer = { frame?: Frame; refusal?: string; after?: number };
+/** A frame, the problem code of a refusal, or what is the matter. */
+type Answer = { frame?: Frame; refusal?: string; trouble?: string; after?: number };
 /**
  * Why a transport went down: refused for good, or cut perhaps because of what was sent.
  * Do not ask the server again for `after` ms.
  */
-type Down = { refusal?: string; isCut?: boolean; after?: number };
+type Down = { refusal?: string; isCut?: boolean; trouble?: string; after?: number };
 interface TransportListener {
   /** Something may be sent again. */
   onready(): void;
@@ -53,8 +70,13 @@ type Left = {
   entries: Entry[];
   last: number;
   how?: string;
+  /** What a page has handed over to the one that writes the log in its place. */
+  late?: Entry[];
 };
-type Store = Pick<import("../store.js").Store, "put" | "drop" | "all">;
+type Store = Pick<
+  import("../store.js").Store,
+  "put" | "drop" | "dropUntil" | "handOver" | "all"
+>;
 
 interface Timers {
   now(): number;
@@ -68,6 +90,8 @@ interface World extends Timers {
   WebSocket: new (url: string) => WebSocket;
   fetch(url: string, options: RequestInit): Promise<Response>;
   random(): number;
+  /** Sockets have failed where POST was answered: later conversations begin with POST. */
+  areSocketsBroken?: boolean;
   /** Without a store nothing outlives the page. */
   store?: Store;
 }

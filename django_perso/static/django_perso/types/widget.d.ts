@@ -72,7 +72,7 @@ interface ConversationOptions {
 }
 /** Where a conversation shows what happens. */
 interface Stage {
-  saved(status: Status, from: Conversation): void;
+  saved(status: Status, trouble: string, from: Conversation): void;
   /** Ask the visitor for consent; resolves to false when `signal` is aborted. */
   consent(text: string, signal: AbortSignal): Promise<boolean>;
   shape(width: number, height: number): void;
@@ -124,7 +124,7 @@ type Activity = "ready" | "listening" | "recording" | "thinking" | "speaking";
 type Spoken = { via: "voice"; spoken_ms: number };
 type Said = { role: "visitor" | "avatar"; text: string; cut?: true } & Partial<Spoken>;
 /** Who ended it; other: a second conversation started on the page. */
-type How = "visitor" | "remote" | "other" | "error";
+type How = "visitor" | "remote" | "other" | "logout" | "error";
 
 /** What the buttons of the view do. */
 interface ViewActions {
