@@ -501,12 +501,12 @@ async def test_log_is_closed_after_logout(
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
     monkeypatch.setattr(tickets, "LOGOUT_GRACE", timedelta(0))
     await socket.send_json_to({"t": "ev", "items": [chat(2)]})
-    assert await closed(socket) == 4401
-    assert await refused_hello(browser) == 4401
+    assert await closed(socket) == 4410
+    assert await refused_hello(browser) == 4410
     assert await stored() == [1]
     figure(
         "T10",
-        "after a logout: the next frame and a new hello are refused with 4401",
+        "after a logout: the next frame and a new hello are refused with 4410",
     )
 
 
@@ -535,7 +535,7 @@ async def test_log_of_a_deleted_user_is_closed(
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
     await rosa.adelete()
     await socket.send_json_to({"t": "ev", "items": [chat(2)]})
-    assert await closed(socket) == 4401
+    assert await closed(socket) == 4410
 
 
 async def test_entries_of_a_conversation_are_limited(browser: Browser) -> None:

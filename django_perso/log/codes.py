@@ -15,6 +15,8 @@ class CloseCode(IntEnum):
     HELLO_TIMEOUT = 4408
     # A newer socket writes this conversation.
     SUPERSEDED = 4409
+    # The user of the conversation has logged out, or was deleted.
+    LOGGED_OUT = 4410
     TOO_BIG = 4413
     TOO_FAST = 4429
     BUSY = 4503

@@ -29,7 +29,7 @@ def open_log(hello: Hello) -> Conversation:
     """Return the conversation whose log a ticket opens.
 
     The ticket alone is enough: a browser may send no cookie, and a login may expire
-    while its user talks. Raises Refused (401 or 404).
+    while its user talks. Raises Refused (401, 404 or 410).
     """
     bound_to = _read(hello.ticket)
     if bound_to[:1] != [str(hello.stream)]:
@@ -48,7 +48,7 @@ def open_log(hello: Hello) -> Conversation:
 def logged_out() -> Refused:
     """Return the refusal for a conversation whose user has logged out."""
     text = _("You have logged out, so this conversation has ended.")
-    return Refused("logged_out", 401, text)
+    return Refused("logged_out", 410, text)
 
 
 def was_closed_by_logout(conversation: Conversation) -> bool:

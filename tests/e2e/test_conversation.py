@@ -6,11 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.support.admin import open_first
+from django_perso.services.tickets import LOGOUT_GRACE
+from tests.support.admin import log_in, open_first
 from tests.support.widget import Avatar
 
 pytestmark = pytest.mark.browser
 
+KEPT_OUTBOXES = """() => new Promise((done) => {
+  const opening = indexedDB.open("django-perso");
+  opening.onsuccess = () => {
+    const outboxes = opening.result.transaction("outbox").objectStore("outbox");
+    outboxes.count().onsuccess = ({ target }) => done(target.result);
+  };
+})"""
 ENTRIES = """SELECT source, kind, data FROM django_perso_transcriptentry ORDER BY id"""
 
 
@@ -92,6 +100,28 @@ def test_conversation_is_read_in_the_admin(
         for text in ("started", "12 squared?", "get_square_number", "144", "ended")
     ]
     assert order == sorted(order)
+
+
+def test_logout_in_another_tab_ends_the_conversation(
+    example_server: Any, page: Any
+) -> None:
+    site = example_server()
+    log_in(page, site)
+    page.goto(site.url)
+    avatar = Avatar(page)
+    avatar.start()
+    avatar.ask("What is 12 squared?", "144")
+    tab = page.context.new_page()
+    tab.goto(f"{site.url}/admin/")
+    tab.get_by_role("button", name="Log out").click()
+    tab.wait_for_timeout(LOGOUT_GRACE.total_seconds() * 1000 + 1000)
+    avatar.type("What is 13 squared?")
+    avatar.wait_for(state="ended")
+    avatar.part("reason").filter(has_text="You have logged out").wait_for()
+    assert ("visitor", "What is 12 squared?") in said(site)
+    assert ("visitor", "What is 13 squared?") not in said(site)
+    assert logged(site)[-1][2] == {"name": "ended", "how": "logout"}
+    assert page.evaluate(KEPT_OUTBOXES) == 0
 
 
 @pytest.mark.slow

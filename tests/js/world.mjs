@@ -178,9 +178,9 @@ export function world(server, clock, { random = () => 0.5, store } = {}) {
         frame,
       );
     }
-    cut(code, reason = "") {
+    cut(code) {
       this.isCut = true;
-      this.onclose?.({ code, reason });
+      this.onclose?.({ code });
     }
     /** As cut(), but after the current task, as browsers do. */
     die(code) {

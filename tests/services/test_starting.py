@@ -332,9 +332,9 @@ def test_ticket_of_inactive_or_deleted_user_is_refused(own: Conversation) -> Non
     assert own.user is not None
     own.user.is_active = False
     own.user.save()
-    assert refused_opening(own.pk, tickets.issue(own)) == ("logged_out", 401)
+    assert refused_opening(own.pk, tickets.issue(own)) == ("logged_out", 410)
     own.user.delete()
-    assert refused_opening(own.pk, tickets.issue(own)) == ("logged_out", 401)
+    assert refused_opening(own.pk, tickets.issue(own)) == ("logged_out", 410)
 
 
 def test_logout_closes_the_log_after_a_few_seconds(own: Conversation) -> None:
@@ -343,7 +343,7 @@ def test_logout_closes_the_log_after_a_few_seconds(own: Conversation) -> None:
     assert tickets.open_log(hello) == own
     assert transcripts.record(own.pk, events(1)) == {"t": "ack", "s": 1}
     update_conversations(ended_at=timezone.now() - timedelta(seconds=6))
-    assert refused_opening(own.pk, hello.ticket) == ("logged_out", 401)
+    assert refused_opening(own.pk, hello.ticket) == ("logged_out", 410)
     with pytest.raises(Refused) as refused:
         transcripts.record(own.pk, events(2))
     assert refused.value.code == "logged_out"

@@ -19,6 +19,7 @@ export const CLOSE = Object.freeze({
   NO_STREAM: 4404,
   HELLO_TIMEOUT: 4408,
   SUPERSEDED: 4409,
+  LOGGED_OUT: 4410,
   TOO_BIG: 4413,
   TOO_FAST: 4429,
   BUSY: 4503,
@@ -46,6 +47,7 @@ export const REFUSING_CLOSES = new Map([
   [CLOSE.ORIGIN, "origin"],
   [CLOSE.NO_STREAM, "no_stream"],
   [CLOSE.SUPERSEDED, "superseded"],
+  [CLOSE.LOGGED_OUT, "logged_out"],
 ]);
 
 /**
@@ -53,7 +55,7 @@ export const REFUSING_CLOSES = new Map([
  * the request is repeated: a proxy or a login page may have answered it.
  * @type {ReadonlySet<string>}
  */
-export const REFUSALS = new Set([...REFUSING_CLOSES.values(), "logged_out"]);
+export const REFUSALS = new Set(REFUSING_CLOSES.values());
 
 /**
  * Close codes that may be due to what was sent. A proxy may also cut a socket without a close

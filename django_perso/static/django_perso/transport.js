@@ -197,7 +197,7 @@ export class Transport {
         socket.send(JSON.stringify({ t: "hello", stream, ticket }));
       };
       socket.onmessage = ({ data }) => this.#hearSocket(data);
-      socket.onclose = ({ code, reason }) => this.#loseSocket(code, reason);
+      socket.onclose = ({ code }) => this.#loseSocket(code);
       this.#socket = socket;
       this.#watch();
     } catch {
@@ -222,19 +222,15 @@ export class Transport {
     this.#hear(frame);
   }
 
-  /**
-   * @param {number} [code]
-   * @param {string} [reason]
-   */
-  #loseSocket(code = 0, reason = "") {
+  /** @param {number} [code] */
+  #loseSocket(code = 0) {
     if (this.#isReturning) {
       this.close();
       this.#sayHello();
       return;
     }
-    const { REFUSING_CLOSES, REFUSALS, CUTTING_CLOSES } = this.#world.frames;
-    const usual = REFUSING_CLOSES.get(code);
-    const refusal = usual && REFUSALS.has(reason) ? reason : usual;
+    const { REFUSING_CLOSES, CUTTING_CLOSES } = this.#world.frames;
+    const refusal = REFUSING_CLOSES.get(code);
     this.#goDown({ refusal, isCut: CUTTING_CLOSES.has(code) });
   }
 
