@@ -490,7 +490,9 @@ _pools_lock = threading.Lock()
 
 def _open_transport(network: Network) -> httpx.AsyncHTTPTransport:
     tls = _tls(network.ca_file)
-    proxy = httpx.Proxy(network.proxy, ssl_context=tls) if network.proxy else None
+    proxy = httpx.Proxy(network.proxy) if network.proxy else None
+    if proxy is not None and proxy.url.scheme == "https":
+        proxy.ssl_context = tls
     return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, proxy=proxy)
 
 
