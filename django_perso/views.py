@@ -6,6 +6,7 @@ runs the site: it is shown to staff, and to everybody under DEBUG.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,8 @@ from django.http import (
     HttpResponseBase,
     JsonResponse,
 )
-from django.middleware.csrf import CsrfViewMiddleware
+from django.http.request import HttpHeaders
+from django.middleware.csrf import CsrfViewMiddleware, get_token
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import (
@@ -29,9 +31,9 @@ from django.utils.translation import (
     override,
 )
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import cache_control
+from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import conditional_page
+from django.views.decorators.http import conditional_page, require_safe
 from django.views.i18n import JSONCatalog
 
 from . import visitors
@@ -49,7 +51,12 @@ from .services import (
     tickets,
     transcripts,
 )
-from .services.database import in_database, loop_lasts, without_transaction
+from .services.database import (
+    check_threads,
+    in_database,
+    loop_lasts,
+    without_transaction,
+)
 from .services.limits import is_staff
 from .services.starting import Reservation, StartRequest
 
@@ -77,6 +84,8 @@ def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
         body["errors"] = refused.errors
     if refused.consent:
         body["consent"] = refused.consent
+    if refused.token_url:
+        body["token_url"] = refused.token_url
     if refused.hint and (show_hint or settings.DEBUG):
         body["hint"] = refused.hint
     return JsonResponse(
@@ -92,16 +101,23 @@ class _Csrf(CsrfViewMiddleware):
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         detail = _("Please reload the page and try again.")
-        raise Refused("csrf_failed", 403, detail, hint=f"CSRF check failed: {reason}")
+        raise Refused(
+            "csrf_failed",
+            403,
+            detail,
+            hint=f"CSRF check failed: {reason}",
+            token_url=reverse("django_perso:csrf_token"),
+        )
+
+
+def _unexempted(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
 
 
 def _check_csrf(request: HttpRequest) -> None:
-    def unexempted(request: HttpRequest) -> HttpResponse:
-        return HttpResponse()
-
-    check = _Csrf(unexempted)
+    check = _Csrf(_unexempted)
     check.process_request(request)
-    check.process_view(request, unexempted, (), {})
+    check.process_view(request, _unexempted, (), {})
 
 
 def _endpoint(view: View) -> Any:
@@ -124,12 +140,28 @@ def _endpoint(view: View) -> Any:
         except payloads.BadFrame as bad:
             return problem(Refused("bad_request", bad.code.status, str(bad)))
         except ImproperlyConfigured as error:
-            detail = _("The avatar is not available right now.")
-            return problem(Refused("not_configured", 503, detail, hint=f"{error}."))
+            return problem(_not_configured(error))
         except (DatabaseError, InterfaceError) as error:
             return problem(_database_unavailable(error))
 
-    return login_not_required(without_transaction(guarded))
+    endpoint: Any = guarded
+    try:
+        check_threads()
+    except ImproperlyConfigured as error:
+        # Django could not run a coroutine function.
+        endpoint = partial(_refuse_as_not_configured, error)
+    return login_not_required(without_transaction(endpoint))
+
+
+def _refuse_as_not_configured(
+    error: ImproperlyConfigured, request: HttpRequest
+) -> HttpResponseBase:
+    return problem(_not_configured(error))
+
+
+def _not_configured(error: ImproperlyConfigured) -> Refused:
+    detail = _("The avatar is not available right now.")
+    return Refused("not_configured", 503, detail, hint=f"{error}.")
 
 
 def _database_unavailable(error: Exception) -> Refused:
@@ -142,9 +174,14 @@ def _database_unavailable(error: Exception) -> Refused:
 
 
 def _body(request: HttpRequest) -> str:
-    # Read as a stream and no further than a frame goes: a body may hide its length, and
-    # forms must not be parsed.
-    return request.read(payloads.MAX_FRAME + 1).decode(errors="replace")
+    # Read as a stream and no further than a frame goes: a body may hide its length.
+    body = request.read(payloads.MAX_FRAME + 1)
+    if not hasattr(request, "_body"):
+        # Forms must not be parsed: after a read, Django takes them for empty.
+        _ = request.POST
+        # Middleware may read `request.body` after the view, where Django would raise.
+        request._body = body
+    return body.decode(errors="replace")
 
 
 async def _start_session(request: HttpRequest) -> HttpResponseBase:
@@ -260,6 +297,24 @@ def _record(
 # second a ticket and the Origin.
 start_session = csrf_exempt(_endpoint(_start_session))
 log_entries = csrf_exempt(_endpoint(_log_entries))
+
+
+@login_not_required
+@without_transaction
+@never_cache
+@require_safe
+def csrf_token(request: HttpRequest) -> HttpResponseBase:
+    """Answer with a CSRF token and the name of its header, and set its cookie.
+
+    A page asks when its own token was refused: the page may come from a cache, or be
+    older than a login.
+    """
+    # Django's middleware by itself, so that sites without it get the cookie, too.
+    csrf = CsrfViewMiddleware(_unexempted)
+    csrf.process_request(request)
+    header = HttpHeaders.parse_header_name(settings.CSRF_HEADER_NAME)
+    response = JsonResponse({"header": header, "token": get_token(request)})
+    return csrf.process_response(request, response)
 
 
 @login_not_required

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from django.core.management import call_command
 
@@ -618,6 +619,32 @@ def test_unreachable_server_is_reported(site: Site) -> None:
     assert f"{server}: Perso cannot be reached" in line["text"]
     forget_the_sync(site)
     assert site.doctor() == [line]  # the missing sync is not reported as well
+
+
+def test_unused_proxy_of_the_environment_is_reported(site: Site) -> None:
+    server = f"http://127.0.0.1:{unused_port()}"
+    site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{server}"}}')
+    site.env["https_proxy"] = f"http://127.0.0.1:{unused_port()}"
+    site.env["SSL_CERT_FILE"] = certifi.where()
+    unreachable, *unused = lines_of(site, "api key")
+    assert unreachable["id"] == "django_perso.E030"
+    assert [line["id"] for line in unused] == ["django_perso.W054"] * 2
+    for line in unused:
+        site.follow(line["fix"])
+    (unreachable,) = lines_of(site, "api key")
+    assert unreachable["id"] == "django_perso.E030"
+
+
+def test_unused_proxy_is_no_problem_while_perso_answers(
+    site: Site, sandbox_server: Callable[..., SandboxServer]
+) -> None:
+    site.env["HTTPS_PROXY"] = f"http://127.0.0.1:{unused_port()}"
+    words = 'HTTPS_PROXY is not used to reach Perso; PERSO["PROXY"] is empty.'
+    assert words not in site.manage("perso_doctor")  # the sandbox is not Perso
+    server = sandbox_server().url
+    site.set(f'PERSO = {{"API_KEY": "sandbox", "API_SERVER": "{server}"}}')
+    assert lines_of(site, "api key") == []
+    assert words in site.run("manage.py", "perso_doctor").stdout
 
 
 def test_missing_key_and_empty_variable_are_reported(
