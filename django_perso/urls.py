@@ -11,6 +11,7 @@ from . import views  # noqa: E402
 app_name = "django_perso"
 urlpatterns = [
     path("sessions/", views.start_session, name="start_session"),
+    path("csrf-token/", views.csrf_token, name="csrf_token"),
     path("log/", views.log_socket, name="log"),
     path("log/follow/<uuid:stream>/", views.follow_socket, name="follow"),
     path("log/entries/", views.log_entries, name="log_entries"),

@@ -20,7 +20,8 @@ from django.http import (
     HttpResponseBase,
     JsonResponse,
 )
-from django.middleware.csrf import CsrfViewMiddleware
+from django.http.request import HttpHeaders
+from django.middleware.csrf import CsrfViewMiddleware, get_token
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import (
@@ -29,9 +30,9 @@ from django.utils.translation import (
     override,
 )
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import cache_control
+from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import conditional_page
+from django.views.decorators.http import conditional_page, require_safe
 from django.views.i18n import JSONCatalog
 
 from . import visitors
@@ -77,6 +78,8 @@ def problem(refused: Refused, *, show_hint: bool = False) -> JsonResponse:
         body["errors"] = refused.errors
     if refused.consent:
         body["consent"] = refused.consent
+    if refused.token_url:
+        body["token_url"] = refused.token_url
     if refused.hint and (show_hint or settings.DEBUG):
         body["hint"] = refused.hint
     return JsonResponse(
@@ -92,16 +95,23 @@ class _Csrf(CsrfViewMiddleware):
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         detail = _("Please reload the page and try again.")
-        raise Refused("csrf_failed", 403, detail, hint=f"CSRF check failed: {reason}")
+        raise Refused(
+            "csrf_failed",
+            403,
+            detail,
+            hint=f"CSRF check failed: {reason}",
+            token_url=reverse("django_perso:csrf_token"),
+        )
+
+
+def _unexempted(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
 
 
 def _check_csrf(request: HttpRequest) -> None:
-    def unexempted(request: HttpRequest) -> HttpResponse:
-        return HttpResponse()
-
-    check = _Csrf(unexempted)
+    check = _Csrf(_unexempted)
     check.process_request(request)
-    check.process_view(request, unexempted, (), {})
+    check.process_view(request, _unexempted, (), {})
 
 
 def _endpoint(view: View) -> Any:
@@ -142,9 +152,14 @@ def _database_unavailable(error: Exception) -> Refused:
 
 
 def _body(request: HttpRequest) -> str:
-    # Read as a stream and no further than a frame goes: a body may hide its length, and
-    # forms must not be parsed.
-    return request.read(payloads.MAX_FRAME + 1).decode(errors="replace")
+    # Read as a stream and no further than a frame goes: a body may hide its length.
+    body = request.read(payloads.MAX_FRAME + 1)
+    if not hasattr(request, "_body"):
+        # Forms must not be parsed: after a read, Django takes them for empty.
+        _ = request.POST
+        # Middleware may read `request.body` after the view, where Django would raise.
+        request._body = body
+    return body.decode(errors="replace")
 
 
 async def _start_session(request: HttpRequest) -> HttpResponseBase:
@@ -249,6 +264,24 @@ def _record(
 # second a ticket and the Origin.
 start_session = csrf_exempt(_endpoint(_start_session))
 log_entries = csrf_exempt(_endpoint(_log_entries))
+
+
+@login_not_required
+@without_transaction
+@never_cache
+@require_safe
+def csrf_token(request: HttpRequest) -> HttpResponseBase:
+    """Answer with a CSRF token and the name of its header, and set its cookie.
+
+    A page asks when its own token was refused: the page may come from a cache, or be
+    older than a login.
+    """
+    # Django's middleware by itself, so that sites without it get the cookie, too.
+    csrf = CsrfViewMiddleware(_unexempted)
+    csrf.process_request(request)
+    header = HttpHeaders.parse_header_name(settings.CSRF_HEADER_NAME)
+    response = JsonResponse({"header": header, "token": get_token(request)})
+    return csrf.process_response(request, response)
 
 
 @login_not_required

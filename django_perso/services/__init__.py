@@ -24,6 +24,7 @@ class Refused(Exception):
         retry_after: int | None = None,
         errors: dict[str, list[str]] | None = None,
         consent: dict[str, str] | None = None,
+        token_url: str = "",
     ) -> None:
         super().__init__(code)
         self.code = code
@@ -33,6 +34,7 @@ class Refused(Exception):
         self.retry_after = retry_after
         self.errors = errors
         self.consent = consent
+        self.token_url = token_url
 
 
 def conversation_gone() -> Refused:

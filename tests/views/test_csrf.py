@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.stage import START, created, make_preset
@@ -88,3 +89,64 @@ def test_form_data_is_a_bad_request(
         400,
         "bad_request",
     )
+
+
+def fetch_token(browser: Client) -> dict[str, str]:
+    """Return the header with a fresh token, as the widget asks for it."""
+    answer = browser.get("/perso/csrf-token/")
+    assert answer.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+    body = answer.json()
+    return {body["header"]: body["token"]}
+
+
+def test_page_from_a_cache_starts_with_a_fresh_token(browser: Client) -> None:
+    make_preset()
+    cached = {"X-CSRFToken": token(browser)}
+    other = Client(enforce_csrf_checks=True)
+    before = created()
+    problem = refused(post_start(other, headers=cached), 403, "csrf_failed")
+    assert problem["token_url"] == "/perso/csrf-token/"
+    assert created() == before
+    assert post_start(other, headers=fetch_token(other)).status_code == 201
+
+
+def test_page_older_than_a_login_starts_with_a_fresh_token(browser: Client) -> None:
+    make_preset()
+    older = token(browser)
+    User.objects.create_superuser("boss", password="secret")
+    login = {"username": "boss", "password": "secret", "csrfmiddlewaretoken": older}
+    assert browser.post("/admin/login/?next=/", login).status_code == 302
+    refused(post_start(browser, headers={"X-CSRFToken": older}), 403, "csrf_failed")
+    assert post_start(browser, headers=fetch_token(browser)).status_code == 201
+
+
+def test_start_takes_the_header_of_the_settings(browser: Client, settings: Any) -> None:
+    make_preset()
+    settings.CSRF_HEADER_NAME = "HTTP_X_XSRF_TOKEN"
+    refused(
+        post_start(browser, headers={"X-CSRFToken": token(browser)}), 403, "csrf_failed"
+    )
+    header = fetch_token(browser)
+    assert list(header) == ["X-Xsrf-Token"]
+    assert post_start(browser, headers=header).status_code == 201
+
+
+def test_start_works_without_csrf_middleware(browser: Client, settings: Any) -> None:
+    make_preset()
+    settings.MIDDLEWARE = [
+        name for name in settings.MIDDLEWARE if not name.endswith("CsrfViewMiddleware")
+    ]
+    refused(
+        post_start(browser, headers={"X-CSRFToken": token(browser)}), 403, "csrf_failed"
+    )
+    assert post_start(browser, headers=fetch_token(browser)).status_code == 201
+
+
+def test_csrf_token_is_public_and_only_read(browser: Client, settings: Any) -> None:
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+    fetch_token(browser)
+    assert Client().post("/perso/csrf-token/").status_code == 405

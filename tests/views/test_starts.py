@@ -11,7 +11,7 @@ from django_perso.log import payloads
 from django_perso.models import Conversation
 from django_perso.services import Refused, limits
 from django_perso.services.limits import Visitor
-from tests.stage import LOG, SANDBOX, START, created, make_preset
+from tests.stage import LOG, SANDBOX, START, chat, created, make_preset, post_log
 from tests.stage import start as post_start
 
 from .answers import refused, staff_client
@@ -111,6 +111,51 @@ def test_socket_is_offered_only_where_it_works(
     settings.PERSO = {**SANDBOX, "LOG_TRANSPORT": transport}
     make_preset()
     assert post_start(client).json()["log"] == {"ws": ws, "post": "/perso/log/entries/"}
+
+
+def reads_body_before(get_response: Any) -> Any:
+    """Read the body as middleware that checks signatures does."""
+
+    def middleware(request: Any) -> Any:
+        assert request.body
+        return get_response(request)
+
+    return middleware
+
+
+def reads_body_after(get_response: Any) -> Any:
+    """Read the body as middleware that logs requests does."""
+
+    def middleware(request: Any) -> Any:
+        response = get_response(request)
+        response["X-Length"] = len(request.body)
+        return response
+
+    return middleware
+
+
+@pytest.mark.parametrize("middleware", [reads_body_before, reads_body_after])
+def test_start_works_with_middleware_that_reads_the_body(
+    settings: Any, client: Client, middleware: Any
+) -> None:
+    make_preset()
+    settings.MIDDLEWARE = [f"{__name__}.{middleware.__name__}", *settings.MIDDLEWARE]
+    answer = post_start(client)
+    assert answer.status_code == 201
+    assert answer.get("X-Length", "19") == "19"
+    entries = post_log(client, answer.json(), items=[chat(1)])
+    assert entries.json() == {"t": "ack", "s": 1}
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "multipart/form-data; boundary=x"]
+)
+def test_too_large_body_is_refused_with_middleware_that_reads(
+    settings: Any, client: Client, content_type: str
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.reads_body_after", *settings.MIDDLEWARE]
+    body = b"x" * (payloads.MAX_FRAME + 1)
+    refused(client.post(START, body, content_type=content_type), 413, "bad_request")
 
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "options", "patch"])

@@ -9,6 +9,8 @@ export class Conversation {
   static #current = null;
   /** Settles when the places of conversations that have ended were given back. */
   static #placesGivenBack = Promise.resolve("");
+  /** What the site gave in place of the page's CSRF token. @type {CsrfToken | null} */
+  static #csrf = null;
 
   #modules;
   #options;
@@ -241,31 +243,42 @@ export class Conversation {
    * @returns {Promise<Start | null>}
    */
   async #requestStart(consent) {
-    const answer = await this.#postStart(consent).catch((error) => {
-      throw failure("site_unreachable", String(error));
-    });
-    const body = await answer.json().catch(() => null);
-    if (answer.ok && body?.session_id) return body;
+    let answer = await this.#postStart(consent);
+    const tokenUrl = answer.body?.token_url; // the CSRF token was refused
+    if (tokenUrl) {
+      Conversation.#csrf = await fetchToken(tokenUrl);
+      if (this.isOver) return null; // nothing has been paid for yet
+      if (Conversation.#csrf) answer = await this.#postStart(consent);
+    }
+    const { isOk, status, body } = answer;
+    if (isOk && body?.session_id) return body;
     if (body?.consent) return this.#askConsent(body.consent);
-    throw Object.assign(
-      failure(body?.code ?? "site_unreadable", `HTTP ${answer.status}`),
-      { words: body?.detail, hint: body?.hint },
-    );
+    throw Object.assign(failure(body?.code ?? "site_unreadable", `HTTP ${status}`), {
+      words: body?.detail,
+      hint: body?.hint,
+    });
   }
 
-  #postStart(/** @type {string | undefined} */ consent) {
+  async #postStart(/** @type {string | undefined} */ consent) {
     const { endpoint, csrfToken, preset, params } = this.#options;
-    return fetch(endpoint, {
-      method: "POST",
-      credentials: "same-origin",
-      headers: {
-        "Content-Type": "application/json",
-        Accept: "application/json",
-        "X-CSRFToken": csrfToken,
-      },
-      body: JSON.stringify(params ? { params } : { preset, consent }),
-      signal: AbortSignal.timeout(START_MS),
-    });
+    const csrf = Conversation.#csrf ?? { header: "X-CSRFToken", token: csrfToken };
+    try {
+      const answer = await fetch(endpoint, {
+        method: "POST",
+        credentials: "same-origin",
+        headers: {
+          "Content-Type": "application/json",
+          Accept: "application/json",
+          [csrf.header]: csrf.token,
+        },
+        body: JSON.stringify(params ? { params } : { preset, consent }),
+        signal: AbortSignal.timeout(START_MS),
+      });
+      const body = await answer.json().catch(() => null);
+      return { isOk: answer.ok, status: answer.status, body };
+    } catch (error) {
+      throw failure("site_unreachable", String(error));
+    }
   }
 
   async #askConsent(/** @type {Question} */ { text, hash }) {
@@ -344,6 +357,27 @@ async function mayRecord() {
     return true;
   } catch {
     return false;
+  }
+}
+
+/**
+ * Ask the site for another CSRF token: the page may come from a cache, or be older than a login.
+ *
+ * @param {string} url
+ * @returns {Promise<CsrfToken | null>} null if the site does not give one
+ */
+async function fetchToken(url) {
+  try {
+    const answer = await fetch(url, {
+      credentials: "same-origin",
+      cache: "no-store",
+      headers: { Accept: "application/json" },
+      signal: AbortSignal.timeout(START_MS),
+    });
+    const { header, token } = await answer.json();
+    return header && token ? { header, token } : null;
+  } catch {
+    return null;
   }
 }
 

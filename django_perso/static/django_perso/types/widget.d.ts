@@ -50,6 +50,8 @@ type Start = {
 type Trouble = { code?: string; message: string; words?: string; hint?: string };
 /** The text that the visitor has to agree to, and its hash. */
 type Question = { text: string; hash: string };
+/** Django's CSRF token, and the header in which it is sent. */
+type CsrfToken = { header: string; token: string };
 type Ended = { how: How; reason: string; ms: number };
 
 interface ConversationOptions {
