@@ -6,6 +6,7 @@ runs the site: it is shown to staff, and to everybody under DEBUG.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -50,7 +51,12 @@ from .services import (
     tickets,
     transcripts,
 )
-from .services.database import in_database, loop_lasts, without_transaction
+from .services.database import (
+    check_threads,
+    in_database,
+    loop_lasts,
+    without_transaction,
+)
 from .services.limits import is_staff
 from .services.starting import Reservation, StartRequest
 
@@ -134,12 +140,28 @@ def _endpoint(view: View) -> Any:
         except payloads.BadFrame as bad:
             return problem(Refused("bad_request", bad.code.status, str(bad)))
         except ImproperlyConfigured as error:
-            detail = _("The avatar is not available right now.")
-            return problem(Refused("not_configured", 503, detail, hint=f"{error}."))
+            return problem(_not_configured(error))
         except (DatabaseError, InterfaceError) as error:
             return problem(_database_unavailable(error))
 
-    return login_not_required(without_transaction(guarded))
+    endpoint: Any = guarded
+    try:
+        check_threads()
+    except ImproperlyConfigured as error:
+        # Django could not run a coroutine function.
+        endpoint = partial(_refuse_as_not_configured, error)
+    return login_not_required(without_transaction(endpoint))
+
+
+def _refuse_as_not_configured(
+    error: ImproperlyConfigured, request: HttpRequest
+) -> HttpResponseBase:
+    return problem(_not_configured(error))
+
+
+def _not_configured(error: ImproperlyConfigured) -> Refused:
+    detail = _("The avatar is not available right now.")
+    return Refused("not_configured", 503, detail, hint=f"{error}.")
 
 
 def _database_unavailable(error: Exception) -> Refused:

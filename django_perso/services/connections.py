@@ -21,7 +21,7 @@ from ..conf import SANDBOX_KEY, conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, PersoSession, SessionPreset
 from . import Refused
-from .database import loop_lasts
+from .database import check_threads, loop_lasts
 
 T = TypeVar("T")
 C = TypeVar("C", AsyncPersoClient, PersoClient)
@@ -205,6 +205,7 @@ def async_client(connection: Connection) -> AsyncPersoClient:
 def _client(kind: type[C], connection: Connection) -> C:
     # Never closed: clients that are used without `with` share the connections of the
     # event loop or the process.
+    check_threads()
     app = _sandbox() if connection.is_sandbox else None
     return kind(
         api_key=connection.secret.reveal(), api_server=connection.api_server, app=app

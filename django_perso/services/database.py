@@ -3,6 +3,7 @@
 import asyncio
 import os
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -12,6 +13,7 @@ from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import AsyncToSync, sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connection, connections, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
@@ -40,6 +42,20 @@ def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]
         return sync_to_async(careful, thread_sensitive=False, executor=threads)
     # In the thread that waits, on its connection and in its transaction.
     return sync_to_async(function)
+
+
+def check_threads() -> None:
+    """Raise ImproperlyConfigured if gevent has replaced threads by greenlets.
+
+    All greenlets of a thread would share an event loop, so that asyncio fails and
+    Django refuses database work while one of them runs a loop.
+    """
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        raise ImproperlyConfigured(
+            "Conversations do not work in gevent workers. "
+            'Use gunicorn\'s worker class "gthread" or "sync", or an ASGI server'
+        )
 
 
 def loop_lasts() -> bool:

@@ -26,8 +26,13 @@ _senders: set[asyncio.Task[None]] = set()
 
 
 def is_possible() -> bool:
-    """Return whether the site has a channel layer."""
-    return get_channel_layer() is not None
+    """Return whether the site has a channel layer; one that cannot be made is none."""
+    try:
+        return get_channel_layer() is not None
+    except Exception as error:
+        # Its class may be missing, or fail in ways of its own.
+        _warn(error)
+        return False
 
 
 def group(stream: UUID) -> str:
