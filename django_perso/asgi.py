@@ -13,7 +13,7 @@ from django.core.handlers.asgi import get_script_prefix
 from django.urls import Resolver404, resolve
 from django.utils import translation
 
-from .conf import check_installed
+from .conf import check_installed, check_tenants
 from .log.codes import CloseCode
 
 
@@ -25,6 +25,7 @@ def get_asgi_application(websocket: Any = None) -> Any:
     http = django_asgi_application()
     sockets = PersoWebSocket(websocket)
     check_installed()
+    check_tenants()
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":

@@ -10,16 +10,19 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
+from channels.layers import get_channel_layer
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import get_commands
-from django.db import DEFAULT_DB_ALIAS, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 
 from . import headers
-from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, conf
+from .conf import KEYS_LINE, MAKE_A_KEY, NAMES, check_tenants, conf
 
 TAG = "django_perso"
 ADD = "Add to settings.py: "
@@ -29,6 +32,8 @@ NO_MICROPHONE = (
     "does not let pages use the microphone, so visitors of presets with voice can only "
     'type. A frame of the page needs allow="microphone; autoplay", too.'
 )
+# Where the log's numbers and the limits would not be right, by `connection.vendor`.
+UNSUPPORTED_DATABASES = {"mysql": "MySQL or MariaDB", "oracle": "Oracle"}
 # What is wrong, and the hint.
 Found = Iterator[tuple[str, str]]
 
@@ -212,6 +217,52 @@ def the_redactor_cannot_be_used() -> Found:
         )
 
 
+@check("E052", "settings")
+def the_proxy_has_no_usable_address() -> Found:
+    yield from _refused("PROXY", instead='"http://proxy.example:3128"')
+
+
+@check("E053", "settings")
+def the_ca_file_cannot_be_read() -> Found:
+    yield from _refused("CA_FILE", instead='"/etc/ssl/certs/company-ca.pem"')
+
+
+@check("W051", "settings")
+def the_channel_layer_cannot_be_made() -> Found:
+    try:
+        get_channel_layer()
+    except Exception as error:  # its class may be missing, or fail in ways of its own
+        yield (
+            f"The channel layer of CHANNEL_LAYERS cannot be used: {error}. "
+            "The admin does not follow running conversations.",
+            "Install the package of the class that CHANNEL_LAYERS names, such as "
+            "channels_redis, or correct its name.",
+        )
+
+
+@check("E056", "settings")
+def the_database_is_not_supported() -> Found:
+    vendor = connections[DEFAULT_DB_ALIAS].vendor
+    if vendor in UNSUPPORTED_DATABASES:
+        yield (
+            f"django-perso does not support {UNSUPPORTED_DATABASES[vendor]}.",
+            "Use PostgreSQL or SQLite for the database default.",
+        )
+
+
+@check("E055", "settings")
+def tenants_need_wsgi() -> Found:
+    if not hasattr(settings, "ASGI_APPLICATION"):
+        return
+    try:
+        check_tenants()
+    except ImproperlyConfigured as error:
+        yield (
+            f"{error}.",
+            "Remove ASGI_APPLICATION from settings.py, and serve wsgi.py.",
+        )
+
+
 @check("E018", "settings")
 def a_router_uses_another_database() -> Found:
     models = list(apps.get_app_config("django_perso").get_models())
@@ -248,6 +299,23 @@ def the_urls_are_not_included() -> Found:
         line = 'urlpatterns += [path("perso/", include("django_perso.urls"))]'
         place = f"{settings.ROOT_URLCONF.replace('.', '/')}.py"
         yield "{% perso_avatar %} needs the app's URLs.", f"Add to {place}: {line}"
+
+
+@check("W050", "settings")
+def there_is_no_csrf_middleware() -> Found:
+    # The project may have a subclass.
+    middleware = [import_string(name) for name in settings.MIDDLEWARE]
+    if not any(
+        issubclass(each, CsrfViewMiddleware)
+        for each in middleware
+        if isinstance(each, type)
+    ):
+        text = (
+            "MIDDLEWARE has no CsrfViewMiddleware, so a page gets a CSRF token only "
+            "after its first start was refused, and the site's forms are not protected."
+        )
+        line = 'MIDDLEWARE += ["django.middleware.csrf.CsrfViewMiddleware"]'
+        yield text, f"{ADD}{line}"
 
 
 @check("W012", "websocket")

@@ -2,7 +2,9 @@
 
 import os
 import re
+import ssl
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 from django.apps import apps
@@ -33,6 +35,7 @@ MAKE_A_KEY = (
 # An address with the scheme http or https, or a relative one, which has no colon before
 # its first slash: "javascript:" is neither.
 WEB_ADDRESS = r"(?i:https?://)\S+|[^\s:/?#]*([/?#]\S*)?"
+PROXY_ADDRESS = r"https?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[\da-fA-F:]+\])(:\d{1,5})?/?"
 PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 
 
@@ -41,6 +44,19 @@ def check_installed() -> None:
     if not apps.is_installed("django_perso"):
         raise ImproperlyConfigured(
             'Add to settings.py: INSTALLED_APPS += ["django_perso"]'
+        )
+
+
+def check_tenants() -> None:
+    """Raise ImproperlyConfigured on a site of django-tenants, which needs WSGI.
+
+    It chooses the schema for the thread of a request. Under ASGI database work is done
+    in other threads, and all tenants' rows would be in one schema.
+    """
+    if hasattr(settings, "TENANT_MODEL"):
+        raise ImproperlyConfigured(
+            "With django-tenants, django-perso works under WSGI only: under ASGI it "
+            "would write the rows of all tenants into the schema public"
         )
 
 
@@ -117,6 +133,31 @@ class Conf:
     def ALLOWED_ORIGINS(self) -> list[str]:
         """Further origins (`https://shop.example`) whose pages may write to the log."""
         return list(self._get("ALLOWED_ORIGINS", []))
+
+    @property
+    def PROXY(self) -> str:
+        """The address of the HTTP proxy to Perso; empty for none."""
+        proxy = str(self._get("PROXY", "")).strip()
+        if proxy and not re.fullmatch(PROXY_ADDRESS, proxy):
+            # Without the value, which may contain a password.
+            raise ImproperlyConfigured(
+                'PERSO["PROXY"] must be the address of an HTTP proxy, '
+                'such as "http://proxy.example:3128"'
+            )
+        return proxy
+
+    @property
+    def CA_FILE(self) -> str:
+        """A file of certificates to trust at Perso, besides those of public CAs."""
+        path = str(self._get("CA_FILE", ""))
+        try:
+            _read_certificates(path)
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f'PERSO["CA_FILE"] = "{path}" is not a file with certificates in PEM '
+                f"format: {error}"
+            ) from error
+        return path
 
     @property
     def LOG_TRANSPORT(self) -> Literal["auto", "websocket", "post"]:
@@ -201,6 +242,13 @@ class Conf:
                 f'PERSO["REDACTOR"] = "{self.REDACTOR}" is not a function'
             )
         return function  # type: ignore[no-any-return]
+
+
+@cache
+def _read_certificates(path: str) -> None:
+    """Read a file of certificates once; raises OSError, and so ssl.SSLError."""
+    if path:
+        ssl.create_default_context(cafile=path)
 
 
 # What PERSO may hold: each property above that is written like a setting.

@@ -14,11 +14,15 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.testing import WebsocketCommunicator
 from django.conf.urls.i18n import i18n_patterns
 from django.core.asgi import get_asgi_application as plain_django
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
+from django.test import Client
 from django.urls import clear_url_caches, include, path
 
 from django_perso.asgi import PersoWebSocket, get_asgi_application
 from django_perso.routing import websocket_urlpatterns
+from tests.stage import make_preset
+from tests.stage import start as post_start
 
 HEADERS = [(b"host", b"testserver"), (b"origin", b"http://testserver")]
 
@@ -160,6 +164,31 @@ async def test_http_request_to_the_socket_is_answered_426(application: Any) -> N
     answer = await get(application(), "/perso/log/")
     assert (answer.status_code, answer.json()["code"]) == (426, "websocket_only")
     assert "upgrade" not in answer.headers
+
+
+def test_django_tenants_is_refused(settings: Any) -> None:
+    settings.TENANT_MODEL = "shops.Shop"
+    with pytest.raises(ImproperlyConfigured, match="works under WSGI only"):
+        get_asgi_application()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_django_tenants_starts_nothing_with_plain_django(settings: Any) -> None:
+    """The requests of another ASGI application could write into the schema public."""
+    settings.TENANT_MODEL = "shops.Shop"
+    settings.MIDDLEWARE = []
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(plain_django()), base_url="http://testserver"
+    ) as http:
+        answer = await http.post("/perso/sessions/", json={})
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_configured")
+
+
+@pytest.mark.django_db
+def test_django_tenants_starts_under_wsgi(settings: Any, client: Client) -> None:
+    settings.TENANT_MODEL = "shops.Shop"
+    make_preset()
+    assert post_start(client).status_code == 201
 
 
 @pytest.mark.parametrize(

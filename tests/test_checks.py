@@ -5,9 +5,12 @@ import re
 from copy import deepcopy
 from typing import Any
 
+import certifi
 import pytest
 from django.core import management
 from django.core.checks import CheckMessage, run_checks
+from django.db import connection
+from django.middleware.csrf import CsrfViewMiddleware
 
 import dev
 from django_perso.conf import PERSO_SERVERS, PINNED_SDK_URL
@@ -27,6 +30,10 @@ class Replicas:
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
         return "replica"
+
+
+class OwnCsrf(CsrfViewMiddleware):
+    """The CSRF protection of a project that changes Django's."""
 
 
 # Mistakes: the id, the settings that cause it, and a part of its text or hint.
@@ -147,11 +154,37 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("W024", {"PERSO": {"API_KEY": "sandbox"}}, 'os.environ["PERSO_ENCRYPTION_KEYS"]'),
     (
+        "W050",
+        {"MIDDLEWARE": ["django.middleware.common.CommonMiddleware"]},
+        'MIDDLEWARE += ["django.middleware.csrf.CsrfViewMiddleware"]',
+    ),
+    (
+        "W051",
+        {"CHANNEL_LAYERS": {"default": {"BACKEND": "missing.layers.Layer"}}},
+        "The channel layer of CHANNEL_LAYERS cannot be used",
+    ),
+    ("E052", {"PERSO": {"PROXY": "proxy.example:3128"}}, 'PERSO["PROXY"] = "http://'),
+    (
+        "E053",
+        {"PERSO": {"CA_FILE": "/nowhere/ca.pem"}},
+        'PERSO["CA_FILE"] = "/nowhere/ca.pem" is not a file with certificates',
+    ),
+    (
+        "E055",
+        {"TENANT_MODEL": "shops.Shop", "ASGI_APPLICATION": "site.asgi.application"},
+        "With django-tenants, django-perso works under WSGI only",
+    ),
+    (
         "W025",
         {"PERSO": {"SANDBOX_ALLOW_IN_PRODUCTION": True}},
         '["SANDBOX_ALLOW_IN_PRODUCTION"] = False',
     ),
 ]
+
+
+# These hints belong to other files, name an app or a file that is not here, or say what
+# to remove.
+ELSEWHERE = {"E001", "E004", "E018", "E019", "W012", "W051", "E053", "E055"}
 
 
 @pytest.fixture(autouse=True)
@@ -203,8 +236,7 @@ def test_hint_of_a_mistake_fixes_it(
             exec(added[1], typed)
     for name in {*wrong, "PERSO", "SECURE_PROXY_SSL_HEADER"} & {*typed}:
         setattr(settings, name, typed[name])
-    # These hints belong to other files, or name an app that is not installed here.
-    if number not in ("E001", "E004", "E018", "E019", "W012"):
+    if number not in ELSEWHERE:
         assert messages_of_checks(number) == []
 
 
@@ -239,6 +271,10 @@ def test_hint_of_a_mistake_fixes_it(
         {"PERMISSIONS_POLICY": {"microphone": "self", "camera": []}},
         {"PERMISSIONS_POLICY": {"microphone": ["self", "https://shop.example"]}},
         {"PERSO": {"SDK_URL": PINNED_SDK_URL}},
+        {"PERSO": {"PROXY": "https://user:word@proxy.example"}},
+        {"PERSO": {"CA_FILE": certifi.where()}},
+        {"TENANT_MODEL": "shops.Shop"},
+        {"MIDDLEWARE": [f"{__name__}.OwnCsrf"]},
         {"PERSO": {"SDK_URL": "/static/sdk.js"}},
         {
             "PERSO": {
@@ -267,6 +303,26 @@ def test_key_hint_creates_perso_where_it_is_missing(settings: Any) -> None:
     del settings.PERSO
     (message,) = messages_of_checks("W002")
     assert message.hint == 'Add to settings.py: PERSO = {"API_KEY": "sandbox"}'
+
+
+@pytest.mark.parametrize(
+    ("vendor", "name"), [("mysql", "MySQL or MariaDB"), ("oracle", "Oracle")]
+)
+def test_unsupported_database_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, name: str
+) -> None:
+    monkeypatch.setattr(connection, "vendor", vendor)
+    (message,) = messages_of_checks()
+    assert message.id == "django_perso.E056"
+    assert f"does not support {name}" in message.msg
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "cockroachdb", "unknown"])
+def test_other_databases_are_supported(
+    monkeypatch: pytest.MonkeyPatch, vendor: str
+) -> None:
+    monkeypatch.setattr(connection, "vendor", vendor)
+    assert messages_of_checks() == []
 
 
 def test_sandbox_without_aiortc_names_the_extra(

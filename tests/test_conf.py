@@ -1,7 +1,9 @@
 """The settings dict `PERSO`."""
 
+from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
@@ -10,8 +12,8 @@ from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, Conf, conf
 SETTINGS = sorted(name for name in vars(Conf) if name.isupper())
 
 
-def test_settings_are_at_most_fifteen_and_documented() -> None:
-    assert len(SETTINGS) <= 15
+def test_settings_are_at_most_sixteen_and_documented() -> None:
+    assert len(SETTINGS) <= 16
     assert [name for name in SETTINGS if not getattr(Conf, name).__doc__] == []
 
 
@@ -28,10 +30,12 @@ def test_settings_have_their_defaults(
         "ALLOWED_ORIGINS": [],
         "API_KEY": "",
         "API_SERVER": "",
+        "CA_FILE": "",
         "DEFAULT_PRESET": "default",
         "ENCRYPTION_KEYS": [],
         "LOG_TRANSPORT": "auto",
         "PRIVACY_URL": "",
+        "PROXY": "",
         "REDACTOR": "",
         "RETENTION_DAYS": None,
         "SANDBOX_ALLOW_IN_PRODUCTION": False,
@@ -180,3 +184,46 @@ def test_privacy_url_with_another_scheme_is_refused(settings: Any, url: Any) -> 
     settings.PERSO = {"PRIVACY_URL": url}
     with pytest.raises(ImproperlyConfigured, match='such as "/privacy/"'):
         conf.PRIVACY_URL  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://proxy.example:3128",
+        "https://user:pass@proxy.example/",
+        "http://10.0.0.1",
+        "http://[::1]:3128",
+    ],
+)
+def test_proxy_may_be_an_http_proxy(settings: Any, url: str) -> None:
+    settings.PERSO = {"PROXY": f" {url} "}
+    assert url == conf.PROXY
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "proxy.example:3128",
+        "socks5://proxy.example:1080",
+        "http://user:secret@",
+        "http://proxy.example:port",
+        "http://proxy.example/path",
+        True,
+    ],
+)
+def test_other_proxies_are_refused_without_their_value(settings: Any, url: Any) -> None:
+    settings.PERSO = {"PROXY": url}
+    with pytest.raises(ImproperlyConfigured) as refused:
+        conf.PROXY  # noqa: B018
+    assert "secret" not in str(refused.value)
+
+
+def test_ca_file_without_certificates_is_refused(settings: Any, tmp_path: Path) -> None:
+    empty = tmp_path / "ca.pem"
+    empty.write_text("no certificate")
+    for path in (empty, str(empty), tmp_path, tmp_path / "missing.pem"):
+        settings.PERSO = {"CA_FILE": path}
+        with pytest.raises(ImproperlyConfigured, match=r'PERSO\["CA_FILE"\] = '):
+            conf.CA_FILE  # noqa: B018
+    settings.PERSO = {"CA_FILE": Path(certifi.where())}
+    assert certifi.where() == conf.CA_FILE

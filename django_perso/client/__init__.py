@@ -21,6 +21,7 @@ from .client import (
     Answer,
     AsyncPersoClient,
     Limits,
+    Network,
     PersoClient,
     is_loopback,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Catalogue",
     "DoesNotExistError",
     "Limits",
+    "Network",
     "NotInOrganizationError",
     "PersoClient",
     "PersoError",

@@ -49,7 +49,12 @@ PASSING_STATUSES = (502, 503, 504)
 USER_AGENT = f"django-perso/{version('django-perso')}"
 IDLE_SECONDS = 5.0  # an unused connection is closed after this time
 MIN_SECRET_LENGTH = 12  # a shorter text is not a secret and may be a common word
-NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,18 @@ class Limits:
     read_seconds: float = 8.0  # between two pieces of an answer
     total_seconds: float = 10.0
     retry_pauses_seconds: tuple[float, ...] = (0.1, 0.5)  # before a GET is repeated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """How Perso is reached. The environment is not asked.
+
+    `proxy` is the address of an HTTP proxy. `ca_file` has certificates to trust besides
+    those of public authorities.
+    """
+
+    proxy: str = field(default="", repr=False)  # may contain a password
+    ca_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,7 @@ class _Client:
         transport: httpx.AsyncBaseTransport | None = None,
         app: App | None = None,
         limits: Limits = Limits(),
+        network: Network = Network(),
     ) -> None:
         if app is not None:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -172,6 +190,7 @@ class _Client:
         self._api_key = (api_key or "").strip()
         self._transport = transport
         self._limits = limits
+        self._network = network
         self._own: _Connections | None = None
         self._is_app = app is not None
 
@@ -179,7 +198,7 @@ class _Client:
         return f"{type(self).__name__}(api_server={self.api_server!r})"
 
     def _open(self) -> None:
-        self._own = _Connections()
+        self._own = _Connections(self._network)
 
     async def _close(self) -> None:
         own = self._own
@@ -266,7 +285,7 @@ class _Client:
         if self._transport is not None:
             yield self._transport
             return
-        connections = self._own or await pooled_connections()
+        connections = self._own or await pooled_connections(self._network)
         async with connections.lend() as transport:
             yield transport
 
@@ -414,7 +433,8 @@ class _Connections:
     that few are kept open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network) -> None:
+        self._network = network
         # When each became idle; the oldest first.
         self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
         self._end_of_loop: AsyncGenerator[None, None] | None = None
@@ -422,7 +442,10 @@ class _Connections:
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
         """Lend a connection for one request."""
-        transport = self._idle.pop()[1] if self._idle else _open_transport()
+        if self._idle:
+            transport = self._idle.pop()[1]
+        else:
+            transport = _open_transport(self._network)
         try:
             yield transport
         finally:
@@ -449,30 +472,37 @@ class _Connections:
             await self.close()
 
 
-async def pooled_connections() -> _Connections:
+async def pooled_connections(network: Network) -> _Connections:
     """Return the connections of the running event loop, closed when it ends."""
     loop = asyncio.get_running_loop()
     with _pools_lock:
         # Connections refer to their loop: weak keys would keep loops that have ended.
-        for ended in [known for known in _pools if known.is_closed()]:
+        for ended in [known for known in _pools if known[0].is_closed()]:
             del _pools[ended]
-        connections = _pools.setdefault(loop, _Connections())
+        connections = _pools.setdefault((loop, network), _Connections(network))
     await connections.close_with_the_loop()
     return connections
 
 
-_pools: dict[asyncio.AbstractEventLoop, _Connections] = {}
+_pools: dict[tuple[asyncio.AbstractEventLoop, Network], _Connections] = {}
 _pools_lock = threading.Lock()
 
 
-def _open_transport() -> httpx.AsyncHTTPTransport:
-    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
+def _open_transport(network: Network) -> httpx.AsyncHTTPTransport:
+    tls = _tls(network.ca_file)
+    proxy = httpx.Proxy(network.proxy) if network.proxy else None
+    if proxy is not None and proxy.url.scheme == "https":
+        proxy.ssl_context = tls
+    return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, proxy=proxy)
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def _tls(ca_file: str) -> ssl.SSLContext:
     # Takes some 20 ms.
-    return httpx.create_ssl_context(trust_env=False)
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 @functools.cache

@@ -46,6 +46,11 @@ LIMIT = (
 )
 USE_SANDBOX = 'Add to settings.py: PERSO["API_KEY"] = "sandbox"'
 SET_KEY = "Set the environment variable PERSO_INTERACTIVE_API_KEY"
+# What other programs read, and the setting that does the same here.
+ENVIRONMENT = {
+    "PROXY": ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
+    "CA_FILE": ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+}
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
 SCRIPT = "django_perso/perso-avatar.js"
@@ -316,6 +321,7 @@ class Examination:
 
     def api_key(self) -> Lines:
         """Perso accepts each key."""
+        statuses = set()
         for key in self.keys:
             outcome = keys.ask(key)
             self.lists[key.pk] = outcome.lists
@@ -333,6 +339,8 @@ class Examination:
                 is_away = outcome.status == ApiKey.Status.UNREACHABLE
                 fix = CHECK_SERVER if is_away else SET_KEY
                 yield problem("E030", outcome.detail, fix)
+            statuses.add(outcome.status)
+        yield from _unused_environment(ApiKey.Status.UNREACHABLE in statuses)
 
     def catalogue(self) -> Lines:
         """The stored lists are what Perso offers now."""
@@ -414,6 +422,17 @@ class Examination:
             yield problem("W038", f"conversations kept for too long: {overdue}", PURGE)
         if not silent and not neglected and not overdue:
             yield Info("all silent conversations are closed, all old ones are deleted")
+
+
+def _unused_environment(is_perso_unreachable: bool) -> Lines:
+    """Yield variables about the network that are not used, but may be needed."""
+    for name, variables in ENVIRONMENT.items():
+        given = [variable for variable in variables if os.environ.get(variable)]
+        if not given or getattr(conf, name):
+            continue
+        text = f'{given[0]} is not used to reach Perso; PERSO["{name}"] is empty.'
+        fix = f'Add to settings.py: PERSO["{name}"] = os.environ["{given[0]}"]'
+        yield problem("W054", text, fix) if is_perso_unreachable else Info(text)
 
 
 def _name(key: KeySource) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import resolve
 from django.utils.translation import gettext as _
 
-from ..client import AsyncPersoClient, Call, PersoClient, is_loopback
+from ..client import AsyncPersoClient, Call, Network, PersoClient, is_loopback
 from ..conf import SANDBOX_KEY, conf
 from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, PersoSession, SessionPreset
@@ -62,12 +62,21 @@ class KeySource:
 SETTINGS_KEY = KeySource(Origin.SETTINGS)
 
 
+def _network() -> Network:
+    return Network(proxy=conf.PROXY, ca_file=conf.CA_FILE)
+
+
 @dataclass(frozen=True)
 class Connection:
-    """A key and its server; no server means the sandbox of this process."""
+    """A key and its server; no server means the sandbox of this process.
+
+    Raises ImproperlyConfigured if the settings of the network are wrong, so that no
+    row is inserted then.
+    """
 
     secret: Secret
     api_server: str
+    network: Network = field(default_factory=_network)
 
     @property
     def is_sandbox(self) -> bool:
@@ -208,7 +217,10 @@ def _client(kind: type[C], connection: Connection) -> C:
     check_threads()
     app = _sandbox() if connection.is_sandbox else None
     return kind(
-        api_key=connection.secret.reveal(), api_server=connection.api_server, app=app
+        api_key=connection.secret.reveal(),
+        api_server=connection.api_server,
+        app=app,
+        network=connection.network,
     )
 
 

@@ -18,6 +18,8 @@ from django.db import Error, connection, connections, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from ..conf import check_tenants
+
 P = ParamSpec("P")
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -37,6 +39,7 @@ def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]
     Use it as `await in_database(function)(…)`.
     """
     if loop_lasts():
+        check_tenants()
         threads: Any = _threads(os.getpid())
         careful = _careful(function)
         return sync_to_async(careful, thread_sensitive=False, executor=threads)

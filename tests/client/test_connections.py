@@ -19,6 +19,7 @@ import pytest
 from django_perso.client import (
     ApiError,
     AsyncPersoClient,
+    Network,
     PersoClient,
     PersoUnreachable,
 )
@@ -67,7 +68,7 @@ def test_blocking_clients_share_connections_of_threads(serve: Serve) -> None:
 
 def test_closed_loop_leaves_no_connections() -> None:
     async def pool() -> weakref.ref[Any]:
-        return weakref.ref(await pooled_connections())
+        return weakref.ref(await pooled_connections(Network()))
 
     ended = asyncio.run(pool())
     asyncio.run(pool())

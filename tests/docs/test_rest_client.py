@@ -94,8 +94,8 @@ def test_arguments_of_the_client_are_documented() -> None:
     assert set(names) == set(parameters)
     for name, cell in names.items():
         default = parameters[name].default
-        is_limits = name == "limits"
-        shown = "Limits()" if is_limits else repr(default)
+        is_object = name in ("limits", "network")
+        shown = f"{type(default).__name__}()" if is_object else repr(default)
         assert CODE.findall(cell)[0] == shown
 
 
