@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from django.core.management import call_command
 
@@ -617,6 +618,20 @@ def test_unreachable_server_is_reported(site: Site) -> None:
     assert f"{server}: Perso cannot be reached" in line["text"]
     forget_the_sync(site)
     assert site.doctor() == [line]  # the missing sync is not reported as well
+
+
+def test_unused_proxy_of_the_environment_is_reported(site: Site) -> None:
+    server = f"http://127.0.0.1:{unused_port()}"
+    site.set(f'PERSO = {{"API_KEY": "{KEY}", "API_SERVER": "{server}"}}')
+    site.env["https_proxy"] = f"http://127.0.0.1:{unused_port()}"
+    site.env["SSL_CERT_FILE"] = certifi.where()
+    unreachable, *unused = lines_of(site, "api key")
+    assert unreachable["id"] == "django_perso.E030"
+    assert [line["id"] for line in unused] == ["django_perso.W054"] * 2
+    for line in unused:
+        site.follow(line["fix"])
+    (unreachable,) = lines_of(site, "api key")
+    assert unreachable["id"] == "django_perso.E030"
 
 
 def test_missing_key_and_empty_variable_are_reported(
