@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from django_perso.asgi import get_asgi_application
 from django_perso.services import following
+from django_perso.services.interval import Interval
 from tests.stage import chat, make_conversation, make_preset, post_log, start
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,6 +69,19 @@ async def follow(
     ]
     path = f"/perso/log/follow/{stream}/"
     return WebsocketCommunicator(get_asgi_application(), path, headers=headers)
+
+
+async def test_missing_layer_is_none_and_is_logged(
+    settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_warning", Interval(following.WARN_SECONDS))
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "missing.layers.Layer"}}
+    assert not following.is_possible()
+    following.notice(uuid4())
+    (warning,) = caplog.records
+    assert "missing.layers.Layer" in warning.getMessage()
+    socket = await follow(uuid4(), await sync_to_async(cookie)(*READER))
+    assert (await socket.connect())[0] is False
 
 
 async def test_reader_receives_hints_of_the_conversation_only() -> None:

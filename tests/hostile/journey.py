@@ -67,7 +67,16 @@ async def test_conversation_works_from_page_to_transcript(
         answer = await http.post(
             avatar["endpoint"], json={"preset": "guide"}, headers=headers
         )
+        assert answer.json()["code"] == "csrf_failed"
+        assert answer.json()["token_url"] == f"/app/{language}/perso/csrf-token/"
+        given = (await http.get(answer.json()["token_url"])).json()
+        assert given["header"] == "X-Xsrf-Token"
+        headers = {given["header"]: given["token"], "Origin": SITE}
+        answer = await http.post(
+            avatar["endpoint"], json={"preset": "guide"}, headers=headers
+        )
         assert answer.status_code == 201, answer.text
+        assert answer.headers["X-Body-Length"] == "18"
         started = answer.json()
         assert started["api_server"] == f"{SITE}/app/{language}/perso/sandbox"
         assert started["intro_message"]

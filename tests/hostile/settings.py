@@ -24,8 +24,12 @@ LOGIN_URL = "/app/en/admin/login/"
 SECURE_SSL_REDIRECT = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 CSRF_USE_SESSIONS = True
+CSRF_HEADER_NAME = "HTTP_X_XSRF_TOKEN"
+# Of a package that is not installed.
+CHANNEL_LAYERS = {"default": {"BACKEND": "missing.layers.Layer"}}
 X_FRAME_OPTIONS = "DENY"
 MIDDLEWARE = [
+    "tests.hostile.middleware.note_bodies",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
