@@ -217,7 +217,7 @@ def the_redactor_cannot_be_used() -> Found:
         )
 
 
-@check("E052", "settings")
+@check("E059", "settings")
 def the_proxy_has_no_usable_address() -> Found:
     yield from _refused("PROXY", instead='"http://proxy.example:3128"')
 
@@ -227,7 +227,7 @@ def the_ca_file_cannot_be_read() -> Found:
     yield from _refused("CA_FILE", instead='"/etc/ssl/certs/company-ca.pem"')
 
 
-@check("W051", "settings")
+@check("W058", "settings")
 def the_channel_layer_cannot_be_made() -> Found:
     try:
         get_channel_layer()
@@ -301,7 +301,7 @@ def the_urls_are_not_included() -> Found:
         yield "{% perso_avatar %} needs the app's URLs.", f"Add to {place}: {line}"
 
 
-@check("W050", "settings")
+@check("W057", "settings")
 def there_is_no_csrf_middleware() -> Found:
     # The project may have a subclass.
     middleware = [import_string(name) for name in settings.MIDDLEWARE]

@@ -177,8 +177,9 @@ async def test_django_tenants_starts_nothing_with_plain_django(settings: Any) ->
     """The requests of another ASGI application could write into the schema public."""
     settings.TENANT_MODEL = "shops.Shop"
     settings.MIDDLEWARE = []
+    application: Any = plain_django()
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(plain_django()), base_url="http://testserver"
+        transport=httpx.ASGITransport(application), base_url="http://testserver"
     ) as http:
         answer = await http.post("/perso/sessions/", json={})
     assert (answer.status_code, answer.json()["code"]) == (503, "not_configured")

@@ -154,16 +154,16 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("W024", {"PERSO": {"API_KEY": "sandbox"}}, 'os.environ["PERSO_ENCRYPTION_KEYS"]'),
     (
-        "W050",
+        "W057",
         {"MIDDLEWARE": ["django.middleware.common.CommonMiddleware"]},
         'MIDDLEWARE += ["django.middleware.csrf.CsrfViewMiddleware"]',
     ),
     (
-        "W051",
+        "W058",
         {"CHANNEL_LAYERS": {"default": {"BACKEND": "missing.layers.Layer"}}},
         "The channel layer of CHANNEL_LAYERS cannot be used",
     ),
-    ("E052", {"PERSO": {"PROXY": "proxy.example:3128"}}, 'PERSO["PROXY"] = "http://'),
+    ("E059", {"PERSO": {"PROXY": "proxy.example:3128"}}, 'PERSO["PROXY"] = "http://'),
     (
         "E053",
         {"PERSO": {"CA_FILE": "/nowhere/ca.pem"}},
@@ -184,7 +184,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
 
 # These hints belong to other files, name an app or a file that is not here, or say what
 # to remove.
-ELSEWHERE = {"E001", "E004", "E018", "E019", "W012", "W051", "E053", "E055"}
+ELSEWHERE = {"E001", "E004", "E018", "E019", "W012", "W058", "E053", "E055"}
 
 
 @pytest.fixture(autouse=True)

@@ -243,20 +243,23 @@ export class Conversation {
    * @returns {Promise<Start | null>}
    */
   async #requestStart(consent) {
-    let answer = await this.#postStart(consent);
-    const tokenUrl = answer.body?.token_url; // the CSRF token was refused
-    if (tokenUrl) {
-      Conversation.#csrf = await fetchToken(tokenUrl);
-      if (this.isOver) return null; // nothing has been paid for yet
-      if (Conversation.#csrf) answer = await this.#postStart(consent);
-    }
-    const { isOk, status, body } = answer;
+    const { isOk, status, body } = await this.#postWithToken(consent);
     if (isOk && body?.session_id) return body;
     if (body?.consent) return this.#askConsent(body.consent);
     throw Object.assign(failure(body?.code ?? "site_unreadable", `HTTP ${status}`), {
       words: body?.detail,
       hint: body?.hint,
     });
+  }
+
+  /** Post the start, and once more with another CSRF token if the site refuses the page's. */
+  async #postWithToken(/** @type {string | undefined} */ consent) {
+    const answer = await this.#postStart(consent);
+    const tokenUrl = answer.body?.token_url;
+    if (!tokenUrl) return answer;
+    Conversation.#csrf = await fetchToken(tokenUrl);
+    const mayTryAgain = Conversation.#csrf && !this.isOver;
+    return mayTryAgain ? this.#postStart(consent) : answer;
   }
 
   async #postStart(/** @type {string | undefined} */ consent) {
