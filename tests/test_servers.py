@@ -35,7 +35,7 @@ def gunicorn(
         )
         port = servers.unused_port()
         command = [sys.executable, "-m", "gunicorn", WSGI, *options]
-        command += ["--bind", f"127.0.0.1:{port}"]
+        command += ["--bind", f"127.0.0.1:{port}", "--no-control-socket"]
         server = Server(command, port, env, tmp_path / "server.log", "/")
         started.append(server)
         server.start()

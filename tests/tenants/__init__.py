@@ -1,0 +1,1 @@
+"""A site of django-tenants: each shop has a schema of its own."""
