@@ -32,7 +32,7 @@ NO_MICROPHONE = (
     "does not let pages use the microphone, so visitors of presets with voice can only "
     'type. A frame of the page needs allow="microphone; autoplay", too.'
 )
-# Where the log's numbers and the limits would not be right, by `connection.vendor`.
+# By `connection.vendor`. Others may work, such as relatives of PostgreSQL.
 UNSUPPORTED_DATABASES = {"mysql": "MySQL or MariaDB", "oracle": "Oracle"}
 # What is wrong, and the hint.
 Found = Iterator[tuple[str, str]]

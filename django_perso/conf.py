@@ -35,6 +35,7 @@ MAKE_A_KEY = (
 # An address with the scheme http or https, or a relative one, which has no colon before
 # its first slash: "javascript:" is neither.
 WEB_ADDRESS = r"(?i:https?://)\S+|[^\s:/?#]*([/?#]\S*)?"
+# An HTTP proxy, which may have a user, a password and a port.
 PROXY_ADDRESS = r"https?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[\da-fA-F:]+\])(:\d{1,5})?/?"
 PERSO_SERVERS = ("https://platform.perso.ai", "https://live-api.perso.ai")
 

@@ -634,6 +634,18 @@ def test_unused_proxy_of_the_environment_is_reported(site: Site) -> None:
     assert unreachable["id"] == "django_perso.E030"
 
 
+def test_unused_proxy_is_no_problem_while_perso_answers(
+    site: Site, sandbox_server: Callable[..., SandboxServer]
+) -> None:
+    site.env["HTTPS_PROXY"] = f"http://127.0.0.1:{unused_port()}"
+    words = 'HTTPS_PROXY is not used to reach Perso; PERSO["PROXY"] is empty.'
+    assert words not in site.manage("perso_doctor")  # the sandbox is not Perso
+    server = sandbox_server().url
+    site.set(f'PERSO = {{"API_KEY": "sandbox", "API_SERVER": "{server}"}}')
+    assert lines_of(site, "api key") == []
+    assert words in site.run("manage.py", "perso_doctor").stdout
+
+
 def test_missing_key_and_empty_variable_are_reported(
     site: Site, sandbox_server: Callable[..., SandboxServer]
 ) -> None:

@@ -322,6 +322,7 @@ class Examination:
     def api_key(self) -> Lines:
         """Perso accepts each key."""
         statuses = set()
+        is_perso_asked = False
         for key in self.keys:
             outcome = keys.ask(key)
             self.lists[key.pk] = outcome.lists
@@ -340,7 +341,9 @@ class Examination:
                 fix = CHECK_SERVER if is_away else SET_KEY
                 yield problem("E030", outcome.detail, fix)
             statuses.add(outcome.status)
-        yield from _unused_environment(ApiKey.Status.UNREACHABLE in statuses)
+            is_perso_asked |= not (key.is_in_settings and conf.is_sandbox_on)
+        if is_perso_asked:
+            yield from _unused_environment(ApiKey.Status.UNREACHABLE in statuses)
 
     def catalogue(self) -> Lines:
         """The stored lists are what Perso offers now."""
