@@ -197,6 +197,30 @@ def test_post_replaces_sockets_that_fail_for_the_page(
     console_errors.clear()
 
 
+def test_two_pages_of_a_conversation_lose_no_entry(
+    site: Site, page: Any, open_outbox: Any, console_errors: list[str]
+) -> None:
+    say = open_outbox()
+    say("one")
+    wait_until_saved(page)
+    other = page.context.new_page()
+    other.goto(site.url)
+    other.evaluate(OPEN, ["a", None])
+    other.evaluate(SAY, "two, on the second page")
+    wait_until_saved(other)
+    say("three, on the first page")
+    page.wait_for_function("status === 'unsaved'")
+    other.evaluate(SAY, "four, on the second page")
+    wait_for_rows(site, other, 4)
+    assert sorted(texts(site)) == [
+        "four, on the second page",
+        "one",
+        "three, on the first page",
+        "two, on the second page",
+    ]
+    console_errors.clear()  # the browser reports the refusal
+
+
 def test_lines_after_storage_was_cleared_are_sent_later(
     site: Site, page: Any, open_outbox: Any, console_errors: list[str]
 ) -> None:

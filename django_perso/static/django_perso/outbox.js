@@ -101,10 +101,11 @@ class Entries {
   }
 
   /**
-   * Put what an earlier page left before the entries of this page, which have not been sent.
+   * Put what an earlier page left before the entries of this page, unless some were sent.
    * @param {Left} left
    */
   adopt({ entries, last }) {
+    if (this.#highestSent > 0) return;
     const own = this.#kept;
     this.#kept = entries;
     this.#acked = last - entries.length;
