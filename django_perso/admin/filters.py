@@ -11,7 +11,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Conversation, EndedBy, TranscriptEntry
-from ..services import reasons
+from ..services import reasons, transcripts
+from .words import SHORT_ID
 
 # Ends of conversations whose page may send no bye without anything being wrong.
 EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT)
@@ -29,6 +30,15 @@ def _has_entry(kind: TranscriptEntry.Kind) -> Exists:
     return Exists(
         TranscriptEntry.objects.filter(conversation=OuterRef("pk"), kind=kind)
     )
+
+
+_REDACTOR_FAILED = Exists(
+    TranscriptEntry.objects.filter(
+        conversation=OuterRef("pk"),
+        kind=TranscriptEntry.Kind.GAP,
+        data__reason=transcripts.REDACTOR,
+    )
+)
 
 
 class ConditionFilter(admin.SimpleListFilter):
@@ -57,7 +67,7 @@ class VisitorFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         visitor = self.value()
-        return [(visitor, visitor[:6])] if visitor else []
+        return [(visitor, visitor[:SHORT_ID])] if visitor else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(visitor=self.value()) if self.value() else queryset
@@ -103,6 +113,7 @@ class TroubleFilter(ConditionFilter):
             Q(ended_by=EndedBy.ERROR) | _has_entry(TranscriptEntry.Kind.ERROR),
         ),
         "gaps": (_("missing entries"), Q(_has_entry(TranscriptEntry.Kind.GAP))),
+        "redactor": (_("the redactor failed"), Q(_REDACTOR_FAILED)),
         "open": (
             _("connection lost"),
             Q(ended_at__isnull=False, is_complete=False) & ~Q(ended_by__in=EXPLAINED),
