@@ -21,6 +21,7 @@ def test_settings_have_their_defaults(
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
     del settings.PERSO
     assert {name: getattr(conf, name) for name in SETTINGS} == {
+        "ALLOW_PERSO_IN_TESTS": False,
         "ALLOWED_API_SERVERS": [
             "https://platform.perso.ai",
             "https://live-api.perso.ai",
