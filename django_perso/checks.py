@@ -416,8 +416,8 @@ def secrets_depend_on_the_secret_key() -> Found:
 def the_sandbox_answers_in_production() -> Found:
     if conf.SANDBOX_ALLOW_IN_PRODUCTION:
         text = (
-            'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] is on: '
-            "visitors may get a fake avatar."
+            'PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] is on: visitors may get a fake '
+            "avatar, which needs a server with one worker."
         )
         yield text, f'{ADD}PERSO["SANDBOX_ALLOW_IN_PRODUCTION"] = False'
 

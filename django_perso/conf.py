@@ -112,6 +112,11 @@ class Conf:
         return str(self._get("API_SERVER", "")).strip().rstrip("/")
 
     @property
+    def ALLOW_PERSO_IN_TESTS(self) -> bool:
+        """Whether a test runner's process may call servers on other machines."""
+        return bool(self._get("ALLOW_PERSO_IN_TESTS", False))
+
+    @property
     def ALLOWED_API_SERVERS(self) -> list[str]:
         """The servers a stored key may be sent to, besides `API_SERVER`.
 
@@ -241,6 +246,11 @@ class Conf:
         return self.uses_sandbox_key and (
             is_development() or self.SANDBOX_ALLOW_IN_PRODUCTION
         )
+
+    @property
+    def may_call_perso(self) -> bool:
+        """Whether this process may call servers on other machines."""
+        return self.ALLOW_PERSO_IN_TESTS or not is_test_environment()
 
     @property
     def redactor(self) -> Callable[[str, dict[str, Any]], Any] | None:

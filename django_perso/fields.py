@@ -18,9 +18,25 @@ from django.utils.encoding import force_bytes
 
 from .conf import MAKE_A_KEY, conf
 
+# What to do about secrets whose key is missing.
+PUT_BACK = (
+    'Put the old key back at the end of PERSO["ENCRYPTION_KEYS"] '
+    "(or the old SECRET_KEY into SECRET_KEY_FALLBACKS)"
+)
+
 
 class SecretUnreadable(Exception):
     """A stored secret cannot be decrypted: no key fits, or the row was altered."""
+
+
+class KeyMissing(SecretUnreadable):
+    """The key that a secret was encrypted with is missing; `key_id` names it."""
+
+    def __init__(self, name: str, key_id: str) -> None:
+        super().__init__(
+            f"{name} was encrypted with key {key_id}, which is missing. {PUT_BACK}."
+        )
+        self.key_id = key_id
 
 
 class Secret:
@@ -181,11 +197,7 @@ class SecretField(models.TextField):  # type: ignore[type-arg]
         key_id, _, token = sealed.partition(".")
         cipher = _ciphers().get(key_id)
         if cipher is None:
-            raise SecretUnreadable(
-                f"{name} was encrypted with key {key_id}, which is missing. Put the "
-                'old key back at the end of PERSO["ENCRYPTION_KEYS"] (or the old '
-                "SECRET_KEY into SECRET_KEY_FALLBACKS)."
-            )
+            raise KeyMissing(name, key_id)
         try:
             place, value = json.loads(cipher.decrypt(token.encode()))
         except (InvalidToken, ValueError) as error:

@@ -17,6 +17,7 @@ Policy = Mapping[str, Any]
 DECIDING = {
     "script-src": ("script-src-elem", "script-src", "default-src"),
     "connect-src": ("connect-src", "default-src"),
+    "img-src": ("img-src", "default-src"),
 }
 
 
@@ -41,13 +42,17 @@ def own_host() -> str:
     return next(names, "localhost")
 
 
-def gaps(policy: Policy, servers: Iterable[str] = ()) -> list[Gap]:
+def gaps(
+    policy: Policy, servers: Iterable[str] = (), pictures: Iterable[str] = ()
+) -> list[Gap]:
     """Return what a policy forbids.
 
-    `servers` are those of the keys; without any, the one in settings counts.
+    `servers` are those of the keys; without any, the one in settings counts. `pictures`
+    are the addresses of those that the admin shows.
     """
     gaps = []
-    for directive, urls in _needs(servers).items():
+    needs = {**_needs(servers), "img-src": list(pictures)}
+    for directive, urls in needs.items():
         decided_by = _deciding(policy, directive)
         if not decided_by:
             continue
@@ -113,6 +118,8 @@ def _source(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc == own_host():
         return "'self'"
+    if not parts.netloc:
+        return f"{parts.scheme}:"
     return f"{parts.scheme}://{parts.netloc}"
 
 

@@ -53,9 +53,29 @@ def test_sweep_prints_counts() -> None:
         run("perso_sweep", "--limit", "2")
         == "2 closed, 0 still running at Perso, 0 settled, 2 not settled yet\n"
     )
+    assert PersoSession.objects.filter(status="ended").count() == 2
     swept = {"closed": 1, "running": 0, "settled": 0, "unsettled": 3}
     assert json.loads(run("perso_sweep", "--json")) == swept
     assert set(PersoSession.objects.values_list("status", flat=True)) == {"ended"}
+
+
+def test_sweep_without_news_prints_nothing() -> None:
+    assert run("perso_sweep") == ""
+    assert json.loads(run("perso_sweep", "--json"))["closed"] == 0
+
+
+def test_sweep_names_unreadable_secrets_once(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        begun = timezone.now() - timedelta(minutes=4)
+        conversation(begun, status="live", session_id="psn-secret")
+    settings.SECRET_KEY = "another"
+    assert run("perso_sweep") == ""
+    (record,) = caplog.records
+    assert record.message.startswith("3 sessions cannot be asked about. ")
+    assert "the old SECRET_KEY into SECRET_KEY_FALLBACKS" in record.message
+    assert "psn-secret" not in record.message
 
 
 def test_purge_prints_counts_and_retention_days(settings: Any) -> None:
@@ -183,7 +203,7 @@ def test_commands_run_from_the_shell(tmp_path: Path, template_database: Path) ->
         "conversation(status='live', visitor='가')"
     )
     servers.manage("shell", "-c", script, env=env)
-    assert servers.manage("perso_sweep", env=env).startswith("0 closed,")
+    assert servers.manage("perso_sweep", env=env) == ""
     assert json.loads(servers.manage("perso_export", env=env))["visitor"] == "가"
     assert servers.manage("perso_purge", "--visitor", "가", env=env).startswith(
         "deleted 1 conversations"

@@ -12,8 +12,8 @@ from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL, Conf, conf
 SETTINGS = sorted(name for name in vars(Conf) if name.isupper())
 
 
-def test_settings_are_at_most_sixteen_and_documented() -> None:
-    assert len(SETTINGS) <= 16
+def test_settings_are_at_most_seventeen_and_documented() -> None:
+    assert len(SETTINGS) <= 17
     assert [name for name in SETTINGS if not getattr(Conf, name).__doc__] == []
 
 
@@ -23,6 +23,7 @@ def test_settings_have_their_defaults(
     monkeypatch.delenv("PERSO_INTERACTIVE_API_KEY", raising=False)
     del settings.PERSO
     assert {name: getattr(conf, name) for name in SETTINGS} == {
+        "ALLOW_PERSO_IN_TESTS": False,
         "ALLOWED_API_SERVERS": [
             "https://platform.perso.ai",
             "https://live-api.perso.ai",

@@ -7,8 +7,10 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import certifi
@@ -191,7 +193,11 @@ FIXES: list[tuple[str, Callable[[Site, re.Match[str], Values], None]]] = [
         r"Run: python (manage\.py .+?)(?:, and serve the files at STATIC_URL)?",
         run_command,
     ),
-    (r"Open (/admin/\S+/change/)(?: and choose another\.)?", submit_form),
+    (
+        r"Open (/admin/\S+/change/)"
+        r"(?: and choose another\.| and choose who may start\.)?",
+        submit_form,
+    ),
     (r"Set the environment variable (\w+)", set_variable),
     (r"export (\w+)=…", set_variable),
     (
@@ -421,7 +427,7 @@ def test_printed_fix_of_a_mistake_fixes_it(site: Site, mistake: str) -> None:
     problems = site.doctor()
     reported = [line for line in problems if line["id"] == f"django_perso.{number}"]
     assert reported, problems
-    assert words in reported[-1]["text"]
+    assert any(words in line["text"] for line in reported), reported
     for line in reported:
         site.follow(line["fix"])
     assert f"django_perso.{number}" not in [line["id"] for line in site.doctor()]
@@ -549,6 +555,47 @@ ApiKey.objects.create(name="Shop", environment_variable=name, api_server="{}")
 """
 
 
+REDACTED = """
+from django.utils import timezone
+from django_perso.models import Conversation, TranscriptEntry
+def talk(days, *names):
+    started = timezone.now() - timezone.timedelta(days=days)
+    conversation = Conversation.objects.create(
+        visitor="me", created_at=started, ended_at=started
+    )
+    for number, name in enumerate(names, 1):
+        TranscriptEntry.objects.create(
+            conversation=conversation, source="browser", seq=number, kind="gap",
+            at_ms=0, data={"count": 1, "reason": "redactor", "detail": name},
+        )
+talk(0, "KeyError", "OSError", "KeyError")
+talk(2, "ValueError")
+"""
+PORTRAIT = '{% perso_avatar height="40rem" %}'
+
+
+@contextmanager
+def static_server(allowed: str) -> Iterator[str]:
+    """Serve any file, with this Access-Control-Allow-Origin; yield the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if allowed:
+                self.send_header("Access-Control-Allow-Origin", allowed)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/static/"
+        server.shutdown()
+        thread.join()
+
+
 def test_swapped_secrets_are_reported(site: Site) -> None:
     site.manage("shell", "-c", TWO_KEYS % f"http://127.0.0.1:{unused_port()}")
     rows = site.sql("SELECT id, secret FROM django_perso_apikey")
@@ -562,9 +609,104 @@ def test_swapped_secrets_are_reported(site: Site) -> None:
     for line in reported:
         site.follow(line["fix"], new_secret=KEY)
     assert lines_of(site, "encryption") == []
+
+
+def test_missing_key_is_reported_once_for_all_secrets(site: Site) -> None:
+    site.manage("shell", "-c", TWO_KEYS % f"http://127.0.0.1:{unused_port()}")
+    settings = (site.directory / "mysite/settings.py").read_text()
+    secret_key = re.findall(r"^SECRET_KEY = (.+)$", settings, re.MULTILINE)[0]
     site.set("SECRET_KEY = 'another'")
-    first, _second = lines_of(site, "encryption")
-    assert "which is missing. Put the old key back" in first["text"]
+    (line,) = lines_of(site, "encryption")
+    assert line["id"] == "django_perso.E034"
+    assert "which is missing: 2." in line["text"]
+    assert "the old SECRET_KEY into SECRET_KEY_FALLBACKS" in line["fix"]
+    site.set(f"SECRET_KEY_FALLBACKS = [{secret_key}]")
+    assert lines_of(site, "encryption") == []
+
+
+def test_failing_redactor_is_reported_with_its_exceptions(site: Site) -> None:
+    site.manage("shell", "-c", REDACTED)
+    assert lines_of(site, "upkeep") == []
+    site.set("PERSO['REDACTOR'] = 'json.dumps'")
+    (line,) = lines_of(site, "upkeep")
+    assert line["id"] == "django_perso.W050"
+    assert line["text"].endswith("because the redactor raised: KeyError 2, OSError 1")
+    site.set("SILENCED_SYSTEM_CHECKS = ['django_perso.W050']")
+    assert lines_of(site, "upkeep") == []
+
+
+def use_home(site: Site, tag: str, name: str = "home.html") -> None:
+    page = site.directory / "templates" / name
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("{% load perso %}" + tag)
+
+
+@pytest.mark.parametrize(
+    "tag", ['{% perso_avatar "support" %}', "{% perso_avatar %}", PORTRAIT]
+)
+def test_preset_for_staff_on_a_live_page_is_reported(site: Site, tag: str) -> None:
+    use_home(site, tag)
+    assert lines_of(site, "presets") == []
+    site.set('DEBUG = False; ALLOWED_HOSTS = ["localhost"]')
+    site.set(STAGING)
+    (line,) = lines_of(site, "presets")
+    assert line["id"] == "django_perso.W052"
+    assert line["text"] == (
+        'templates/home.html: "support" is for staff only; '
+        "all other visitors are refused."
+    )
+    site.follow(line["fix"], access="public")
+    assert lines_of(site, "presets") == []
+
+
+def test_preset_for_staff_in_the_admin_is_fine(site: Site) -> None:
+    use_home(site, '{% perso_avatar "support" %}', "admin/index.html")
+    use_home(site, "{% perso_avatar slug %}")
+    site.set(NO_DEBUG)
+    site.set(STAGING)
+    assert lines_of(site, "presets") == []
+
+
+@pytest.mark.parametrize("allowed", ["", "https://other.example", "*", "our own"])
+def test_static_files_of_another_origin_need_a_header(site: Site, allowed: str) -> None:
+    header = "https://localhost" if allowed == "our own" else allowed
+    with static_server(header) as url:
+        site.set(f"STATIC_URL = {url!r}")
+        lines = lines_of(site, "static")
+    if allowed in ("*", "our own"):
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line["id"] == "django_perso.E051"
+        assert f"{url}django_perso/perso-avatar.js" in line["text"]
+        header = "Access-Control-Allow-Origin: https://localhost"
+        assert line["fix"].endswith(header)
+
+
+def test_static_server_that_is_away_is_reported(site: Site) -> None:
+    site.set(f"STATIC_URL = 'http://127.0.0.1:{unused_port()}/static/'")
+    (line,) = lines_of(site, "static")
+    assert line["id"] == "django_perso.E051"
+    assert "cannot be loaded" in line["text"]
+
+
+def test_csp_that_blocks_pictures_of_the_admin_is_reported(site: Site) -> None:
+    site.sql(
+        "UPDATE django_perso_catalogueitem SET picture = 'https://cdn.example/a.png' "
+        "WHERE value = 'nathalie-front-full_dress-nodded_loop'"
+    )
+    site.set(CSP % "default-src 'self'")
+    (line,) = [line for line in lines_of(site, "csp") if "img-src" in line["text"]]
+    assert line["id"] == "django_perso.W021"
+    assert "https://cdn.example" in line["text"]
+    assert "data:" in line["text"]
+    site.set(CSP % "default-src 'self'; img-src 'self' data: https:")
+    assert lines_of(site, "csp") == []
+
+
+def test_doctor_says_that_the_sandbox_needs_one_worker(site: Site) -> None:
+    done = site.run("manage.py", "perso_doctor")
+    assert "the sandbox, which needs a server with one worker" in done.stdout
 
 
 def test_stale_and_expired_conversations_are_reported(

@@ -160,13 +160,15 @@ def test_proxy_lets_sockets_through() -> None:
     assert int(seconds) > 2 * frames.PING_SECONDS
 
 
+@pytest.mark.parametrize("host", ["www.example.com", "www.example.com:8443"])
 def test_site_behind_the_proxy_knows_origin_and_address(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     """A visitor who forges the headers that the proxy sets gains nothing."""
     forged = "6.6.6.6"
     values = {
         "$host": "www.example.com",
+        "$http_host": host,
         "$scheme": "https",
         "$proxy_add_x_forwarded_for": f"{forged}, 203.0.113.7",
         "$http_upgrade": "websocket",
@@ -175,7 +177,7 @@ def test_site_behind_the_proxy_knows_origin_and_address(
     printed = re.findall(r"proxy_set_header (\S+) (\S+);", proxied_location())
     passed = {name: values[value] for name, value in printed}
     with override_settings(**proxy_settings(monkeypatch)):
-        headers = {**passed, "Origin": "https://www.example.com"}
+        headers = {**passed, "Origin": f"https://{host}"}
         request = RequestFactory().get("/", headers=headers, REMOTE_ADDR="127.0.0.1")
         assert request.is_secure()
         assert visitors.is_allowed_origin(request)

@@ -162,10 +162,12 @@ def test_redacted_text_is_never_stored(
         .order_by("seq")
         .values_list("kind", "data")
     )
-    gap = ("gap", {"count": 1, "reason": "redactor"})
+    gap = {"count": 1, "reason": "redactor"}
+    raised = ("gap", {**gap, "detail": "RuntimeError"})
+    not_a_dict = ("gap", {**gap, "detail": "TypeError"})
     first, last = (
         ("chat", {"role": "visitor", "text": text})
         for text in ("my number is ####", "bye")
     )
-    assert rows == [first, gap, gap, last]
+    assert rows == [first, raised, not_a_dict, last]
     assert "1234" not in caplog.text

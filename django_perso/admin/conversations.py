@@ -48,7 +48,7 @@ from .filters import (
     VisitorFilter,
     is_cut_off,
 )
-from .words import local
+from .words import local, visitor_name
 
 ENTRIES_A_PAGE = 500
 # Greater than the key of any entry.
@@ -192,14 +192,14 @@ class ConversationAdmin(ButtonAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        """Search by the id of a conversation or visitor, a user's name, or words.
+        """Search by the id of a conversation or visitor, by a name, or by words.
 
         Words are only searched for users who may read transcripts.
         """
         term = search_term.strip()
         if not term:
             return queryset, False
-        condition = Q(visitor=term)
+        condition = search.visitor(term)
         try:
             # A visitor's id may look like a UUID, too.
             condition |= Q(pk=uuid.UUID(term))
@@ -467,7 +467,7 @@ def _consent_text(conversation: Conversation) -> str:
 def _visitor_name(conversation: Conversation) -> str:
     if conversation.user_id:
         return str(conversation.user)
-    return gettext("anonymous %s") % conversation.visitor[:6]
+    return visitor_name(conversation.visitor)
 
 
 def _number(text: str | None) -> int:

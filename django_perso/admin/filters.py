@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import Conversation, EndedBy, TranscriptEntry
 from ..services import reasons, transcripts
+from .words import SHORT_ID
 
 # Ends of conversations whose page may send no bye without anything being wrong.
 EXPLAINED = (EndedBy.ERROR, EndedBy.LEFT, EndedBy.LOGOUT)
@@ -34,6 +35,9 @@ HAS_TOOL = _has_entry(Q(kind=TranscriptEntry.Kind.TOOL))
 HAS_ERROR = _has_entry(Q(kind=TranscriptEntry.Kind.ERROR))
 HAS_GAP = _has_entry(Q(kind=TranscriptEntry.Kind.GAP))
 WAS_SILENT = _has_entry(transcripts.IS_LOG_SILENT)
+REDACTOR_FAILED = _has_entry(
+    Q(kind=TranscriptEntry.Kind.GAP, data__reason=transcripts.REDACTOR)
+)
 
 
 class ConditionFilter(admin.SimpleListFilter):
@@ -62,7 +66,7 @@ class VisitorFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         visitor = self.value()
-        return [(visitor, visitor[:6])] if visitor else []
+        return [(visitor, visitor[:SHORT_ID])] if visitor else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(visitor=self.value()) if self.value() else queryset
@@ -109,6 +113,7 @@ class TroubleFilter(ConditionFilter):
         ),
         "gaps": (_("missing entries"), Q(HAS_GAP)),
         "silent": (_("page stopped reporting"), Q(WAS_SILENT)),
+        "redactor": (_("the redactor failed"), Q(REDACTOR_FAILED)),
         "open": (
             _("connection lost"),
             Q(ended_at__isnull=False, is_complete=False) & ~Q(ended_by__in=EXPLAINED),

@@ -67,6 +67,21 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = SessionPreset
         fields = ["api_key", *presets.PARAMS, *sum(OWN_FIELDS.values(), ())]
+        help_texts = {
+            "padding_left": gettext_lazy(
+                "A fraction of the picture's width: 0.1 moves the avatar to the right "
+                "by a tenth, -0.1 to the left."
+            ),
+            "padding_top": gettext_lazy(
+                "A fraction of the picture's height: 0.1 moves the avatar down by a "
+                "tenth."
+            ),
+            "padding_height": gettext_lazy(
+                "A multiple of the avatar's natural height: 1 leaves it as it is."
+            ),
+            "width": gettext_lazy("In pixels."),
+            "height": gettext_lazy("In pixels."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -87,6 +102,10 @@ class SessionParamsForm(forms.ModelForm):  # type: ignore[type-arg]
             items = self.offer[catalogue_list.kind]
             if name in self.fields and items:
                 self._let_choose(name, catalogue_list, items)
+        for field in self.fields.values():
+            if isinstance(field, NamesField):
+                separator = _("Separate names by commas.")
+                field.help_text = f"{field.help_text} {separator}".strip()
 
     def _use_own_fields(self) -> None:
         """Replace the form fields that Django chose and that do not fit."""

@@ -19,7 +19,7 @@ from ..models import ApiKey, SessionPreset
 from ..services import catalogue, connections, keys, presets, trials
 from .forms import FOLDED_GROUPS, GROUP_TITLES, SessionParamsForm, fields_of
 from .pickers import Boxes, Entry, names_in
-from .words import outcome_message
+from .words import fetch_first_lists, outcome_message
 
 # The tools that playground.js registers.
 TOOLS = ("get_square_number", "get_current_weather", "show_settings", "show_map")
@@ -64,7 +64,7 @@ class TrialForm(SessionParamsForm):
         text = self.fields["client_tools"]
         self.fields["client_tools"] = forms.MultipleChoiceField(
             label=text.label,
-            help_text=text.help_text,
+            help_text=SessionPreset._meta.get_field("client_tools").help_text,
             required=False,
             widget=boxes,
             choices=boxes.choices,
@@ -110,6 +110,7 @@ def playground(model_admin: Any, request: HttpRequest) -> HttpResponse:
             raise PermissionDenied
         _sync(request)
         return HttpResponseRedirect(request.get_full_path())
+    fetch_first_lists(request, None)
     may_try = model_admin.has_change_permission(request)
     active = SessionPreset.objects.filter(is_active=True)
     available = list(active.order_by("-is_default", "name"))

@@ -35,7 +35,7 @@ from .forms import (
     fields_of,
 )
 from .pickers import names_in
-from .words import name_of, outcome_message
+from .words import fetch_first_lists, name_of, outcome_message
 
 WEEK = timedelta(days=7)
 SWITCHES = ("is_default", "is_active", "has_intro")
@@ -71,7 +71,8 @@ class PresetList(ChangeList):
 class SessionPresetAdmin(ButtonAdmin):
     """Presets.
 
-    Only two things here call Perso: the import of templates, and the Sync button.
+    Only three things here call Perso: the import of templates, the Sync button, and the
+    first form that is shown for a key.
     """
 
     form = PresetForm
@@ -241,10 +242,19 @@ class SessionPresetAdmin(ButtonAdmin):
         return initial
 
     @method_decorator(csrf_protect)
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: Any = None,
+    ) -> Any:
         if request.method == "POST" and "_sync" in request.POST:
             self._sync(request)
-        return super().changeform_view(request, *args, **kwargs)
+        if request.method == "GET":
+            preset = self.get_object(request, object_id) if object_id else None
+            fetch_first_lists(request, preset)
+        return super().changeform_view(request, object_id, form_url, extra_context)
 
     def _sync(self, request: HttpRequest) -> None:
         """Fetch the lists of the key chosen in the form, which is then shown again."""

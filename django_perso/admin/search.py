@@ -1,13 +1,14 @@
-"""Search for conversations by what was said, or by the name of a user."""
+"""Search for conversations by what was said, or by the name of a user or visitor."""
 
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from ..models import TranscriptEntry
+from .words import SHORT_ID, visitor_name
 
 # PostgreSQL's configuration that takes words as they are, in any language.
 CONFIG = "simple"
@@ -36,3 +37,15 @@ def users(term: str) -> QuerySet[Any]:
     model: Any = get_user_model()
     condition = {f"{model.USERNAME_FIELD}__iexact": term}
     return model._default_manager.filter(**condition)  # type: ignore[no-any-return]
+
+
+def visitor(term: str) -> Q:
+    """Return the condition for conversations of the visitor with this name or id.
+
+    The name is the one that lists show, with the beginning of the id, or that alone.
+    """
+    beginning = term[-SHORT_ID:]
+    is_name = term in (beginning, visitor_name(beginning))
+    if is_name and len(beginning) == SHORT_ID:
+        return Q(visitor__startswith=beginning)
+    return Q(visitor=term)

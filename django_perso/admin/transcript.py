@@ -128,7 +128,9 @@ class Item:
     def gap_reason(self) -> Any:
         """Why entries are missing."""
         reason = self.entry.data.get("reason")
-        return GAP_REASONS.get(str(reason), reason)
+        text = GAP_REASONS.get(str(reason), reason)
+        detail = self.entry.data.get("detail")
+        return f"{text} ({detail})" if detail else text
 
     @property
     def spoken(self) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib import messages
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -11,10 +13,12 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..models import ApiKey
+from ..models import ApiKey, SessionPreset
 from ..services import catalogue, connections, keys
 from .buttons import ERROR, SUCCESS, WARNING
 
+# How many characters of a visitor's id are shown.
+SHORT_ID = 6
 # How many names a list has before it says "and 3 more".
 MAX_NAMES = 5
 
@@ -44,6 +48,11 @@ def name_of(row: Any) -> SafeString:
     if not row.is_default or row.name.casefold() == word.casefold():
         return format_html("{}", row.name)
     return format_html('{} <span class="perso-pill">{}</span>', row.name, word)
+
+
+def visitor_name(visitor: str) -> str:
+    """Return the short name of an anonymous visitor."""
+    return _("anonymous %s") % visitor[:SHORT_ID]
 
 
 def shortened(names: Sequence[str]) -> str:
@@ -83,6 +92,18 @@ def outcome_message(outcome: keys.Outcome) -> tuple[int, str]:
     if outcome.affected:
         texts.append(affected(outcome.affected))
     return SUCCESS if outcome.is_sound else WARNING, " ".join(texts)
+
+
+def fetch_first_lists(request: HttpRequest, preset: SessionPreset | None) -> None:
+    """Fetch the lists for a form if its key has none, and show why if that fails."""
+    if not request.user.has_perm("django_perso.use_apikey"):
+        return
+    key = connections.default_key()
+    if preset is not None:
+        key = connections.key_for(preset)
+    outcome = keys.fetch_first(key)
+    if outcome is not None and outcome.status != ApiKey.Status.OK:
+        messages.add_message(request, *outcome_message(outcome))
 
 
 def _change(kind: str, names: Sequence[str]) -> str:

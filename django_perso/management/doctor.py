@@ -5,11 +5,15 @@ import contextlib
 import inspect
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
+from urllib.request import Request, urlopen
 from uuid import UUID
 
 from asgiref.testing import ApplicationCommunicator
@@ -30,14 +34,26 @@ from django.utils.timesince import timesince
 from .. import headers
 from ..checks import NO_MICROPHONE, problem, the_microphone_is_forbidden
 from ..conf import conf
-from ..fields import SecretUnreadable
+from ..fields import PUT_BACK, KeyMissing, SecretUnreadable
 from ..log.codes import CloseCode
-from ..models import ApiKey, SessionPreset
-from ..services import Refused, catalogue, connections, keys, retention, sweeping
+from ..models import ApiKey, CatalogueItem, SessionPreset
+from ..services import (
+    Refused,
+    catalogue,
+    connections,
+    database,
+    keys,
+    retention,
+    sweeping,
+    transcripts,
+)
 from ..services.connections import SETTINGS_KEY, KeySource
 from ..services.presets import find
 
-NAMED_IN_TAG = re.compile(r"""{%\s*perso_avatar\s+["']([\w-]+)["']""")
+# A tag with the slug of a preset, or without one. A variable cannot be examined.
+NAMED_IN_TAG = re.compile(
+    r"""{%\s*perso_avatar(?:\s+["']([\w-]+)["']|(?=\s*%})|(?=\s+\w+=))"""
+)
 OUR_IMPORT = "from django_perso.asgi import get_asgi_application"
 # The limit that the server was started with cannot be seen from here.
 LIMIT = (
@@ -51,10 +67,14 @@ ENVIRONMENT = {
     "PROXY": ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
     "CA_FILE": ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 }
+IN_THIS_PROCESS = "the sandbox, which needs a server with one worker"
 CHECK_SERVER = 'Check the network, and PERSO["API_SERVER"] in settings.py'
 SYNC = "Run: python manage.py perso_sync"
 SCRIPT = "django_perso/perso-avatar.js"
 COLLECT = "Run: python manage.py collectstatic, and serve the files at STATIC_URL"
+STATIC_SECONDS = 5
+# How far back the doctor counts failures of the redactor.
+LATELY = timedelta(days=1)
 SWEEP = "Run every minute: python manage.py perso_sweep"
 PURGE = "Run every night: python manage.py perso_purge"
 
@@ -120,7 +140,7 @@ class Examination:
         An exception is a problem, too.
         """
         try:
-            lines = list(examine())
+            lines = [line for line in examine() if not line.is_silenced()]
             return [line for line in lines if line.id] or lines
         except CommandError:
             raise
@@ -176,6 +196,7 @@ class Examination:
             is_there = False
         if is_there:
             yield Info(f"{SCRIPT} is there")
+            yield from _static_elsewhere(staticfiles_storage.url(SCRIPT))
         else:
             yield problem(
                 "E039", f"{SCRIPT} is not collected: the avatar stays blank.", COLLECT
@@ -259,7 +280,7 @@ class Examination:
         gaps = [
             (policy, gap)
             for policy in policies
-            for gap in headers.gaps(policy, servers)
+            for gap in headers.gaps(policy, servers, self._pictures())
         ]
         for policy, gap in gaps:
             if not (has_nonce and gap.directive == "script-src"):
@@ -269,6 +290,13 @@ class Examination:
                     "W021", text, f"Content-Security-Policy: {' '.join(words)}"
                 )
         yield Info(f"policies examined: {len([*filter(None, policies)])}")
+
+    def _pictures(self) -> list[str]:
+        """Return the addresses of the pictures that the admin shows."""
+        if not self.has_tables:
+            return []
+        pictures = CatalogueItem.objects.filter(gone_at=None).exclude(picture="")
+        return list(pictures.values_list("picture", flat=True).distinct())
 
     def permissions(self) -> Lines:
         """A page may use the microphone if visitors talk."""
@@ -295,13 +323,23 @@ class Examination:
     def encryption(self) -> Lines:
         """Every stored secret can be decrypted."""
         count = 0
+        # How many secrets were encrypted with each key that is missing.
+        missing: Counter[str] = Counter()
         for model, name in keys.SECRETS:
             for row in model.objects.only(name).iterator():
                 try:
                     count += bool(getattr(row, name))
+                except KeyMissing as error:
+                    missing[error.key_id] += 1
                 except SecretUnreadable as error:
                     fix = f"Open {_admin_page(row)}" if model is ApiKey else ""
                     yield problem("E034", f"{error}.".replace("..", "."), fix)
+        for key_id, number in missing.items():
+            text = (
+                f"secrets encrypted with key {key_id}, which is missing: {number}. "
+                "If the key is lost, enter the API keys again."
+            )
+            yield problem("E034", text, PUT_BACK)
         yield Info(f"secrets that can be decrypted: {count}")
 
     @cached_property
@@ -329,7 +367,7 @@ class Examination:
             if outcome.status == ApiKey.Status.OK:
                 connection = connections.connect(key)
                 tail = f" …{connection.secret.tail}" if connection.secret.tail else ""
-                server = connection.api_server or "the sandbox"
+                server = connection.api_server or IN_THIS_PROCESS
                 yield Info(f"{_name(key)}{tail} {server}: {outcome.detail}")
             elif key.row is not None:
                 yield problem("E030", outcome.detail, _place_of_key(key.row))
@@ -390,19 +428,21 @@ class Examination:
             for preset in active
             if not self.key or connections.key_for(preset).pk in pks
         ]
-        for preset in examined:
-            texts = [problem.text for problem in catalogue.problems(preset)]
-            if preset.api_key and not preset.api_key.is_active:
-                texts.append(f'API key "{preset.api_key}" is inactive.')
+        for used in examined:
+            texts = [problem.text for problem in catalogue.problems(used)]
+            if used.api_key and not used.api_key.is_active:
+                texts.append(f'API key "{used.api_key}" is inactive.')
             for text in texts:
-                fix = f"Open {_admin_page(preset)} and choose another."
-                yield problem("E031", f'"{preset.slug}": {text}', fix)
+                fix = f"Open {_admin_page(used)} and choose another."
+                yield problem("E031", f'"{used.slug}": {text}', fix)
         for slug, template in _named_in_templates().items():
             try:
-                find(slug)
+                preset = find(slug)
             except Refused as refused:
                 text, _, fix = refused.hint.partition(". ")
                 yield problem("E033", f"{template}: {text}.", fix)
+            else:
+                yield from _refused_visitors(preset, template)
         yield Info(f"active presets: {len(examined)}")
 
     def upkeep(self) -> Lines:
@@ -423,7 +463,14 @@ class Examination:
             )
         if overdue:
             yield problem("W038", f"conversations kept for too long: {overdue}", PURGE)
-        if not silent and not neglected and not overdue:
+        failures: dict[str, int] = {}
+        if conf.REDACTOR:
+            failures = transcripts.redactor_failures(database.now() - LATELY)
+        if failures:
+            names = ", ".join(f"{name[:50]} {n}" for name, n in failures.items())
+            text = f"entries lost since yesterday because the redactor raised: {names}"
+            yield problem("W050", text, f"Correct {conf.REDACTOR}")
+        if not silent and not neglected and not overdue and not failures:
             yield Info("all silent conversations are closed, all old ones are deleted")
 
 
@@ -436,6 +483,33 @@ def _unused_environment(is_perso_unreachable: bool) -> Lines:
         text = f'{given[0]} is not used to reach Perso; PERSO["{name}"] is empty.'
         fix = f'Add to settings.py: PERSO["{name}"] = os.environ["{given[0]}"]'
         yield problem("W054", text, fix) if is_perso_unreachable else Info(text)
+
+
+def _static_elsewhere(url: str) -> Lines:
+    """Ask another origin, if it serves the script, whether it lets pages load it.
+
+    Browsers load modules of another origin only if it says so in a header.
+    """
+    origin = f"https://{headers.own_host()}"
+    address = urljoin(origin, url)
+    parts = urlsplit(address)
+    if parts.netloc == headers.own_host() or parts.scheme not in ("http", "https"):
+        return
+    try:
+        request = Request(address, headers={"Origin": origin})  # noqa: S310 -- see above
+        with urlopen(request, timeout=STATIC_SECONDS) as answer:  # noqa: S310
+            allowed = answer.headers.get("Access-Control-Allow-Origin", "")
+    except OSError as error:
+        text = f"{address} cannot be loaded ({error}): the avatar stays blank."
+        yield problem("E051", text, COLLECT)
+        return
+    if allowed not in ("*", origin):
+        text = (
+            f"Browsers do not run {address} on pages of {origin}: the avatar stays "
+            "blank, because the files of another origin need a header."
+        )
+        fix = f"Send with static files: Access-Control-Allow-Origin: {origin}"
+        yield problem("E051", text, fix)
 
 
 def _name(key: KeySource) -> str:
@@ -458,15 +532,42 @@ def _admin_page(row: Any) -> str:
 
 
 def _named_in_templates() -> dict[str, str]:
-    """Return the presets that template tags name, each with one template."""
+    """Return the presets that template tags name, each with one template.
+
+    An empty name is that of the default preset. The templates of this app are left out.
+    """
+    own = Path(__file__).parents[1]
     templates = {}
     for directory in {
         directory for engine in engines.all() for directory in engine.template_dirs
     }:
+        if Path(directory).is_relative_to(own):
+            continue
         for path in Path(directory).rglob("*.html"):
             for slug in NAMED_IN_TAG.findall(path.read_text("utf-8", "replace")):
                 templates[slug] = os.path.relpath(path)
     return templates
+
+
+def _refused_visitors(preset: SessionPreset | None, template: str) -> Lines:
+    """Say who may not start the preset of a template, unless it is one of the admin's.
+
+    A site without presets gets one for staff at the first start.
+    """
+    if settings.DEBUG or "admin" in Path(template).parts:
+        return
+    access = SessionPreset.Access.STAFF
+    name = "the default preset"
+    fix = "Create a preset in the admin, and choose who may start it."
+    if preset is not None:
+        access = SessionPreset.Access(preset.access)
+        name = f'"{preset.slug}"'
+        fix = f"Open {_admin_page(preset)} and choose who may start."
+    if access == access.STAFF:
+        text = f"{template}: {name} is for staff only; all other visitors are refused."
+        yield problem("W052", text, fix)
+    elif access == access.LOGGED_IN:
+        yield Info(f"{template}: {name} refuses visitors who are not logged in")
 
 
 def _drift(key: KeySource, lists: Any) -> list[str]:

@@ -20,6 +20,10 @@ from .voice import FRAME_MS, play, speak, wav
 from .withdrawals import withdrawals
 
 SDK = Path(__file__).with_name("perso-interactive-sdk.js")
+NO_SESSION = (
+    "The sandbox does not know this session. It keeps sessions in the memory of one "
+    "process, so run the site with one worker."
+)
 MAX_AUDIO_BYTES = 5 * 1024 * 1024
 
 
@@ -232,7 +236,7 @@ async def sdk(request: HttpRequest) -> HttpResponse:
 def _session(session_id: str) -> Session:
     session = sessions.find(session_id)
     if session is None:
-        raise Refusal(404, "not_found", "Not found.")
+        raise Refusal(404, "not_found", NO_SESSION)
     return session
 
 

@@ -29,6 +29,13 @@ C = TypeVar("C", AsyncPersoClient, PersoClient)
 Origin = PersoSession.KeyOrigin
 
 
+class CalledInTests(RuntimeError):
+    """A test has called Perso, whose sessions cost money.
+
+    No code catches it, so the test that did it fails.
+    """
+
+
 class Empty(Refused):
     """There is no key to send."""
 
@@ -212,6 +219,12 @@ def async_client(connection: Connection) -> AsyncPersoClient:
 
 
 def _client(kind: type[C], connection: Connection) -> C:
+    if not (connection.is_sandbox or _may_call(connection.api_server)):
+        raise CalledInTests(
+            f"A test calls {connection.api_server}, where sessions cost money. "
+            'Set PERSO = {"API_KEY": "sandbox"} in the settings of the tests; or, if '
+            'the call is intended, PERSO["ALLOW_PERSO_IN_TESTS"] = True'
+        )
     # Never closed: clients that are used without `with` share the connections of the
     # event loop or the process.
     check_threads()
@@ -222,6 +235,12 @@ def _client(kind: type[C], connection: Connection) -> C:
         app=app,
         network=connection.network,
     )
+
+
+def _may_call(api_server: str) -> bool:
+    """Return whether this process may call a server: tests only one on this machine."""
+    is_local = is_loopback(urlsplit(api_server).hostname or "")
+    return is_local or conf.may_call_perso
 
 
 class _SandboxHandler(ASGIHandler):

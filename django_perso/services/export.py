@@ -203,7 +203,11 @@ def _speaker(entry: TranscriptEntry) -> str:
 def _words(entry: TranscriptEntry) -> str:
     if entry.kind == "chat":
         return str(entry.data.get("text", ""))
-    values = [entry.data.get(name) for name in WORDS]
+    data = dict(entry.data)
+    if data.get("code") == data.get("phase"):
+        # The code of a tool that failed without one of its own.
+        data.pop("code", None)
+    values = [data.get(name) for name in WORDS]
     words = [str(value) for value in values if value is not None]
     return " · ".join([*words, *entry.details.values()])
 

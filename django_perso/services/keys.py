@@ -17,6 +17,7 @@ from ..fields import Secret, SecretUnreadable
 from ..models import ApiKey, PersoSession, SessionPreset
 from . import Refused, catalogue, connections, database
 from .connections import SETTINGS_KEY, Connection, KeySource
+from .interval import Interval
 
 Status = ApiKey.Status
 SECRETS: tuple[tuple[type[Any], str], ...] = (
@@ -25,6 +26,9 @@ SECRETS: tuple[tuple[type[Any], str], ...] = (
 )
 # Rows encrypted in one transaction, locked for some milliseconds.
 AT_ONCE = 50
+# How often a page tries to fetch lists that were never fetched, in each process.
+FIRST_FETCH_SECONDS = 60.0
+_first_fetch = Interval(FIRST_FETCH_SECONDS)
 # Characters of an error, which may be of any length.
 MAX_ERROR = 200
 
@@ -101,6 +105,16 @@ def check(key: KeySource, *, keep_lists: bool = False) -> Outcome:
         outcome = _keep(key, outcome)
     _record(key, outcome)
     return outcome
+
+
+def fetch_first(key: KeySource) -> Outcome | None:
+    """Fetch and keep the lists of a key that has none yet, so that forms offer choices.
+
+    Return None if there is nothing to do, or if it was tried within the last minute.
+    """
+    if catalogue.synced_at(key) is not None or not _first_fetch.is_due():
+        return None
+    return check(key, keep_lists=True)
 
 
 def rotate(row: ApiKey, secret: Secret) -> Outcome:

@@ -88,7 +88,7 @@ def reserve(request: StartRequest) -> Reservation:
     limits.check_consent(preset, request.consent)
     now = getattr(preset, "asked_at", None) or database.now()
     sweeping.close_some()
-    with limits.place(preset, request.visitor, now):
+    with limits.place(preset, request.visitor, now, is_sandbox=is_sandbox):
         # Again, because the preset may have changed while the lock was waited for.
         limits.check_access(preset, request.visitor, is_sandbox=is_sandbox)
         limits.check_consent(preset, request.consent)

@@ -64,7 +64,8 @@ def sweep(
     now = now or database.now()
     counts = {"closed": 0, "running": 0, "settled": 0}
     sessions = [*_running(now)[:limit], *_unsettled(now)[:limit]]
-    ask = partial(_ask, until=monotonic() + seconds)
+    unreadable: list[SecretUnreadable] = []
+    ask = partial(_ask, until=monotonic() + seconds, unreadable=unreadable)
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for session, answer in zip(sessions, threads.map(ask, sessions), strict=True):
             if answer is None:
@@ -78,6 +79,11 @@ def sweep(
                     session, answer.facts, last_sign_at
                 )
                 counts["settled"] += lifecycle.settle(session, answer.facts)
+    if unreadable:
+        # One line for all of them: usually they have one cause, a key that is missing.
+        log.warning(
+            "%d sessions cannot be asked about. %s", len(unreadable), unreadable[0]
+        )
     counts["closed"] += len(close_stale(limit, now))
     return {**counts, "unsettled": _unsettled(now)[:limit].count()}
 
@@ -149,15 +155,23 @@ def _last_sign_at(session: Any) -> datetime:
     return moment
 
 
-def _ask(session: PersoSession, *, until: float) -> Answer | None:
-    """Return what Perso says, or None if it does not answer or no time is left."""
+def _ask(
+    session: PersoSession, *, until: float, unreadable: list[SecretUnreadable]
+) -> Answer | None:
+    """Return what Perso says, or None if it does not answer or no time is left.
+
+    The error of a session id that cannot be decrypted is added to `unreadable`.
+    """
     try:
         session_id = session.session_id.reveal()
         if not session_id or monotonic() >= until:
             return None
         connection = connections.without_key(session)
         info = connections.client(connection).send(calls.get_session_info(session_id))
-    except (PersoError, SecretUnreadable, ValueError) as error:
+    except SecretUnreadable as error:
+        unreadable.append(error)
+        return None
+    except (PersoError, ValueError) as error:
         if _is_forgotten(session, error):
             reason = session.termination_reason or "NOT_FOUND"
             return Answer(False, Facts(reason, duration_seconds=0))

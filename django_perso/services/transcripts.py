@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,9 @@ from ..signals import entry_recorded
 from . import bulk, conversation_gone, tickets
 
 log = logging.getLogger("django_perso")
+
+# The reason of a gap that is stored instead of an entry the redactor failed on.
+REDACTOR = "redactor"
 
 Answer = dict[str, Any] | Exception
 # The entry of this site that says that the page has stopped reporting.
@@ -199,13 +203,33 @@ def _redacted(
 ) -> tuple[str, dict[str, Any]]:
     """Return kind and content as the redactor leaves them, or a gap if it fails."""
     try:
-        return entry.k, payloads.load(json.dumps(redact(entry.k, entry.d)))
-    except Exception:
-        # Without the traceback, whose values may hold what was to be redacted.
-        log.error(
-            "%s failed on entry %d; storing a gap instead", conf.REDACTOR, entry.s
-        )
-    return "gap", {"count": 1, "reason": "redactor"}
+        redacted = redact(entry.k, entry.d)
+        if not isinstance(redacted, dict):
+            raise TypeError("a redactor returns a dict")
+        return entry.k, payloads.load(json.dumps(redacted))
+    except Exception as error:
+        # Without the text and the traceback, which may hold what was to be redacted.
+        name = type(error).__name__
+    log.error(
+        "%s raised %s on entry %d; storing a gap instead", conf.REDACTOR, name, entry.s
+    )
+    return "gap", {"count": 1, "reason": REDACTOR, "detail": name}
+
+
+def redactor_failures(since: datetime) -> dict[str, int]:
+    """Return how often the redactor has failed, by the name of the exception.
+
+    It counts in the conversations that began since then, so that it need not read all
+    entries.
+    """
+    recent = Conversation.objects.filter(created_at__gte=since)
+    gaps = TranscriptEntry.objects.filter(
+        conversation__in=recent,
+        kind=TranscriptEntry.Kind.GAP,
+        data__reason=REDACTOR,
+    )
+    names = gaps.values_list("data__detail", flat=True)
+    return dict(Counter(str(name) for name in names))
 
 
 def note(

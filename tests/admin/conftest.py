@@ -1,12 +1,14 @@
 """The sandbox and encryption keys, for all tests of the admin."""
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
 from django_perso.models import ApiKey
+from django_perso.services import keys
 from tests.admin.pages import OTHER
 from tests.stage import KEY, SANDBOX
 from tests.support.servers import SandboxServer, sandbox_server
@@ -15,6 +17,12 @@ from tests.support.servers import SandboxServer, sandbox_server
 @pytest.fixture(autouse=True)
 def _encryption_keys(settings: Any) -> None:
     settings.PERSO = {**SANDBOX, "ENCRYPTION_KEYS": [Fernet.generate_key().decode()]}
+
+
+@pytest.fixture(autouse=True)
+def _no_first_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep forms from fetching lists, which each process does once a minute."""
+    monkeypatch.setattr(keys._first_fetch, "due_at", inf)
 
 
 @pytest.fixture(scope="module")

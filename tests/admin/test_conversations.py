@@ -497,6 +497,19 @@ def test_search_for_user_or_visitor_finds_all_conversations(
     assert "Clear all filters" in chosen
 
 
+def test_short_name_of_a_visitor_finds_all_conversations(
+    admin_client: Client,
+) -> None:
+    visitor = "1f0e3dad99908345f7439f8ffabdffc4"
+    mine = {talk(visitor=visitor), talk(visitor=visitor)}
+    talk(visitor="2" + visitor[1:])
+    page = admin_client.get(CONVERSATIONS).content.decode()
+    assert ">anonymous 1f0e3d</a>" in page
+    assert found(admin_client, q="anonymous 1f0e3d") == mine
+    assert found(admin_client, q=" 1f0e3d ") == mine
+    assert found(admin_client, q="1f0e3") == set()
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -506,8 +519,9 @@ def test_search_for_user_or_visitor_finds_all_conversations(
         ({"tools": "used"}, {"middle"}),
         ({"tools": "none"}, {"short", "long"}),
         ({"trouble": "errors"}, {"short", "long"}),
-        ({"trouble": "gaps"}, {"middle"}),
+        ({"trouble": "gaps"}, {"middle", "long"}),
         ({"trouble": "open"}, {"middle"}),
+        ({"trouble": "redactor"}, {"long"}),
         ({REASON: "GRACEFUL_TERMINATION"}, {"middle"}),
         ({"length": "nonsense"}, {"short", "middle", "long"}),
     ],
@@ -531,9 +545,20 @@ def test_conversations_are_filtered(
             termination_reason="GRACEFUL_TERMINATION",
             ended_at=timezone.now(),
         ): "middle",
-        lasting(30, ended_by="error", ended_at=timezone.now()): "long",
+        lasting(
+            30,
+            ("gap", {"count": 1, "reason": "redactor", "detail": "KeyError"}),
+            ended_by="error",
+            ended_at=timezone.now(),
+        ): "long",
     }
     assert {named[pk] for pk in found(admin_client, **query)} == expected
+
+
+def test_gap_names_the_exception_of_the_redactor(admin_client: Client) -> None:
+    gap = {"count": 1, "reason": "redactor", "detail": "KeyError"}
+    page = admin_client.get(f"{CONVERSATIONS}{talk(('gap', gap))}/change/")
+    assert "1 entry missing: the redactor failed (KeyError)" in page.content.decode()
 
 
 def test_visitor_id_of_32_hex_digits_is_found(admin_client: Client) -> None:

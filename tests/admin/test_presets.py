@@ -330,6 +330,50 @@ def test_names_are_typed_while_there_are_no_lists(admin_client: Client) -> None:
     assert SessionPreset.objects.get().mcp_servers == ["pmc-clock", "x"]
 
 
+@pytest.fixture
+def fetching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next form fetch lists that were never fetched."""
+    monkeypatch.setattr(keys._first_fetch, "due_at", 0)
+
+
+@pytest.mark.parametrize("address", ["add/", "change", "playground/"])
+def test_first_form_fetches_its_lists(
+    admin_client: Client, fetching: None, address: str
+) -> None:
+    if address == "change":
+        address = change(make_preset())
+    assert catalogue.synced_at(SETTINGS_KEY) is None
+    page = text_of(admin_client, address)
+    assert catalogue.synced_at(SETTINGS_KEY) is not None
+    assert "The lists of this API key have not been fetched yet" not in page
+    assert "amara-front-suit-nodded_loop" in page
+
+
+def test_first_form_says_why_lists_cannot_be_fetched(
+    admin_client: Client, fetching: None
+) -> None:
+    ApiKey.objects.create(name="Down", secret=KEY, api_server=DOWN, is_default=True)
+    assert "cannot be reached" in text_of(admin_client, "add/")
+    # The next form does not wait for the same server again.
+    assert "cannot be reached" not in text_of(admin_client, "add/")
+
+
+def test_form_fetches_no_lists_without_permission(fetching: None) -> None:
+    text_of(limited("view_sessionpreset", "add_sessionpreset"), "add/")
+    assert catalogue.synced_at(SETTINGS_KEY) is None
+
+
+def test_fields_say_their_unit_and_separator(admin_client: Client) -> None:
+    page = text_of(admin_client, "add/")
+    assert page.count("Separate names by commas.") == 2
+    for unit in ("picture's width", "picture's height", "multiple of", "In pixels."):
+        assert unit in page
+    keys.check(SETTINGS_KEY, keep_lists=True)
+    # MCP servers are now boxes to tick.
+    assert text_of(admin_client, "add/").count("Separate names by commas.") == 1
+    assert "Separate names" not in text_of(admin_client, "playground/")
+
+
 def test_form_shows_age_of_lists(admin_client: Client, synced: None) -> None:
     assert "the API key in settings, fetched just now." in text_of(admin_client, "add/")
     CatalogueItem.objects.update(seen_at=timezone.now() - timedelta(days=3))
@@ -658,7 +702,9 @@ def test_default_key_has_the_same_name_on_every_form(
 ) -> None:
     for called in ("from settings", "Main"):
         if called == "Main":
-            ApiKey.objects.create(name=called, secret=KEY, is_default=True)
+            ApiKey.objects.create(
+                name=called, secret=KEY, api_server=DOWN, is_default=True
+            )
         for address in ("add/", "templates/", "playground/"):
             page = text_of(admin_client, address)
             assert (

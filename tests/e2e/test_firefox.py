@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.browser
 
 AVATAR = "document.querySelector('perso-avatar')"
 CHAT = "SELECT data FROM django_perso_transcriptentry WHERE kind = 'chat' ORDER BY id"
+TOOLS = "SELECT data FROM django_perso_transcriptentry WHERE kind = 'tool' ORDER BY id"
+ENDS = "SELECT ended_by, is_complete FROM django_perso_conversation"
 
 # A microphone that plays a sound file once, from the moment the page asks for it.
 MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
@@ -33,7 +36,9 @@ def part(name: str) -> str:
     return f"{AVATAR}.shadowRoot.querySelector('[part~={name}]')"
 
 
-def test_avatar_talks_in_firefox(example_server: Any, firefox: Firefox) -> None:
+def test_conversation_with_a_tool_in_firefox(
+    example_server: Any, firefox: Firefox
+) -> None:
     site = example_server(PERSO_SDK_URL="", PERSO_SDK_INTEGRITY="")
     firefox.open(site.url)
     firefox.wait_until(f"{part('start')}?.checkVisibility()")
@@ -50,6 +55,17 @@ def test_avatar_talks_in_firefox(example_server: Any, firefox: Firefox) -> None:
     lines = [(entry["role"], entry["text"]) for entry in stored]
     assert ("visitor", "What is 12 squared?") in lines
     assert any(role == "avatar" and "144" in text for role, text in lines)
+    called, answered = [json.loads(data) for (data,) in site.rows(TOOLS)]
+    assert (called["name"], called["phase"]) == ("get_square_number", "called")
+    assert called["arguments"] == {"number": 12}
+    assert (answered["phase"], answered["result"]) == ("answered", {"result": 144})
+
+    firefox.click(part("end"))
+    firefox.wait_until(f"{AVATAR}.dataset.state === 'ended'")
+    deadline = time.monotonic() + 10
+    while site.rows(ENDS) != [("visitor", 1)]:
+        assert time.monotonic() < deadline, site.rows(ENDS)
+        time.sleep(0.1)
 
 
 def test_visitor_talks_hands_free_in_firefox(

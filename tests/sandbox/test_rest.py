@@ -189,6 +189,7 @@ def test_unknown_session_and_wrong_method_differ(
 ) -> None:
     unknown_session = perso.get("session/nobody/ice-servers/")
     assert error_of(unknown_session) == (404, "not_found", None)
+    assert "run the site with one worker" in unknown_session.text
     wrong_method = perso.get(f"session/{session_id}/exchange/")
     assert error_of(wrong_method) == (405, "method_not_allowed", None)
 

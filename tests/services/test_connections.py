@@ -7,14 +7,20 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIRequest
 from django.core.signals import request_finished, request_started
+from django.test import Client
 from django.urls import get_script_prefix, set_script_prefix
 
 from django_perso.client import ApiError, calls
 from django_perso.fields import Secret
-from django_perso.models import ApiKey
-from django_perso.services import Refused, connections
-from django_perso.services.connections import SETTINGS_KEY, Connection, KeySource
-from tests.stage import KEY, make_preset
+from django_perso.models import ApiKey, PersoSession
+from django_perso.services import Refused, connections, keys
+from django_perso.services.connections import (
+    SETTINGS_KEY,
+    CalledInTests,
+    Connection,
+    KeySource,
+)
+from tests.stage import KEY, make_preset, start
 
 pytestmark = pytest.mark.django_db
 
@@ -158,3 +164,46 @@ async def test_sandbox_closes_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_repr_of_connection_hides_the_key() -> None:
     assert KEY not in repr(Connection(Secret(KEY), PLATFORM))
+
+
+# --- tests of a site ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [True, False])
+def test_call_of_a_test_to_perso_is_refused(settings: Any, row: bool) -> None:
+    settings.PERSO = {"API_KEY": KEY}
+    if row:
+        make_key("default", is_default=True)
+    with pytest.raises(CalledInTests) as caught:
+        keys.ask(connections.default_key())
+    text = str(caught.value)
+    assert PLATFORM in text
+    assert 'PERSO = {"API_KEY": "sandbox"}' in text
+    assert 'PERSO["ALLOW_PERSO_IN_TESTS"] = True' in text
+    assert KEY not in text
+
+
+def test_key_in_the_environment_pays_for_no_test(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setenv("PERSO_INTERACTIVE_API_KEY", KEY)
+    settings.PERSO = {}
+    make_preset(access="public")
+    with pytest.raises(CalledInTests):
+        start(client)
+
+
+def test_question_about_a_session_is_refused_in_tests() -> None:
+    session = PersoSession(api_server=PLATFORM)
+    with pytest.raises(CalledInTests):
+        connections.client(connections.without_key(session))
+
+
+def test_tests_may_call_perso_if_a_setting_says_so(settings: Any) -> None:
+    settings.PERSO = {"API_KEY": KEY, "ALLOW_PERSO_IN_TESTS": True}
+    assert connections.client(connect()).api_server == PLATFORM
+
+
+def test_only_tests_are_kept_from_perso(settings: Any, outside_tests: None) -> None:
+    settings.PERSO = {"API_KEY": KEY}
+    assert connections.client(connect()).api_server == PLATFORM

@@ -202,6 +202,18 @@ def test_text_is_readable_and_cannot_be_forged() -> None:
     )
 
 
+@pytest.mark.django_db
+def test_text_says_once_that_a_tool_failed() -> None:
+    call = {"id": "1", "name": "f", "phase": "failed", "error": "boom"}
+    conversation(
+        (1000, "tool", {**call, "code": "failed"}),
+        (2000, "tool", {**call, "code": "timeout"}),
+    )
+    _head, first, second, *_end = exported("text").splitlines()
+    assert first == "00:01 [tool]: f · failed · boom"
+    assert second == "00:02 [tool]: f · failed · timeout · boom"
+
+
 def cues(text: str) -> list[tuple[str, str, str]]:
     """Check a WebVTT file, and return its cues: (start, end, text)."""
     header, *blocks = re.split(r"\n{2,}", text.rstrip("\n"))

@@ -34,9 +34,11 @@ def conversation(
     return make_conversation(preset=preset, **{**usual, **values})
 
 
-def refusal(preset: SessionPreset, visitor: Visitor = ME) -> Refused | None:
+def refusal(
+    preset: SessionPreset, visitor: Visitor = ME, *, is_sandbox: bool = False
+) -> Refused | None:
     try:
-        limits.check_limits(preset, visitor, NOW)
+        limits.check_limits(preset, visitor, NOW, is_sandbox=is_sandbox)
     except Refused as refused:
         return refused
     return None
@@ -127,7 +129,7 @@ def test_session_counts_as_live_until_it_ends_or_falls_silent(
 def test_preset_is_locked_before_sessions_are_counted() -> None:
     preset = make_preset()
     with CaptureQueriesContext(connection) as queries:
-        limits.check_limits(preset, ME, NOW)
+        limits.check_limits(preset, ME, NOW, is_sandbox=False)
     assert queries[0]["sql"].startswith("UPDATE")
 
 
@@ -162,7 +164,7 @@ def test_preset_is_read_again_after_waiting_for_the_lock(
         SessionPreset.objects.all().delete()
     else:
         SessionPreset.objects.update(**change)
-    limits.check_limits(preset, ME, NOW)
+    limits.check_limits(preset, ME, NOW, is_sandbox=False)
     with pytest.raises(Refused) as caught:
         limits.check_access(preset, ME, is_sandbox=True)
     assert caught.value.code == (
@@ -224,3 +226,21 @@ def test_unknown_start_counts_but_failed_start_does_not() -> None:
     assert refusal(preset) is None
     failed.perso_sessions.update(status=Status.UNKNOWN)
     assert refusal(preset) is not None
+
+
+@pytest.mark.parametrize(
+    ("debug", "is_sandbox", "is_counted"),
+    [(True, True, False), (False, True, True), (True, False, True)],
+)
+def test_sandbox_has_no_hourly_limit_under_debug(
+    settings: Any, debug: bool, is_sandbox: bool, is_counted: bool
+) -> None:
+    settings.DEBUG = debug
+    preset = make_preset(access="public", max_live=9, starts_per_hour=1)
+    conversation(preset, visitor=ME.id, status=Status.ENDED)
+    refused = refusal(preset, is_sandbox=is_sandbox)
+    assert (refused is not None) is is_counted
+    SessionPreset.objects.update(max_live=1)
+    refused = refusal(preset, is_sandbox=is_sandbox)
+    assert refused is not None
+    assert refused.code == "too_many_live"

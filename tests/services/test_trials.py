@@ -255,15 +255,18 @@ def test_user_may_start_sixty_trials_an_hour() -> None:
         )
     visitor = Visitor("me", user, "203.0.113.9")
     with pytest.raises(Refused) as caught:
-        limits.check_limits(SessionPreset(), visitor, now)
+        limits.check_limits(SessionPreset(), visitor, now, is_sandbox=False)
     assert (caught.value.code, caught.value.status) == ("too_many_starts", 429)
     assert caught.value.retry_after == 61
-    limits.check_limits(SessionPreset(), visitor, now + timedelta(seconds=61))
+    later = now + timedelta(seconds=61)
+    limits.check_limits(SessionPreset(), visitor, later, is_sandbox=False)
 
 
 def test_user_is_locked_before_trials_are_counted() -> None:
     with CaptureQueriesContext(connection) as queries:
-        limits.check_limits(SessionPreset(), Visitor("me", editor()), timezone.now())
+        visitor = Visitor("me", editor())
+        now = timezone.now()
+        limits.check_limits(SessionPreset(), visitor, now, is_sandbox=False)
     first, *_ = (
         query["sql"]
         for query in queries

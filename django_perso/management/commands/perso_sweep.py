@@ -36,5 +36,8 @@ class Command(BaseCommand):
             "{closed:,} closed, {running:,} still running at Perso, "
             "{settled:,} settled, {unsettled:,} not settled yet"
         )
-        text = text.format(**swept)
-        self.stdout.write(json.dumps(swept) if options["json"] else text)
+        if options["json"]:
+            self.stdout.write(json.dumps(swept))
+        elif any(swept.values()):
+            # Without news, a timer that mails all output stays silent.
+            self.stdout.write(text.format(**swept))
