@@ -47,6 +47,7 @@ FIRST_SCREEN = ("view", "style", "words")
 MODULES = (
     *FIRST_SCREEN,
     "sentences",
+    "messages",
     "conversation",
     "voice-controls",
     "consent",
