@@ -230,9 +230,7 @@ def test_rendering_makes_no_query(django_assert_num_queries: Any) -> None:
 
 def test_missing_request_under_debug_raises_the_line_to_paste(settings: Any) -> None:
     settings.DEBUG = True
-    with pytest.raises(
-        TemplateSyntaxError, match=r'"django.template.context_processors.request"'
-    ):
+    with pytest.raises(TemplateSyntaxError, match=r'render\(request, "page.html"\)'):
         Template("{% load perso %}{% perso_avatar %}").render(Context({}))
 
 
@@ -260,7 +258,7 @@ UNAVAILABLE = (
 def test_missing_request_in_production_renders_the_fallback(caplog: Any) -> None:
     page = Template("{% load perso %}<main>{% perso_avatar %}</main>")
     assert page.render(Context({})) == f"<main>{UNAVAILABLE}</main>"
-    assert "django.template.context_processors.request" in caplog.text
+    assert 'render(request, "page.html")' in caplog.text
 
 
 def test_missing_urls_in_production_render_the_fallback(settings: Any) -> None:
@@ -331,7 +329,7 @@ def host_page(settings: Any, tmp_path: Any) -> Callable[..., str]:
             "APP_DIRS": True,
             "OPTIONS": {
                 "libraries": {"isolated": __name__},
-                "context_processors": ["django.template.context_processors.request"],
+                "context_processors": [],
             },
         }
     ]

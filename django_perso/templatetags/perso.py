@@ -135,9 +135,8 @@ def perso_avatar(
     request = _request(context)
     if request is None:
         raise template.TemplateSyntaxError(
-            "{% perso_avatar %} needs the request. Add to TEMPLATES OPTIONS "
-            'context_processors: "django.template.context_processors.request", and '
-            "render with the request."
+            "{% perso_avatar %} needs the request. Render the template with it: "
+            'render(request, "page.html")'
         )
     try:
         endpoint = _reverse("django_perso:start_session")
