@@ -19,6 +19,8 @@ DECIDING = {
     "connect-src": ("connect-src", "default-src"),
     "img-src": ("img-src", "default-src"),
 }
+# Of Trusted Types, which sdk-loader.js creates.
+TRUSTED_TYPES_POLICY = "django-perso"
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,7 @@ def gaps(
         decided_by = _deciding(policy, directive)
         if not decided_by:
             continue
-        sources = policy[decided_by]
-        if isinstance(sources, str):
-            sources = [sources]
-        texts = [str(source) for source in sources]
+        texts = _texts(policy[decided_by])
         # The tag and the widget put the page's nonce on every script.
         if directive == "script-src" and any("nonce" in text.lower() for text in texts):
             continue
@@ -69,7 +68,17 @@ def gaps(
         if forbidden:
             missing = list(dict.fromkeys(_source(url) for url in forbidden))
             gaps.append(Gap(directive, decided_by, missing))
+    names = policy.get("trusted-types")
+    if names is not None and {"*", TRUSTED_TYPES_POLICY}.isdisjoint(_texts(names)):
+        gaps.append(Gap("trusted-types", "trusted-types", [TRUSTED_TYPES_POLICY]))
     return gaps
+
+
+def _texts(values: Any) -> list[str]:
+    """Return the values of a directive, which settings may hold in several forms."""
+    if isinstance(values, str | bool):
+        values = [values]
+    return [str(value) for value in values]
 
 
 def _deciding(policy: Policy, directive: str) -> str:

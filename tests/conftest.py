@@ -445,6 +445,12 @@ def xgettext() -> str:
 
 
 @pytest.fixture
+def pictures(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
+    """The directory of `--pictures`, or a temporary one."""
+    return Path(pytestconfig.getoption("--pictures") or tmp_path)
+
+
+@pytest.fixture
 def console_errors() -> list[str]:
     """The errors that pages have logged or thrown.
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -147,6 +148,31 @@ async def test_sockets_of_the_project_come_second_and_work() -> None:
 )
 async def test_project_may_keep_its_own_router(application: Any) -> None:
     assert await connected(application, "/perso/log/") == OPEN
+
+
+@pytest.mark.parametrize("module", ["routing", "asgi"])
+def test_module_may_be_imported_before_django_is_set_up(module: str) -> None:
+    script = (
+        f"import django_perso.{module};"
+        "from django.core.asgi import get_asgi_application;"
+        "from channels.routing import URLRouter;"
+        "application = get_asgi_application();"
+        "from django_perso.routing import websocket_urlpatterns;"
+        "print(len(URLRouter(websocket_urlpatterns).routes))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.stderr) == ("2\n", "")
+
+
+async def test_router_of_the_project_reaches_both_sockets() -> None:
+    router = URLRouter(websocket_urlpatterns)
+    for url, code in (("/perso/log/", 4400), (f"/perso/log/follow/{uuid4()}/", 4403)):
+        socket = WebsocketCommunicator(router, url, headers=HEADERS)
+        await socket.connect()
+        await socket.send_to("hello")
+        assert (await socket.receive_output())["code"] == code, url
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("W021", {"SECURE_CSP": {"script-src": ["'none'"]}}, "script-src needs 'self'"),
     (
         "W021",
+        {"SECURE_CSP": {"trusted-types": ["default"]}},
+        "trusted-types needs django-perso",
+    ),
+    (
+        "W021",
         {
             "CONTENT_SECURITY_POLICY": {"DIRECTIVES": {"default-src": ["'self'"]}},
             "PERSO": REAL,
@@ -274,6 +279,9 @@ def test_hint_of_a_mistake_fixes_it(
         },
         {"SECURE_CSP": {"connect-src": ["shop.example", "*.perso.ai"]}, "PERSO": REAL},
         {"SECURE_CSP": {"img-src": ["'none'"]}},
+        {"SECURE_CSP": {"require-trusted-types-for": ["'script'"]}},
+        {"SECURE_CSP": {"trusted-types": ["default", "django-perso"]}},
+        {"SECURE_CSP": {"trusted-types": "*"}},
         {"PERMISSIONS_POLICY": {"microphone": "self", "camera": []}},
         {"PERMISSIONS_POLICY": {"microphone": ["self", "https://shop.example"]}},
         {"PERSO": {"SDK_URL": PINNED_SDK_URL}},

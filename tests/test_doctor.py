@@ -314,10 +314,6 @@ def misspell_a_preset(site: Site) -> None:
     )
 
 
-def forget_the_context_processor(site: Site) -> None:
-    site.edit("mysite/settings.py", "'django.template.context_processors.request',", "")
-
-
 def let_visitors_talk(site: Site) -> None:
     site.sql(
         "UPDATE django_perso_sessionpreset SET voice = 'hold', stt_type = 'default'"
@@ -362,11 +358,6 @@ MISTAKES: dict[str, tuple[Callable[[Site], None], str, str]] = {
         "mysite.asgi does not serve the socket /perso/log/",
     ),
     "a router": (use_a_router, "W011", "pages cannot detect it"),
-    "no request in templates": (
-        forget_the_context_processor,
-        "E036",
-        "/perso/demo/ answers 500: {% perso_avatar %} needs the request.",
-    ),
     "not collected": (
         set_line(NO_DEBUG, STAGING, STATIC_ROOT),
         "E039",

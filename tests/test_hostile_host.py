@@ -28,4 +28,4 @@ def test_conversation_works_in_a_hostile_host(tmp_path: Path) -> None:
         command, check=False, env=env, cwd=ROOT, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"^6 passed", run.stdout, re.MULTILINE), run.stdout
+    assert re.search(r"^7 passed", run.stdout, re.MULTILINE), run.stdout

@@ -4,15 +4,20 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape, unescape
 from types import ModuleType
 from typing import Any
 
 import pytest
+from django import VERSION
+from django.core import mail
+from django.http import HttpResponse
 from django.middleware.csrf import _does_token_match, get_token  # type: ignore[attr-defined]
-from django.template import Context, Template, TemplateSyntaxError
+from django.template import Context, Library, Template, TemplateSyntaxError, engines
 from django.test import RequestFactory
-from django.urls import include, path
+from django.urls import include, path, set_urlconf
 from django.utils.functional import SimpleLazyObject
 
 from django_perso.conf import PINNED_SDK_INTEGRITY, PINNED_SDK_URL
@@ -225,9 +230,7 @@ def test_rendering_makes_no_query(django_assert_num_queries: Any) -> None:
 
 def test_missing_request_under_debug_raises_the_line_to_paste(settings: Any) -> None:
     settings.DEBUG = True
-    with pytest.raises(
-        TemplateSyntaxError, match=r'"django.template.context_processors.request"'
-    ):
+    with pytest.raises(TemplateSyntaxError, match=r'render\(request, "page.html"\)'):
         Template("{% load perso %}{% perso_avatar %}").render(Context({}))
 
 
@@ -255,7 +258,7 @@ UNAVAILABLE = (
 def test_missing_request_in_production_renders_the_fallback(caplog: Any) -> None:
     page = Template("{% load perso %}<main>{% perso_avatar %}</main>")
     assert page.render(Context({})) == f"<main>{UNAVAILABLE}</main>"
-    assert "django.template.context_processors.request" in caplog.text
+    assert 'render(request, "page.html")' in caplog.text
 
 
 def test_missing_urls_in_production_render_the_fallback(settings: Any) -> None:
@@ -278,9 +281,12 @@ def test_broken_settings_in_production_render_the_fallback(settings: Any) -> Non
     assert rendered("{% perso_avatar %}{% perso_sdk %}") == UNAVAILABLE
 
 
+@pytest.mark.filterwarnings("ignore:.*default mailer")  # of Django 6.1
 def test_error_page_with_the_tag_does_not_hide_the_error(
     settings: Any, tmp_path: Any, client: Any
 ) -> None:
+    operator = "operator@example.org"
+    settings.ADMINS = [operator] if VERSION >= (6, 0) else [("Operator", operator)]
     (tmp_path / "base.html").write_text("{% load perso %}{% perso_avatar %}")
     (tmp_path / "500.html").write_text('{% extends "base.html" %}')
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
@@ -292,10 +298,133 @@ def test_error_page_with_the_tag_does_not_hide_the_error(
     assert response.status_code == 500
     assert response.content.decode() == UNAVAILABLE
     assert response.exc_info[0] is ZeroDivisionError
+    [message] = mail.outbox
+    assert "ZeroDivisionError" in message.body
 
 
 def failing_view(request: Any) -> Any:
     raise ZeroDivisionError
+
+
+# --- templates that do not see the request --------------------------------------------
+
+ISOLATED = {
+    "include": '{% include "avatar.html" only %}',
+    "nested": '{% include "including.html" with x=1 only %}',
+    "inclusion tag": "{% load isolated %}{% avatar_card %}",
+    "name taken": '{% with request="a customer asks" %}{% perso_avatar %}{% endwith %}',
+}
+
+
+@pytest.fixture
+def host_page(settings: Any, tmp_path: Any) -> Callable[..., str]:
+    """`host_page(text, …)` renders a template of the host with the request."""
+    avatar = '{% load perso %}{% perso_avatar "guide" %}{% perso_sdk %}'
+    (tmp_path / "avatar.html").write_text(avatar)
+    (tmp_path / "including.html").write_text('{% include "avatar.html" only %}')
+    settings.TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "DIRS": [tmp_path],
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "libraries": {"isolated": __name__},
+                "context_processors": [],
+            },
+        }
+    ]
+
+    def render(text: str, request: Any = None) -> str:
+        template = engines["django"].from_string("{% load perso %}" + text)
+        html: str = template.render({}, request or RequestFactory().get("/"))
+        return html
+
+    return render
+
+
+register = Library()
+
+
+@register.inclusion_tag("avatar.html")
+def avatar_card() -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("text", ISOLATED.values(), ids=ISOLATED)
+def test_isolated_template_uses_the_request_of_the_page(
+    settings: Any, host_page: Any, text: str
+) -> None:
+    settings.DEBUG = True
+    request: Any = RequestFactory().get("/")
+    request.csp_nonce = "n1"
+    html = host_page(text, request)
+    avatar = attributes(html, "perso-avatar")
+    assert _does_token_match(avatar["csrf-token"], request.META["CSRF_COOKIE"])
+    assert set(re.findall(r'\bnonce="(\w*)"', html)) == {"n1"}
+
+
+def test_isolated_template_uses_the_nonce_of_django(host_page: Any) -> None:
+    request: Any = RequestFactory().get("/")
+    request._csp_nonce = Nonce(lambda: "n6")
+    html = host_page(ISOLATED["include"], request)
+    nonces = {"n6"} if VERSION >= (6, 0) else set()
+    assert set(re.findall(r'\bnonce="(\w*)"', html)) == nonces
+
+
+# --- hosts with several URLconfs ------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_debug", [False, True])
+def test_urlconf_without_the_app_falls_back_to_the_root(
+    settings: Any, client: Any, tmp_path: Any, is_debug: bool
+) -> None:
+    settings.DEBUG = is_debug
+    settings.PERSO = {"API_KEY": "sandbox", "SANDBOX_ALLOW_IN_PRODUCTION": True}
+    (tmp_path / "404.html").write_text("{% load perso %}{% perso_avatar %}")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    settings.MIDDLEWARE = [f"{__name__}.blog_urls", *settings.MIDDLEWARE]
+    responses = [client.get("/post/"), client.get("/missing/")]
+    assert [response.status_code for response in responses] == [200, 404]
+    pages = responses[:1] if is_debug else responses  # Django has a 404 page of its own
+    for response in pages:
+        avatar = attributes(response.content.decode(), "perso-avatar")
+        assert avatar["endpoint"] == "/perso/sessions/"
+        assert avatar["data-words-url"] == "/perso/words/en/"
+        assert avatar["sdk-url"] == "/perso/sandbox/perso-interactive-sdk.js"
+
+
+def test_urlconf_of_the_request_is_the_first_try(settings: Any) -> None:
+    urls: Any = ModuleType("blog_with_the_app")
+    urls.urlpatterns = [path("talk/", include("django_perso.urls"))]
+    with override_urlconf(urls):
+        avatar = attributes(rendered("{% perso_avatar %}"), "perso-avatar")
+    assert avatar["endpoint"] == "/talk/sessions/"
+
+
+def blog_urls(get_response: Any) -> Any:
+    """Serve the URLs of the blog alone, as for its subdomain."""
+    blog: Any = ModuleType("blog")
+    blog.urlpatterns = [path("post/", post)]
+
+    def middleware(request: Any) -> Any:
+        request.urlconf = blog
+        return get_response(request)
+
+    return middleware
+
+
+def post(request: Any) -> HttpResponse:
+    template = engines["django"].from_string("{% load perso %}{% perso_avatar %}")
+    return HttpResponse(template.render({}, request))
+
+
+@contextmanager
+def override_urlconf(urls: Any) -> Iterator[None]:
+    set_urlconf(urls)
+    try:
+        yield
+    finally:
+        set_urlconf(None)
 
 
 django_perso_urls = [path("perso/", include("django_perso.urls"))]

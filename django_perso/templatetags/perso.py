@@ -14,6 +14,7 @@ from typing import Any
 from django import template
 from django.apps import apps
 from django.conf import settings
+from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
@@ -29,6 +30,14 @@ from django.utils.translation import gettext as _
 
 from ..conf import conf
 
+try:
+    from django.middleware.csp import get_nonce
+except ImportError:  # before Django 6.0
+
+    def get_nonce(request: HttpRequest) -> None:  # type: ignore[misc]
+        """Return None: this Django makes no nonces."""
+
+
 register = template.Library()
 log = logging.getLogger("django_perso")
 Tag = Callable[..., SafeString]
@@ -38,6 +47,7 @@ FIRST_SCREEN = ("view", "style", "words")
 MODULES = (
     *FIRST_SCREEN,
     "sentences",
+    "messages",
     "conversation",
     "voice-controls",
     "consent",
@@ -66,9 +76,11 @@ FIRST_WORDS = (
     gettext_noop("Not started"),
     gettext_noop("Parts of this page could not be loaded. Check your connection."),
     gettext_noop("Privacy"),
+    gettext_noop("Reload"),
     gettext_noop("Send"),
     gettext_noop("Start again"),
     gettext_noop("Start conversation"),
+    gettext_noop("This page is out of date. Reload."),
     gettext_noop("Try again"),
     gettext_noop("You ended the conversation."),
     gettext_noop("You will be talking with an AI. The conversation is stored."),
@@ -120,15 +132,14 @@ def perso_avatar(
     talk, as the preset says if empty. With `review` they see what was understood in the
     text field before it is sent.
     """
-    request = context.get("request")
+    request = _request(context)
     if request is None:
         raise template.TemplateSyntaxError(
-            "{% perso_avatar %} needs the request. Add to TEMPLATES OPTIONS "
-            'context_processors: "django.template.context_processors.request", and '
-            "render with the request."
+            "{% perso_avatar %} needs the request. Render the template with it: "
+            'render(request, "page.html")'
         )
     try:
-        endpoint = reverse("django_perso:start_session")
+        endpoint = _reverse("django_perso:start_session")
     except NoReverseMatch as error:
         raise template.TemplateSyntaxError(
             "{% perso_avatar %} needs the app's URLs. Add to your urls.py: "
@@ -163,7 +174,7 @@ def perso_avatar(
         "privacy-url": conf.PRIVACY_URL,
         "data-modules": json.dumps(modules),
         "data-words": json.dumps(words) if words else "",
-        "data-words-url": reverse("django_perso:words", args=[language]),
+        "data-words-url": _reverse("django_perso:words", language),
     }
     return format_html(
         "<perso-avatar{}>{}</perso-avatar>\n"
@@ -213,17 +224,37 @@ def _sdk() -> tuple[str, str]:
     """Return the SDK's address and its integrity, which is "" if unknown."""
     if url := conf.SDK_URL:
         return url, conf.SDK_INTEGRITY
-    return reverse("django_perso:sandbox", args=["perso-interactive-sdk.js"]), ""
+    return _reverse("django_perso:sandbox", "perso-interactive-sdk.js"), ""
+
+
+def _request(context: template.Context) -> HttpRequest | None:
+    """Return the request, or None if the page was rendered without it.
+
+    Templates that see nothing of their surroundings, such as those of inclusion tags
+    and of `{% include … only %}`, have it as an attribute of their context.
+    """
+    return getattr(context, "request", None) or context.get("request")
+
+
+def _reverse(name: str, *args: str) -> str:
+    """Return a URL of the app, also where a middleware has set `request.urlconf`."""
+    try:
+        return reverse(name, args=args)
+    except NoReverseMatch:
+        return reverse(name, args=args, urlconf=settings.ROOT_URLCONF)
 
 
 def _nonce(context: template.Context) -> str:
     """Return the page's CSP nonce, or "".
 
-    Django puts it into the context, django-csp on the request.
+    Django's context processor puts it into the context, django-csp on the request.
     """
+    request = _request(context)
     nonce = context.get("csp_nonce")
     if nonce is None:
-        nonce = getattr(context.get("request"), "csp_nonce", None)
+        nonce = getattr(request, "csp_nonce", None)
+    if nonce is None and request is not None:
+        nonce = get_nonce(request)
     # A lazy nonce is falsy until somebody asks for its text.
     return "" if nonce is None else str(nonce)
 

@@ -165,8 +165,10 @@ def test_attributes_are_written_by_the_tag_or_read_by_the_code() -> None:
 
 
 def test_state_attributes_are_written_by_the_code() -> None:
-    written = set(re.findall(r"this\.dataset\.(\w+) = ", ELEMENT))
-    assert set(documented("State attributes")) == {f"data-{name}" for name in written}
+    written = set(re.findall(r'#reflect\("([\w-]+)"', ELEMENT))
+    assert set(documented("State attributes")) == written
+    observed = re.findall(r"observedAttributes = \[(.*)\]", ELEMENT)[0]
+    assert set(re.findall(r'"([\w-]+)"', observed)) == written
 
 
 def test_custom_properties_are_those_of_the_style_sheet() -> None:
@@ -202,6 +204,7 @@ def test_error_codes_are_those_of_the_code() -> None:
     assert set(documented("Error codes")) == {
         *sentences("trouble"),
         "modules",
+        "outdated",
         "unknown",
     }
     assert 'code = "unknown"' in CODE_OF_THE_WIDGET

@@ -160,6 +160,13 @@ def test_start_works_under_wsgi() -> None:
     assert answer.json() == {"t": "ack", "s": 1}
 
 
+def test_subdomain_without_the_app_shows_its_page() -> None:
+    client = Client(headers={"host": "blog.example"})
+    page = client.get("/ko/", secure=True)
+    assert page.status_code == 200
+    assert 'endpoint="/app/ko/perso/sessions/"' in page.content.decode()
+
+
 def test_host_enforces_its_restrictions() -> None:
     client = Client(headers={"host": "shop.example"})
     assert client.get("/en/").status_code == 301  # to https

@@ -7,7 +7,7 @@ ROOT_URLCONF = "tests.hostile.urls"
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.hostile.members"]
 AUTH_USER_MODEL = "members.Member"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
-ALLOWED_HOSTS = ["shop.example"]
+ALLOWED_HOSTS = ["shop.example", "blog.example"]
 FORCE_SCRIPT_NAME = "/app"
 STATIC_URL = "/app/static/"
 STATIC_ROOT = WORK / "static"
@@ -30,6 +30,7 @@ CHANNEL_LAYERS = {"default": {"BACKEND": "missing.layers.Layer"}}
 X_FRAME_OPTIONS = "DENY"
 MIDDLEWARE = [
     "tests.hostile.middleware.note_bodies",
+    "tests.hostile.urls.subdomains",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",

@@ -49,6 +49,7 @@ class Site:
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""  # the page's own HTML after the avatar
+    pages: dict[str, str] = field(default_factory=dict)  # other HTML, by path
     avatars: int = 1  # how many the page has
     intro: str = ""
     voice: str = "off"
@@ -192,10 +193,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.site.requests.append(self.path)
-        if self.path == "/":
-            return self._answer(
-                200, "text/html", self.site.page().encode(), self.site.headers
-            )
+        html = self.site.pages.get(self.path)
+        if html is None and self.path == "/":
+            html = self.site.page()
+        if html is not None:
+            return self._answer(200, "text/html", html.encode(), self.site.headers)
         file = STATIC / self.path.removeprefix("/static/")
         if self.path.startswith("/static/") and file.is_file():
             return self._answer(200, "text/javascript", file.read_bytes())

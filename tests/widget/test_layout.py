@@ -69,7 +69,9 @@ def test_captions_show_at_most_three_whole_lines(
     site: Site, avatar: Open, page: Any, text: str
 ) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
-    captions = avatar().part("captions")
+    talk = avatar()
+    talk.start()
+    captions = talk.part("captions")
     captions.evaluate("(box, text) => box.replaceChildren(text)", text)
     lines, width, room = captions.evaluate(
         "box => [box.clientHeight / parseFloat(getComputedStyle(box).lineHeight),"

@@ -119,7 +119,7 @@ def test_fetched_words_are_added_to_the_first_ones(run: Run, page: Any) -> None:
       const { Words } = await load("words");
       const words = new Words({ "Try again": "Nochmal" });
       const isLoaded = await words.load("/words/");
-      return [isLoaded, words.saved("saved"), words.start("error")];
+      return [isLoaded, words.gettext("Saved"), words.start("error")];
     """) == [True, "Gespeichert", "Nochmal"]
 
 
@@ -130,19 +130,9 @@ def test_words_that_cannot_be_fetched_stay_english(
     assert run("""
       const { Words } = await load("words");
       const words = new Words();
-      return [await words.load("/words/"), words.saved("saved")];
+      return [await words.load("/words/"), words.gettext("Saved")];
     """) == [False, "Saved"]
     console_errors.clear()
-
-
-def test_name_of_a_tool_is_put_in_as_it_is(run: Run) -> None:
-    assert (
-        run("""
-      const { Words } = await load("words");
-      return new Words().tool("called", "$& %(name)s");
-    """)
-        == "Using $& %(name)s"
-    )
 
 
 # --- view.js and style.js
@@ -151,10 +141,11 @@ def test_name_of_a_tool_is_put_in_as_it_is(run: Run) -> None:
 def test_view_writes_its_labels_anew(run: Run) -> None:
     assert run("""
       const { View } = await load("view");
+      const { sheet } = await load("style");
       const { Words } = await load("words");
       const words = new Words();
       const root = document.body.attachShadow({ mode: "open" });
-      const view = new View(root, words, {});
+      const view = new View(root, sheet, words, {});
       view.showState("live");
       const read = () =>
         ["end", "status", "send"].map((part) => view.parts[part].textContent);
@@ -165,27 +156,14 @@ def test_view_writes_its_labels_anew(run: Run) -> None:
     """) == [["End", "Ready", "Send"], ["END", "READY", "SEND"]]
 
 
-def test_view_shows_a_tool_call_in_one_line(run: Run) -> None:
-    assert run("""
-      const { View } = await load("view");
-      const { Words } = await load("words");
-      const root = document.body.attachShadow({ mode: "open" });
-      const view = new View(root, new Words(), {});
-      view.showTool({ id: "c1", name: "map", phase: "called" });
-      view.showTool({ id: "c2", name: "map", phase: "called" });
-      view.showTool({ id: "c1", name: "map", phase: "failed" });
-      return [...view.parts.log.children].map(
-        (line) => [line.dataset.phase, line.textContent]);
-    """) == [["failed", "Tool: Could not use map"], ["called", "Tool: Using map"]]
-
-
 def test_message_that_was_not_sent_comes_back(run: Run) -> None:
     assert run("""
       const { View } = await load("view");
+      const { sheet } = await load("style");
       const { Words } = await load("words");
       const root = document.body.attachShadow({ mode: "open" });
       const send = async (text) => text === "good";
-      const view = new View(root, new Words(), { send });
+      const view = new View(root, sheet, new Words(), { send });
       view.showState("live");
       const values = [];
       for (const text of ["good", "bad"]) {
@@ -207,6 +185,38 @@ def test_style_sheet_does_not_depend_on_the_root_font(run: Run) -> None:
     assert "rem" not in text.replace("remote", "")
 
 
+# --- messages.js
+
+MESSAGES = """
+  const { View, make } = await load("view");
+  const { sheet } = await load("style");
+  const { Words } = await load("words");
+  const { Messages } = await load("messages");
+  const root = document.body.attachShadow({ mode: "open" });
+  const words = new Words();
+  const view = new View(root, sheet, words, {});
+  const messages = new Messages(make, view, words);
+  const read = () =>
+    [...view.parts.log.children].map((line) => [line.dataset.phase, line.textContent]);
+"""
+
+
+def test_tool_call_is_one_line_that_changes(run: Run) -> None:
+    assert run(f"""{MESSAGES}
+      messages.showTool({{ id: "c1", name: "map", phase: "called" }});
+      messages.showTool({{ id: "c2", name: "map", phase: "called" }});
+      messages.showTool({{ id: "c1", name: "map", phase: "failed" }});
+      return read();
+    """) == [["failed", "Tool: Could not use map"], ["called", "Tool: Using map"]]
+
+
+def test_name_of_a_tool_is_put_in_as_it_is(run: Run) -> None:
+    assert run(f"""{MESSAGES}
+      messages.showTool({{ id: "c1", name: "$& %(name)s", phase: "called" }});
+      return read();
+    """) == [["called", "Tool: Using $& %(name)s"]]
+
+
 # --- sdk-loader.js
 
 
@@ -221,7 +231,7 @@ def test_sdk_is_loaded_once_for_two_avatars(run: Run, page: Any) -> None:
     page.route("**/sdk.js", answer)
     assert run("""
       const { loadSdk } = await load("sdk-loader");
-      const tag = { src: "/sdk.js", integrity: "", nonce: "" };
+      const tag = { src: "/sdk.js", integrity: "", nonce: "", pageNonces: [] };
       const [first, second] = await Promise.all([loadSdk(tag), loadSdk(tag)]);
       return first === second && first === await loadSdk(tag);
     """)
@@ -236,7 +246,7 @@ def test_sdk_is_asked_for_again_after_a_failure(
     assert (
         run("""
       const { loadSdk } = await load("sdk-loader");
-      const tag = { src: "/sdk.js", integrity: "", nonce: "" };
+      const tag = { src: "/sdk.js", integrity: "", nonce: "", pageNonces: [] };
       return loadSdk(tag).catch((error) => error.code);
     """)
         == "sdk_unreachable"
@@ -245,7 +255,7 @@ def test_sdk_is_asked_for_again_after_a_failure(
     page.route("**/sdk.js", lambda route: route.fulfill(**answer))
     assert run("""
       const { loadSdk } = await load("sdk-loader");
-      const tag = { src: "/sdk.js", integrity: "", nonce: "" };
+      const tag = { src: "/sdk.js", integrity: "", nonce: "", pageNonces: [] };
       return "createSession" in await loadSdk(tag);
     """)
     console_errors.clear()

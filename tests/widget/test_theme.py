@@ -1,5 +1,6 @@
 """The widget follows the page's colour scheme; the root font size does not matter."""
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,14 @@ COLORS = """panel => {
   const { backgroundColor, color } = getComputedStyle(panel);
   return [backgroundColor, color];
 }"""
+READ_PIXEL = """async (picture) => {
+  const image = new Image();
+  image.src = `data:image/png;base64,${picture}`;
+  await image.decode();
+  const context = document.createElement("canvas").getContext("2d");
+  context.drawImage(image, 0, 0);
+  return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}"""
 SIZES = """panel => [panel, ...panel.querySelectorAll("[part]")].map((part) => {
   const { width, height } = part.getBoundingClientRect();
   const { fontSize } = getComputedStyle(part);
@@ -32,6 +41,13 @@ def colors(talk: Avatar) -> tuple[str, str]:
     return surface, text
 
 
+def pixel(page: Any, x: float, y: float) -> tuple[int, int, int]:
+    """Return the color that the screen shows at a place."""
+    picture = page.screenshot(clip={"x": x, "y": y, "width": 1, "height": 1})
+    red, green, blue = page.evaluate(READ_PIXEL, base64.b64encode(picture).decode())
+    return red, green, blue
+
+
 @pytest.mark.parametrize(
     ("page_scheme", "system", "expected"),
     [
@@ -40,6 +56,8 @@ def colors(talk: Avatar) -> tuple[str, str]:
         ("light", "light", LIGHT),
         ("dark", "light", DARK),
         ("dark", "dark", DARK),
+        ("only light", "dark", LIGHT),
+        ("only dark", "light", DARK),
         ("light dark", "light", LIGHT),
         ("light dark", "dark", DARK),
     ],
@@ -55,7 +73,16 @@ def test_colors_follow_the_color_scheme_of_the_page(
     page.emulate_media(color_scheme=system)
     if page_scheme:
         site.body = f"<style>:root {{ color-scheme: {page_scheme} }}</style>"
-    assert colors(avatar()) == expected
+    talk = avatar()
+    assert colors(talk) == expected
+    # The text field, too, has a color for which a browser might ask the system.
+    talk.start()
+    field = talk.part("input").bounding_box()
+    assert field
+    is_dark = expected == DARK
+    red, green, blue = pixel(page, field["x"] + 30, field["y"] + 6)
+    assert (max(red, green, blue) < 70) is is_dark
+    assert (min(red, green, blue) > 220) is not is_dark
 
 
 def test_colors_follow_a_page_that_changes(site: Site, avatar: Open, page: Any) -> None:

@@ -7,7 +7,7 @@ const DOUBLE_CLICK = 2;
 const KEY = "django-perso-consent:"; // followed by the preset
 
 const CSS = /* css */ `
-:host([data-state="consent"]) :is([part="stage"], [part="chat"]) {
+[data-state="consent"] :is([part="stage"], [part="chat"]) {
   visibility: hidden;
 }
 [part="panel"] {
@@ -60,7 +60,7 @@ const CSS = /* css */ `
   }
 }
 @container (width < 44em) {
-  :host([data-state="consent"]) :is([part="stage"], [part="chat"]) {
+  [data-state="consent"] :is([part="stage"], [part="chat"]) {
     display: none;
   }
 }
@@ -94,17 +94,16 @@ export class ConsentScreen {
 
   /**
    * @param {typeof import("./view.js").make} make
-   * @param {Parts} parts
+   * @param {import("./view.js").View} view
    * @param {import("./words.js").Words} words
    * @param {{ agree(): void; decline(): void }} actions which move the focus away
    */
-  constructor(make, parts, words, actions) {
+  constructor(make, view, words, actions) {
     this.#make = make;
-    this.#parts = parts;
+    this.#parts = view.parts;
     this.#words = words;
     this.#actions = actions;
-    const root = /** @type {ShadowRoot} */ (parts.panel.getRootNode());
-    root.adoptedStyleSheets.push(sheet);
+    view.adoptStyle(sheet);
   }
 
   /** Resolve to whether the visitor agrees; to false as soon as `signal` is aborted. */

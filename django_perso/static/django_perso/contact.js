@@ -121,7 +121,7 @@ async function talk(/** @type {AudioContext} */ audio) {
 async function load() {
   const startedAt = now();
   const sdk = await (await fetch("sdk.json")).json();
-  const perso = await loadSdk({ ...sdk, nonce: "" });
+  const perso = await loadSdk({ ...sdk, nonce: "", pageNonces: [] });
   report.facts.sdk_ms = now() - startedAt;
   report.sdkExports = Object.keys(perso);
   return perso;

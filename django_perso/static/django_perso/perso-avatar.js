@@ -5,28 +5,46 @@ const FIRST_SCREEN = ["view", "style", "words"];
 /** @type {(VoiceWay | "off")[]} */
 const WAYS = ["off", "hold", "click", "hands-free"];
 const VOICE = ["voice", "microphone", "speech"]; // when a visitor wants to talk
+const REMOVED_MS = 3000; // then an element that the page has removed ends its conversation
+// Those of the document, while it has no others: the scripts of a fragment have those of their own response.
+const NONCES = Array.from(document.scripts, ({ nonce }) => nonce);
 
 let /** @type {World | null} */ world = null; // what the log needs of the browser; one for the page
 
 /** @param {Record<string, string>} urls @param {string[]} names @returns {Promise<any>} */
 async function importModules(urls, names) {
-  const modules = await Promise.all(names.map((name) => import(urls[name])));
+  const modules = await Promise.all(names.map((name) => importModule(urls[name])));
   return Object.fromEntries(names.map((name, index) => [name, modules[index]]));
+}
+
+async function importModule(/** @type {string} */ url) {
+  try {
+    return await import(url);
+  } catch (error) {
+    const code = (await isGone(url)) ? "outdated" : "modules";
+    throw Object.assign(new Error(String(error)), { code });
+  }
+}
+
+/** Whether the site has something else at a module's URL, as after a deploy. */
+async function isGone(/** @type {string} */ url) {
+  try {
+    const { status, headers } = await fetch(url);
+    return status < 500 && !headers.get("Content-Type")?.includes("javascript");
+  } catch {
+    return false; // the network is down
+  }
 }
 
 /** Import all modules; the first time, send what earlier visits left. @returns {Promise<Modules>} */
 async function importAll(/** @type {Record<string, string>} */ urls) {
-  try {
-    const names = Object.keys(urls).filter((name) => !VOICE.includes(name));
-    const modules = await importModules(urls, names);
-    if (!world) {
-      world = /** @type {World} */ (modules.outbox.makeWorld(modules));
-      modules.outbox.resend(world);
-    }
-    return { ...modules, world };
-  } catch (error) {
-    throw Object.assign(new Error(String(error)), { code: "modules" });
+  const names = Object.keys(urls).filter((name) => !VOICE.includes(name));
+  const modules = await importModules(urls, names);
+  if (!world) {
+    world = /** @type {World} */ (modules.outbox.makeWorld(modules));
+    modules.outbox.resend(world);
   }
+  return { ...modules, world };
 }
 
 /**
@@ -120,6 +138,8 @@ async function importAll(/** @type {Record<string, string>} */ urls) {
  * @implements {PersoElement}
  */
 class PersoAvatar extends HTMLElement {
+  static observedAttributes = ["data-state", "data-activity", "data-log"];
+
   /** A page may have set it before the element was defined. @type {Record<string, any> | null} */
   params = /** @type {any} */ (this).params ?? null;
 
@@ -132,6 +152,7 @@ class PersoAvatar extends HTMLElement {
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
+  #messages = /** @type {import("./messages.js").Messages | null} */ (null);
   #consent = /** @type {import("./consent.js").ConsentScreen | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
   #controls = /** @type {import("./voice-controls.js").VoiceControls | null} */ (null);
@@ -140,6 +161,9 @@ class PersoAvatar extends HTMLElement {
   #unheardPreset = /** @type {string | null} */ (null); // Perso did not receive sound
   #loading = new AbortController(); // of modules, for a start
   #connection = new AbortController(); // to the document
+  #removal = 0; // the timer of an element that the page has removed
+  #reflected = /** @type {Record<string, string>} */ ({}); // what the observed attributes are
+  #reload = /** @type {HTMLElement | null} */ (null); // button in place of the first screen
 
   constructor() {
     super();
@@ -148,6 +172,7 @@ class PersoAvatar extends HTMLElement {
   }
 
   connectedCallback() {
+    clearTimeout(this.#removal);
     // Browsers pause a video that leaves the page, even if it only moves.
     if (this.#state === "live") this.#view?.parts.video.play().catch(() => {});
     this.#connection.abort();
@@ -160,17 +185,46 @@ class PersoAvatar extends HTMLElement {
     addEventListener("pagehide", () => this.#leave(), { signal });
     addEventListener("online", () => this.#conversation?.wake(), { signal });
     document.addEventListener("visibilitychange", sleepOrWake, { signal });
-    this.#draw().catch(() => {}); // the page's own content stays
+    for (const type of ["keydown", "keypress", "keyup"])
+      addEventListener(type, (event) => this.#view?.keepTyped(event), {
+        signal,
+        capture: true, // before the page's own listeners
+      });
+    this.#view?.adoptStyle();
+    this.#draw().catch(({ code }) => {
+      if (code === "outdated") this.#offerReload(); // after the page's own content
+    });
     this.#resend();
   }
 
+  /** Everything goes on while moveBefore() moves the element. */
+  connectedMoveCallback() {}
+
   disconnectedCallback() {
-    // It may only be moved; Turbo takes more than one microtask for that.
-    setTimeout(() => {
-      if (this.isConnected) return;
+    // It may only be moved, by code that waits for something in between.
+    this.#removal = setTimeout(() => {
       this.#connection.abort();
       this.stop();
-    });
+    }, REMOVED_MS);
+  }
+
+  /** Restore what a page has changed, perhaps by morphing itself into what its server renders. */
+  attributeChangedCallback(
+    /** @type {string} */ name,
+    /** @type {string | null} */ _former,
+    /** @type {string | null} */ value,
+  ) {
+    const reflected = this.#reflected[name] ?? null;
+    if (value !== reflected) this.#reflect(name, reflected);
+  }
+
+  #reflect(/** @type {string} */ name, /** @type {string | null} */ value) {
+    if (value === null) {
+      this.removeAttribute(name);
+      return;
+    }
+    this.#reflected[name] = value;
+    this.setAttribute(name, value);
   }
 
   get state() {
@@ -184,15 +238,15 @@ class PersoAvatar extends HTMLElement {
   async start() {
     try {
       await this.#draw();
-    } catch (error) {
-      this.#announce("error", { code: "modules", message: String(error) });
+    } catch (/** @type {any} */ error) {
+      this.#announce("error", { code: error.code, message: String(error) });
       return;
     }
     if (["consent", "connecting", "live"].includes(this.#state)) return;
     if (!this.#announce("start", { preset: this.#read("preset") })) return;
-    this.#view?.clearLog();
+    this.#messages?.clear();
     this.#spoken = null;
-    this.dataset.log = "saved";
+    this.#reflect("data-log", "saved");
     this.#show("connecting");
     const conversation = await this.#makeConversation();
     await conversation?.start();
@@ -245,8 +299,7 @@ class PersoAvatar extends HTMLElement {
     try {
       const modules = await this.#importAll();
       if (signal.aborted) return null;
-      this.#controls ??= this.#makeControls(modules);
-      this.#consent ??= this.#makeConsent(modules);
+      this.#makeParts(modules);
       const { Conversation } = modules.conversation;
       this.#conversation = new Conversation(modules, this.#readOptions(), this.#stage);
       return this.#conversation;
@@ -285,6 +338,7 @@ class PersoAvatar extends HTMLElement {
       src: this.#read("sdk-url"),
       integrity: this.#read("sdk-integrity"),
       nonce: this.nonce || this.#read("nonce"),
+      pageNonces: NONCES,
     };
   }
 
@@ -306,8 +360,8 @@ class PersoAvatar extends HTMLElement {
     const modules = await importModules(this.#urls, FIRST_SCREEN);
     this.#words = new modules.words.Words(JSON.parse(this.dataset.words || "{}"));
     const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [modules.style.sheet];
-    this.#view = new modules.view.View(root, this.#words, {
+    this.#reload?.remove();
+    this.#view = new modules.view.View(root, modules.style.sheet, this.#words, {
       start: () => this.start(),
       cancel: () => this.stop(),
       end: () => this.stop(),
@@ -320,6 +374,19 @@ class PersoAvatar extends HTMLElement {
     };
     this.#view.linkPrivacy(this.#read("privacy-url"));
     this.#show("idle");
+  }
+
+  /** Offer to reload in the page's own content, in words that are on the page. */
+  #offerReload() {
+    const text = "This page is out of date. Reload.";
+    const words = JSON.parse(this.dataset.words || "{}");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = words[text] ?? text;
+    button.onclick = () => location.reload();
+    this.#reload?.remove();
+    this.#reload = button;
+    this.append(button);
   }
 
   /** Load everything when a visitor shows interest. Start retries what fails now. */
@@ -380,32 +447,20 @@ class PersoAvatar extends HTMLElement {
       isReviewed: this.hasAttribute("review"),
       needsMicrophone:
         this.#unheardPreset === this.#read("preset") && this.#read("voice") !== "off",
-      loadVoice: () => this.#loadVoice(),
+      loadVoice: () => importModules(this.#urls, VOICE),
     };
   }
 
-  async #loadVoice() {
-    try {
-      return await importModules(this.#urls, VOICE);
-    } catch (error) {
-      throw Object.assign(new Error(String(error)), { code: "modules" });
-    }
-  }
-
-  #makeControls(/** @type {Modules} */ modules) {
-    const root = /** @type {ShadowRoot} */ (this.shadowRoot);
+  /** Add the parts of the widget that a conversation needs, once. */
+  #makeParts(/** @type {Modules} */ modules) {
+    if (this.#messages) return;
     const view = /** @type {import("./view.js").View} */ (this.#view);
     const words = /** @type {import("./words.js").Words} */ (this.#words);
-    const { VoiceControls } = modules["voice-controls"];
     const { make } = modules.view;
-    return new VoiceControls(make, root, view.parts, words, () => this.#conversation);
-  }
-
-  #makeConsent(/** @type {Modules} */ modules) {
-    const view = /** @type {import("./view.js").View} */ (this.#view);
-    const words = /** @type {import("./words.js").Words} */ (this.#words);
-    const { ConsentScreen } = modules.consent;
-    return new ConsentScreen(modules.view.make, view.parts, words, {
+    this.#messages = new modules.messages.Messages(make, view, words);
+    const { VoiceControls } = modules["voice-controls"];
+    this.#controls = new VoiceControls(make, view, words, () => this.#conversation);
+    this.#consent = new modules.consent.ConsentScreen(make, view, words, {
       agree: () => this.#show("connecting"),
       decline: () => this.stop(),
     });
@@ -415,12 +470,9 @@ class PersoAvatar extends HTMLElement {
   #stage = {
     saved: (status, trouble, conversation) => {
       if (conversation !== this.#conversation) return;
-      this.dataset.log = status;
-      const isUnsaved = status === "unsaved";
-      const text = isUnsaved
-        ? this.#sentences?.unsaved(trouble)
-        : this.#words?.saved(status);
-      this.#view?.showSaved(text ?? "");
+      this.#reflect("data-log", status);
+      const reason = status === "unsaved" ? this.#sentences?.unsaved(trouble) : "";
+      this.#messages?.showSaved(status, reason ?? "");
     },
     consent: async (text, signal) => {
       const answer = this.#consent?.ask(text, signal); // draws it
@@ -448,11 +500,11 @@ class PersoAvatar extends HTMLElement {
     activity: (activity) => this.#act(activity),
     muted: () => this.#view?.offerSound(),
     said: (said) => {
-      this.#view?.addMessage(said);
+      this.#messages?.add(said);
       this.#announce("message", said);
     },
     tool: (event) => {
-      this.#view?.showTool(event);
+      this.#messages?.showTool(event);
       this.#announce("tool", event);
     },
     trouble: ({ code, message, words, hint }) => {
@@ -480,7 +532,7 @@ class PersoAvatar extends HTMLElement {
 
   #show(/** @type {State} */ state) {
     this.#state = state;
-    this.dataset.state = state;
+    this.#reflect("data-state", state);
     this.#view?.showState(state);
     this.#controls?.offer("off");
     this.#avatarActivity = "ready";
@@ -497,7 +549,7 @@ class PersoAvatar extends HTMLElement {
 
   #showActivity(/** @type {Activity} */ activity) {
     this.#activity = activity;
-    this.dataset.activity = activity;
+    this.#reflect("data-activity", activity);
     this.#view?.showActivity(activity);
     this.#announce("state", { state: this.#state, activity });
   }
@@ -514,5 +566,7 @@ class PersoAvatar extends HTMLElement {
 }
 
 // Other browsers show what the page has put inside the element.
-if ("RTCPeerConnection" in globalThis && "adoptedStyleSheets" in document)
+const isAble = "RTCPeerConnection" in globalThis && "adoptedStyleSheets" in document;
+// After a deploy a page may load this module twice, by two URLs.
+if (isAble && !customElements.get("perso-avatar"))
   customElements.define("perso-avatar", PersoAvatar);

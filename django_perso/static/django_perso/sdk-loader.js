@@ -3,7 +3,10 @@
 const WAIT_MS = 20_000; // for the script
 const VIOLATION_MS = 50; // a blocked script reports its policy in an event of its own, a little later
 
+const POLICY = "django-perso"; // of Trusted Types, which a Content-Security-Policy may name
+
 let /** @type {Promise<void> | null} */ loading = null;
+let /** @type {any} */ policy = null;
 
 const findSdk = () => /** @type {any} */ (globalThis).PersoInteractive;
 
@@ -21,8 +24,26 @@ export async function loadSdk(tag) {
   return findSdk();
 }
 
-/** @param {SdkTag} tag @returns {Promise<void>} */
-async function addScript({ src, integrity, nonce }) {
+/**
+ * Add the script with the page's nonce. The element may have come in a fragment, with the nonce of another response.
+ * @param {SdkTag} tag
+ */
+async function addScript({ src, integrity, nonce, pageNonces }) {
+  const others = pageNonces.filter((other) => other && other !== nonce);
+  const nonces = [...new Set([...others, nonce])];
+  for (const [index, tried] of nonces.entries()) {
+    try {
+      await tryScript({ src, integrity, nonce: tried });
+      return;
+    } catch (/** @type {any} */ error) {
+      const isLast = index === nonces.length - 1;
+      if (isLast || error.code !== "sdk_forbidden") throw error;
+    }
+  }
+}
+
+/** @param {{ src: string, integrity: string, nonce: string }} attributes @returns {Promise<void>} */
+async function tryScript({ src, integrity, nonce }) {
   const script = document.createElement("script");
   const watching = new AbortController();
   let isForbidden = false;
@@ -60,14 +81,28 @@ async function addScript({ src, integrity, nonce }) {
 
 function insert(
   /** @type {HTMLScriptElement} */ script,
-  /** @type {object} */ attributes,
+  /** @type {Record<string, string>} */ attributes,
 ) {
   try {
-    Object.assign(script, attributes);
+    Object.assign(script, { ...attributes, src: trust(attributes.src) });
     document.head.append(script);
   } catch (error) {
     throw failure("sdk_forbidden", String(error)); // by Trusted Types
   }
+}
+
+/** Return a script's URL as pages with Trusted Types demand it. */
+function trust(/** @type {string} */ src) {
+  const { trustedTypes } = /** @type {any} */ (globalThis);
+  if (!trustedTypes) return src;
+  try {
+    policy ??= trustedTypes.createPolicy(POLICY, {
+      createScriptURL: (/** @type {string} */ url) => url,
+    });
+  } catch {
+    return src; // the page does not allow this policy; it may have a default one
+  }
+  return policy.createScriptURL(src);
 }
 
 /** Whether the bytes did arrive, so that it was their integrity that failed. */

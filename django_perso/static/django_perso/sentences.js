@@ -138,6 +138,6 @@ export class Sentences {
         "The avatar kept calling tools and was stopped. You can ask again.",
       ),
     };
-    return sentences[code] ?? words.trouble();
+    return sentences[code] ?? words.trouble(code);
   }
 }

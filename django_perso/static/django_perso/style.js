@@ -11,12 +11,12 @@ const CSS = /* css */ `
   --_line: color-mix(in srgb, var(--_text) 14%, transparent);
   --_soft: color-mix(in srgb, var(--_text) 6%, var(--_surface));
   display: block;
-  container-type: inline-size;
-  max-width: var(--perso-width, 60em);
-  text-align: start;
-  font: 16px/1.5 var(--perso-font, system-ui, sans-serif);
-  color: var(--_text);
-  overflow-wrap: anywhere;
+  container-type: inline-size !important;
+  font-size: 16px !important; /* for em in the queries of the container */
+  /* A container has no width of its own in a dialog or a float, which ask for one. */
+  contain-intrinsic-inline-size: min(var(--perso-width, 60em), 100vw - 2em);
+  min-width: 0;
+  max-width: min(var(--perso-width, 60em), 100%);
 }
 :host([hidden]),
 [hidden] {
@@ -27,9 +27,20 @@ const CSS = /* css */ `
   margin: 0;
   unicode-bidi: plaintext;
 }
+/* What the page sets on all of its elements, such as * { letter-spacing: 1px }, ends here. */
 [part="panel"] {
   display: grid;
   overflow: hidden;
+  font: 16px/1.5 var(--perso-font, system-ui, sans-serif);
+  letter-spacing: normal;
+  word-spacing: normal;
+  text-align: start;
+  text-indent: 0;
+  text-shadow: none;
+  text-transform: none;
+  white-space: normal;
+  overflow-wrap: anywhere;
+  color: var(--_text);
   background: var(--_surface);
   border: 1px solid var(--_line);
   border-radius: var(--perso-radius, 20px);
@@ -61,10 +72,10 @@ video {
   object-fit: cover;
   opacity: 0;
 }
-:host([data-state="live"]) video {
+[data-state="live"] video {
   opacity: 1;
 }
-:host([data-state="live"]) [part="poster"] {
+[data-state="live"] [part="poster"] {
   opacity: 0;
 }
 [part="poster"] {
@@ -87,7 +98,7 @@ video {
   gap: 12px;
   padding: 24px 24px max(24px, 7cqw);
 }
-:host([data-state="live"]) [part="overlay"] {
+[data-state="live"] [part="overlay"] {
   align-self: start;
 }
 [part="error"] {
@@ -181,18 +192,6 @@ button:where(:hover) {
     rotate: 1turn;
   }
 }
-[part="captions"] {
-  position: absolute;
-  bottom: 16px;
-  padding: 0 6px;
-  border: 8px solid #0000;
-  border-radius: 12px;
-  max-width: min(46ch, 100% - 32px);
-  max-height: calc(3lh + 16px);
-  overflow: hidden;
-  background: #0c0b14c2;
-  font-size: 0.92em;
-}
 [part="chat"] {
   display: flex;
   flex-direction: column;
@@ -221,10 +220,10 @@ button:where(:hover) {
   border-radius: 50%;
   background: var(--_muted);
 }
-:host([data-state="live"]) [part="status"]::before {
+[data-state="live"] [part="status"]::before {
   background: #1e9e5a;
 }
-:host(:is([data-activity="thinking"], [data-activity="speaking"]))
+:is([data-activity="thinking"], [data-activity="speaking"])
   [part="status"]::before {
   background: var(--_accent);
   animation: pulse 1s infinite alternate;
@@ -256,38 +255,6 @@ button:where(:hover) {
   content: attr(data-empty);
   margin: auto;
   color: var(--_muted);
-}
-[part~="message"] {
-  align-self: start;
-  max-width: 85%;
-  padding: 8px 14px;
-  white-space: pre-line;
-  background: var(--_soft);
-  border-radius: 16px;
-  border-end-start-radius: 5px;
-}
-[part~="message-visitor"] {
-  align-self: end;
-  color: var(--_on-accent);
-  background: var(--_accent);
-  border-radius: 16px;
-  border-end-end-radius: 5px;
-}
-[part~="message-tool"] {
-  align-self: center;
-  padding: 2px 12px;
-  font-size: 0.82em;
-  color: var(--_muted);
-  background: none;
-  border: 1px dashed var(--_line);
-  border-radius: 999px;
-}
-[data-phase="failed"] {
-  color: var(--_danger);
-}
-[part="who"] {
-  position: absolute;
-  clip-path: inset(50%);
 }
 form {
   display: flex;
@@ -339,7 +306,7 @@ input::placeholder {
   }
 }
 @container (width < 44em) {
-  :host([data-state="idle"]) [part="chat"] {
+  [data-state="idle"] [part="chat"] {
     display: none;
   }
 }

@@ -1,28 +1,38 @@
 /** The widget's DOM: its parts, what they show, and where the focus goes. Independent of conversations. */
 
 const DOUBLE_CLICK = 2;
-const NEAR_END_PX = 80; // a visitor who has scrolled further up is reading
+const PAGE_KEYS = /^(Escape|Tab|F\d+)$/; // the page hears them from the widget, too
 
 export class View {
   /** @type {Parts} */ parts;
   #root;
+  #sheets = /** @type {CSSStyleSheet[]} */ ([]);
   #words;
   #state = /** @type {State} */ ("idle");
   #activity = /** @type {Activity} */ ("ready");
-  #tools = /** @type {Map<string, HTMLElement>} */ (new Map()); // lines of the log, by call
+  #isOutdated = false; // nothing but reloading the page helps
 
   /**
    * @param {ShadowRoot} root
+   * @param {CSSStyleSheet} sheet
    * @param {import("./words.js").Words} words
    * @param {ViewActions} actions
    */
-  constructor(root, words, actions) {
+  constructor(root, sheet, words, actions) {
     this.#root = root;
+    this.adoptStyle(sheet);
     this.#words = words;
     this.parts = buildParts();
     root.append(this.parts.panel);
     this.#listen(actions);
     this.translate();
+  }
+
+  /** Add a style sheet, and any that the browser dropped while the element was in another document. */
+  adoptStyle(/** @type {CSSStyleSheet[]} */ ...added) {
+    this.#sheets.push(...added);
+    if (this.#root.ownerDocument === document)
+      this.#root.adoptedStyleSheets = this.#sheets;
   }
 
   /** Write all labels anew, in the words that are known now. */
@@ -47,6 +57,11 @@ export class View {
     this.#label();
   }
 
+  /** Hide from the page's shortcuts, which see the widget as a whole, what is typed into the text field. */
+  keepTyped(/** @type {any} */ event) {
+    if (event.composedPath()[0] === this.parts.input) keepKey(event);
+  }
+
   /** Show a state, and move the keyboard focus to the next control. */
   showState(/** @type {State} */ state) {
     this.#state = state;
@@ -54,6 +69,7 @@ export class View {
     const isLive = state === "live";
     const isConnecting = state === "connecting";
     const focused = this.#root.activeElement;
+    parts.panel.dataset.state = state;
     parts.start.hidden = isConnecting || isLive;
     parts.cancel.hidden = !isConnecting;
     parts.spinner.hidden = !isConnecting;
@@ -71,12 +87,13 @@ export class View {
   }
 
   showActivity(/** @type {Activity} */ activity) {
-    const { interrupt, captions, log } = this.parts;
+    const { panel, interrupt, captions, log } = this.parts;
     const isBusy = activity === "thinking" || activity === "speaking";
     if (!isBusy && this.#root.activeElement === interrupt) log.focus();
     // The text of an introduction comes a moment before it is spoken.
     if (!isBusy && this.#activity === "speaking") captions.textContent = "";
     interrupt.disabled = !isBusy;
+    panel.dataset.activity = activity;
     this.#activity = activity;
     this.#label();
   }
@@ -89,14 +106,12 @@ export class View {
   /** Show what went wrong: a message, and a code for support. */
   showTrouble(/** @type {string} */ text, /** @type {string} */ code) {
     this.parts.error.replaceChildren(text, make("code", "code", { textContent: code }));
+    this.#isOutdated = code === "outdated";
+    this.#label();
   }
 
   clearTrouble() {
     this.parts.error.replaceChildren();
-  }
-
-  showSaved(/** @type {string} */ text) {
-    this.parts.saved.textContent = text;
   }
 
   /** Give the picture its shape, so that nothing jumps when it comes. */
@@ -125,33 +140,13 @@ export class View {
     this.parts.sound.hidden = false;
   }
 
-  /** Forget the messages of an earlier conversation, and whether they were saved. */
-  clearLog() {
-    this.parts.log.replaceChildren();
-    this.parts.saved.textContent = "";
-    this.#tools.clear();
-  }
-
-  addMessage(/** @type {Said} */ { role, text }) {
-    this.#addLine(role, text);
-    if (role === "avatar") this.parts.captions.textContent = text;
-  }
-
-  /** Show a tool call: one line, which changes as the call goes on. */
-  showTool(/** @type {ToolEvent} */ { id, name, phase }) {
-    const text = this.#words.tool(phase, name);
-    const line = this.#tools.get(id) ?? this.#addLine("tool", text);
-    this.#tools.set(id, line);
-    line.dataset.phase = phase;
-    const { lastElementChild } = line;
-    if (lastElementChild) lastElementChild.textContent = text;
-  }
-
   /** Write what depends on the state. */
   #label() {
     const words = this.#words;
     const { start, status } = this.parts;
-    start.textContent = words.start(this.#state);
+    start.textContent = this.#isOutdated
+      ? words.gettext("Reload")
+      : words.start(this.#state);
     status.textContent =
       this.#state === "live"
         ? words.activity(this.#activity)
@@ -162,7 +157,8 @@ export class View {
     const { panel, start, cancel, end, interrupt, sound, composer } = this.parts;
     start.onclick = () => {
       start.focus(); // Safari does not
-      actions.start();
+      if (this.#isOutdated) location.reload();
+      else actions.start();
     };
     // Cancel appears where Start was: a double click or a key held down means the first.
     cancel.onclick = ({ detail }) => {
@@ -171,6 +167,8 @@ export class View {
     panel.onkeydown = (event) => {
       if (event.repeat && event.key === "Enter") event.preventDefault();
     };
+    for (const type of ["keydown", "keypress", "keyup"])
+      panel.addEventListener(type, keepKey);
     end.onclick = () => actions.end();
     interrupt.onclick = () => actions.interrupt();
     sound.onclick = () => this.#turnSoundOn();
@@ -213,20 +211,13 @@ export class View {
     const isTyped = matchMedia("(pointer: fine)").matches;
     return isTyped ? input : log; // on a phone the keyboard would open
   }
+}
 
-  #addLine(
-    /** @type {"visitor" | "avatar" | "tool"} */ role,
-    /** @type {string} */ text,
-  ) {
-    const { log } = this.parts;
-    const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
-    const who = make("span", "who", { textContent: `${this.#words.speaker(role)}: ` });
-    const content = make("span", "message-text", { textContent: text });
-    const line = make("div", `message message-${role}`, {}, who, content);
-    log.append(line);
-    if (isAtEnd || role === "visitor") log.scrollTop = log.scrollHeight;
-    return line;
-  }
+/** Keep a key in the widget, unless the page may act on it. */
+function keepKey(/** @type {any} */ event) {
+  const isTyped =
+    event.getModifierState("AltGraph") || !(event.ctrlKey || event.metaKey);
+  if (isTyped && !PAGE_KEYS.test(event.key)) event.stopPropagation();
 }
 
 /** @returns {Parts} */

@@ -130,16 +130,16 @@ export class VoiceControls {
 
   /**
    * @param {Make} make
-   * @param {ShadowRoot} root
-   * @param {Parts} parts of the widget, among which the controls appear
+   * @param {import("./view.js").View} view among whose parts the controls appear
    * @param {import("./words.js").Words} words
    * @param {() => Conversation | null} conversation
    */
-  constructor(make, root, parts, words, conversation) {
+  constructor(make, view, words, conversation) {
+    const { parts } = view;
     this.#parts = parts;
     this.#words = words;
     this.#conversation = conversation;
-    root.adoptedStyleSheets.push(sheet);
+    view.adoptStyle(sheet);
     const button = { type: "button" };
     this.#hint = make("p", "voice-hint", { role: "status" });
     this.#talk = make("button", "talk", button, draw(MICROPHONE));

@@ -65,33 +65,6 @@ export class Words {
     return labels[activity];
   }
 
-  saved(/** @type {Exclude<Status, "unsaved">} */ status) {
-    const labels = {
-      saved: this.gettext("Saved"),
-      saving: this.gettext("Saving…"),
-      queued: this.gettext("Not saved yet"),
-    };
-    return labels[status];
-  }
-
-  speaker(/** @type {"visitor" | "avatar" | "tool"} */ role) {
-    const labels = {
-      visitor: this.gettext("You"),
-      avatar: this.gettext("Avatar"),
-      tool: this.gettext("Tool"),
-    };
-    return labels[role];
-  }
-
-  tool(/** @type {ToolEvent["phase"]} */ phase, /** @type {string} */ name) {
-    const labels = {
-      called: this.gettext("Using %(name)s"),
-      answered: this.gettext("Used %(name)s"),
-      failed: this.gettext("Could not use %(name)s"),
-    };
-    return labels[phase].replace("%(name)s", () => name);
-  }
-
   /** Say who ended a conversation. */
   ended(/** @type {How} */ how) {
     const sentences = {
@@ -106,6 +79,7 @@ export class Words {
 
   /** Say what went wrong if nothing else is known: mostly that modules could not be loaded. */
   trouble(code = "") {
+    if (code === "outdated") return this.gettext("This page is out of date. Reload.");
     if (code === "modules")
       return this.gettext(
         "Parts of this page could not be loaded. Check your connection.",

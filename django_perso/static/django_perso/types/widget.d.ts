@@ -9,7 +9,7 @@ type Perso = typeof PersoInteractive;
 type ChatTool = PersoInteractive.ChatTool;
 type Chat = PersoInteractive.Chat;
 type Session = PersoInteractive.Session;
-type SdkTag = { src: string; integrity: string; nonce: string };
+type SdkTag = { src: string; integrity: string; nonce: string; pageNonces: string[] };
 
 type Adapter = import("../adapter.js").Sdk1Adapter;
 /** What an adapter needs of the page. */
@@ -107,6 +107,7 @@ type FirstModules = {
 };
 type Modules = FirstModules & {
   sentences: typeof import("../sentences.js");
+  messages: typeof import("../messages.js");
   conversation: typeof import("../conversation.js");
   consent: typeof import("../consent.js");
   "sdk-loader": typeof import("../sdk-loader.js");
