@@ -462,6 +462,15 @@ def test_missing_urls_are_the_only_problem_reported(site: Site) -> None:
     assert [line["id"] for line in site.doctor()] == ["django_perso.E001"]
 
 
+def test_page_that_fails_is_reported_with_its_error(site: Site) -> None:
+    processor = "'django.template.context_processors.request',"
+    site.edit("mysite/settings.py", processor, "'mysite.missing.processor',")
+    (failing,) = [line for line in site.doctor() if line["area"] == "csp"]
+    assert failing["id"] == "django_perso.E036"
+    error = "/perso/demo/ answers 500: No module named 'mysite.missing'"
+    assert failing["text"].startswith(error)
+
+
 def test_wrong_settings_are_reported_together(site: Site) -> None:
     wrong = {
         "E004": ("LOG_TRANSPROT", "auto"),

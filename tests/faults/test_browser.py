@@ -74,12 +74,6 @@ def conversations(site: Site, count: int, visitor: str) -> list[Address]:
         return thread.submit(asyncio.run, site.conversations(count, visitor)).result()
 
 
-def be_visitor(context: "BrowserContext", address: Address) -> None:
-    """Give the browser the cookie of the conversation's visitor."""
-    name, _, value = address.cookie.partition("=")
-    context.add_cookies([{"name": name, "value": value, "url": address.url}])
-
-
 def open_outbox(page: "Page", address: Address) -> None:
     """Open a page and make an outbox in it."""
     page.goto(address.url + QUIET)
@@ -110,7 +104,6 @@ def test_entries_of_closed_tabs_are_not_lost(
     visitor = "closer"
     addresses = conversations(site, CLOSES, visitor)
     context = new_context()
-    be_visitor(context, addresses[0])
     for address in addresses:
         page = context.new_page()
         open_outbox(page, address)
@@ -149,7 +142,6 @@ def test_unpaced_burst_is_stored_except_for_one_counted_gap(
     site = new_site(DEBUG="on")
     (address,) = conversations(site, 1, "burster")
     context = new_context()
-    be_visitor(context, address)
     page = context.new_page()
     open_outbox(page, address)
     page.evaluate(SAY, BURST)
@@ -184,7 +176,6 @@ def test_entries_kept_by_a_killed_browser_are_sent_later(
     kept = 0
     for address in addresses:
         context, pid = profile()
-        be_visitor(context, address)
         page = context.new_page()
         open_outbox(page, address)
         page.wait_for_timeout(300)
@@ -196,7 +187,6 @@ def test_entries_kept_by_a_killed_browser_are_sent_later(
         os.kill(pid, signal.SIGKILL)
         site.start()
         context, _ = profile()
-        be_visitor(context, address)  # Chromium saves cookies only every 30 s
         return_and_wait(context.new_page(), site)
         context.close()
     rows = site.rows(STORED.format(visitor))
