@@ -101,9 +101,9 @@ async def test_browser_cannot_write_as_the_site(
 
 
 async def test_forged_address_does_not_avoid_the_limits(
-    example_server: Any, figure: Callable[[str, str], None]
+    example_server: Any, sandbox_server: Any, figure: Callable[[str, str], None]
 ) -> None:
-    site = example_server()
+    site = example_server(PERSO_INTERACTIVE_API_SERVER=sandbox_server().url)
     site.lift_limits()
     site.execute("UPDATE django_perso_sessionpreset SET starts_per_hour = 10")
     chance = random.Random(22)
