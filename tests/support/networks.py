@@ -16,6 +16,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+CA_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Listener:
     """A TCP server that serves each connection in a thread."""
@@ -151,6 +163,11 @@ def make_certificates(directory: Path) -> tuple[Path, Path]:
     authority = (
         _certificate(authority_name, authority_name, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(CA_USAGE, critical=True)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()),
+            critical=False,
+        )
         .sign(authority_key, hashes.SHA256())
     )
     key = ec.generate_private_key(ec.SECP256R1())
@@ -161,6 +178,13 @@ def make_certificates(directory: Path) -> tuple[Path, Path]:
     certificate = (
         _certificate(_name("localhost"), authority_name, key)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        # Python 3.13 demands this, and what a CA's key may be used for.
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                authority_key.public_key()
+            ),
+            critical=False,
+        )
         .sign(authority_key, hashes.SHA256())
     )
     ca_file = directory / "ca.pem"
