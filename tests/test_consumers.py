@@ -474,14 +474,18 @@ async def test_sockets_of_an_address_without_hello_are_limited(
     assert consumers._waiting.total() == consumers.MAX_WAITING - 1
 
 
-async def log_in(browser: Browser, client: AsyncClient, user: Any) -> None:
-    """Log a user in with the session that this browser uses."""
+async def start_as(
+    browser: Browser, client: AsyncClient, user: Any
+) -> WebsocketCommunicator:
+    """Log a user in, start a conversation, and open its socket in this browser."""
     client.cookies.load(
         {cookie.name: str(cookie.value) for cookie in browser.http.cookies.jar}
     )
     await client.aforce_login(user)
     for name, morsel in client.cookies.items():
         browser.http.cookies.set(name, morsel.value)
+    await browser.start()
+    return await browser.hello()
 
 
 async def test_log_is_closed_after_logout(
@@ -493,9 +497,7 @@ async def test_log_is_closed_after_logout(
     rosa = await django_user_model.objects.acreate(username="rosa")
     client = AsyncClient()
     await Conversation.objects.all().adelete()
-    await log_in(browser, client, rosa)
-    await browser.start()
-    socket = await browser.hello()
+    socket = await start_as(browser, client, rosa)
     await sync_to_async(client.logout)()
     # What was sent before the logout may arrive after it.
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
@@ -515,9 +517,7 @@ async def test_expired_login_does_not_close_the_log(
 ) -> None:
     monkeypatch.setattr(LogConsumer, "check_seconds", 0)
     rosa = await django_user_model.objects.acreate(username="rosa")
-    await log_in(browser, AsyncClient(), rosa)
-    await browser.start()
-    socket = await browser.hello()
+    socket = await start_as(browser, AsyncClient(), rosa)
     await Session.objects.all().adelete()
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
     browser.http.cookies.clear()
@@ -529,9 +529,7 @@ async def test_log_of_a_deleted_user_is_closed(
 ) -> None:
     monkeypatch.setattr(LogConsumer, "check_seconds", 0)
     rosa = await django_user_model.objects.acreate(username="rosa")
-    await log_in(browser, AsyncClient(), rosa)
-    await browser.start()
-    socket = await browser.hello()
+    socket = await start_as(browser, AsyncClient(), rosa)
     assert await say(socket, t="ev", items=[chat(1)]) == {"t": "ack", "s": 1}
     await rosa.adelete()
     await socket.send_json_to({"t": "ev", "items": [chat(2)]})
