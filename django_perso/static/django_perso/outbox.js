@@ -106,12 +106,8 @@ class Entries {
    */
   adopt({ entries, last }) {
     if (this.#highestSent > 0) return;
-    const own = this.#kept;
-    this.#kept = entries;
-    this.#acked = last - entries.length;
+    this.#putFirst(entries, last);
     this.#adoptedUpTo = last;
-    this.#bytes = entries.reduce((sum, entry) => sum + jsonBytes(entry), 0);
-    for (const entry of own) this.#append({ ...entry, s: this.last + 1 });
   }
 
   /**
@@ -123,12 +119,22 @@ class Entries {
     const isSent = this.#highestSent > this.#adoptedUpTo;
     if (isSent || number <= this.#adoptedUpTo) return this.#adoptedUpTo;
     this.acknowledge(this.#adoptedUpTo);
-    this.#acked = number;
-    const own = this.#kept;
-    this.#kept = [];
-    this.#bytes = 0;
-    for (const entry of own) this.#append({ ...entry, s: this.last + 1 });
+    this.#putFirst([], number);
     return number;
+  }
+
+  /**
+   * Put entries, of which the last has that number, before those that are kept, and number
+   * these from there on.
+   * @param {Entry[]} entries
+   * @param {number} last
+   */
+  #putFirst(entries, last) {
+    const own = this.#kept;
+    this.#kept = entries;
+    this.#acked = last - entries.length;
+    this.#bytes = entries.reduce((sum, entry) => sum + jsonBytes(entry), 0);
+    for (const entry of own) this.#append({ ...entry, s: this.last + 1 });
   }
 
   /**

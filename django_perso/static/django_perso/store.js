@@ -39,12 +39,7 @@ export class Store {
    * @returns {Promise<Entry[]>}
    */
   async put(left) {
-    const before = await this.#attempt(async (outboxes) => {
-      const kept = await settled(outboxes.get(left.stream));
-      await settled(outboxes.put(left));
-      return kept;
-    });
-    return before?.late ?? [];
+    return this.#change(left.stream, (outboxes) => outboxes.put(left));
   }
 
   /**
@@ -53,12 +48,7 @@ export class Store {
    * @returns {Promise<Entry[]>}
    */
   async drop(stream) {
-    const before = await this.#attempt(async (outboxes) => {
-      const kept = await settled(outboxes.get(stream));
-      await settled(outboxes.delete(stream));
-      return kept;
-    });
-    return before?.late ?? [];
+    return this.#change(stream, (outboxes) => outboxes.delete(stream));
   }
 
   /**
@@ -91,6 +81,21 @@ export class Store {
   async all() {
     const found = await this.#attempt((outboxes) => settled(outboxes.getAll()));
     return found ?? [];
+  }
+
+  /**
+   * Make a change to a conversation, and return what was handed over before.
+   * @param {string} stream
+   * @param {(outboxes: IDBObjectStore) => IDBRequest} change
+   * @returns {Promise<Entry[]>}
+   */
+  async #change(stream, change) {
+    const before = await this.#attempt(async (outboxes) => {
+      const kept = await settled(outboxes.get(stream));
+      await settled(change(outboxes));
+      return kept;
+    });
+    return before?.late ?? [];
   }
 
   /**
