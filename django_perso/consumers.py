@@ -341,7 +341,7 @@ class FollowConsumer(SocketConsumer):
         """Join the conversation's group if this user may follow it, or else close."""
         request = self.request
         may_follow = await in_database(_may_follow)(request)
-        is_allowed = may_follow and visitors.is_allowed_origin(request)
+        is_allowed = may_follow and visitors.is_trusted_origin(request)
         if self.channel_layer is None or not is_allowed:
             await self.close(CloseCode.ORIGIN)
             return False

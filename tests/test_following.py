@@ -127,13 +127,15 @@ async def test_user_who_may_not_read_cannot_follow(
     assert await socket.connect() == (False, 4403)
 
 
-async def test_following_needs_a_login_and_the_own_origin() -> None:
+async def test_following_needs_a_login_and_the_own_origin(
+    settings: Any,
+) -> None:
+    settings.PERSO = {**settings.PERSO, "ALLOWED_ORIGINS": ["http://blog.example"]}
     assert await (await follow(uuid4())).connect() == (False, 4403)
     reader = await sync_to_async(cookie)(*READER)
-    assert await (await follow(uuid4(), reader, "http://evil.example")).connect() == (
-        False,
-        4403,
-    )
+    for origin in ("http://evil.example", "http://blog.example"):
+        socket = await follow(uuid4(), reader, origin)
+        assert await socket.connect() == (False, 4403)
 
 
 async def test_revoked_rights_end_following_at_the_next_message() -> None:

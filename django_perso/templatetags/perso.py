@@ -44,13 +44,21 @@ Tag = Callable[..., SafeString]
 
 # What the first screen needs; the rest is loaded when a visitor shows interest.
 FIRST_SCREEN = ("view", "style", "words")
+# What is loaded only where the site demands consent, or visitors may talk.
+ON_DEMAND = (
+    "consent",
+    "talking",
+    "voice-controls",
+    "voice",
+    "recorder",
+    "microphone",
+    "speech",
+)
 MODULES = (
     *FIRST_SCREEN,
     "sentences",
     "messages",
     "conversation",
-    "voice-controls",
-    "consent",
     "sdk-loader",
     "adapter",
     "frames",
@@ -58,10 +66,7 @@ MODULES = (
     "transport",
     "store",
     "tools",
-    # These when a visitor wants to talk.
-    "voice",
-    "microphone",
-    "speech",
+    *ON_DEMAND,
 )
 # What the widget may show before its other words are loaded. words.js and view.js use
 # the same texts.

@@ -70,14 +70,16 @@ def test_browser_and_server_have_the_same_limits(tables: Any) -> None:
 def test_size_of_the_javascript(capsys: Any) -> None:
     sizes = scripts.sizes()
     before_start = sum(sizes[name] for name in scripts.BEFORE_START)
+    typed = sum(sizes[name] for name in scripts.TYPED_CONVERSATION)
     total = sum(sizes.values())
     with capsys.disabled():
         print(  # noqa: T201
             "\nJavaScript, compressed and without comments: "
-            f"{before_start:.1f} kB before Start, {total:.1f} kB in all"
+            f"{before_start:.1f} kB before Start, {typed:.1f} kB for a conversation "
+            f"by keyboard, {total:.1f} kB with voice"
         )
     assert before_start < 10
-    assert total < 42
+    assert typed < 30
 
 
 # --- perso-interactive.d.ts

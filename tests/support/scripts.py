@@ -4,10 +4,11 @@ import gzip
 import re
 
 import dev
-from django_perso.templatetags.perso import FIRST_SCREEN, MODULES
+from django_perso.templatetags.perso import FIRST_SCREEN, MODULES, ON_DEMAND
 
 STATIC = dev.ROOT / "django_perso/static/django_perso"
 BEFORE_START = ("perso-avatar", *FIRST_SCREEN)
+TYPED_CONVERSATION = {"perso-avatar", *MODULES} - set(ON_DEMAND)
 # Good enough for a size: a comment is a block at the start of a line, or what follows
 # slashes there or after a space.
 COMMENT = re.compile(r"^\s*/\*.*?\*/|(?:^|(?<=\s))//[^\n]*", re.DOTALL | re.MULTILINE)

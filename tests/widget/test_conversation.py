@@ -61,8 +61,7 @@ def test_page_loads_only_the_first_screen_before_interest(
     assert set(requested[2:]) == first
     element.hover()
     page.wait_for_function("window.PersoInteractive")
-    to_talk = {"voice", "microphone", "speech"}
-    later = set(perso.MODULES) - set(perso.FIRST_SCREEN) - to_talk
+    later = set(perso.MODULES) - {*perso.FIRST_SCREEN, *perso.ON_DEMAND}
     assert sorted(requested[2 + len(first) :]) == sorted(
         [*(f"{site.url}static/{name}.js" for name in later), site.sdk_url]
     )

@@ -66,7 +66,7 @@ CONVERSATION = """
     adapter: { chooseAdapter: () => Adapter },
     outbox: { Outbox },
     tools: { Toolbox },
-    consent: await load("consent"),
+    store: await load("store"),
     world: {},
   };
   const shown = [];
@@ -297,7 +297,7 @@ def test_adapter_joins_with_six_arguments_and_no_microphone(run: Run) -> None:
       }};
       const sdk = {{ createSession }};
       const {{ signal }} = new AbortController();
-      const page = {{ tools: [], video, hasMicrophone: false }};
+      const page = {{ tools: [], video, openWithMicrophone: null }};
       await Sdk1Adapter.connect(sdk, {START}, page, listener, signal);
       return joined;
     """) == ["https://perso.example", "s1", 64, 48, False, []]
@@ -324,7 +324,9 @@ def test_every_sdk_tells_tools_from_the_microphone(
       }};
       const sdk = {{ createSession: {create_session} }};
       const {{ signal }} = new AbortController();
-      const page = {{ tools: ["tool"], video, hasMicrophone: {has_microphone} }};
+      const recorder = await load("recorder");
+      const openWithMicrophone = {has_microphone} ? recorder.openWithMicrophone : null;
+      const page = {{ tools: ["tool"], video, openWithMicrophone }};
       await Sdk1Adapter.connect(sdk, {START}, page, listener, signal);
       return taken;
     """)

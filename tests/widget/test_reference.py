@@ -27,8 +27,10 @@ def test_parts_and_state_attributes_are_documented(
     site: Site, avatar: Callable[[], Avatar], console_errors: list[str]
 ) -> None:
     site.body = TOOL
+    site.voice = "click"
     talk = avatar()
     talk.start()
+    talk.part("talk").wait_for()
     ask(talk, "What is the square of 7?", "49")
     parts = set(talk.element.evaluate(PARTS))
     state_attributes = talk.element.evaluate("element => Object.keys(element.dataset)")

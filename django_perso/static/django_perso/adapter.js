@@ -5,7 +5,6 @@ const ANSWER_SECONDS = 45; // without any activity
 const PICTURE_SECONDS = 1; // then the conversation continues without it
 const INTERRUPT_SECONDS = 3; // the SDK waits for a line that may never come
 const NOTICE_MS = 300; // in which the SDK may notice a failed request by itself
-const LATEST_TEXT_MS = 30_000; // of a recording; later none will come
 
 /** Return the adapter class for the SDK of this page, if there is one. */
 export function chooseAdapter(/** @type {any} */ sdk) {
@@ -58,7 +57,7 @@ export class Sdk1Adapter {
         hasMicrophone,
         page.tools,
       );
-    const opening = page.hasMicrophone ? openWithMicrophone(open) : open(false);
+    const opening = page.openWithMicrophone?.(open) ?? open(false);
     let adapter = null;
     try {
       const session = await within(CONNECT_SECONDS, opening);
@@ -109,8 +108,20 @@ export class Sdk1Adapter {
   }
 
   /** What the visitor says is recorded through this. @returns {Recorder} */
-  makeRecorder() {
-    return new Sdk1Recorder(this.#session, () => this.#forgetStates());
+  makeRecorder(/** @type {typeof import("./recorder.js")} */ { Sdk1Recorder }) {
+    return new Sdk1Recorder(this.#session, {
+      attach: (track) => this.#attach(track),
+      loss: () => this.#forgetStates(),
+    });
+  }
+
+  /** Send this track in place of the one that the SDK sends. */
+  async #attach(/** @type {MediaStreamTrack} */ track) {
+    const line = findAudioLine(this.#session);
+    if (line?.currentDirection !== "sendrecv")
+      throw Object.assign(new Error("not received"), { code: "voice_not_heard" });
+    await line.sender.replaceTrack(track);
+    stopTracks(this.#session);
   }
 
   /** Whether Perso receives the visitor's sound. */
@@ -298,143 +309,11 @@ export class Sdk1Adapter {
   }
 }
 
-/** Records what a visitor says. @implements {Recorder} */
-class Sdk1Recorder {
-  #session;
-  #onloss;
-  /** The recordings whose text has not come yet, the oldest first. */
-  #waiting = /** @type {WaitingRecording[]} */ ([]);
-
-  /**
-   * @param {Session} session
-   * @param {() => void} onloss called when a text does not come
-   */
-  constructor(session, onloss) {
-    this.#session = session;
-    this.#onloss = onloss;
-    // Without it the SDK would answer what it hears by itself.
-    session.setSttResultCallback((text) => this.#settle({ text }));
-    // The SDK does not pass on that speech could not be recognized.
-    session.perso?.dc?.addEventListener(
-      "message",
-      (/** @type {MessageEvent} */ { data }) => {
-        if (isRecognitionError(data)) this.#settle({ failure: data });
-      },
-    );
-  }
-
-  /** The avatar's sound. @returns {MediaStream | null} */
-  get avatarStream() {
-    return this.#session.getRemoteStream?.() ?? null;
-  }
-
-  /** Send this track in place of the one that the SDK sends. */
-  async attach(/** @type {MediaStreamTrack} */ track) {
-    const line = findAudioLine(this.#session);
-    if (line?.currentDirection !== "sendrecv")
-      throw Object.assign(new Error("not received"), { code: "voice_not_heard" });
-    await line.sender.replaceTrack(track);
-    stopTracks(this.#session);
-  }
-
-  start() {
-    this.#session.startVoiceChat();
-  }
-
-  /** @returns {Promise<string>} */
-  async stop(/** @type {number} */ ms) {
-    const { promise, settle } = defer();
-    /** @type {WaitingRecording} */
-    const recording = {
-      endedAt: performance.now(),
-      isGivenUp: false,
-      doubtful: null,
-      settle,
-    };
-    this.#waiting.push(recording);
-    this.#session.stopVoiceChat();
-    const answer = within(ms / 1000, promise).catch((error) => {
-      if (recording.doubtful) return recording.doubtful;
-      recording.isGivenUp = true;
-      this.#onloss();
-      throw error;
-    });
-    const { text, failure } = await answer;
-    if (failure) throw new Error(failure);
-    return text;
-  }
-
-  cancel() {
-    this.stop(0).catch(() => {}); // its text is not used
-  }
-
-  /** Texts come in the order of the recordings. */
-  #settle(/** @type {Recognition} */ recognition) {
-    const since = performance.now() - LATEST_TEXT_MS;
-    this.#waiting = this.#waiting.filter(({ endedAt }) => endedAt > since);
-    const recording = this.#waiting.shift();
-    recording?.settle(recognition);
-    // If none follows, the recording that was given up never had a text, and this is the next's.
-    const [next] = this.#waiting;
-    if (recording?.isGivenUp && next) next.doubtful = recognition;
-  }
-}
-
-/** @returns {{ promise: Promise<any>, settle: (value: any) => void }} */
-function defer() {
-  let settle = (/** @type {any} */ _) => {};
-  const promise = new Promise((resolve) => {
-    settle = resolve;
-  });
-  return { promise, settle };
-}
-
 /** @returns {RTCRtpTransceiver | undefined} */
 function findAudioLine(/** @type {Session} */ session) {
   /** @type {RTCRtpTransceiver[]} */
   const lines = session.perso?.pc?.getTransceivers() ?? [];
   return lines.find(({ receiver }) => receiver.track.kind === "audio");
-}
-
-function isRecognitionError(/** @type {unknown} */ data) {
-  try {
-    return JSON.parse(String(data)).type === "stt-error";
-  } catch {
-    return false;
-  }
-}
-
-/**
- * Let the SDK take the microphone: silent until the visitor talks, and not longer than it is used,
- * which the SDK does not see to. Without a microphone it is opened as always.
- * @param {(hasMicrophone: boolean) => Promise<Session>} open
- */
-async function openWithMicrophone(open) {
-  const { mediaDevices } = navigator;
-  const ask = mediaDevices.getUserMedia;
-  const taken = /** @type {MediaStreamTrack[]} */ ([]);
-  let isRefused = false;
-  mediaDevices.getUserMedia = async (wanted) => {
-    mediaDevices.getUserMedia = ask;
-    try {
-      const stream = await ask.call(mediaDevices, wanted);
-      taken.push(...stream.getTracks());
-      for (const track of taken) track.enabled = false;
-      return stream;
-    } catch (error) {
-      isRefused = true;
-      throw error;
-    }
-  };
-  try {
-    return await open(true);
-  } catch (error) {
-    for (const track of taken) track.stop();
-    if (!isRefused) throw error;
-    return open(false); // the SDK has asked Perso for nothing yet
-  } finally {
-    mediaDevices.getUserMedia = ask;
-  }
 }
 
 /** Whether an error was thrown by the SDK, or by nobody's code in particular. */

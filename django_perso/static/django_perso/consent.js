@@ -1,10 +1,6 @@
-/**
- * The visitor's consent: the screen that asks for it before a conversation starts, and what this
- * browser remembers of it. Loaded with the modules of a conversation.
- */
+/** The screen that asks for the visitor's consent. Loaded when the site demands consent. */
 
 const DOUBLE_CLICK = 2;
-const KEY = "django-perso-consent:"; // followed by the preset
 
 const CSS = /* css */ `
 [data-state="consent"] :is([part="stage"], [part="chat"]) {
@@ -67,23 +63,6 @@ const CSS = /* css */ `
 `;
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(CSS);
-
-/** Return the hash of the text that was agreed to in this browser, if there is one. */
-export function recall(/** @type {string} */ preset) {
-  try {
-    return localStorage.getItem(KEY + preset) ?? undefined;
-  } catch {
-    return undefined; // the browser does not allow storage
-  }
-}
-
-export function remember(/** @type {string} */ preset, /** @type {string} */ hash) {
-  try {
-    localStorage.setItem(KEY + preset, hash);
-  } catch {
-    // The next start asks again.
-  }
-}
 
 /** Shows a text in place of everything else, with a button to agree and one to go back. */
 export class ConsentScreen {

@@ -1,7 +1,6 @@
 /** One conversation, from Start to its end: asks the site for a session, plays it, and logs what happens. */
 
 const START_MS = 60_000; // for the site's answer
-const DUCKED_VOLUME = 0.15;
 const GIVE_BACK_MS = 5000; // for the site to take a place back, before another is asked for
 
 export class Conversation {
@@ -21,8 +20,7 @@ export class Conversation {
   #outbox = /** @type {Outbox | null} */ (null);
   #toolbox = /** @type {Toolbox | null} */ (null);
   #adapter = /** @type {Adapter | null} */ (null);
-  #voice = /** @type {Voice | null} */ (null);
-  #loadingVoice = /** @type {Promise<Voice> | null} */ (null);
+  #talking = /** @type {Talking | null} */ (null);
 
   /** @param {Modules} modules @param {ConversationOptions} options @param {Stage} stage */
   constructor(modules, options, stage) {
@@ -60,78 +58,6 @@ export class Conversation {
     if (!this.#adapter || this.isOver || !line) return false;
     this.#toolbox?.turn();
     return this.#adapter.send(line, spoken);
-  }
-
-  /**
-   * Turn the microphone on or off, or change the way to talk. Never rejects: the stage shows what
-   * is wrong.
-   */
-  async setVoice(/** @type {VoiceWay | "off"} */ way) {
-    if (!this.#adapter || this.isOver) return;
-    if (way === "off") {
-      this.#voice?.switchOff();
-      return;
-    }
-    try {
-      this.#loadingVoice ??= this.#makeVoice(this.#adapter);
-      this.#voice = await this.#loadingVoice;
-      if (!this.isOver) await this.#voice.switchOn(way);
-    } catch (error) {
-      if (!this.#voice) this.#loadingVoice = null; // the next press tries again
-      this.#complain(/** @type {any} */ (error));
-    }
-  }
-
-  /** Change the microphone, which is on. Never rejects. */
-  async useDevice(/** @type {string} */ id) {
-    try {
-      await this.#voice?.useDevice(id);
-    } catch (error) {
-      this.#complain(/** @type {any} */ (error));
-    }
-  }
-
-  /** The microphone in use. */
-  get deviceId() {
-    return this.#voice?.deviceId ?? "";
-  }
-
-  /** The visitor presses the button to talk. */
-  pressTalk() {
-    this.#voice?.press();
-  }
-
-  releaseTalk() {
-    this.#voice?.release();
-  }
-
-  async #makeVoice(/** @type {Adapter} */ adapter) {
-    const { voice, ...modules } = await this.#options.loadVoice();
-    return new voice.Voice(modules, adapter.makeRecorder(), {
-      mode: (mode, way) => this.#stage.voice(mode, way),
-      level: (level) => this.#stage.level(level),
-      duck: (isDucked) => this.#duck(isDucked),
-      isMuted: () => this.#options.video.muted,
-      silence: () => this.#silence(),
-      understood: (text, ms) => this.#hear(text, { via: "voice", spoken_ms: ms }),
-      trouble: (code) => this.#complain({ code, message: code }),
-    });
-  }
-
-  /** While the visitor makes a sound, the avatar is quieter. */
-  #duck(/** @type {boolean} */ isDucked) {
-    this.#options.video.volume = isDucked ? DUCKED_VOLUME : 1;
-  }
-
-  async #silence() {
-    if (this.#adapter?.isBusy) await this.interrupt();
-    this.#duck(false);
-  }
-
-  #hear(/** @type {string} */ text, /** @type {Spoken} */ spoken) {
-    if (this.isOver) return;
-    if (this.#options.isReviewed) this.#stage.review(text, spoken);
-    else this.send(text, spoken);
   }
 
   /** Make the avatar say something; return false without a conversation. */
@@ -190,7 +116,7 @@ export class Conversation {
     if (this.isOver) return;
     this.#over.abort();
     if (Conversation.#current === this) Conversation.#current = null;
-    this.#voice?.switchOff();
+    this.#talking?.stop();
     this.#adapter?.stop();
     this.#stage.ended(how);
   }
@@ -202,10 +128,10 @@ export class Conversation {
     const sdk = await loader.loadSdk(this.#options.sdk);
     const Adapter = adapter.chooseAdapter(sdk);
     if (!Adapter) throw failure("sdk_unusable", this.#options.sdk.src);
-    const { preset, video, needsMicrophone } = this.#options;
-    const hasMicrophone = needsMicrophone && (await mayRecord());
+    const { preset, video } = this.#options;
+    const openWithMicrophone = await this.#askMicrophone();
     if (this.isOver) return ""; // nothing has been paid for yet
-    const start = await this.#requestStart(this.#modules.consent.recall(preset));
+    const start = await this.#requestStart(this.#modules.store.recallConsent(preset));
     if (!start) return ""; // the visitor does not agree, and nothing was paid for
     const outbox = this.#openOutbox(start);
     if (this.isOver) return outbox.end("visitor");
@@ -213,21 +139,66 @@ export class Conversation {
     const tools = this.#makeTools(sdk, start);
     this.#stage.shape(start.width, start.height);
     const way = this.#chooseWay(start);
-    const page = { tools, video, hasMicrophone: hasMicrophone && way !== "off" };
+    const page = {
+      tools,
+      video,
+      openWithMicrophone: way === "off" ? null : openWithMicrophone,
+    };
     const { signal } = this.#over;
-    this.#adapter = await Adapter.connect(sdk, start, page, this.#listener, signal);
-    await this.#adapter?.playing;
-    if (!this.isOver) this.#goLive(start);
+    const joined = await Adapter.connect(sdk, start, page, this.#listener, signal);
+    this.#adapter = joined;
+    await joined?.playing;
+    if (joined && !this.isOver) this.#goLive(joined, start);
     return "";
   }
 
-  #goLive(/** @type {Start} */ start) {
+  /** Ask for the microphone if the SDK has to take it at once. @returns {Promise<OpenWithMicrophone>} */
+  async #askMicrophone() {
+    const { needsMicrophone, importModules } = this.#options;
+    if (!needsMicrophone) return null;
+    const { recorder } = await importModules(["recorder"]);
+    return (await recorder.mayRecord()) ? recorder.openWithMicrophone : null;
+  }
+
+  #goLive(/** @type {Adapter} */ adapter, /** @type {Start} */ start) {
     this.#outbox?.add("state", { name: "live" });
+    this.#stage.live();
     const way = this.#chooseWay(start);
-    const isHeard = way === "off" || this.#adapter?.isHeard;
-    this.#stage.live(isHeard ? way : "off");
-    if (!isHeard) this.#complain({ code: "voice_not_heard", message: "sendonly" });
+    if (way !== "off") this.#offerVoice(adapter, way);
     this.say(start.intro_message ?? "");
+  }
+
+  async #offerVoice(/** @type {Adapter} */ adapter, /** @type {VoiceWay} */ way) {
+    if (!adapter.isHeard) {
+      this.#complain({ code: "voice_not_heard", message: "sendonly" });
+      return;
+    }
+    const { importModules, video } = this.#options;
+    /** @type {TalkingPage} */
+    const page = {
+      video,
+      mode: (mode, current) => this.#stage.voice(mode, current),
+      level: (level) => this.#stage.level(level),
+      interrupt: () => this.interrupt(),
+      understood: (text, spoken) => this.#hear(text, spoken),
+      trouble: (trouble) => this.#complain(trouble),
+    };
+    try {
+      const modules = await importModules(["talking", "voice-controls"]);
+      if (this.isOver) return;
+      /** @type {Talking} */
+      const talking = new modules.talking.Talking(importModules, adapter, page);
+      this.#talking = talking;
+      this.#stage.offerVoice(modules["voice-controls"], talking, way);
+    } catch (error) {
+      this.#complain(/** @type {any} */ (error));
+    }
+  }
+
+  #hear(/** @type {string} */ text, /** @type {Spoken} */ spoken) {
+    if (this.isOver) return;
+    if (this.#options.isReviewed) this.#stage.review(text, spoken);
+    else this.send(text, spoken);
   }
 
   /** A page may choose the way to talk, but not give voice to a preset without it. */
@@ -285,9 +256,12 @@ export class Conversation {
   }
 
   async #askConsent(/** @type {Question} */ { text, hash }) {
-    const isGiven = await this.#stage.consent(text, this.#over.signal);
+    const { consent } = await this.#options.importModules(["consent"]);
+    const { signal } = this.#over;
+    const isGiven =
+      !signal.aborted && (await this.#stage.consent(consent, text, signal));
     if (!isGiven) return null;
-    this.#modules.consent.remember(this.#options.preset, hash);
+    this.#modules.store.rememberConsent(this.#options.preset, hash);
     this.#since = performance.now();
     return this.#requestStart(hash);
   }
@@ -352,17 +326,6 @@ export class Conversation {
     trouble: (trouble) => this.#complain(trouble),
     close: () => this.end("remote"),
   };
-}
-
-/** Ask the browser, for as long as the visitor wants, whether the SDK will get a microphone. */
-async function mayRecord() {
-  try {
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-    for (const track of stream.getTracks()) track.stop();
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /**

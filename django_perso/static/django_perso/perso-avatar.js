@@ -4,7 +4,16 @@
 const FIRST_SCREEN = ["view", "style", "words"];
 /** @type {(VoiceWay | "off")[]} */
 const WAYS = ["off", "hold", "click", "hands-free"];
-const VOICE = ["voice", "microphone", "speech"]; // when a visitor wants to talk
+// Modules that many conversations do not need. They import these by themselves.
+const VOICE = [
+  "talking",
+  "voice-controls",
+  "voice",
+  "recorder",
+  "microphone",
+  "speech",
+];
+const ON_DEMAND = ["consent", ...VOICE];
 const REMOVED_MS = 3000; // then an element that the page has removed ends its conversation
 // Those of the document, while it has no others: the scripts of a fragment have those of their own response.
 const NONCES = Array.from(document.scripts, ({ nonce }) => nonce);
@@ -36,9 +45,9 @@ async function isGone(/** @type {string} */ url) {
   }
 }
 
-/** Import all modules; the first time, send what earlier visits left. @returns {Promise<Modules>} */
+/** Import what every conversation needs; the first time, send what earlier visits left. @returns {Promise<Modules>} */
 async function importAll(/** @type {Record<string, string>} */ urls) {
-  const names = Object.keys(urls).filter((name) => !VOICE.includes(name));
+  const names = Object.keys(urls).filter((name) => !ON_DEMAND.includes(name));
   const modules = await importModules(urls, names);
   if (!world) {
     world = /** @type {World} */ (modules.outbox.makeWorld(modules));
@@ -152,6 +161,8 @@ class PersoAvatar extends HTMLElement {
   #view = /** @type {import("./view.js").View | null} */ (null);
   #words = /** @type {import("./words.js").Words | null} */ (null);
   #sentences = /** @type {import("./sentences.js").Sentences | null} */ (null);
+  /** What all parts need that are made later than the first screen. @type {PartOptions} */
+  #forParts = /** @type {any} */ (null);
   #messages = /** @type {import("./messages.js").Messages | null} */ (null);
   #consent = /** @type {import("./consent.js").ConsentScreen | null} */ (null);
   #conversation = /** @type {import("./conversation.js").Conversation | null} */ (null);
@@ -299,7 +310,7 @@ class PersoAvatar extends HTMLElement {
     try {
       const modules = await this.#importAll();
       if (signal.aborted) return null;
-      this.#makeParts(modules);
+      this.#messages ??= new modules.messages.Messages(...this.#forParts);
       const { Conversation } = modules.conversation;
       this.#conversation = new Conversation(modules, this.#readOptions(), this.#stage);
       return this.#conversation;
@@ -368,6 +379,7 @@ class PersoAvatar extends HTMLElement {
       interrupt: () => this.interrupt(),
       send: (/** @type {string} */ text) => this.#sendTyped(text),
     });
+    this.#forParts = [modules.view.make, this.#view, this.#words];
     const { input } = this.#view.parts;
     input.oninput = () => {
       if (!input.value) this.#spoken = null;
@@ -447,23 +459,8 @@ class PersoAvatar extends HTMLElement {
       isReviewed: this.hasAttribute("review"),
       needsMicrophone:
         this.#unheardPreset === this.#read("preset") && this.#read("voice") !== "off",
-      loadVoice: () => importModules(this.#urls, VOICE),
+      importModules: (names) => importModules(this.#urls, names),
     };
-  }
-
-  /** Add the parts of the widget that a conversation needs, once. */
-  #makeParts(/** @type {Modules} */ modules) {
-    if (this.#messages) return;
-    const view = /** @type {import("./view.js").View} */ (this.#view);
-    const words = /** @type {import("./words.js").Words} */ (this.#words);
-    const { make } = modules.view;
-    this.#messages = new modules.messages.Messages(make, view, words);
-    const { VoiceControls } = modules["voice-controls"];
-    this.#controls = new VoiceControls(make, view, words, () => this.#conversation);
-    this.#consent = new modules.consent.ConsentScreen(make, view, words, {
-      agree: () => this.#show("connecting"),
-      decline: () => this.stop(),
-    });
   }
 
   /** What a conversation shows of itself. @type {Stage} */
@@ -474,15 +471,20 @@ class PersoAvatar extends HTMLElement {
       const reason = status === "unsaved" ? this.#sentences?.unsaved(trouble) : "";
       this.#messages?.showSaved(status, reason ?? "");
     },
-    consent: async (text, signal) => {
-      const answer = this.#consent?.ask(text, signal); // draws it
+    consent: ({ ConsentScreen }, text, signal) => {
+      this.#consent ??= new ConsentScreen(...this.#forParts, {
+        agree: () => this.#show("connecting"),
+        decline: () => this.stop(),
+      });
+      const answer = this.#consent.ask(text, signal); // draws it
       this.#show("consent");
-      return (await answer) ?? false;
+      return answer;
     },
     shape: (width, height) => this.#view?.showShape(width, height),
-    live: (way) => {
-      this.#show("live");
-      this.#controls?.offer(way);
+    live: () => this.#show("live"),
+    offerVoice: ({ VoiceControls }, talking, way) => {
+      this.#controls ??= new VoiceControls(...this.#forParts);
+      this.#controls.offer(way, talking);
     },
     voice: (mode, way) => {
       this.#voiceMode = mode;

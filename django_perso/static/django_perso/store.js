@@ -1,10 +1,12 @@
 /**
- * What pages of this browser could not send yet, kept in IndexedDB. Where the browser has
- * none, or refuses it, nothing is kept and nothing fails.
+ * What this browser keeps: in IndexedDB what pages could not send yet, and in localStorage what the
+ * visitor has agreed to. Where the browser has none, or refuses it, nothing is kept and nothing
+ * fails.
  */
 
 const DATABASE = "django-perso";
 const OUTBOXES = "outbox";
+const CONSENT = "django-perso-consent:"; // followed by the preset
 
 /**
  * @template T
@@ -124,5 +126,25 @@ export class Store {
     const database = await this.#database;
     const transaction = database.transaction(OUTBOXES, "readwrite");
     return work(transaction.objectStore(OUTBOXES));
+  }
+}
+
+/** Return the hash of the text that was agreed to in this browser, if there is one. */
+export function recallConsent(/** @type {string} */ preset) {
+  try {
+    return localStorage.getItem(CONSENT + preset) ?? undefined;
+  } catch {
+    return undefined; // the browser does not allow storage
+  }
+}
+
+export function rememberConsent(
+  /** @type {string} */ preset,
+  /** @type {string} */ hash,
+) {
+  try {
+    localStorage.setItem(CONSENT + preset, hash);
+  } catch {
+    // The next start asks again.
   }
 }

@@ -110,7 +110,7 @@ sheet.replaceSync(CSS);
 export class VoiceControls {
   #parts;
   #words;
-  #conversation;
+  #talking = /** @type {Talking | null} */ (null);
   #way = /** @type {VoiceWay | "off"} */ ("off");
   #mode = /** @type {VoiceMode} */ ("off");
   #isPressed = false;
@@ -132,13 +132,11 @@ export class VoiceControls {
    * @param {Make} make
    * @param {import("./view.js").View} view among whose parts the controls appear
    * @param {import("./words.js").Words} words
-   * @param {() => Conversation | null} conversation
    */
-  constructor(make, view, words, conversation) {
+  constructor(make, view, words) {
     const { parts } = view;
     this.#parts = parts;
     this.#words = words;
-    this.#conversation = conversation;
     view.adoptStyle(sheet);
     const button = { type: "button" };
     this.#hint = make("p", "voice-hint", { role: "status" });
@@ -166,8 +164,13 @@ export class VoiceControls {
     this.offer("off");
   }
 
-  /** Show the controls for a way to talk, or none. */
-  offer(/** @type {VoiceWay | "off"} */ way) {
+  /**
+   * Show the controls for a way to talk, or none.
+   * @param {VoiceWay | "off"} way
+   * @param {Talking | null} talking what they control
+   */
+  offer(way, talking = null) {
+    this.#talking = talking;
     this.#way = way;
     this.#talk.hidden = way === "off";
     this.#menu.hidden = way === "off";
@@ -282,36 +285,36 @@ export class VoiceControls {
   /** Turn the microphone on with the first press, and pass on the others. */
   async #press() {
     if (this.#way === "off" || this.#mode === "asking") return;
-    const conversation = this.#conversation();
+    const talking = this.#talking;
     const wasOff = this.#mode === "off";
     this.#isPressed = true;
-    if (wasOff) await conversation?.setVoice(this.#way);
+    if (wasOff) await talking?.setVoice(this.#way);
     // The browser's question takes longer than a press.
     const isWanted =
       !wasOff || this.#way === "click" || (this.#way === "hold" && this.#isPressed);
-    if (isWanted) conversation?.pressTalk();
+    if (isWanted) talking?.press();
   }
 
   #release() {
     if (!this.#isPressed) return;
     this.#isPressed = false;
-    this.#conversation()?.releaseTalk();
+    this.#talking?.release();
   }
 
   #listenToMenu() {
     const menu = this.#menu;
     this.#ways.onchange = () => {
       this.#way = /** @type {VoiceWay} */ (this.#ways.value);
-      if (this.#mode !== "off") this.#conversation()?.setVoice(this.#way);
+      if (this.#mode !== "off") this.#talking?.setVoice(this.#way);
       this.#label();
     };
     this.#devices.onchange = async () => {
-      await this.#conversation()?.useDevice(this.#devices.value);
+      await this.#talking?.useDevice(this.#devices.value);
       this.#listDevices();
     };
     this.#switchOff.onclick = () => {
       this.#close();
-      this.#conversation()?.setVoice("off");
+      this.#talking?.setVoice("off");
     };
     menu.onkeydown = (event) => {
       if (event.key !== "Escape" || !menu.open) return;
@@ -344,7 +347,7 @@ export class VoiceControls {
     this.#devices.replaceChildren(
       ...microphones.map(({ label, deviceId }) => new Option(label, deviceId)),
     );
-    this.#devices.value = this.#conversation()?.deviceId ?? "";
+    this.#devices.value = this.#talking?.deviceId ?? "";
   }
 }
 

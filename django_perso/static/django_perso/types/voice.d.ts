@@ -1,5 +1,5 @@
 /**
- * Types of speech.js, microphone.js and voice.js. Global, so that the modules need not import
+ * Types of talking.js, speech.js, microphone.js, recorder.js and voice.js. Global, so that the modules need not import
  * them; no page loads this file.
  */
 
@@ -32,6 +32,7 @@ type VoiceWay = "hold" | "click" | "hands-free";
  */
 type VoiceMode = "off" | "asking" | "ready" | "listening" | "recording";
 
+type Talking = import("../talking.js").Talking;
 type Voice = import("../voice.js").Voice;
 type Microphone = import("../microphone.js").Microphone;
 type VoiceModules = {
@@ -49,7 +50,14 @@ interface WaitingRecording {
   doubtful: Recognition | null;
   settle(recognition: Recognition): void;
 }
-/** What an adapter does for speech. */
+/** What a recorder needs of its adapter. */
+interface ForRecorder {
+  /** Send this track in place of silence. Rejects with a `code` if the avatar cannot hear. */
+  attach(track: MediaStreamTrack): Promise<void>;
+  /** The text of a recording does not come. */
+  loss(): void;
+}
+/** What an SDK does for speech. */
 interface Recorder {
   /** The avatar's sound. */
   readonly avatarStream: MediaStream | null;
@@ -62,6 +70,15 @@ interface Recorder {
   cancel(): void;
 }
 
+/** What talking needs of the page. */
+interface TalkingPage {
+  video: HTMLVideoElement;
+  mode(mode: VoiceMode, way: VoiceWay): void;
+  level(level: number): void;
+  interrupt(): Promise<void>;
+  understood(text: string, spoken: Spoken): void;
+  trouble(trouble: Trouble): void;
+}
 interface VoiceListener {
   mode(mode: VoiceMode, way: VoiceWay): void;
   level(level: number): void;

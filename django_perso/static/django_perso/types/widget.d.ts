@@ -12,12 +12,13 @@ type Session = PersoInteractive.Session;
 type SdkTag = { src: string; integrity: string; nonce: string; pageNonces: string[] };
 
 type Adapter = import("../adapter.js").Sdk1Adapter;
+type OpenWithMicrophone = typeof import("../recorder.js").openWithMicrophone | null;
 /** What an adapter needs of the page. */
 type ForAdapter = {
   tools: ChatTool[];
   video: HTMLVideoElement;
-  /** The SDK takes the microphone at once. */
-  hasMicrophone: boolean;
+  /** Opens the session so that the SDK takes the microphone at once; null: without. */
+  openWithMicrophone: OpenWithMicrophone;
 };
 /** What an adapter reports of its session. */
 interface AdapterListener {
@@ -54,6 +55,9 @@ type Question = { text: string; hash: string };
 type CsrfToken = { header: string; token: string };
 type Ended = { how: How; reason: string; ms: number };
 
+/** Import modules of the widget by their names. Rejects with a `code`. */
+type ImportModules = (names: string[]) => Promise<any>;
+
 interface ConversationOptions {
   preset: string;
   endpoint: string;
@@ -70,16 +74,26 @@ interface ConversationOptions {
   isReviewed: boolean;
   /** Ask for the microphone before the start, because Perso did not receive it last time. */
   needsMicrophone: boolean;
-  loadVoice(): Promise<VoiceModules & { voice: typeof import("../voice.js") }>;
+  importModules: ImportModules;
 }
 /** Where a conversation shows what happens. */
 interface Stage {
   saved(status: Status, trouble: string, from: Conversation): void;
   /** Ask the visitor for consent; resolves to false when `signal` is aborted. */
-  consent(text: string, signal: AbortSignal): Promise<boolean>;
+  consent(
+    module: typeof import("../consent.js"),
+    text: string,
+    signal: AbortSignal,
+  ): Promise<boolean>;
   shape(width: number, height: number): void;
-  /** The visitor can type, and talk in this way. */
-  live(way: VoiceWay | "off"): void;
+  /** The visitor can type. */
+  live(): void;
+  /** The visitor can talk, in this way. */
+  offerVoice(
+    module: typeof import("../voice-controls.js"),
+    talking: Talking,
+    way: VoiceWay,
+  ): void;
   voice(mode: VoiceMode, way: VoiceWay): void;
   /** What was understood, for the visitor to correct and send. */
   review(text: string, spoken: Spoken): void;
@@ -109,9 +123,7 @@ type Modules = FirstModules & {
   sentences: typeof import("../sentences.js");
   messages: typeof import("../messages.js");
   conversation: typeof import("../conversation.js");
-  consent: typeof import("../consent.js");
   "sdk-loader": typeof import("../sdk-loader.js");
-  "voice-controls": typeof import("../voice-controls.js");
   adapter: typeof import("../adapter.js");
   frames: typeof import("../frames.js");
   outbox: typeof import("../outbox.js");
@@ -120,6 +132,9 @@ type Modules = FirstModules & {
   tools: typeof import("../tools.js");
   world: World;
 };
+
+/** What all parts of the widget need that are made later than the first screen. */
+type PartOptions = [Make, import("../view.js").View, import("../words.js").Words];
 
 type State = "idle" | "consent" | "connecting" | "live" | "ended" | "error";
 type Activity = "ready" | "listening" | "recording" | "thinking" | "speaking";
