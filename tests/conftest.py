@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,8 @@ def pytest_collection_modifyitems(
         leave_out(config, items, gettext, NEEDS_GETTEXT)
     browser = [item for item in items if item.get_closest_marker("browser")]
     # The longest files first: with them last, one process works and the others wait.
-    browser.sort(key=lambda item: "widget" not in item.path.parts)
+    counts = Counter(item.path for item in browser)
+    browser.sort(key=lambda item: (-counts[item.path], item.path))
     items[:] = [item for item in items if item not in browser] + browser
     if browser and (config.getoption("--no-browser") or not chromium_path()):
         for item in browser:
