@@ -94,8 +94,10 @@ def address(request: HttpRequest) -> str | None:
 
 def _network(hop: str) -> str | None:
     # An IPv6 visitor owns a whole /64.
+    has_port = hop.count(":") == 1 or "]:" in hop
+    host = hop.rpartition(":")[0] if has_port else hop
     try:
-        ip = ipaddress.ip_address(hop)
+        ip = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return None
     if isinstance(ip, ipaddress.IPv4Address):

@@ -15,7 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 from asgiref.sync import AsyncToSync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connection, connections, transaction
-from django.db.models import F, QuerySet
+from django.db.models import DateTimeField, Expression, F, QuerySet, Value
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from ..conf import check_tenants
@@ -80,6 +81,16 @@ def now() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment
+
+
+def now_expression() -> Expression:
+    """Return now() as an expression, which costs a query no statement of its own.
+
+    SQLite's own is in UTC, also where Django stores local time.
+    """
+    if connection.vendor == "postgresql":
+        return Now()
+    return Value(timezone.now(), output_field=DateTimeField())
 
 
 def lock(rows: QuerySet[Any], column: str) -> int:

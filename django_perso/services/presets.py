@@ -4,14 +4,13 @@ from difflib import get_close_matches
 from typing import Any, cast
 
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from ..client import Catalogue, SessionParams
 from ..client.parameters import PARAMETERS
 from ..conf import conf
 from ..models import SessionPreset
-from . import Refused, catalogue, connections
+from . import Refused, catalogue, connections, database
 
 # The fields of SessionPreset that are session parameters.
 PARAMS = tuple(parameter.name for parameter in PARAMETERS)
@@ -41,7 +40,8 @@ def find(slug: str) -> SessionPreset | None:
 
 def _active(slug: str) -> SessionPreset | None:
     # A start needs the database's clock: here it costs no statement of its own.
-    active = SessionPreset.objects.filter(is_active=True).annotate(asked_at=Now())
+    now = database.now_expression()
+    active = SessionPreset.objects.filter(is_active=True).annotate(asked_at=now)
     marked = None if slug else active.filter(is_default=True).first()
     return marked or active.filter(slug=slug or conf.DEFAULT_PRESET).first()
 

@@ -410,3 +410,22 @@ def test_session_id_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
         end(Conversation.objects.get())
     assert "Perso did not report why" in caplog.text
     assert started.session.session_id.reveal() not in caplog.text
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Seoul"])
+def test_live_limit_is_exact_in_local_time(
+    settings: Any, either_database: str, zone: str
+) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = zone
+    make_preset(max_live=2)
+    for name in ("first", "second"):
+        own = start(visitor=Visitor(name, None, None)).conversation
+        tickets.raise_lease(own)  # its page reports
+    with pytest.raises(Refused) as refused:
+        start(visitor=Visitor("third", None, None))
+    assert refused.value.code == "too_many_live"
+    sweeping.close_some()
+    assert set(PersoSession.objects.values_list("status", flat=True)) == {Status.LIVE}
+    update_conversations(last_seen_at=timezone.now() - timedelta(minutes=6))
+    start(visitor=Visitor("third", None, None))
