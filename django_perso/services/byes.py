@@ -7,7 +7,7 @@ from typing import Any
 
 from ..client import PersoError, calls
 from ..fields import SecretUnreadable
-from ..log.frames import Bye
+from ..log.frames import LEFT, Bye
 from ..models import Conversation, PersoSession
 from . import connections, lifecycle
 from .database import in_database
@@ -37,6 +37,16 @@ async def end(
         await in_database(lifecycle.finish)(conversation, bye.how, facts)
         reason = reason or facts.reason
     return {"t": "done", "reason": reason}
+
+
+async def give_back(conversation: Conversation, session: PersoSession) -> None:
+    """End a session that no page has joined, as far as Perso heeds the request."""
+    try:
+        call = calls.send_session_event(session.session_id.reveal(), "SESSION_END")
+        await connections.send(call, connections.without_key(session))
+    except (PersoError, SecretUnreadable) as error:
+        log.warning("session %s could not be given back: %r", session.pk, error)
+    await end(conversation, Bye(last=0, how=LEFT))
 
 
 def _refreshed(conversation: Conversation) -> PersoSession | None:

@@ -14,6 +14,7 @@ from ..conf import conf
 from ..models import Conversation, PersoSession, SessionPreset
 from . import (
     Refused,
+    byes,
     connections,
     database,
     lifecycle,
@@ -32,6 +33,8 @@ INTROS_KEPT_SECONDS = 300
 INTRO_SECONDS = 3
 # By server and key: when they were read, and the intro messages by prompt.
 intros: dict[Any, tuple[float, dict[str, str]]] = {}
+# The event loop itself keeps no reference to its tasks.
+_abandoned: set[asyncio.Task[None]] = set()
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,30 @@ def reserve(request: StartRequest) -> Reservation:
 
 
 async def start(reservation: Reservation) -> Started:
-    """Ask Perso for the session that was reserved; raises Refused."""
+    """Ask Perso for the session that was reserved; raises Refused.
+
+    A visitor who leaves cancels this, but not the request: Perso bills the session all
+    the same. It is recorded and given back.
+    """
+    paid = asyncio.create_task(_pay(reservation))
+    try:
+        return await asyncio.shield(paid)
+    except asyncio.CancelledError:
+        abandoned = asyncio.create_task(_give_back(paid))
+        _abandoned.add(abandoned)
+        abandoned.add_done_callback(_abandoned.discard)
+        raise
+
+
+async def _give_back(paid: asyncio.Task[Started]) -> None:
+    try:
+        started = await paid
+    except Refused:
+        return  # there is nothing to give back
+    await byes.give_back(started.conversation, started.session)
+
+
+async def _pay(reservation: Reservation) -> Started:
     session = reservation.session
     try:
         # Assigned to the field at once, which hides it: error mails show variables.

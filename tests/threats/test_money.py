@@ -49,3 +49,49 @@ async def test_parallel_starts_never_exceed_the_live_limit(
         "T5",
         f"{STARTS} parallel starts, 2 processes: {LIVE} created, {STARTS - LIVE} x 429",
     )
+
+
+@pytest.mark.parametrize("is_uvicorn", [False, True], ids=["daphne", "uvicorn"])
+async def test_abandoned_starts_are_recorded_and_given_back(
+    example_server: Any,
+    sandbox_server: Any,
+    figure: Callable[[str, str], None],
+    is_uvicorn: bool,
+) -> None:
+    sandbox = sandbox_server()
+    site = example_server(is_uvicorn, PERSO_INTERACTIVE_API_SERVER=sandbox.url)
+    site.lift_limits()
+    site.execute(f"UPDATE django_perso_sessionpreset SET max_live = {LIVE}")
+    sandbox.set_faults(session={"latency_ms": 1500})
+
+    async with HttpVisitor(site.url) as visitor:
+        await visitor.open_page()
+        for _ in range(LIVE):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(visitor.start("default"), 0.5)
+        sandbox.set_faults()
+        await until_known(site)
+        answer = await visitor.start("default")
+    assert answer.status_code == 201
+    assert ends(site) == [(0, "left", "GRACEFUL_TERMINATION")] * LIVE + [(0, "", "")]
+    assert sandbox.ledger()["created"] == LIVE + 1
+    name = "uvicorn" if is_uvicorn else "daphne"
+    figure("T5", f"{LIVE} starts abandoned on {name}: {LIVE} sessions given back")
+
+
+async def until_known(site: Any) -> None:
+    """Wait until Perso has said of all sessions why they ended."""
+    for _ in range(40):
+        if all(reason for _, _, reason in ends(site)):
+            return
+        await asyncio.sleep(0.25)
+    raise AssertionError(f"not ended after 10 s: {ends(site)}")
+
+
+def ends(site: Any) -> list[tuple[Any, ...]]:
+    """Return of each session whether its id is missing, and how it ended."""
+    rows: list[tuple[Any, ...]] = site.rows(
+        "SELECT session_id = '', ended_by, termination_reason"
+        " FROM django_perso_persosession ORDER BY created_at"
+    )
+    return rows
