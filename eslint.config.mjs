@@ -13,6 +13,19 @@ export default [
     languageOptions: { sourceType: "script" },
   },
   {
+    files: ["django_perso/static/**"],
+    rules: {
+      "no-restricted-properties": [
+        "error",
+        {
+          object: "Array",
+          property: "from",
+          message: "Prototype.js and MooTools replace it on their pages.",
+        },
+      ],
+    },
+  },
+  {
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: {
       complexity: ["error", 10],

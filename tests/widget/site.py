@@ -53,6 +53,9 @@ class Site:
     avatars: int = 1  # how many the page has
     intro: str = ""
     voice: str = "off"
+    ws: str | None = (
+        None  # the path of the log's socket, which this server does not have
+    )
     attributes: str = ""  # more of them for the avatar
     reason: str = "GRACEFUL_TERMINATION"
     consent_text: str = ""  # which visitors have to agree to
@@ -151,7 +154,7 @@ class Site:
             "height": 480,
             "voice": self.voice,
             "tools": [],
-            "log": {"ws": None, "post": "/log/"},
+            "log": {"ws": self.ws, "post": "/log/"},
         }
 
     def log(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

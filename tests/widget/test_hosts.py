@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -352,6 +353,92 @@ def test_avatar_has_a_width_in_every_layout(
         page.set_viewport_size({"width": width, "height": 900})
         measured.append(talk.element.evaluate("element => element.offsetWidth"))
     assert measured == widths
+
+
+# --- frames ---------------------------------------------------------------------------
+
+
+def open_frame(site: Site, page: Any, attributes: str) -> Avatar:
+    """Show the site's page in a frame with these attributes."""
+    frame = f'<iframe name="inner" {attributes} width="900" height="700"></iframe>'
+    site.pages = {"/": f"<!doctype html>{frame}", "/inner/": site.page()}
+    page.goto(site.url)
+    return Avatar(page.frame("inner"))
+
+
+@pytest.mark.parametrize("is_pressed", [False, True])
+def test_frame_whose_sandbox_has_no_forms_sends_lines(
+    site: Site, page: Any, console_errors: list[str], is_pressed: bool
+) -> None:
+    sandbox = 'sandbox="allow-scripts allow-same-origin"'
+    talk = open_frame(site, page, f'{sandbox} src="/inner/"')
+    talk.start()
+    talk.part("input").fill("Hello!")
+    if is_pressed:
+        talk.part("send").click()
+    else:
+        talk.part("input").press("Enter")
+    talk.part("message-avatar").filter(has_text="Nice to meet you").wait_for()
+    talk.end()
+    assert [role for role, _ in site.chat] == ["visitor", "avatar"]
+    assert console_errors == []
+
+
+def test_socket_of_a_frame_with_srcdoc_has_the_address_of_the_site(
+    site: Site, page: Any
+) -> None:
+    site.ws = "/log/"
+    sockets: list[str] = []
+
+    def close(socket: Any) -> None:
+        sockets.append(socket.url)
+        socket.close()
+
+    page.route_web_socket("**/log/", close)
+    talk = open_frame(site, page, f'srcdoc="{escape(site.page())}"')
+    talk.start()
+    ask(talk, "Hello!", "Nice to meet you")
+    talk.end()
+    assert set(sockets) == {f"{site.url.replace('http', 'ws')}log/"}
+    assert [role for role, _ in site.chat] == ["visitor", "avatar"]
+
+
+# --- scripts that change the browser --------------------------------------------------
+
+# As Prototype.js 1.7 does.
+OLD_ARRAYS = """
+Array.from = (items) => [...items];
+Array.prototype.entries = function () { return [...this]; };
+Object.prototype.each = function () {};
+"""
+
+
+def test_avatar_works_beside_a_library_that_replaces_array_methods(
+    site: Site, page: Any
+) -> None:
+    script = f'<script nonce="document">{OLD_ARRAYS}</script>'
+    site.headers = policy(site, "script-src 'nonce-document'")
+    site.attributes = 'nonce="document"'
+    html = site.page().replace('type="module"', 'type="module" nonce="document"')
+    site.pages = {"/": html.replace("<title>", f"{script}<title>")}
+    page.add_init_script(NOTE_VIOLATIONS)
+    page.goto(site.url)
+    talk = Avatar(page)
+    talk.start()
+    ask(talk, "Hello!", "Nice to meet you")
+    assert page.evaluate("violations") == []
+
+
+def test_page_that_has_removed_sockets_logs_by_post(
+    site: Site, avatar: Open, page: Any
+) -> None:
+    site.ws = "/log/"
+    page.add_init_script("delete window.WebSocket;")
+    talk = avatar()
+    talk.start()
+    talk.ask("Hello!", "Nice to meet you")
+    talk.end()
+    assert [role for role, _ in site.chat] == ["visitor", "avatar"]
 
 
 # --- style ----------------------------------------------------------------------------

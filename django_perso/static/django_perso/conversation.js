@@ -270,7 +270,7 @@ export class Conversation {
     const { outbox, world } = this.#modules;
     const { stream, ticket } = start;
     const { ws: path, post } = start.log;
-    const ws = path && new URL(path, location.href).href.replace(/^http/, "ws");
+    const ws = path && new URL(path, document.baseURI).href.replace(/^http/, "ws");
     const address = { stream, ticket, ws, post };
     this.#outbox = new outbox.Outbox(address, world, (status, trouble) => {
       this.#stage.saved(status, trouble, this);

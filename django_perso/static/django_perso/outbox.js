@@ -32,7 +32,7 @@ export function makeWorld({ frames, transport, store }) {
     frames,
     Transport: transport.Transport,
     store: new store.Store(),
-    WebSocket,
+    WebSocket: globalThis.WebSocket, // some pages remove it
     fetch: (url, options) => fetch(url, options),
     random: () => Math.random(),
     now: () => performance.now(),

@@ -16,7 +16,7 @@ const VOICE = [
 const ON_DEMAND = ["consent", ...VOICE];
 const REMOVED_MS = 3000; // then an element that the page has removed ends its conversation
 // Those of the document, while it has no others: the scripts of a fragment have those of their own response.
-const NONCES = Array.from(document.scripts, ({ nonce }) => nonce);
+const NONCES = [...document.scripts].map(({ nonce }) => nonce);
 
 let /** @type {World | null} */ world = null; // what the log needs of the browser; one for the page
 

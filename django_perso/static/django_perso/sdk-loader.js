@@ -31,12 +31,12 @@ export async function loadSdk(tag) {
 async function addScript({ src, integrity, nonce, pageNonces }) {
   const others = pageNonces.filter((other) => other && other !== nonce);
   const nonces = [...new Set([...others, nonce])];
-  for (const [index, tried] of nonces.entries()) {
+  for (const tried of nonces) {
     try {
       await tryScript({ src, integrity, nonce: tried });
       return;
     } catch (/** @type {any} */ error) {
-      const isLast = index === nonces.length - 1;
+      const isLast = tried === nonces.at(-1);
       if (isLast || error.code !== "sdk_forbidden") throw error;
     }
   }

@@ -14,7 +14,7 @@ const BUCKET_MS = 100;
 const BUCKETS = 20;
 
 const ECHO_MS = 600; // the avatar's sound may be heard so much later
-const ECHO_DELAYS_MS = Array.from({ length: 21 }, (_, number) => number * 25);
+const ECHO_DELAYS_MS = [...Array(21)].map((_, number) => number * 25);
 const ECHO_FAINTEST = 0.003; // a level of the avatar below is silence
 const ECHO_LOUDER = 1.5; // than the avatar is heard: the visitor
 const ECHO_GAIN = 0.5; // how loud the avatar is heard, until that is known

@@ -154,7 +154,8 @@ export class View {
   }
 
   #listen(/** @type {ViewActions} */ actions) {
-    const { panel, start, cancel, end, interrupt, sound, composer } = this.parts;
+    const { panel, start, cancel, end, interrupt, sound } = this.parts;
+    const { composer, send } = this.parts;
     start.onclick = () => {
       start.focus(); // Safari does not
       if (this.#isOutdated) location.reload();
@@ -172,10 +173,12 @@ export class View {
     end.onclick = () => actions.end();
     interrupt.onclick = () => actions.interrupt();
     sound.onclick = () => this.#turnSoundOn();
-    composer.onsubmit = (event) => {
+    const submit = (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#send(actions);
     };
+    send.onclick = submit; // by Enter, too; a sandbox without forms submits nothing
+    composer.onsubmit = submit;
   }
 
   /** Empty the input at once; what could not be sent comes back, unless something else was typed. */
