@@ -554,6 +554,22 @@ def test_first_screen_gone_after_a_deploy_offers_to_reload(
     console_errors.clear()
 
 
+def test_element_that_the_tag_did_not_write_says_so_in_the_console(
+    site: Site, page: Any, console_errors: list[str]
+) -> None:
+    avatar = re.compile("<perso-avatar .*</perso-avatar>")
+    html = '<perso-avatar preset="guide"><p>Write to us.</p></perso-avatar>'
+    site.pages = {"/": avatar.sub(html, site.page())}
+    with page.expect_console_message(lambda message: message.type == "error"):
+        page.goto(site.url)
+    page.wait_for_timeout(300)
+    assert "Let this tag write the element." in console_errors[0]
+    assert page.get_by_role("button").count() == 0
+    assert page.get_by_text("Write to us.").is_visible()
+    assert site.requests == ["/", "/static/perso-avatar.js"]
+    console_errors.clear()
+
+
 def test_lost_network_does_not_offer_to_reload(
     site: Site, avatar: Open, page: Any, console_errors: list[str]
 ) -> None:

@@ -367,6 +367,13 @@ class PersoAvatar extends HTMLElement {
   }
 
   async #drawFirstScreen() {
+    if (!this.dataset.modules) {
+      const message =
+        "<perso-avatar> lacks the attributes that {% perso_avatar %} writes. " +
+        "Let this tag write the element.";
+      console.error(message); // for whoever has written it by hand, or in JavaScript
+      throw Object.assign(new Error(message), { code: "modules" });
+    }
     /** @type {FirstModules} */
     const modules = await importModules(this.#urls, FIRST_SCREEN);
     this.#words = new modules.words.Words(JSON.parse(this.dataset.words || "{}"));
