@@ -447,7 +447,8 @@ COMPUTED = """panel => [panel, ...panel.querySelectorAll("[part]")].map((part) =
   const { width, height } = part.getBoundingClientRect();
   const style = getComputedStyle(part);
   return [part.getAttribute("part"), width, height, style.color, style.fontSize,
-    style.letterSpacing, style.textTransform, style.textAlign];
+    style.letterSpacing, style.textTransform, style.textAlign, style.textAlignLast,
+    style.webkitTextFillColor, style.webkitTextStrokeWidth];
 })"""
 
 
@@ -458,6 +459,8 @@ COMPUTED = """panel => [panel, ...panel.querySelectorAll("[part]")].map((part) =
         "body { font: 10px serif; letter-spacing: 3px; text-transform: uppercase }",
         "* { font-size: 30px; color: red; letter-spacing: 3px; text-indent: 2em }",
         "* { text-align: right; white-space: nowrap; text-shadow: 0 0 3px red }",
+        "body { -webkit-text-fill-color: #0000; -webkit-text-stroke: 1px red }",
+        "body { text-align-last: right }",
         "[part] { display: none } button, input, video { all: unset; color: red }",
         "section, form, p { font-size: 3rem; margin: 3rem; text-align: center }",
     ],
@@ -471,6 +474,21 @@ def test_styles_of_the_page_do_not_reach_the_widget(
     before = talk.part("panel").evaluate(COMPUTED)
     page.add_style_tag(content=css)
     assert talk.part("panel").evaluate(COMPUTED) == before
+
+
+def test_widget_is_horizontal_on_a_vertical_page(
+    site: Site, avatar: Open, page: Any, pictures: Path
+) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    site.body = "<style>html { writing-mode: vertical-rl }</style>"
+    talk = avatar()
+    page.screenshot(path=pictures / "host-vertical.png")
+    stage = talk.part("stage").bounding_box()
+    chat = talk.part("chat").bounding_box()
+    assert stage
+    assert chat
+    assert stage["x"] + stage["width"] == pytest.approx(chat["x"], abs=1)
+    assert chat["width"] > chat["height"] / 2
 
 
 def test_widget_survives_all_initial(

@@ -11,6 +11,7 @@ const CSS = /* css */ `
   --_line: color-mix(in srgb, var(--_text) 14%, transparent);
   --_soft: color-mix(in srgb, var(--_text) 6%, var(--_surface));
   display: block;
+  writing-mode: horizontal-tb;
   container-type: inline-size !important;
   font-size: 16px !important; /* for em in the queries of the container */
   /* A container has no width of its own in a dialog or a float, which ask for one. */
@@ -35,10 +36,13 @@ const CSS = /* css */ `
   letter-spacing: normal;
   word-spacing: normal;
   text-align: start;
+  text-align-last: auto;
   text-indent: 0;
   text-shadow: none;
   text-transform: none;
   white-space: normal;
+  -webkit-text-fill-color: currentcolor;
+  -webkit-text-stroke: 0;
   overflow-wrap: anywhere;
   color: var(--_text);
   background: var(--_surface);
