@@ -581,7 +581,7 @@ def test_element_that_the_tag_did_not_write_says_so_in_the_console(
     with page.expect_console_message(lambda message: message.type == "error"):
         page.goto(site.url)
     page.wait_for_timeout(300)
-    assert "Let this tag write the element." in console_errors[0]
+    assert "Let {% perso_avatar %} write this element." in console_errors[0]
     assert page.get_by_role("button").count() == 0
     assert page.get_by_text("Write to us.").is_visible()
     assert site.requests == ["/", "/static/perso-avatar.js"]

@@ -1,8 +1,21 @@
-/** The messages of a conversation, its captions, and whether they are saved. Loaded with the modules of a conversation. */
+/** The messages of a conversation, its captions, what its status looks like, and whether all is saved. Loaded with the modules of a conversation. */
 
 const NEAR_END_PX = 80; // a visitor who has scrolled further up is reading
 
 const CSS = /* css */ `
+[data-state="live"] [part="status"]::before {
+  background: #1e9e5a;
+}
+:is([data-activity="thinking"], [data-activity="speaking"])
+  [part="status"]::before {
+  background: var(--_accent);
+  animation: pulse 1s infinite alternate;
+}
+@keyframes pulse {
+  to {
+    opacity: 0.3;
+  }
+}
 [part="captions"] {
   position: absolute;
   bottom: 16px;

@@ -368,10 +368,8 @@ class PersoAvatar extends HTMLElement {
 
   async #drawFirstScreen() {
     if (!this.dataset.modules) {
-      const message =
-        "<perso-avatar> lacks the attributes that {% perso_avatar %} writes. " +
-        "Let this tag write the element.";
-      console.error(message); // for whoever has written it by hand, or in JavaScript
+      const message = "Let {% perso_avatar %} write this element.";
+      console.error(message);
       throw Object.assign(new Error(message), { code: "modules" });
     }
     /** @type {FirstModules} */
@@ -504,7 +502,7 @@ class PersoAvatar extends HTMLElement {
       const earlier = this.#view?.parts.input.value ? this.#spoken : null;
       const ms = spoken.spoken_ms + (earlier?.spoken_ms ?? 0);
       this.#spoken = { ...spoken, spoken_ms: ms };
-      this.#view?.draft(text);
+      this.#controls?.draft(text);
     },
     activity: (activity) => this.#act(activity),
     muted: () => this.#view?.offerSound(),

@@ -224,19 +224,6 @@ button:where(:hover) {
   border-radius: 50%;
   background: var(--_muted);
 }
-[data-state="live"] [part="status"]::before {
-  background: #1e9e5a;
-}
-:is([data-activity="thinking"], [data-activity="speaking"])
-  [part="status"]::before {
-  background: var(--_accent);
-  animation: pulse 1s infinite alternate;
-}
-@keyframes pulse {
-  to {
-    opacity: 0.3;
-  }
-}
 [part="bar"] button {
   min-height: 38px;
   padding: 4px 14px;

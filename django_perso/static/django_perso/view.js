@@ -128,13 +128,6 @@ export class View {
     privacy.hidden = !url;
   }
 
-  /** Put a text into the input, after what was typed, for the visitor to correct and send. */
-  draft(/** @type {string} */ text) {
-    const { input } = this.parts;
-    input.value = `${input.value} ${text}`.trim().slice(0, input.maxLength);
-    input.focus();
-  }
-
   /** Offer to turn the sound on, which the browser has refused. */
   offerSound() {
     this.parts.sound.hidden = false;

@@ -209,6 +209,13 @@ export class VoiceControls {
     this.#talk.style.setProperty("--_level", shown);
   }
 
+  /** Put a text into the input, after what was typed, for the visitor to correct and send. */
+  draft(/** @type {string} */ text) {
+    const { input } = this.#parts;
+    input.value = `${input.value} ${text}`.trim().slice(0, input.maxLength);
+    input.focus();
+  }
+
   /** Write all labels anew, in the words that are known now. */
   translate() {
     const words = this.#words;
