@@ -31,7 +31,9 @@ log = logging.getLogger("django_perso")
 INTROS_KEPT_SECONDS = 300
 # The visitor waits for the intro message.
 INTRO_SECONDS = 3
-# By server and key: when they were read, and the intro messages by prompt.
+# After a failure they start without it for so long.
+INTROS_RETRIED_SECONDS = 30
+# By server and key: until when they are used, and the intro messages by prompt.
 intros: dict[Any, tuple[float, dict[str, str]]] = {}
 # The event loop itself keeps no reference to its tasks.
 _abandoned: set[asyncio.Task[None]] = set()
@@ -223,17 +225,20 @@ async def _intro_message(reservation: Reservation) -> str:
     if not preset.has_intro:
         return ""
     owner = (reservation.connection.api_server, reservation.key.pk)
-    read_at, messages = intros.get(owner, (-inf, {}))
-    if read_at < monotonic() - INTROS_KEPT_SECONDS:
+    used_until, messages = intros.get(owner, (-inf, {}))
+    if used_until < monotonic():
+        kept_seconds = INTROS_KEPT_SECONDS
         try:
             async with asyncio.timeout(INTRO_SECONDS):
                 prompts = await connections.send(
                     calls.get_prompts(), reservation.connection
                 )
+            messages = {
+                prompt.prompt_id: prompt.intro_message or "" for prompt in prompts
+            }
         except (PersoError, TimeoutError) as error:
             # A session that was paid for does not fail because of its greeting.
             log.warning("no intro message: %r", error)
-            return ""
-        messages = {prompt.prompt_id: prompt.intro_message or "" for prompt in prompts}
-        intros[owner] = monotonic(), messages
+            kept_seconds = INTROS_RETRIED_SECONDS
+        intros[owner] = monotonic() + kept_seconds, messages
     return messages.get(preset.prompt, "")

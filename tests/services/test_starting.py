@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -191,6 +192,29 @@ def test_start_succeeds_when_the_intro_is_unavailable(fault: dict[str, Any]) -> 
     make_preset()
     with faults(prompt=fault):
         assert start().intro_message == ""
+
+
+def test_failed_intro_is_asked_for_again_half_a_minute_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_preset()
+    with faults(prompt={"status": 500}):
+        assert start().intro_message == ""
+    assert start().intro_message == ""
+    later = monotonic() + 31
+    monkeypatch.setattr(starting, "monotonic", lambda: later)
+    assert start().intro_message == INTRO
+
+
+def test_last_known_intro_is_used_while_perso_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_preset()
+    assert start().intro_message == INTRO
+    later = monotonic() + 301
+    monkeypatch.setattr(starting, "monotonic", lambda: later)
+    with faults(prompt={"status": 500}):
+        assert start().intro_message == INTRO
 
 
 def test_start_of_preset_without_intro_has_no_intro() -> None:
