@@ -26,6 +26,8 @@ HOUR = timedelta(hours=1)
 RETRY_SECONDS = 30
 # Starts that Perso refused, and that so cost nothing, for each start that is allowed.
 TRIES = 10
+# The users at one address, such as in a school, may start this many times as often.
+USERS_OF_ADDRESS = 10
 NO_ADDRESS = (
     "Visitors without an address share one limit. "
     'Behind a proxy: PERSO["TRUSTED_PROXY_COUNT"] = 1'
@@ -171,20 +173,29 @@ def _check_rate(
     recent = conversations.filter(
         created_at__gt=now - HOUR, perso_sessions__number=1
     ).order_by("-created_at")
-    is_anonymous = visitor.user is None
-    same_person = Q(visitor=visitor.id) if is_anonymous else Q(user=visitor.user)
+    is_anonymous = Q(user=None)
     # Visitors without an address share one limit.
     same_address = Q(address=visitor.address)
-    for same in (same_person, same_address):
+    if visitor.user is None:
+        limits = [
+            (Q(visitor=visitor.id), allowed),
+            (same_address & is_anonymous, allowed),
+        ]
+    else:
+        limits = [
+            (Q(user=visitor.user), allowed),
+            (same_address & ~is_anonymous, USERS_OF_ADDRESS * allowed),
+        ]
+    for same, limit in limits:
         columns = recent.filter(same).values_list(
             "created_at", "perso_sessions__status"
         )
-        tries = list(columns[: TRIES * allowed])
-        starts = [at for at, status in tries if status != Status.FAILED][:allowed]
-        if len(starts) == allowed:
-            raise _too_many_starts(visitor, allowed, starts[-1] + HOUR - now)
-        if len(tries) == TRIES * allowed:
-            raise _too_many_starts(visitor, allowed, tries[-1][0] + HOUR - now)
+        tries = list(columns[: TRIES * limit])
+        starts = [at for at, status in tries if status != Status.FAILED][:limit]
+        if len(starts) == limit:
+            raise _too_many_starts(visitor, limit, starts[-1] + HOUR - now)
+        if len(tries) == TRIES * limit:
+            raise _too_many_starts(visitor, limit, tries[-1][0] + HOUR - now)
 
 
 def _too_many_starts(visitor: Visitor, allowed: int, wait: timedelta) -> Refused:

@@ -220,6 +220,19 @@ def test_starts_of_a_user_count_on_every_device() -> None:
     assert refusal(preset, Visitor("laptop", None, "203.0.113.2")) is None
 
 
+def test_users_of_one_address_may_start_ten_times_as_often_as_one() -> None:
+    users = User.objects.bulk_create(User(username=f"u{n}") for n in range(11))
+    preset = make_preset(max_live=50, starts_per_hour=1)
+    conversation(preset, 1, visitor="nobody", address=ADDRESS)
+    for user in users[:10]:
+        assert refusal(preset, Visitor("me", user, ADDRESS)) is None
+        conversation(preset, 1, user=user, visitor="me", address=ADDRESS)
+    refused = refusal(preset, Visitor("me", users[10], ADDRESS))
+    assert refused is not None
+    assert refused.code == "too_many_starts"
+    assert refusal(preset, Visitor("me", users[10], "203.0.113.10")) is None
+
+
 def test_unknown_start_counts_but_failed_start_does_not() -> None:
     preset = make_preset(max_live=50, starts_per_hour=1)
     failed = conversation(preset, 1, visitor="me", status=Status.FAILED)

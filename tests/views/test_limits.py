@@ -57,12 +57,11 @@ def test_visitor_without_cookies_is_limited_by_address(
 def test_visitors_without_an_address_share_one_limit() -> None:
     make_preset(starts_per_hour=1)
     assert post_start(Client(), REMOTE_ADDR="").status_code == 201
+    refused(post_start(Client(), REMOTE_ADDR=""), 429, "too_many_starts")
     staff = staff_client()
-    assert post_start(staff, REMOTE_ADDR="").status_code == 429
-    assert (
-        "TRUSTED_PROXY_COUNT"
-        in refused(post_start(staff, REMOTE_ADDR=""), 429, "too_many_starts")["hint"]
-    )
+    assert post_start(staff, REMOTE_ADDR="").status_code == 201
+    problem = refused(post_start(staff, REMOTE_ADDR=""), 429, "too_many_starts")
+    assert "TRUSTED_PROXY_COUNT" in problem["hint"]
 
 
 def test_session_counts_as_live_until_perso_ends_it(client: Client) -> None:
