@@ -202,7 +202,9 @@ def stream(request: HttpRequest, events: Iterator[Event]) -> StreamingHttpRespon
     return StreamingHttpResponse(
         _async_lines(events) if is_async else _lines(events),
         content_type="text/event-stream",
-        headers={"Cache-Control": "no-cache"},
+        # Without an encoding, GZipMiddleware would compress each event by itself, and
+        # browsers would read only the first.
+        headers={"Cache-Control": "no-cache", "Content-Encoding": "identity"},
     )
 
 

@@ -91,14 +91,21 @@ class SandboxASGI(ASGIHandler):
     request_class = SandboxASGIRequest
 
 
-async def test_events_arrive_one_by_one_under_asgi(session_id: str) -> None:
+@pytest.mark.parametrize(
+    "middleware", [[], ["django.middleware.gzip.GZipMiddleware"]], ids=["none", "gzip"]
+)
+async def test_events_arrive_one_by_one_under_asgi(
+    session_id: str, settings: Any, middleware: list[str]
+) -> None:
     """Call the ASGI handler, since the transport of httpx collects the whole answer."""
+    settings.MIDDLEWARE = middleware
     body = json.dumps({"messages": [user("who are you?")], "tools": []}).encode()
     scope = {
         "type": "http",
         "method": "POST",
         "path": f"/api/v1/session/{session_id}/llm/v2/",
         "query_string": b"",
+        "headers": [(b"accept-encoding", b"gzip")],
     }
     incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     incoming.put_nowait({"type": "http.request", "body": body})
@@ -107,7 +114,7 @@ async def test_events_arrive_one_by_one_under_asgi(session_id: str) -> None:
     async def send(message: dict[str, Any]) -> None:
         pieces.append(message.get("body", b""))
 
-    await SandboxASGI()(scope | {"headers": []}, incoming.get, send)  # type: ignore[arg-type]
+    await SandboxASGI()(scope, incoming.get, send)  # type: ignore[arg-type]
     lines = [piece for piece in pieces if piece]
     assert len(lines) == 4
     assert all(is_event(line) for line in lines)
