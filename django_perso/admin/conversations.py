@@ -381,7 +381,12 @@ class ConversationAdmin(ButtonAdmin):
         return StreamingHttpResponse(
             body,
             content_type=f"{media_type}; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{file_name}"'},
+            headers={
+                "Content-Disposition": f'attachment; filename="{file_name}"',
+                # Without an encoding, GZipMiddleware would compress each piece by
+                # itself, and browsers would save only the first.
+                "Content-Encoding": "identity",
+            },
         )
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:

@@ -4,13 +4,15 @@ import csv
 import io
 import json
 import re
+import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.utils import timezone
 from django.utils.formats import date_format
 
@@ -672,6 +674,39 @@ def test_conversations_are_exported_with_use_tz_off(
         f"conversations-{timezone.now():%Y-%m-%d}.txt" in answer["Content-Disposition"]
     )
     assert "take me" in answer.getvalue().decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_export_is_whole_behind_gzip_middleware(
+    admin_client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read the answer of ASGI as browsers do, which stop where a gzip file ends."""
+    settings.MIDDLEWARE = [
+        "django.middleware.gzip.GZipMiddleware",
+        *settings.MIDDLEWARE,
+    ]
+    monkeypatch.setattr("django_perso.admin.conversations.PIECES", 1)
+    pk = talk(
+        ("chat", {"role": "visitor", "text": "first"}),
+        ("chat", {"role": "avatar", "text": "last"}),
+    )
+
+    async def download() -> tuple[str, bytes]:
+        client = AsyncClient()
+        client.cookies = admin_client.cookies
+        answer: Any = await client.post(
+            CONVERSATIONS,
+            {"action": "export_text", "_selected_action": pk},
+            headers={"Accept-Encoding": "gzip"},
+        )
+        pieces = [piece async for piece in answer.streaming_content]
+        return answer.headers["Content-Encoding"], b"".join(pieces)
+
+    encoding, content = async_to_sync(download)()
+    if encoding == "gzip":
+        content = zlib.decompressobj(wbits=31).decompress(content)
+    assert b"first" in content
+    assert b"last" in content
 
 
 def test_export_action_requires_permission() -> None:
