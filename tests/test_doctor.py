@@ -31,13 +31,17 @@ ASGI_APPLICATION = "mysite.asgi.application"
 MIDDLEWARE += ["mysite.middleware.policies"]
 TEMPLATES[0]["DIRS"] = [BASE_DIR / "templates"]
 POLICIES = {}
+MEMBERS_ONLY = ()
 PERSO = {"API_KEY": os.environ.get("PERSO_INTERACTIVE_API_KEY", "sandbox")}
 """
 MIDDLEWARE = """
 from django.conf import settings
+from django.http import HttpResponseRedirect
 
 def policies(get_response):
     def respond(request):
+        if request.path.startswith(settings.MEMBERS_ONLY):
+            return HttpResponseRedirect("/login/")
         response = get_response(request)
         for name, value in settings.POLICIES.items():
             response.headers[name] = value
@@ -460,6 +464,18 @@ def test_voice_without_speech_recognition_is_reported(site: Site) -> None:
 def test_missing_urls_are_the_only_problem_reported(site: Site) -> None:
     break_urls(site)
     assert [line["id"] for line in site.doctor()] == ["django_perso.E001"]
+
+
+def test_middleware_that_answers_in_place_of_the_app_is_reported(site: Site) -> None:
+    site.set('MEMBERS_ONLY = ("/perso/",)')
+    (line,) = lines_of(site, "urls")
+    assert line["id"] == "django_perso.E060"
+    assert line["text"].startswith(
+        "/perso/csrf-token/ answers 302 from outside the app"
+    )
+    assert line["fix"].startswith("Exempt /perso/ from the middleware")
+    site.set('MEMBERS_ONLY = ("/account/",)')
+    assert site.doctor() == []
 
 
 def test_page_that_fails_is_reported_with_its_error(site: Site) -> None:

@@ -178,10 +178,15 @@ class Examination:
             yield Info("all are applied")
 
     def urls(self) -> Lines:
-        """The app's URLs are there."""
-        yield Info(
-            f"{reverse('django_perso:demo').removesuffix('demo/')} (django_perso.urls)"
-        )
+        """The app's URLs are there, and requests to them reach the app."""
+        prefix = reverse("django_perso:demo").removesuffix("demo/")
+        yield Info(f"{prefix} (django_perso.urls)")
+        answer = self._get(reverse("django_perso:csrf_token"))
+        if answer.headers.get("Content-Type") != "application/json":
+            path = answer.request["PATH_INFO"]
+            text = f"{path} answers {answer.status_code} from outside the app."
+            fix = f"Exempt {prefix} from the middleware that answers in its place"
+            yield problem("E060", f"{text} No visitor can start.", fix)
 
     def static(self) -> Lines:
         """The widget's script is there to be served."""
@@ -246,8 +251,13 @@ class Examination:
     @cached_property
     def page(self) -> Any:
         """The answer to a request through all middleware: the demo page, or /."""
-        path = reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
-        path = f"/{path.removeprefix(get_script_prefix())}"
+        return self._get(
+            reverse("django_perso:demo") if settings.DEBUG else get_script_prefix()
+        )
+
+    def _get(self, url: str) -> Any:
+        """Return the answer to an anonymous request through all middleware."""
+        path = f"/{url.removeprefix(get_script_prefix())}"
         visitor = Client(raise_request_exception=False, SERVER_NAME=headers.own_host())
         return visitor.get(path, secure=True)
 

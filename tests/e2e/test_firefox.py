@@ -68,6 +68,7 @@ def test_conversation_with_a_tool_in_firefox(
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_visitor_talks_hands_free_in_firefox(
     example_server: Any, sandbox_server: Any, firefox: Firefox, tmp_path: Path
 ) -> None:

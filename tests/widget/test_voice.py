@@ -87,7 +87,14 @@ def test_five_sentences_are_five_turns_and_coughs_are_none(
     assert heard(sandbox)["between"]["peak"] < 0.01
 
 
-@pytest.mark.parametrize("kind", ["clear", "noisy", "clicking"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "clear",
+        pytest.param("noisy", marks=pytest.mark.slow),
+        pytest.param("clicking", marks=pytest.mark.slow),
+    ],
+)
 def test_speech_of_a_real_device_is_found(
     site: Site,
     sandbox: SandboxServer,
