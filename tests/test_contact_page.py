@@ -121,6 +121,7 @@ def test_contact_without_trouble_finds_no_problem(
     assert console_errors == []
 
 
+@pytest.mark.slow  # all together
 @pytest.mark.parametrize(
     ("faults", "finding"),
     [

@@ -84,6 +84,7 @@ def test_silence_after_a_press_is_not_understood(talk: Talk, page: Any) -> None:
     avatar.part("error").get_by_text(NOT_UNDERSTOOD).wait_for()
 
 
+@pytest.mark.slow
 def test_late_text_is_not_taken_for_the_next_turn(
     site: Site, sandbox: SandboxServer, talk: Talk, page: Any
 ) -> None:

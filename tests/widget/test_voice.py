@@ -172,7 +172,7 @@ def test_click_over_the_avatar_silences_it(site: Site, talk: Talk) -> None:
     avatar.wait_for(activity="listening")
 
 
-@pytest.mark.parametrize("seconds", [0.02, 0.25])
+@pytest.mark.parametrize("seconds", [0.02, pytest.param(0.25, marks=pytest.mark.slow)])
 def test_avatar_does_not_hear_itself(
     site: Site, sandbox: SandboxServer, talk: Talk, page: Any, seconds: float
 ) -> None:
